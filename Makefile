@@ -1,0 +1,7 @@
+.PHONY: demo test bench lint docs
+
+demo:
+	cargo run --release -- demo
+
+test:
+	cargo test

@@ -1,0 +1,1 @@
+//! Build, bind, spawn, reload, drain.

@@ -1,0 +1,161 @@
+//! The life of a credential.
+//!
+//! ```text
+//!             first token                    70-80 % of the lifetime
+//!   pending ──────────────▶ ready ──────────────────────▶ renewing
+//!      │                      ▲  ◀──────────────────────────│ new token: generation n+1
+//!      │                      │                             │ transient failure, token still valid
+//!      │ the input is wrong   └───────── failing ◀──────────┘
+//!      ▼                                   │ the token's end passes
+//!   rejected (a human is needed)           ▼
+//!   login_required (a person must log in)  expired
+//! ```
+//!
+//! The [`keeper`] is the one background task that renews; a [`flow`] obtains; a [`slot`] is where
+//! requests read. The rules of time are in [`schedule`], what must survive is in [`store`].
+
+pub mod expiry;
+pub mod flow;
+pub mod input;
+pub mod keeper;
+pub mod schedule;
+pub mod slot;
+pub mod store;
+pub mod watch;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+pub use expiry::{Expiry, Lifetime};
+pub use flow::Flow;
+pub use input::Source;
+
+use crate::secret::Secret;
+
+/// The name of a credential in the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CredentialName(Arc<str>);
+
+impl CredentialName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for CredentialName {
+    fn from(name: &str) -> Self {
+        Self(name.into())
+    }
+}
+
+impl fmt::Display for CredentialName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// What a credential is and how it is kept. Equal specs keep their token over a reload.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CredentialSpec {
+    /// The name in the configuration.
+    pub name: CredentialName,
+    /// How it is obtained.
+    pub flow: Flow,
+    /// The secrets that the flow needs, by the names under which templates and flows refer to them.
+    /// The output of another credential stands under `credential.output`.
+    pub inputs: BTreeMap<String, Source>,
+    /// The egress that exchanges leave by; empty for the default.
+    pub egress: String,
+    /// How long before its end to renew, in place of 70 % to 80 % of the lifetime.
+    pub renew_before: Option<Duration>,
+    /// The lifetime where the issuer names none, or an absurd one.
+    pub default_lifetime: Duration,
+    /// At most so many renewals in so long a time.
+    pub max_renewals: Option<RenewalRate>,
+    /// How long a whole exchange may take.
+    pub exchange_timeout: Duration,
+    /// Whether readiness does without it.
+    pub optional: bool,
+    /// Whether an exchange whose answer was lost may be repeated: the issuer has a grace window.
+    pub retry_ambiguous: bool,
+}
+
+/// `max_renewals = "10/10m"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RenewalRate {
+    /// How many renewals.
+    pub count: u32,
+    /// In how long a time.
+    pub per: Duration,
+}
+
+/// The state of a credential, as `status`, the admin listener and the metrics name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Never had a token.
+    Pending,
+    /// Has a valid token.
+    Ready,
+    /// Has a valid token and is obtaining the next one.
+    Renewing,
+    /// Has a valid token, but the last renewal failed.
+    Failing,
+    /// The token's end has passed.
+    Expired,
+    /// The issuer refused the input: a human is needed.
+    Rejected,
+    /// An interactive grant waits for a person.
+    LoginRequired,
+    /// Logged out or revoked.
+    Revoked,
+}
+
+impl State {
+    /// All states, in the order of the documentation.
+    pub const ALL: [Self; 8] = [
+        Self::Pending,
+        Self::Ready,
+        Self::Renewing,
+        Self::Failing,
+        Self::Expired,
+        Self::Rejected,
+        Self::LoginRequired,
+        Self::Revoked,
+    ];
+
+    /// The name in answers and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Ready => "ready",
+            Self::Renewing => "renewing",
+            Self::Failing => "failing",
+            Self::Expired => "expired",
+            Self::Rejected => "rejected",
+            Self::LoginRequired => "login_required",
+            Self::Revoked => "revoked",
+        }
+    }
+}
+
+/// Named values of a credential.
+pub type Outputs = BTreeMap<String, Secret>;
+
+/// What an exchange with an issuer brought.
+#[derive(Debug, Clone)]
+pub struct Minted {
+    /// The named values.
+    pub outputs: Outputs,
+    /// When they end.
+    pub lifetime: Lifetime,
+    /// The refresh token that replaces the one just used, if the issuer rotates it.
+    pub rotated: Option<Secret>,
+    /// What the issuer or the answer warns about; texts without values.
+    pub warnings: Vec<String>,
+}

@@ -1,0 +1,112 @@
+//! When a token ends, judged by two clocks.
+//!
+//! A token is expired when the wall clock passes its end, or the time since boot passes its lifetime
+//! counted from its receipt, whichever is first: a clock that is set back does not revive a token,
+//! and a machine that slept does not take it for fresh.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::clock::Moment;
+
+/// How long a token lasts, as its issuer said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lifetime {
+    /// It does not end by itself.
+    Unlimited,
+    /// So long from its receipt.
+    For(Duration),
+    /// Up to this time of the wall clock.
+    Until(Timestamp),
+}
+
+/// The end of one received token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Expiry {
+    /// When it was received.
+    pub obtained: Moment,
+    /// Its end, by the wall clock and by the time since boot; `None` if it does not end.
+    pub end: Option<Moment>,
+    /// How long before its end it is no longer used: 10 s or 5 % of the lifetime, whichever is less.
+    pub skew: Duration,
+}
+
+impl Expiry {
+    /// The longest skew.
+    pub const LONGEST_SKEW: Duration = Duration::from_secs(10);
+
+    /// The end of a token that was received at `obtained`.
+    pub fn new(obtained: Moment, lifetime: Lifetime) -> Self {
+        let (left, wall) = match lifetime {
+            Lifetime::Unlimited => return Self { obtained, end: None, skew: Duration::ZERO },
+            Lifetime::For(left) => (left, obtained.wall.saturating_add(left).unwrap_or(Timestamp::MAX)),
+            Lifetime::Until(wall) => {
+                (Duration::try_from(wall.duration_since(obtained.wall)).unwrap_or_default(), wall)
+            }
+        };
+        let end = Moment { wall, boot: obtained.boot.saturating_add(left) };
+        Self { obtained, end: Some(end), skew: (left / 20).min(Self::LONGEST_SKEW) }
+    }
+
+    /// Whether the token may still be put on a request.
+    pub fn is_usable(&self, now: Moment) -> bool {
+        self.left(now).is_none_or(|left| left > self.skew)
+    }
+
+    /// How much time is left until the end, by the clock that passes it first; `None` if it does
+    /// not end.
+    pub fn left(&self, now: Moment) -> Option<Duration> {
+        let end = self.end?;
+        let by_wall = Duration::try_from(end.wall.duration_since(now.wall)).unwrap_or_default();
+        Some(by_wall.min(end.boot.saturating_sub(now.boot)))
+    }
+
+    /// The whole lifetime; `None` if it does not end.
+    pub fn lifetime(&self) -> Option<Duration> {
+        Some(self.end?.boot.saturating_sub(self.obtained.boot))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use jiff::{SignedDuration, Timestamp};
+
+    use super::{Expiry, Lifetime};
+    use crate::clock::Moment;
+
+    const START: Moment = Moment { wall: Timestamp::UNIX_EPOCH, boot: Duration::from_secs(500) };
+
+    fn later(wall: i64, boot: u64) -> Moment {
+        Moment {
+            wall: START.wall + SignedDuration::from_secs(wall),
+            boot: START.boot + Duration::from_secs(boot),
+        }
+    }
+
+    #[test]
+    fn a_token_ends_by_whichever_clock_passes_its_end_first() {
+        let expiry = Expiry::new(START, Lifetime::For(Duration::from_secs(100)));
+        assert_eq!(expiry.skew, Duration::from_secs(5));
+        assert!(expiry.is_usable(later(94, 94)));
+        assert!(!expiry.is_usable(later(95, 94)), "the wall clock passed it");
+        assert!(!expiry.is_usable(later(-5000, 95)), "a clock set back revives nothing");
+    }
+
+    #[test]
+    fn the_skew_is_ten_seconds_or_a_twentieth() {
+        let until = Lifetime::Until(START.wall + SignedDuration::from_secs(3600));
+        let expiry = Expiry::new(START, until);
+        assert_eq!(expiry.skew, Duration::from_secs(10));
+        assert!(expiry.is_usable(later(3589, 3589)) && !expiry.is_usable(later(3590, 3590)));
+    }
+
+    #[test]
+    fn an_end_in_the_past_is_never_usable_and_no_end_always_is() {
+        let past = Lifetime::Until(START.wall - SignedDuration::from_secs(1));
+        assert!(!Expiry::new(START, past).is_usable(START));
+        assert!(Expiry::new(START, Lifetime::Unlimited).is_usable(later(1 << 40, 1 << 40)));
+    }
+}

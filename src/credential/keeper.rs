@@ -1,0 +1,1 @@
+//! The one background task that keeps all credentials fresh.

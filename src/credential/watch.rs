@@ -1,0 +1,1 @@
+//! Secret files that change under us.

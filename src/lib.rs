@@ -1,0 +1,36 @@
+//! bearerd: a local reverse proxy that obtains, renews and injects API tokens.
+//!
+//! This page is the map; ARCHITECTURE.md tells the ways through the house. Floors import downwards
+//! only, and a test keeps them so:
+//!
+//! ```text
+//! 8  main, cli             arguments -> what to do -> exit code
+//! 7  app, sandbox          build, bind, spawn, reload, drain | vendor simulators
+//! 6  config                TOML -> validated specs; problems with file, line and column
+//! 5  server, admin         listeners and workers | status, metrics, control
+//! 4  proxy                 admit -> match -> sanitize -> inject -> forward -> replay
+//! 3  route                 matcher, policy, route table
+//! 2  credential | inject   life cycle and flows | templates onto requests
+//! 1  upstream              connect, TLS, pool, egress
+//! 0  secret clock backoff template body telemetry
+//! ```
+//!
+//! Start with [`proxy`] (the life of a request) and [`credential`] (the life of a credential).
+
+pub mod admin;
+pub mod app;
+pub mod backoff;
+pub mod body;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod credential;
+pub mod inject;
+pub mod proxy;
+pub mod route;
+pub mod sandbox;
+pub mod secret;
+pub mod server;
+pub mod telemetry;
+pub mod template;
+pub mod upstream;

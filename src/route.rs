@@ -1,0 +1,102 @@
+//! Routes: which request goes where, with which credential, and what it may ask for.
+
+pub mod matcher;
+pub mod path;
+pub mod policy;
+
+use std::time::Duration;
+
+use http::Method;
+use serde_json::Value;
+
+use crate::credential::CredentialName;
+use crate::inject::Injection;
+use crate::upstream::Url;
+
+/// One route, as validated from `[routes.NAME]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RouteSpec {
+    /// The name in the configuration.
+    pub name: String,
+    /// The listener that it is reached through.
+    pub listener: String,
+    /// The `Host` that it asks for, in lower case and without port; `None` takes any.
+    pub host: Option<String>,
+    /// The segment-aligned prefix: `/`, or `/a/b` without a trailing slash.
+    pub path: String,
+    /// Where requests go; its path is put before the stripped path.
+    pub upstream: Url,
+    /// Whose tokens are injected.
+    pub credential: CredentialName,
+    /// How they are injected.
+    pub injection: Injection,
+    /// How the upstream says that the token is dead.
+    pub refusal: Refusal,
+    /// What may be asked for; empty means everything but the denied endpoints.
+    pub allow: Vec<AllowRule>,
+    /// Paths of token endpoints on the upstream's origin, in canonical form ([`path::canonical`]).
+    pub denied: Vec<String>,
+    /// How long a request waits for a token (PRODUCT: 5 s).
+    pub wait: Duration,
+    /// The egress that connections leave by; empty for the default.
+    pub egress: String,
+    /// An encoded slash is part of a segment instead of a reason to refuse.
+    pub encoded_slash: bool,
+    /// Limits of this route.
+    pub limits: RouteLimits,
+}
+
+/// One line of `allow`: `GET /user/*`, or a path alone for every method.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AllowRule {
+    /// The method; `GET` covers HEAD; `None` covers all.
+    pub method: Option<Method>,
+    /// A pattern over the stripped path; `*` stays in a segment, `**` crosses.
+    pub pattern: String,
+}
+
+/// How an upstream says that the token is dead.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Refusal {
+    /// Statuses that refuse.
+    pub status: Vec<u16>,
+    /// Statuses that never refuse, whatever else matches.
+    pub except: Vec<u16>,
+    /// Pointers (RFC 6901) into a JSON answer, with the values that refuse.
+    pub json: Vec<(String, Vec<Value>)>,
+    /// How much of a JSON answer is looked at, in bytes.
+    pub peek: usize,
+}
+
+impl Default for Refusal {
+    fn default() -> Self {
+        Self { status: vec![401], except: Vec::new(), json: Vec::new(), peek: 4096 }
+    }
+}
+
+/// Limits of a route; a zero duration switches a time limit off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteLimits {
+    /// The longest request body in bytes; `None` for no limit.
+    pub max_body: Option<u64>,
+    /// Until a connection stands, TLS included.
+    pub connect_timeout: Duration,
+    /// From the last request byte to the head of the answer.
+    pub answer_timeout: Duration,
+    /// Without progress in either direction.
+    pub stall_timeout: Duration,
+    /// The longest request body that is held for one replay, in bytes.
+    pub replay_body: usize,
+}
+
+impl Default for RouteLimits {
+    fn default() -> Self {
+        Self {
+            max_body: None,
+            connect_timeout: Duration::from_secs(5),
+            answer_timeout: Duration::from_secs(60),
+            stall_timeout: Duration::from_secs(300),
+            replay_body: 64 * 1024,
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The path gate and the canonical form of paths.

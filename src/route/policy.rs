@@ -1,0 +1,1 @@
+//! What a route lets pass.

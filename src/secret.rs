@@ -1,0 +1,97 @@
+//! Bytes that must not be seen.
+//!
+//! [`Secret`] is the only type that holds a password, a key or a token. It cannot be printed or
+//! serialised, it compares in constant time, and its bytes are wiped when the last copy goes.
+//! Redaction sits on this leaf, so that a derived `Debug` of any type above it is safe.
+
+use std::fmt;
+use std::sync::Arc;
+
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+/// A secret value: a password, a client secret, a key, a token.
+///
+/// Cloning shares the bytes, so that a secret lies in memory once however many hold it.
+#[derive(Clone)]
+pub struct Secret(Arc<Zeroizing<Vec<u8>>>);
+
+impl Secret {
+    /// Takes the bytes over; the caller's buffer is moved, not copied.
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
+        Self(Arc::new(Zeroizing::new(bytes.into())))
+    }
+
+    /// The bytes themselves. Every call is a place where a secret leaves its cover: keep them few.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The secret as text, or `None` if it is not UTF-8.
+    pub fn expose_str(&self) -> Option<&str> {
+        std::str::from_utf8(&self.0).ok()
+    }
+
+    /// Length in bytes.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are no bytes at all.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_slice().ct_eq(other.0.as_slice()).into()
+    }
+}
+
+impl Eq for Secret {}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("[redacted]")
+    }
+}
+
+impl From<Zeroizing<Vec<u8>>> for Secret {
+    fn from(bytes: Zeroizing<Vec<u8>>) -> Self {
+        Self(Arc::new(bytes))
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        Self::new(text.as_bytes())
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self::new(text.into_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Secret;
+
+    #[test]
+    fn debug_of_a_secret_shows_nothing_of_it() {
+        let secret = Secret::from("hunter2");
+        assert_eq!(format!("{secret:?} {secret:#?}"), "[redacted] [redacted]");
+        #[derive(Debug)]
+        #[expect(dead_code, reason = "only its Debug is of interest")]
+        struct Holder(Option<Secret>);
+        assert!(!format!("{:?}", Holder(Some(secret))).contains("hunter2"));
+    }
+
+    #[test]
+    fn secrets_are_equal_by_their_bytes() {
+        assert_eq!(Secret::from("a"), Secret::from(String::from("a")));
+        assert_ne!(Secret::from("a"), Secret::from("ab"));
+    }
+}

@@ -1,0 +1,1 @@
+//! One request to an issuer and its whole answer.

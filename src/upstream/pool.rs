@@ -1,0 +1,1 @@
+//! Upstream connections that wait for their next request.
