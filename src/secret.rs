@@ -79,13 +79,14 @@ impl From<String> for Secret {
 mod tests {
     use super::Secret;
 
+    #[derive(Debug)]
+    #[expect(dead_code, reason = "only its Debug is of interest")]
+    struct Holder(Option<Secret>);
+
     #[test]
     fn debug_of_a_secret_shows_nothing_of_it() {
         let secret = Secret::from("hunter2");
         assert_eq!(format!("{secret:?} {secret:#?}"), "[redacted] [redacted]");
-        #[derive(Debug)]
-        #[expect(dead_code, reason = "only its Debug is of interest")]
-        struct Holder(Option<Secret>);
         assert!(!format!("{:?}", Holder(Some(secret))).contains("hunter2"));
     }
 

@@ -214,7 +214,9 @@ impl Expression {
         match self {
             Self::Name(name) => names.push(name),
             Self::Call(_, arguments) => {
-                arguments.iter().for_each(|argument| argument.collect_names(names));
+                for argument in arguments {
+                    argument.collect_names(names);
+                }
             }
             Self::Text(_) | Self::Uuid | Self::Now(_) => {}
         }
