@@ -1,0 +1,21 @@
+//! `bearerd reload`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use crate::cli::client::Target;
+use crate::cli::exit::Exit;
+
+/// The arguments of `bearerd reload`.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Which bearerd.
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// Reloads.
+pub fn run(_: &Arguments) -> ExitCode {
+    Exit::Unavailable.into()
+}
