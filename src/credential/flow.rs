@@ -8,13 +8,17 @@ pub use fixed::StaticFlow;
 pub use login::LoginFlow;
 pub use oauth2::OAuth2Flow;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::clock::Clock;
 use crate::credential::input::Inputs;
 use crate::credential::{CredentialSpec, Minted};
+use crate::upstream::Origin;
+use crate::upstream::connect::Connector;
 
 /// How a credential is obtained: a closed set.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +39,21 @@ impl Flow {
             Self::OAuth2(_) => "oauth2",
             Self::Login(_) => "login",
         }
+    }
+
+    /// The issuer that exchanges load most: what `issuer_concurrency` counts by. `None` if nobody
+    /// is asked.
+    pub fn issuer(&self) -> Option<Origin> {
+        match self {
+            Self::Static(_) => None,
+            Self::OAuth2(flow) => Some(flow.token_url.origin.clone()),
+            Self::Login(flow) => flow.issuer(),
+        }
+    }
+
+    /// Whether a lost answer may have used up an input of this flow: it rotates a refresh token.
+    pub fn is_single_use(&self) -> bool {
+        matches!(self, Self::OAuth2(flow) if flow.grant == oauth2::Grant::RefreshToken)
     }
 }
 
@@ -74,4 +93,27 @@ pub type MintFuture = Pin<Box<dyn Future<Output = Result<Minted, MintError>> + S
 pub trait Mint: Send + Sync {
     /// Runs one whole exchange with inputs already read. It never retries by itself.
     fn mint(&self, spec: Arc<CredentialSpec>, inputs: Inputs) -> MintFuture;
+}
+
+/// The real [`Mint`]: runs each flow over the network.
+pub struct Issuer {
+    connectors: BTreeMap<String, Connector>,
+    clock: Clock,
+}
+
+impl Issuer {
+    /// Exchanges leave by the connectors of these egresses, by name; the default one is named "".
+    pub fn new(connectors: BTreeMap<String, Connector>, clock: Clock) -> Self {
+        Self { connectors, clock }
+    }
+}
+
+impl Mint for Issuer {
+    fn mint(&self, spec: Arc<CredentialSpec>, inputs: Inputs) -> MintFuture {
+        let _ = (&self.clock, inputs);
+        let known = self.connectors.contains_key(&spec.egress);
+        Box::pin(async move {
+            Err(MintError::Stubborn { message: format!("no flow is built yet (egress known: {known})") })
+        })
+    }
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::credential::CredentialName;
+use crate::clock::Clock;
+use crate::credential::{CredentialName, CredentialSpec};
 use crate::secret::Secret;
 use crate::template::Template;
 
@@ -81,4 +82,43 @@ pub struct InputError {
     pub message: String,
     /// The credential that it waits for, if it is another's output that is not there yet.
     pub waits_for: Option<CredentialName>,
+}
+
+/// Gives an output of another credential, or `None` while that has no usable one.
+pub type Parents<'a> = &'a (dyn Fn(&CredentialName, &str) -> Option<Secret> + Send + Sync);
+
+/// Reads all inputs of a credential. Assertions are signed last, since their claims may name other
+/// inputs.
+pub async fn read(spec: &CredentialSpec, parents: Parents<'_>, clock: &Clock) -> Result<Inputs, InputError> {
+    let _ = clock;
+    let mut inputs = Inputs::default();
+    for (name, source) in &spec.inputs {
+        let value = match source {
+            Source::Value(value) => value.clone(),
+            Source::Output { credential, output } => {
+                parents(credential, output).ok_or_else(|| InputError {
+                    input: name.clone(),
+                    message: format!("the credential `{credential}` has no `{output}` yet"),
+                    waits_for: Some(credential.clone()),
+                })?
+            }
+            Source::File(path) => match tokio::fs::read(path).await {
+                Ok(bytes) => Secret::new(bytes),
+                Err(error) => {
+                    let message = format!("{} cannot be read: {}", path.display(), error.kind());
+                    return Err(InputError { input: name.clone(), message, waits_for: None });
+                }
+            },
+            Source::Command { .. } | Source::Jwt(_) => {
+                return Err(InputError {
+                    input: name.clone(),
+                    message: "it cannot be read yet".to_owned(),
+                    waits_for: None,
+                });
+            }
+        };
+        inputs.identity.insert(name.clone(), value.clone());
+        inputs.values.insert(name.clone(), value);
+    }
+    Ok(inputs)
 }

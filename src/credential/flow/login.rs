@@ -6,12 +6,28 @@ use http::{HeaderName, Method};
 use serde_json::Value;
 
 use crate::template::Template;
+use crate::upstream::{Origin, Url};
 
 /// A login: its steps run in order and share their outputs and cookies.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoginFlow {
     /// At least one.
     pub steps: Vec<Step>,
+}
+
+impl LoginFlow {
+    /// The origin of the last step, whose answer is the token.
+    pub fn issuer(&self) -> Option<Origin> {
+        origin_of(&self.steps.last()?.url)
+    }
+}
+
+/// The origin of a URL template, which is plain text up to there.
+fn origin_of(url: &Template) -> Option<Origin> {
+    let prefix = url.literal_prefix();
+    let authority_end = prefix.find("://").map(|at| at + 3)?;
+    let end = prefix[authority_end..].find(['/', '?']).map_or(prefix.len(), |at| authority_end + at);
+    Some(prefix[..end].parse::<Url>().ok()?.origin)
 }
 
 /// One HTTP exchange.
