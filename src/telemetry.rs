@@ -1,4 +1,29 @@
-//! Logs and the numbers behind the metrics.
+//! Logs: one line an event on standard error, as text or JSON.
+//!
+//! ```text
+//! event -> filter -> one line (control characters escaped) -> bounded queue -> writer thread
+//! ```
+//!
+//! Whoever logs never waits for standard error: when its reader stands still the queue fills, and
+//! further lines are counted and dropped ([`lines_dropped`]) until it moves again. The metrics are
+//! not counted here: each part counts its own, and the admin listener encodes them.
+
+mod line;
+pub mod process;
+mod writer;
+
+use std::fmt;
+use std::io::IsTerminal;
+use std::str::FromStr;
+
+use tracing::{Event, Subscriber};
+use tracing_subscriber::layer::{Context, SubscriberExt};
+use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
+
+use crate::clock::Clock;
+use line::Style;
+use writer::Queue;
+pub use writer::lines_dropped;
 
 /// How logs are written, from `[server]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -7,4 +32,81 @@ pub struct LogSpec {
     pub filter: String,
     /// One JSON object a line instead of text.
     pub json: bool,
+}
+
+impl LogSpec {
+    /// Says why a text is not a filter.
+    pub fn check_filter(filter: &str) -> Result<(), String> {
+        EnvFilter::from_str(filter).map(drop).map_err(|error| error.to_string())
+    }
+}
+
+/// Why logging could not begin.
+#[derive(Debug)]
+pub struct LogError(String);
+
+impl fmt::Display for LogError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "logging cannot begin: {}", self.0)
+    }
+}
+
+impl std::error::Error for LogError {}
+
+/// The process's logs; dropping it waits a moment for the last lines to be written.
+pub struct Logs {
+    filter: reload::Handle<EnvFilter, Registry>,
+    queue: Queue,
+}
+
+/// Begins to log to standard error, for the whole process.
+pub fn start(spec: &LogSpec, clock: &Clock) -> Result<Logs, LogError> {
+    let style = match (spec.json, std::io::stderr().is_terminal()) {
+        (true, _) => Style::Json,
+        (false, true) => Style::Coloured,
+        (false, false) => Style::Text,
+    };
+    let filter = EnvFilter::from_str(&spec.filter).map_err(|error| LogError(error.to_string()))?;
+    let (filter, handle) = reload::Layer::new(filter);
+    let queue = Queue::start(std::io::stderr()).map_err(|error| LogError(error.to_string()))?;
+    let lines = Lines { style, clock: clock.clone(), queue: queue.clone() };
+    let subscriber = tracing_subscriber::registry().with(filter).with(lines);
+    tracing::subscriber::set_global_default(subscriber).map_err(|error| LogError(error.to_string()))?;
+    std::panic::set_hook(Box::new(log_panic));
+    Ok(Logs { filter: handle, queue })
+}
+
+impl Logs {
+    /// Takes over the filter of a reloaded configuration. The format stays until the next start.
+    pub fn set_filter(&self, filter: &str) -> Result<(), LogError> {
+        let filter = EnvFilter::from_str(filter).map_err(|error| LogError(error.to_string()))?;
+        self.filter.reload(filter).map_err(|error| LogError(error.to_string()))
+    }
+}
+
+impl Drop for Logs {
+    fn drop(&mut self) {
+        self.queue.flush();
+    }
+}
+
+/// The layer that makes a line of each event.
+struct Lines {
+    style: Style,
+    clock: Clock,
+    queue: Queue,
+}
+
+impl<S: Subscriber> Layer<S> for Lines {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        self.queue.push(line::format(event, self.style, self.clock.wall()));
+    }
+}
+
+/// A panic is a defect: it is told on one line like everything else. Its text is told only where
+/// it was fixed at compile time, for a formatted one may show a value.
+fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    let message = panic.payload().downcast_ref::<&'static str>().copied().unwrap_or("not told");
+    let place = panic.location().map(ToString::to_string).unwrap_or_default();
+    tracing::error!(message_of_panic = message, place, "a defect in bearerd: please report it");
 }
