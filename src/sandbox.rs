@@ -1,1 +1,159 @@
-//! Vendor simulators on loopback.
+//! Four vendors on loopback, for laptops, for CI and for the demo.
+//!
+//! Each vendor is one file: its token service, and behind it a small data API that answers only to
+//! the right token. The simulators are strict: whatever differs from the vendor's documents gets
+//! the vendor's own error answer and is kept as a complaint, so that a test can ask for silence.
+//!
+//! ```text
+//! connection -> station (faults, ledger) -> simulator (one vendor) -> answer
+//! ```
+
+mod answer;
+mod configuration;
+pub mod digilocker;
+pub mod fault;
+pub mod nic;
+pub mod payhub;
+mod received;
+pub mod sahamati;
+mod station;
+mod token;
+
+use std::fmt;
+use std::io;
+use std::net::Ipv4Addr;
+use std::str::FromStr;
+
+pub use answer::Answer;
+pub use fault::{Fault, ScriptedFault};
+pub use received::Received;
+pub use station::{Record, Station};
+pub use token::{Dead, TokenBook};
+
+use crate::clock::Clock;
+
+/// The vendors that are simulated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Vendor {
+    /// Mission Antyodaya of the National Informatics Centre: a static token, plain HTTP.
+    NicMa,
+    /// Sahamati's token service: user token, entity secret, entity token.
+    Sahamati,
+    /// PayHub: a login that gives a token and a key, and HTTP 200 for everything.
+    Payhub,
+    /// DigiLocker: OAuth 2.0 with refresh tokens that rotate.
+    Digilocker,
+}
+
+impl Vendor {
+    /// All vendors, in the order of the documentation.
+    pub const ALL: [Self; 4] = [Self::NicMa, Self::Sahamati, Self::Payhub, Self::Digilocker];
+
+    /// The name on the command line and in the ready configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NicMa => "nic-ma",
+            Self::Sahamati => "sahamati",
+            Self::Payhub => "payhub",
+            Self::Digilocker => "digilocker",
+        }
+    }
+
+    fn index(self) -> usize {
+        match self {
+            Self::NicMa => 0,
+            Self::Sahamati => 1,
+            Self::Payhub => 2,
+            Self::Digilocker => 3,
+        }
+    }
+}
+
+impl fmt::Display for Vendor {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.as_str())
+    }
+}
+
+impl FromStr for Vendor {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|vendor| vendor.as_str() == text).ok_or_else(|| {
+            let known = Self::ALL.map(Self::as_str).join(", ");
+            format!("no vendor is called `{text}`; there are {known}")
+        })
+    }
+}
+
+/// One vendor as its [`Station`] sees it: a request in, an answer out.
+pub trait Simulator: Send + Sync {
+    /// Answers as the vendor would; an answer to something off carries a complaint.
+    fn answer(&self, request: &Received) -> Answer;
+
+    /// Whether a path belongs to the token service and not to the data API.
+    fn is_issuer(&self, path: &str) -> bool;
+
+    /// The tokens that were handed out.
+    fn tokens(&self) -> &TokenBook;
+}
+
+/// The four vendors, listening until this is dropped.
+#[derive(Debug)]
+pub struct Sandbox {
+    stations: [Station; 4],
+}
+
+impl Sandbox {
+    /// Starts all vendors on 127.0.0.1.
+    ///
+    /// They get `first_port` and the three ports after it, in the order of [`Vendor::ALL`]; 0 stands
+    /// for any free ones.
+    ///
+    /// # Errors
+    /// If a port is taken.
+    pub async fn start(first_port: u16, faults: &[ScriptedFault], clock: &Clock) -> io::Result<Self> {
+        let open = async |vendor: Vendor, offset: u16| {
+            let port = if first_port == 0 { 0 } else { first_port.saturating_add(offset) };
+            let faults: Vec<_> = faults.iter().filter(|fault| fault.vendor == vendor).cloned().collect();
+            let tokens = TokenBook::new(clock.clone(), fault::lifetime(&faults));
+            let simulator: Box<dyn Simulator> = match vendor {
+                Vendor::NicMa => Box::new(nic::NicMa::new(tokens)),
+                Vendor::Sahamati => {
+                    let in_grace = faults.iter().any(|scripted| scripted.fault == Fault::Grace);
+                    Box::new(sahamati::Sahamati::new(tokens, clock.clone(), in_grace))
+                }
+                Vendor::Payhub => Box::new(payhub::Payhub::new(tokens, clock.clone())),
+                Vendor::Digilocker => Box::new(digilocker::Digilocker::new(tokens, clock.clone())),
+            };
+            Station::open(vendor, (Ipv4Addr::LOCALHOST, port).into(), simulator, faults, clock.clone()).await
+        };
+        Ok(Self {
+            stations: [
+                open(Vendor::NicMa, 0).await?,
+                open(Vendor::Sahamati, 1).await?,
+                open(Vendor::Payhub, 2).await?,
+                open(Vendor::Digilocker, 3).await?,
+            ],
+        })
+    }
+
+    /// One vendor's running simulator.
+    pub fn station(&self, vendor: Vendor) -> &Station {
+        &self.stations[vendor.index()]
+    }
+
+    /// All running simulators, in the order of [`Vendor::ALL`].
+    pub fn stations(&self) -> &[Station] {
+        &self.stations
+    }
+
+    /// Everything that any vendor found off, as `vendor: what`.
+    pub fn complaints(&self) -> Vec<String> {
+        let of = |station: &Station| {
+            let vendor = station.vendor();
+            station.complaints().into_iter().map(move |complaint| format!("{vendor}: {complaint}"))
+        };
+        self.stations.iter().flat_map(of).collect()
+    }
+}

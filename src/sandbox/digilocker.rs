@@ -1,0 +1,223 @@
+//! DigiLocker: OAuth 2.0 with opaque tokens and refresh tokens that rotate.
+//!
+//! Every refresh replaces the refresh token. Whoever shows an old one loses the grant, with all its
+//! tokens, as RFC 9700, section 4.14.2 advises. Trouble with a document's issuer is HTTP 530, which
+//! says nothing about the token.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::json;
+
+use super::token::{self, TokenBook};
+use super::{Answer, Received, Simulator};
+use crate::clock::Clock;
+
+/// The client that was registered.
+pub const CLIENT_ID: &str = "DEMO7A31";
+/// Its secret.
+pub const CLIENT_SECRET: &str = "digilocker-demo-secret";
+/// The refresh token of the grant that a person has given. It works once, then it is replaced.
+pub const REFRESH_TOKEN: &str = "5eed0c0ffee5eed0c0ffee5eed0c0ffee5eed0c0";
+
+const TOKEN: &str = "/public/oauth2/1/token";
+const USER: &str = "/public/oauth2/1/user";
+const ISSUED: &str = "/public/oauth2/2/files/issued";
+/// A document whose issuer is out of order: HTTP 530.
+const BROKEN_FILE: &str = "/public/oauth2/1/file/in.gov.transport-DRVLC-UNREACHABLE";
+const LIFETIME: Duration = Duration::from_secs(3600);
+
+/// The simulator.
+#[derive(Debug)]
+pub struct Digilocker {
+    tokens: TokenBook,
+    clock: Clock,
+    grant: Mutex<Grant>,
+}
+
+#[derive(Debug)]
+struct Grant {
+    refresh_token: String,
+    alive: bool,
+}
+
+impl Digilocker {
+    /// A vendor with one grant, whose refresh token is [`REFRESH_TOKEN`].
+    pub fn new(tokens: TokenBook, clock: Clock) -> Self {
+        let grant = Mutex::new(Grant { refresh_token: REFRESH_TOKEN.into(), alive: true });
+        Self { tokens, clock, grant }
+    }
+
+    fn refresh(&self, request: &Received) -> Result<Answer, Answer> {
+        let invalid = |complaint| error("invalid_request", "The request is malformed").because(complaint);
+        let form = request
+            .form(&["grant_type", "refresh_token"], &["client_id", "client_secret"])
+            .map_err(invalid)?;
+        authenticate(request, &form)
+            .map_err(|complaint| error("invalid_client", "The client is unknown").because(complaint))?;
+        if form["grant_type"] != "refresh_token" {
+            return Err(error("invalid_grant_type", "The grant type is not supported")
+                .because("`grant_type` is not `refresh_token`"));
+        }
+        let mut grant = self.grant.lock().unwrap_or_else(PoisonError::into_inner);
+        let refused = |complaint: &str| {
+            error("invalid_grant", "The refresh token is invalid or has expired").because(complaint)
+        };
+        if !grant.alive {
+            return Err(refused("the grant is dead: a refresh token was used twice"));
+        }
+        if form["refresh_token"] != grant.refresh_token {
+            grant.alive = false;
+            self.tokens.revoke();
+            return Err(refused("an old or unknown refresh token: the grant is dead from now on"));
+        }
+        grant.refresh_token = token::opaque(&self.clock);
+        let lifetime = self.tokens.lifetime(LIFETIME);
+        let access_token = token::opaque(&self.clock);
+        self.tokens.issue(&access_token, lifetime, "the grant");
+        Ok(Answer::json(
+            200,
+            &json!({
+                "access_token": access_token,
+                "expires_in": lifetime.as_secs().max(1),
+                "token_type": "Bearer",
+                "scope": "files.issueddocs userdetails",
+                "refresh_token": grant.refresh_token,
+                "consent_valid_till": self.clock.wall().as_second() + 31 * 86_400,
+                "digilockerid": "d8b3a4f2-5c1e-4f7a-9e0b-1a2b3c4d5e6f",
+                "name": "Sunil Kumar",
+                "dob": "31121970",
+                "gender": "M",
+                "eaadhaar": "Y",
+                "reference_key": "2a33349e7e606a8ad2e30e3c84521f9377450cf0",
+            }),
+        ))
+    }
+
+    fn data(&self, request: &Received, status: u16, body: &serde_json::Value) -> Result<Answer, Answer> {
+        let unauthorized = || {
+            let description = "The access token is invalid";
+            Answer::json(401, &json!({"error": "invalid_token", "error_description": description}))
+        };
+        let token = request.bearer().map_err(|complaint| unauthorized().because(complaint))?;
+        self.tokens.check(token).map_err(|dead| unauthorized().because(dead))?;
+        Ok(Answer::json(status, body))
+    }
+}
+
+impl Simulator for Digilocker {
+    fn answer(&self, request: &Received) -> Answer {
+        let answer =
+            match (request.method.as_str(), request.path()) {
+                ("POST", TOKEN) => self.refresh(request),
+                ("GET", USER) => self.data(
+                    request,
+                    200,
+                    &json!({"digilockerid": "d8b3a4f2-5c1e-4f7a-9e0b-1a2b3c4d5e6f", "name": "Sunil Kumar",
+                        "dob": "31121970", "gender": "M", "eaadhaar": "Y"}),
+                ),
+                ("GET", ISSUED) => self.data(
+                    request,
+                    200,
+                    &json!({"items": [{"name": "PAN Verification Record", "doctype": "PANCR",
+                        "issuer": "Income Tax Department", "uri": "in.gov.pan-PANCR-ABCPK1234D"}]}),
+                ),
+                ("GET", BROKEN_FILE) => self.data(
+                    request,
+                    530,
+                    &json!({"error": "repository_service_unavailable",
+                        "error_description": "The issuer of the document did not answer"}),
+                ),
+                _ => Err(Answer::json(404, &json!({"error": "uri_not_found"}))
+                    .because("there is no such endpoint")),
+            };
+        answer.unwrap_or_else(|refusal| refusal)
+    }
+
+    fn is_issuer(&self, path: &str) -> bool {
+        path == TOKEN
+    }
+
+    fn tokens(&self) -> &TokenBook {
+        &self.tokens
+    }
+}
+
+/// The client shows its secret in the form or as Basic authentication, never both (RFC 6749,
+/// section 2.3).
+fn authenticate(request: &Received, form: &BTreeMap<String, String>) -> Result<(), String> {
+    let in_form = (form.get("client_id").map(String::as_str), form.get("client_secret").map(String::as_str));
+    if !request.headers.contains_key("authorization") {
+        let right = in_form == (Some(CLIENT_ID), Some(CLIENT_SECRET));
+        return right.then_some(()).ok_or_else(|| "the client in the form is wrong".into());
+    }
+    if in_form.1.is_some() {
+        return Err("the client shows its secret twice: in the form and in `Authorization`".into());
+    }
+    let basic = STANDARD.encode(format!("{CLIENT_ID}:{CLIENT_SECRET}"));
+    let right = request.field("authorization")? == format!("Basic {basic}");
+    right.then_some(()).ok_or_else(|| "the client in `Authorization` is wrong".into())
+}
+
+fn error(code: &str, description: &str) -> Answer {
+    Answer::json(400, &json!({"error": code, "error_description": description}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BROKEN_FILE, CLIENT_ID, CLIENT_SECRET, Digilocker, REFRESH_TOKEN, TOKEN, USER};
+    use crate::clock::Clock;
+    use crate::sandbox::received::tests::request;
+    use crate::sandbox::{Answer, Simulator, TokenBook};
+
+    fn vendor() -> Digilocker {
+        let clock = Clock::system();
+        Digilocker::new(TokenBook::new(clock.clone(), None), clock)
+    }
+
+    fn refresh(vendor: &Digilocker, refresh_token: &str) -> Answer {
+        let form = format!(
+            "grant_type=refresh_token&refresh_token={refresh_token}\
+             &client_id={CLIENT_ID}&client_secret={CLIENT_SECRET}"
+        );
+        vendor.answer(&request("POST", TOKEN).posting_form(&form))
+    }
+
+    #[test]
+    fn a_refresh_token_works_once_and_its_second_use_kills_the_grant() {
+        let vendor = vendor();
+        let first = refresh(&vendor, REFRESH_TOKEN).value();
+        let second = refresh(&vendor, first["refresh_token"].as_str().expect("text")).value();
+        assert_eq!(vendor.answer(&request("GET", USER).with_bearer(&second["access_token"])).status(), 200);
+        assert_eq!(refresh(&vendor, REFRESH_TOKEN).value()["error"], "invalid_grant");
+        let newest = second["refresh_token"].as_str().expect("text");
+        assert_eq!(refresh(&vendor, newest).value()["error"], "invalid_grant");
+        let refused = vendor.answer(&request("GET", USER).with_bearer(&second["access_token"]));
+        assert_eq!((refused.status().as_u16(), &refused.value()["error"]), (401, &"invalid_token".into()));
+    }
+
+    #[test]
+    fn the_client_shows_its_secret_once_in_either_place() {
+        let basic = "Basic REVNTzdBMzE6ZGlnaWxvY2tlci1kZW1vLXNlY3JldA==";
+        let form = format!("grant_type=refresh_token&refresh_token={REFRESH_TOKEN}");
+        let posted = || request("POST", TOKEN).with("authorization", basic);
+        let both = format!("{form}&client_id={CLIENT_ID}&client_secret={CLIENT_SECRET}");
+        assert_eq!(vendor().answer(&posted().posting_form(&form)).status(), 200);
+        assert_eq!(vendor().answer(&posted().posting_form(&both)).value()["error"], "invalid_client");
+        assert_eq!(
+            vendor().answer(&request("POST", TOKEN).posting_form(&form)).value()["error"],
+            "invalid_client"
+        );
+    }
+
+    #[test]
+    fn trouble_behind_the_vendor_is_status_530() {
+        let vendor = vendor();
+        let token = refresh(&vendor, REFRESH_TOKEN).value()["access_token"].clone();
+        let answer = vendor.answer(&request("GET", BROKEN_FILE).with_bearer(&token));
+        assert_eq!((answer.status().as_u16(), answer.complaint()), (530, None));
+    }
+}

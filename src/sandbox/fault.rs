@@ -1,0 +1,201 @@
+//! Scripted faults: `--fault payhub=down:30s`.
+//!
+//! A fault strikes a whole vendor, or only its token service (`payhub.issuer=down`) or only its data
+//! API (`payhub.api=slow`). Times count from the sandbox's start.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use http::StatusCode;
+
+use super::Vendor;
+
+/// What there is, for the help and for the usage error.
+pub const SYNTAX: &str = "\
+VENDOR=FAULT, where VENDOR is nic-ma, sahamati, payhub or digilocker (with .issuer or .api behind it \
+for the token service or the data API alone) and FAULT is one of
+  down[:DURATION]         connections break without an answer, for that long (default: for ever)
+  lost[:DURATION]         requests are carried out, but their answers never arrive
+  html[:DURATION]         HTTP 200 with a web page in place of an answer
+  status:CODE[:DURATION]  this HTTP status with a line of text
+  slow[:DELAY]            every answer comes that much later (default: 2s)
+  expire[:LIFETIME]       tokens live this long (default: 10s)
+  revoke[:DURATION]       after that time (default: 5s) all tokens handed out so far are revoked
+  grace                   sahamati only: the entity's secret has expired and is in its grace period";
+
+const DEFAULT_DELAY: Duration = Duration::from_secs(2);
+const DEFAULT_LIFETIME: Duration = Duration::from_secs(10);
+const DEFAULT_REVOCATION: Duration = Duration::from_secs(5);
+
+/// One `--fault`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScriptedFault {
+    /// Whom it strikes.
+    pub vendor: Vendor,
+    /// Which part of the vendor.
+    pub part: Part,
+    /// What goes wrong.
+    pub fault: Fault,
+}
+
+/// Which part of a vendor a fault strikes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// All of it.
+    Whole,
+    /// The token service.
+    Issuer,
+    /// The data API.
+    Api,
+}
+
+/// What goes wrong. A duration of `None` means for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Connections break before the request is looked at.
+    Down(Option<Duration>),
+    /// The request is carried out, the connection breaks before the answer.
+    Lost(Option<Duration>),
+    /// A web page with status 200.
+    Html(Option<Duration>),
+    /// A status with a line of text.
+    Status(StatusCode, Option<Duration>),
+    /// Answers come later by so much.
+    Slow(Duration),
+    /// Tokens live so long.
+    Expire(Duration),
+    /// All tokens handed out until then are revoked.
+    Revoke(Duration),
+    /// The entity's secret has expired and is in its grace period.
+    Grace,
+}
+
+impl Part {
+    /// Whether a request to the token service (or not) is struck.
+    pub fn covers(self, is_issuer: bool) -> bool {
+        match self {
+            Self::Whole => true,
+            Self::Issuer => is_issuer,
+            Self::Api => !is_issuer,
+        }
+    }
+}
+
+/// The lifetime that faults give to tokens, if any does.
+pub fn lifetime(faults: &[ScriptedFault]) -> Option<Duration> {
+    faults.iter().find_map(|scripted| match scripted.fault {
+        Fault::Expire(lifetime) => Some(lifetime),
+        _ => None,
+    })
+}
+
+impl FromStr for ScriptedFault {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        parse(text).map_err(|what| format!("{what}; a fault is {SYNTAX}"))
+    }
+}
+
+fn parse(text: &str) -> Result<ScriptedFault, String> {
+    let (target, fault) = text.split_once('=').ok_or_else(|| format!("`{text}` has no `=`"))?;
+    let (vendor, part) = match target.rsplit_once('.') {
+        Some((vendor, "issuer")) => (vendor, Part::Issuer),
+        Some((vendor, "api")) => (vendor, Part::Api),
+        Some((_, part)) => return Err(format!("no part of a vendor is called `{part}`")),
+        None => (target, Part::Whole),
+    };
+    let vendor: Vendor = vendor.parse()?;
+    let (name, rest) = fault.split_once(':').map_or((fault, None), |(name, rest)| (name, Some(rest)));
+    let fault = match (name, rest) {
+        ("down", rest) => Fault::Down(rest.map(duration).transpose()?),
+        ("lost", rest) => Fault::Lost(rest.map(duration).transpose()?),
+        ("html", rest) => Fault::Html(rest.map(duration).transpose()?),
+        ("status", Some(rest)) => {
+            let (code, rest) = rest.split_once(':').map_or((rest, None), |(code, rest)| (code, Some(rest)));
+            let code = code.parse().ok().filter(|code| (200..=599).contains(code));
+            let code = code.and_then(|code| StatusCode::from_u16(code).ok());
+            Fault::Status(code.ok_or("a status is from 200 to 599")?, rest.map(duration).transpose()?)
+        }
+        ("slow", rest) => Fault::Slow(rest.map_or(Ok(DEFAULT_DELAY), duration)?),
+        ("expire", rest) => Fault::Expire(rest.map_or(Ok(DEFAULT_LIFETIME), duration)?),
+        ("revoke", rest) => Fault::Revoke(rest.map_or(Ok(DEFAULT_REVOCATION), duration)?),
+        ("grace", None) if vendor == Vendor::Sahamati => Fault::Grace,
+        _ => return Err(format!("`{fault}` is not a fault of {vendor}")),
+    };
+    if part != Part::Whole && matches!(fault, Fault::Expire(_) | Fault::Revoke(_) | Fault::Grace) {
+        return Err(format!("`{name}` strikes the vendor's tokens, not one of its parts"));
+    }
+    Ok(ScriptedFault { vendor, part, fault })
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is not a duration such as `500ms`, `30s` or `2m`");
+    let digits = text.find(|character: char| !character.is_ascii_digit()).ok_or_else(wrong)?;
+    let (number, unit) = text.split_at(digits);
+    let number: u32 = number.parse().map_err(|_| wrong())?;
+    let unit = match unit {
+        "ms" => Duration::from_millis(1),
+        "s" => Duration::from_secs(1),
+        "m" => Duration::from_secs(60),
+        "h" => Duration::from_secs(3600),
+        _ => return Err(wrong()),
+    };
+    Ok(unit * number)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http::StatusCode;
+
+    use super::{Fault, Part, SYNTAX, ScriptedFault};
+    use crate::sandbox::Vendor;
+
+    fn parsed(text: &str) -> (Vendor, Part, Fault) {
+        let ScriptedFault { vendor, part, fault } = text.parse().expect(text);
+        (vendor, part, fault)
+    }
+
+    #[test]
+    fn faults_are_read_with_and_without_their_times() {
+        let seconds = Duration::from_secs;
+        assert_eq!(parsed("payhub=down:30s"), (Vendor::Payhub, Part::Whole, Fault::Down(Some(seconds(30)))));
+        assert_eq!(parsed("payhub=slow"), (Vendor::Payhub, Part::Whole, Fault::Slow(seconds(2))));
+        assert_eq!(parsed("nic-ma.api=html"), (Vendor::NicMa, Part::Api, Fault::Html(None)));
+        assert_eq!(
+            parsed("sahamati=expire:10s"),
+            (Vendor::Sahamati, Part::Whole, Fault::Expire(seconds(10)))
+        );
+        assert_eq!(parsed("digilocker=revoke"), (Vendor::Digilocker, Part::Whole, Fault::Revoke(seconds(5))));
+        assert_eq!(
+            parsed("digilocker.issuer=status:503:500ms"),
+            (
+                Vendor::Digilocker,
+                Part::Issuer,
+                Fault::Status(StatusCode::SERVICE_UNAVAILABLE, Some(Duration::from_millis(500)))
+            )
+        );
+    }
+
+    #[test]
+    fn a_wrong_fault_is_answered_with_all_that_there_are() {
+        for wrong in [
+            "payhub",
+            "payhub=",
+            "payhub=broken",
+            "payhub=down:soon",
+            "payhub=down:5",
+            "payhub=status:99",
+            "payhub=status",
+            "payhub=grace",
+            "payhub.issuer=revoke",
+            "payhub.door=down",
+            "paypal=down",
+        ] {
+            let message = wrong.parse::<ScriptedFault>().expect_err(wrong);
+            assert!(message.ends_with(SYNTAX), "{message}");
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Mission Antyodaya of the National Informatics Centre: a token that a person fetches.
+//!
+//! The token is mailed to a registered person and there is no endpoint to renew it, so this vendor
+//! has only a data API. It is plain HTTP, as the portal is.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::token::TokenBook;
+use super::{Answer, Received, Simulator};
+
+/// The token that was mailed.
+pub const TOKEN: &str = "nic-ma-demo-token-3b7e51f0c2a94d68";
+
+const DATA: &str = "/api/gram-panchayats";
+const LIFETIME: Duration = Duration::from_secs(365 * 86_400);
+
+/// The simulator.
+#[derive(Debug)]
+pub struct NicMa {
+    tokens: TokenBook,
+}
+
+impl NicMa {
+    /// A vendor that has mailed [`TOKEN`] just now.
+    pub fn new(tokens: TokenBook) -> Self {
+        tokens.issue(TOKEN, tokens.lifetime(LIFETIME), "the registered address");
+        Self { tokens }
+    }
+
+    fn data(&self, request: &Received) -> Result<Answer, Answer> {
+        let token = request.bearer().map_err(|complaint| unauthorized().because(complaint))?;
+        self.tokens.check(token).map_err(|dead| unauthorized().because(dead))?;
+        Ok(Answer::json(
+            200,
+            &json!({"state": "Kerala", "gram_panchayats": [
+                {"code": 221_384, "name": "Vazhakkulam", "score": 87},
+                {"code": 221_391, "name": "Kizhakkambalam", "score": 91},
+            ]}),
+        ))
+    }
+}
+
+impl Simulator for NicMa {
+    fn answer(&self, request: &Received) -> Answer {
+        let answer = match (request.method.as_str(), request.path()) {
+            ("GET", DATA) => self.data(request),
+            _ => {
+                Err(Answer::json(404, &json!({"message": "Not Found"})).because("there is no such endpoint"))
+            }
+        };
+        answer.unwrap_or_else(|refusal| refusal)
+    }
+
+    fn is_issuer(&self, _path: &str) -> bool {
+        false
+    }
+
+    fn tokens(&self) -> &TokenBook {
+        &self.tokens
+    }
+}
+
+fn unauthorized() -> Answer {
+    Answer::json(401, &json!({"message": "Unauthorized"}))
+}

@@ -1,0 +1,281 @@
+//! Sahamati's token service: a user's token opens the entity's secret, which opens the entity's
+//! token, which opens the network.
+//!
+//! ```text
+//! username + password -> user token -> entity secret -> entity token -> central registry, members
+//! ```
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::token::{self, TokenBook};
+use super::{Answer, Received, Simulator};
+use crate::clock::Clock;
+
+/// The entity's administrator.
+pub const USERNAME: &str = "admin@fiu.example";
+/// Their password.
+pub const PASSWORD: &str = "sahamati-demo-password";
+/// The entity.
+pub const ENTITY: &str = "fiu-demo";
+
+const USER_TOKEN: &str = "/iam/v1/user/token/generate";
+const READ_SECRET: &str = "/iam/v1/entity/secret/read";
+const ENTITY_TOKEN: &str = "/iam/v1/entity/token/generate";
+/// The central registry, which takes `Authorization: Bearer`.
+const REGISTRY: &str = "/cr/v2/entityInfo/AA";
+/// A member of the network, which takes the bare token as `client_api_key`.
+const MEMBER: &str = "/aa/v2/Heartbeat";
+const DAY: Duration = Duration::from_secs(86_400);
+/// What an entity's token comes with while the secret is in its grace period.
+const GRACE_MESSAGE: &str = "The secret for entity with ID fiu-demo is expired and within the grace period";
+const SECRET_LIFETIME: Duration = DAY.saturating_mul(180);
+
+/// The simulator.
+#[derive(Debug)]
+pub struct Sahamati {
+    tokens: TokenBook,
+    clock: Clock,
+    secret: String,
+    secret_ends: Timestamp,
+    in_grace: bool,
+    /// Whether `expiresOn` is in milliseconds this time: the vendor's documents show both units.
+    milliseconds: AtomicBool,
+}
+
+impl Sahamati {
+    /// A vendor whose entity has a fresh secret, or one that ended a day ago and is in its grace
+    /// period of five days.
+    pub fn new(tokens: TokenBook, clock: Clock, in_grace: bool) -> Self {
+        let secret = clock.uuid();
+        let now = clock.wall();
+        let secret_ends = if in_grace { now.checked_sub(DAY) } else { now.checked_add(SECRET_LIFETIME) };
+        let secret_ends = secret_ends.unwrap_or(now);
+        Self { tokens, clock, secret, secret_ends, in_grace, milliseconds: AtomicBool::new(false) }
+    }
+
+    fn user_token(&self, request: &Received) -> Result<Answer, Answer> {
+        let missing =
+            |complaint| self.bad_request("User Id/Password is missing in the request").because(complaint);
+        request.without_authorization().map_err(missing)?;
+        let form = request.form(&["username", "password"], &[]).map_err(missing)?;
+        if form["username"] != USERNAME || form["password"] != PASSWORD {
+            return Err(self
+                .unauthorized("Invalid username/password or password is expired")
+                .because("username or password is wrong"));
+        }
+        Ok(self.envelope(200, self.grant("user", "email secret-expiry-ts profile entityMetadata")))
+    }
+
+    fn read_secret(&self, request: &Received) -> Result<Answer, Answer> {
+        let unauthorized = |complaint: String| self.unauthorized("Unauthorized").because(complaint);
+        let token = request.bearer().map_err(unauthorized)?;
+        let kind = self.tokens.check(token).map_err(|dead| unauthorized(dead.to_string()))?;
+        if kind != "user" {
+            return Err(unauthorized("only a user's token reads a secret".into()));
+        }
+        let missing =
+            |complaint: String| self.bad_request("Entity Id is missing in the request").because(complaint);
+        let body = request
+            .json(&["ver", "timestamp", "txnId", "entityId"], &["secretExpiryDays"])
+            .map_err(missing)?;
+        let text = |name: &str| body[name].as_str().unwrap_or_default();
+        if text("ver") != "1.0.0"
+            || text("timestamp").parse::<Timestamp>().is_err()
+            || !is_uuid(text("txnId"))
+        {
+            return Err(missing("`ver`, `timestamp` or `txnId` is not of the documented form".into()));
+        }
+        if body.get("secretExpiryDays").is_some_and(|days| !days.is_u64()) {
+            return Err(missing("`secretExpiryDays` is not a whole number".into()));
+        }
+        if text("entityId") != ENTITY {
+            return Err(self.unauthorized("Invalid entity id").because("the entity is unknown"));
+        }
+        let milliseconds = self.milliseconds.fetch_xor(true, Ordering::Relaxed);
+        let ends = self.secret_ends;
+        let expires_on = if milliseconds { ends.as_millisecond() } else { ends.as_second() };
+        Ok(self.envelope(
+            200,
+            json!({"entityId": ENTITY, "secret": self.secret, "expiresOn": expires_on,
+                   "expirationDate": ends.to_string().trim_end_matches('Z')}),
+        ))
+    }
+
+    fn entity_token(&self, request: &Received) -> Result<Answer, Answer> {
+        let missing =
+            |complaint| self.bad_request("Entity Id/Secret is missing in the request").because(complaint);
+        request.without_authorization().map_err(missing)?;
+        let form = request.form(&["id", "secret"], &[]).map_err(missing)?;
+        if form["id"] != ENTITY || form["secret"] != self.secret {
+            return Err(self
+                .unauthorized("Invalid entity id/secret or secret is expired")
+                .because("the entity's id or secret is wrong"));
+        }
+        let mut body = self.grant("entity", "email microprofile-jwt profile address phone offline_access");
+        if self.in_grace {
+            body["message"] = GRACE_MESSAGE.into();
+        }
+        Ok(self.envelope(200, body))
+    }
+
+    fn grant(&self, kind: &str, scope: &str) -> Value {
+        let lifetime = self.tokens.lifetime(DAY);
+        let seconds = lifetime.as_secs().max(1);
+        let issued_at = self.clock.wall().as_second();
+        let claims = json!({
+            "iss": "https://api.sandbox.sahamati.org.in/auth/realms/sahamati",
+            "aud": "account",
+            "typ": "Bearer",
+            "azp": if kind == "entity" { ENTITY } else { "user" },
+            "sub": self.clock.uuid(),
+            "roles": "FIU",
+            "iat": issued_at,
+            "exp": issued_at.saturating_add_unsigned(seconds),
+            "scope": scope,
+            "secret-expiry-ts": self.secret_ends.as_second().to_string(),
+        });
+        let header = json!({"alg": "RS256", "typ": "JWT", "kid": "sandbox-1"});
+        let token = token::jwt(&header, &claims, 256, &self.clock);
+        self.tokens.issue(&token, lifetime, kind);
+        json!({"accessToken": token, "expiresIn": seconds, "refreshExpiresIn": 0,
+               "tokenType": "Bearer", "notBeforePolicy": 0, "scope": scope})
+    }
+
+    fn registry(&self, request: &Received) -> Result<Answer, Answer> {
+        let unauthorized = |complaint: String| {
+            Answer::json(401, &json!({"responseCode": 401, "responseText": "401 UNAUTHORIZED"}))
+                .because(complaint)
+        };
+        self.entity_of(request.bearer()).map_err(unauthorized)?;
+        Ok(Answer::json(
+            200,
+            &json!([{"entityinfo": {"name": "Demo AA", "id": "aa-demo", "code": "aa-demo"}}]),
+        ))
+    }
+
+    fn heartbeat(&self, request: &Received) -> Result<Answer, Answer> {
+        self.entity_of(request.field("client_api_key"))
+            .map_err(|complaint| self.unauthorized("Unauthorized").because(complaint))?;
+        Ok(self.envelope(200, json!({"Status": "UP"})))
+    }
+
+    fn entity_of(&self, token: Result<&str, String>) -> Result<(), String> {
+        let kind = self.tokens.check(token?).map_err(|dead| dead.to_string())?;
+        if kind == "entity" { Ok(()) } else { Err("this is a user's token, not an entity's".into()) }
+    }
+
+    fn bad_request(&self, message: &str) -> Answer {
+        self.envelope(400, json!({"errorCode": "Bad Request", "errorMsg": message}))
+    }
+
+    fn unauthorized(&self, message: &str) -> Answer {
+        self.envelope(401, json!({"errorCode": "Unauthorized", "errorMsg": message}))
+    }
+
+    /// The members that every answer of the token service begins with.
+    fn envelope(&self, status: u16, mut body: Value) -> Answer {
+        body["ver"] = "1.0.0".into();
+        body["timestamp"] = self.clock.wall().to_string().into();
+        body["txnId"] = self.clock.uuid().into();
+        Answer::json(status, &body)
+    }
+}
+
+impl Simulator for Sahamati {
+    fn answer(&self, request: &Received) -> Answer {
+        let answer = match (request.method.as_str(), request.path()) {
+            ("POST", USER_TOKEN) => self.user_token(request),
+            ("POST", READ_SECRET) => self.read_secret(request),
+            ("POST", ENTITY_TOKEN) => self.entity_token(request),
+            ("GET", REGISTRY) => self.registry(request),
+            ("GET", MEMBER) => self.heartbeat(request),
+            _ => Err(self
+                .envelope(404, json!({"errorCode": "Not Found", "errorMsg": "No such resource"}))
+                .because("there is no such endpoint")),
+        };
+        answer.unwrap_or_else(|refusal| refusal)
+    }
+
+    fn is_issuer(&self, path: &str) -> bool {
+        path.starts_with("/iam/")
+    }
+
+    fn tokens(&self) -> &TokenBook {
+        &self.tokens
+    }
+}
+
+fn is_uuid(text: &str) -> bool {
+    let groups: Vec<_> = text.split('-').map(str::len).collect();
+    groups == [8, 4, 4, 4, 12] && text.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::{
+        ENTITY, ENTITY_TOKEN, GRACE_MESSAGE, PASSWORD, READ_SECRET, REGISTRY, Sahamati, USER_TOKEN, USERNAME,
+    };
+    use crate::clock::Clock;
+    use crate::sandbox::received::tests::request;
+    use crate::sandbox::{Simulator, TokenBook};
+
+    fn vendor(in_grace: bool) -> Sahamati {
+        let clock = Clock::system();
+        Sahamati::new(TokenBook::new(clock.clone(), None), clock, in_grace)
+    }
+
+    fn user_token(vendor: &Sahamati) -> Value {
+        let form = format!("username={USERNAME}&password={PASSWORD}");
+        vendor.answer(&request("POST", USER_TOKEN).posting_form(&form)).value()["accessToken"].clone()
+    }
+
+    fn secret_request(vendor: &Sahamati, token: &Value) -> Value {
+        let body = json!({"ver": "1.0.0", "timestamp": "2024-07-16T11:33:34.509Z",
+                          "txnId": "f35761ac-4a18-11e8-96ff-0277a9fbfedc", "entityId": ENTITY});
+        vendor.answer(&request("POST", READ_SECRET).with_bearer(token).posting_json(&body)).value()
+    }
+
+    fn entity_token(vendor: &Sahamati) -> Value {
+        let secret = secret_request(vendor, &user_token(vendor))["secret"].clone();
+        let form = format!("id={ENTITY}&secret={}", secret.as_str().expect("text"));
+        vendor.answer(&request("POST", ENTITY_TOKEN).posting_form(&form)).value()
+    }
+
+    #[test]
+    fn the_chain_of_user_secret_and_entity_opens_the_registry() {
+        let vendor = vendor(false);
+        let answer = entity_token(&vendor);
+        assert_eq!((&answer["expiresIn"], &answer["message"]), (&json!(86_400), &Value::Null));
+        let opened = vendor.answer(&request("GET", REGISTRY).with_bearer(&answer["accessToken"]));
+        assert_eq!((opened.status().as_u16(), opened.complaint()), (200, None));
+    }
+
+    #[test]
+    fn a_users_token_does_not_open_the_registry_nor_an_entitys_the_secret() {
+        let vendor = vendor(false);
+        let refused = vendor.answer(&request("GET", REGISTRY).with_bearer(&user_token(&vendor)));
+        assert_eq!(refused.complaint(), Some("this is a user's token, not an entity's"));
+        assert_eq!(refused.value()["responseCode"], 401);
+        let entity = entity_token(&vendor)["accessToken"].clone();
+        assert_eq!(secret_request(&vendor, &entity)["errorCode"], "Unauthorized");
+    }
+
+    #[test]
+    fn the_end_of_the_secret_comes_in_seconds_and_in_milliseconds() {
+        let vendor = vendor(false);
+        let token = user_token(&vendor);
+        let ends = [(); 2].map(|()| secret_request(&vendor, &token)["expiresOn"].as_i64().expect("a number"));
+        assert_eq!(ends[1] / 1000, ends[0]);
+    }
+
+    #[test]
+    fn a_secret_in_its_grace_period_is_told_of_with_the_token() {
+        assert_eq!(entity_token(&vendor(true))["message"], GRACE_MESSAGE);
+    }
+}
