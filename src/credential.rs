@@ -12,14 +12,17 @@
 //! ```
 //!
 //! The [`keeper`] is the one background task that renews; a [`flow`] obtains; a [`slot`] is where
-//! requests read. The rules of time are in [`schedule`], what must survive is in [`store`].
+//! requests read. The rules of time are in [`schedule`], what must survive is in [`store`], and
+//! [`watch`] tells when an input changed.
 
 pub mod expiry;
 pub mod flow;
 pub mod input;
 pub mod keeper;
 pub mod schedule;
+pub mod shared;
 pub mod slot;
+pub mod status;
 pub mod store;
 pub mod watch;
 
@@ -33,6 +36,7 @@ use serde::Serialize;
 pub use expiry::{Expiry, Lifetime};
 pub use flow::Flow;
 pub use input::Source;
+pub use status::{ErrorClass, LastError, Status};
 
 use crate::secret::Secret;
 
@@ -152,8 +156,8 @@ pub type Outputs = BTreeMap<String, Secret>;
 pub struct Minted {
     /// The named values.
     pub outputs: Outputs,
-    /// When they end.
-    pub lifetime: Lifetime,
+    /// When they end, as far as the issuer says; [`schedule`] judges and fills in.
+    pub lifetime: Option<Lifetime>,
     /// The refresh token that replaces the one just used, if the issuer rotates it.
     pub rotated: Option<Secret>,
     /// What the issuer or the answer warns about; texts without values.

@@ -1,1 +1,306 @@
-//! The one background task that keeps all credentials fresh.
+//! The keeper: one background task over all credentials.
+//!
+//! ```text
+//!  requests ──Poke──▶ ┌────────┐ ──spawns──▶ one exchange per credential ──▶ issuer
+//!  operator ─Command▶ │  task  │ ◀─reports── (read inputs, store, exchange, store)
+//!  watcher  ─Command▶ └────────┘
+//!  timers  ──────────▶    │ publishes
+//!                         ▼
+//!                  Shared: status, slots ──▶ requests, admin, metrics (never ask the task)
+//! ```
+//!
+//! [`Keeper`] is the handle that everybody else holds.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use serde::Serialize;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::clock::Clock;
+use crate::credential::flow::Mint;
+use crate::credential::shared::{Poke, Shared};
+use crate::credential::slot::{Prepare, Slot};
+use crate::credential::store::Store;
+use crate::credential::{CredentialName, CredentialSpec, Flow, Source, State, Status};
+use crate::secret::Secret;
+
+/// How an exchange ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// There is a new token.
+    Ok,
+    /// It may mend itself and is tried again.
+    Transient,
+    /// The issuer refused the input.
+    Rejected,
+    /// An answer was lost that may have used up a single-use input.
+    Ambiguous,
+}
+
+impl Outcome {
+    /// All outcomes, in the order of the documentation.
+    pub const ALL: [Self; 4] = [Self::Ok, Self::Transient, Self::Rejected, Self::Ambiguous];
+
+    /// The name in answers and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Transient => "transient",
+            Self::Rejected => "rejected",
+            Self::Ambiguous => "ambiguous",
+        }
+    }
+}
+
+/// Hears of every exchange that ended, and how long it took: the source of the metrics.
+pub type Observe = Box<dyn Fn(&CredentialName, Outcome, Duration) + Send + Sync>;
+
+/// What the keeper is told at its start.
+pub struct Options {
+    /// Exchanges at once with one issuer.
+    pub issuer_concurrency: usize,
+    /// Hears of every exchange.
+    pub observe: Observe,
+}
+
+/// Why a token could not be set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SetError {
+    /// There is no such credential.
+    Unknown,
+    /// The credential is not of the flow `static` with one token.
+    NotStatic,
+    /// The value cannot be used; the text says why, without it.
+    Unusable(String),
+}
+
+/// The handle of the keeper; cloning shares it.
+#[derive(Clone)]
+pub struct Keeper(Arc<Hub>);
+
+struct Hub {
+    /// What exists, read by everybody without asking the task.
+    directory: ArcSwap<Directory>,
+    /// Reconciling is one at a time, and its commands arrive in the same order.
+    reconciling: Mutex<()>,
+    commands: mpsc::UnboundedSender<Command>,
+    pokes: mpsc::UnboundedSender<Poke>,
+    files: watch::Sender<Arc<BTreeSet<PathBuf>>>,
+}
+
+type Directory = BTreeMap<CredentialName, Kept>;
+
+/// One credential of the directory.
+#[derive(Clone)]
+struct Kept {
+    spec: Arc<CredentialSpec>,
+    shared: Arc<Shared>,
+}
+
+/// What the handle asks of the task.
+#[expect(dead_code, reason = "the task comes next")]
+enum Command {
+    /// These credentials are to be kept, and no others.
+    Reconcile(Arc<Directory>),
+    Refresh {
+        shared: Arc<Shared>,
+        force: bool,
+        answer: oneshot::Sender<Outcome>,
+    },
+    Set {
+        shared: Arc<Shared>,
+        token: Secret,
+        answer: oneshot::Sender<Result<(), SetError>>,
+    },
+    InputChanged(Vec<PathBuf>),
+    Shutdown(oneshot::Sender<()>),
+}
+
+/// Makes a keeper and the future that is its background task.
+pub fn start(
+    clock: Clock,
+    store: Arc<dyn Store>,
+    mint: Arc<dyn Mint>,
+    options: Options,
+) -> (Keeper, impl Future<Output = ()> + Send + 'static) {
+    let (commands, mut inbox) = mpsc::unbounded_channel();
+    let (pokes, poked) = mpsc::unbounded_channel();
+    let hub = Hub {
+        directory: ArcSwap::default(),
+        reconciling: Mutex::default(),
+        commands,
+        pokes,
+        files: watch::Sender::default(),
+    };
+    let task = async move {
+        let _parts = (clock, store, mint, options, poked);
+        while let Some(_command) = inbox.recv().await {}
+    };
+    (Keeper(Arc::new(hub)), task)
+}
+
+impl Keeper {
+    /// Keeps these credentials from now on, and no others. Equal specs keep their token, new ones
+    /// start, changed ones start anew, those that are gone stop. When this returns, slots of all of
+    /// them can be had.
+    pub fn reconcile(&self, specs: Vec<CredentialSpec>) {
+        let _one_at_a_time = self.0.reconciling.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.0.directory.load();
+        let directory: Arc<Directory> = Arc::new(
+            specs
+                .into_iter()
+                .map(|spec| match before.get(&spec.name) {
+                    Some(kept) if *kept.spec == spec => (spec.name.clone(), kept.clone()),
+                    _ => (spec.name.clone(), self.begin(spec)),
+                })
+                .collect(),
+        );
+        let files = directory.values().flat_map(|kept| kept.spec.files()).cloned().collect();
+        self.0.directory.store(Arc::clone(&directory));
+        self.send(Command::Reconcile(directory));
+        self.0.files.send_replace(Arc::new(files));
+    }
+
+    /// A reader of a credential, fed at once with the current generation and then with each next
+    /// one, for as long as the slot lives. `None` if there is no such credential.
+    pub fn slot<T: Send + Sync + 'static>(
+        &self,
+        name: &CredentialName,
+        prepare: Prepare<T>,
+    ) -> Option<Arc<Slot<T>>> {
+        let shared = Arc::clone(&self.0.directory.load().get(name)?.shared);
+        let slot = Arc::new(Slot::new(Arc::clone(&shared), prepare));
+        shared.register(&slot);
+        Some(slot)
+    }
+
+    /// The status of every credential, in the order of their names.
+    pub fn statuses(&self) -> Vec<Status> {
+        self.0.directory.load().values().map(|kept| kept.shared.status()).collect()
+    }
+
+    /// The status of one credential.
+    pub fn status(&self, name: &CredentialName) -> Option<Status> {
+        Some(self.0.directory.load().get(name)?.shared.status())
+    }
+
+    /// How often upstreams have refused each credential.
+    pub fn refusals(&self) -> Vec<(CredentialName, u64)> {
+        let directory = self.0.directory.load();
+        directory.iter().map(|(name, kept)| (name.clone(), kept.shared.refusals())).collect()
+    }
+
+    /// Renews a credential now, because an operator asks for it: also in a pause after a failure, and
+    /// after a rejection (which counts as a try, and after three is refused unless forced). The
+    /// renewal goes on whether the returned future is awaited or not. `None` if there is no such
+    /// credential.
+    pub fn refresh(
+        &self,
+        name: &CredentialName,
+        force: bool,
+    ) -> Option<impl Future<Output = Outcome> + Send + use<>> {
+        let shared = Arc::clone(&self.0.directory.load().get(name)?.shared);
+        let (answer, outcome) = oneshot::channel();
+        self.send(Command::Refresh { shared, force, answer });
+        // Nobody answers for a credential that was removed meanwhile, or when the process ends.
+        Some(async move { outcome.await.unwrap_or(Outcome::Transient) })
+    }
+
+    /// Replaces the token of a static credential. Its source takes over again when it changes.
+    pub async fn set_token(&self, name: &CredentialName, token: Secret) -> Result<(), SetError> {
+        let kept = self.0.directory.load().get(name).cloned().ok_or(SetError::Unknown)?;
+        if !matches!(kept.spec.flow, Flow::Static(_)) || !kept.spec.inputs.contains_key("token") {
+            return Err(SetError::NotStatic);
+        }
+        let (answer, outcome) = oneshot::channel();
+        self.send(Command::Set { shared: kept.shared, token, answer });
+        outcome.await.unwrap_or(Err(SetError::Unknown))
+    }
+
+    /// Tells that these files may have changed. Credentials whose inputs really did are renewed.
+    pub fn input_changed(&self, paths: Vec<PathBuf>) {
+        self.send(Command::InputChanged(paths));
+    }
+
+    /// The files that inputs are read from, now and after each change of them.
+    pub fn files(&self) -> watch::Receiver<Arc<BTreeSet<PathBuf>>> {
+        self.0.files.subscribe()
+    }
+
+    /// Starts no more exchanges and waits for those that might use up a single-use input.
+    pub async fn shutdown(&self) {
+        let (answer, done) = oneshot::channel();
+        self.send(Command::Shutdown(answer));
+        // The task is gone already: then nothing runs.
+        let _ = done.await;
+    }
+
+    fn begin(&self, spec: CredentialSpec) -> Kept {
+        let status = Status {
+            name: spec.name.clone(),
+            flow: spec.flow.as_str(),
+            state: State::Pending,
+            generation: 0,
+            obtained_at: None,
+            expires_at: None,
+            renew_at: None,
+            last_error: None,
+            warnings: Vec::new(),
+            // Requests that come before the task has looked at it shall wait.
+            running: true,
+            next_try: None,
+            waits_for: None,
+            optional: spec.optional,
+        };
+        let shared = Arc::new(Shared::new(spec.is_renewable(), status, self.0.pokes.clone()));
+        Kept { spec: Arc::new(spec), shared }
+    }
+
+    fn send(&self, command: Command) {
+        // Without the task nothing is renewed any more: the process is ending.
+        let _ = self.0.commands.send(command);
+    }
+}
+
+impl CredentialSpec {
+    /// Whether a renewal can bring anything new by itself: a static token that lies in a file or in
+    /// the configuration is only ever replaced by somebody else.
+    pub fn is_renewable(&self) -> bool {
+        let is_made_at_use = |source: &Source| {
+            matches!(source, Source::Command { .. } | Source::Jwt(_) | Source::Output { .. })
+        };
+        !matches!(self.flow, Flow::Static(_)) || self.inputs.values().any(is_made_at_use)
+    }
+
+    /// The files that its inputs are read from.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        self.inputs.values().filter_map(|source| match source.leaf() {
+            Source::File(path) => Some(path),
+            _ => None,
+        })
+    }
+
+    /// The outputs of other credentials that are inputs of this one: each credential and output.
+    pub fn parents(&self) -> impl Iterator<Item = (&CredentialName, &str)> {
+        self.inputs.values().filter_map(|source| match source.leaf() {
+            Source::Output { credential, output } => Some((credential, output.as_str())),
+            _ => None,
+        })
+    }
+}
+
+impl Source {
+    /// What is read in the end: the key of an assertion, else the source itself.
+    fn leaf(&self) -> &Self {
+        match self {
+            Self::Jwt(assertion) => assertion.key.leaf(),
+            other => other,
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! What the keeper and all readers of one credential share: its status, its published generation,
+//! and the suspicion that a refusal casts on it.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+
+use crate::clock::Clock;
+use crate::credential::slot::Publish;
+use crate::credential::{CredentialName, Expiry, Minted, Status};
+
+/// At most one renewal driven by refusals in this time, per credential.
+pub const REFUSAL_FLOOR: Duration = Duration::from_secs(10);
+
+/// What requests tell the keeper.
+#[derive(Debug)]
+pub enum Poke {
+    /// The upstream refused this generation.
+    Refused {
+        /// The credential.
+        shared: Arc<Shared>,
+        /// The generation that was sent.
+        generation: u64,
+    },
+    /// A request found the token expired: the clocks are to be looked at now.
+    Expired {
+        /// The credential.
+        shared: Arc<Shared>,
+    },
+    /// A reader cannot use the current generation: it needs another one.
+    Unusable {
+        /// The credential.
+        shared: Arc<Shared>,
+        /// Why, without the value.
+        message: String,
+    },
+}
+
+/// One generation of a credential.
+#[derive(Debug)]
+pub struct Published {
+    /// Goes up with each renewal; the first is 1.
+    pub generation: u64,
+    /// When it ends.
+    pub expiry: Expiry,
+    /// The values.
+    pub minted: Minted,
+}
+
+/// What all slots of one credential share with its keeper.
+pub struct Shared {
+    name: CredentialName,
+    /// Whether a refusal can lead to a new token at all: a static token cannot renew itself, and a
+    /// credential that was removed will not be renewed.
+    renewable: AtomicBool,
+    status: watch::Sender<Status>,
+    pokes: mpsc::UnboundedSender<Poke>,
+    feed: Mutex<Feed>,
+    /// The generation under suspicion while its renewal is due or runs; 0 for none.
+    suspected: AtomicU64,
+    /// No refusal starts a renewal before this time since boot. Readers of the token never lock it,
+    /// only requests that were refused.
+    floor: Mutex<Duration>,
+    /// How often upstreams refused this credential.
+    refusals: AtomicU64,
+    /// A [`Poke::Expired`] is on its way.
+    expiry_told: AtomicBool,
+}
+
+/// Who is fed, and with what. Locked by those who publish and register, never by readers.
+#[derive(Default)]
+struct Feed {
+    current: Option<Arc<Published>>,
+    slots: Vec<Weak<dyn Publish>>,
+}
+
+impl Shared {
+    /// The shared half of a new credential.
+    pub fn new(renewable: bool, status: Status, pokes: mpsc::UnboundedSender<Poke>) -> Self {
+        Self {
+            name: status.name.clone(),
+            renewable: AtomicBool::new(renewable),
+            status: watch::Sender::new(status),
+            pokes,
+            feed: Mutex::default(),
+            suspected: AtomicU64::new(0),
+            floor: Mutex::default(),
+            refusals: AtomicU64::new(0),
+            expiry_told: AtomicBool::new(false),
+        }
+    }
+
+    /// The credential.
+    pub fn name(&self) -> &CredentialName {
+        &self.name
+    }
+
+    /// The latest status.
+    pub fn status(&self) -> Status {
+        self.status.borrow().clone()
+    }
+
+    /// A receiver of every later status.
+    pub fn watch(&self) -> watch::Receiver<Status> {
+        self.status.subscribe()
+    }
+
+    /// The current generation, whether it is still usable or not.
+    pub fn published(&self) -> Option<Arc<Published>> {
+        self.feed().current.clone()
+    }
+
+    /// How often upstreams refused this credential.
+    pub fn refusals(&self) -> u64 {
+        self.refusals.load(Ordering::Relaxed)
+    }
+
+    /// Adds a reader and feeds it with the current generation. If the reader cannot use that one,
+    /// it stays empty and the keeper is told.
+    pub fn register(self: &Arc<Self>, slot: &Arc<impl Publish + 'static>) {
+        let mut feed = self.feed();
+        if let Some(current) = &feed.current {
+            match Arc::clone(slot).prepare(current) {
+                Ok(publish) => publish(),
+                Err(message) => self.poke(Poke::Unusable { shared: Arc::clone(self), message }),
+            }
+        }
+        feed.slots.retain(|slot| slot.strong_count() > 0);
+        let slot: Weak<dyn Publish> = Arc::downgrade(slot) as _;
+        feed.slots.push(slot);
+    }
+
+    /// For the keeper: gives a generation to all readers, or to none if one cannot use it. The error
+    /// says why, without the value.
+    pub fn publish(&self, published: Published) -> Result<Arc<Published>, String> {
+        let mut feed = self.feed();
+        feed.slots.retain(|slot| slot.strong_count() > 0);
+        let slots = feed.slots.iter().filter_map(Weak::upgrade);
+        let prepared = slots.map(|slot| slot.prepare(&published)).collect::<Result<Vec<_>, _>>()?;
+        let published = Arc::new(published);
+        for publish in prepared {
+            publish();
+        }
+        feed.current = Some(Arc::clone(&published));
+        Ok(published)
+    }
+
+    /// For the keeper: replaces the status and wakes those who wait.
+    pub fn set_status(&self, status: Status) {
+        self.status.send_replace(status);
+    }
+
+    /// For the keeper: a [`Poke::Expired`] was seen; the next one is welcome.
+    pub fn expiry_seen(&self) {
+        self.expiry_told.store(false, Ordering::Release);
+    }
+
+    /// For the keeper: the suspicion is answered, by a new generation or by none. Call it after
+    /// publishing and before [`Self::set_status`].
+    pub fn clear_suspicion(&self) {
+        self.suspected.store(0, Ordering::Release);
+    }
+
+    /// For the keeper: this credential is kept no longer; nobody shall wait for a renewal.
+    pub fn retire(&self) {
+        self.renewable.store(false, Ordering::Release);
+        self.clear_suspicion();
+        self.status.send_modify(|status| {
+            status.running = false;
+            status.next_try = None;
+        });
+    }
+
+    /// The generation under suspicion; 0 for none.
+    pub fn suspected(&self) -> u64 {
+        self.suspected.load(Ordering::Acquire)
+    }
+
+    /// Tells the keeper, once, that a request found the token expired.
+    pub(in crate::credential) fn tell_expired(self: &Arc<Self>) {
+        if !self.expiry_told.swap(true, Ordering::AcqRel) {
+            self.poke(Poke::Expired { shared: Arc::clone(self) });
+        }
+    }
+
+    /// Whether this refusal starts (or joins) a renewal.
+    pub(in crate::credential) fn suspect(self: &Arc<Self>, generation: u64, clock: &Clock) -> bool {
+        self.refusals.fetch_add(1, Ordering::Relaxed);
+        let mut floor = self.floor.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.suspected() == generation {
+            return true;
+        }
+        let now = clock.boot();
+        if now < *floor {
+            return false;
+        }
+        *floor = now + REFUSAL_FLOOR;
+        let renewable = self.renewable.load(Ordering::Acquire);
+        if renewable {
+            self.suspected.store(generation, Ordering::Release);
+        }
+        self.poke(Poke::Refused { shared: Arc::clone(self), generation });
+        renewable
+    }
+
+    fn poke(&self, poke: Poke) {
+        // A keeper that is gone leaves nothing to tell: the process is ending.
+        let _ = self.pokes.send(poke);
+    }
+
+    fn feed(&self) -> MutexGuard<'_, Feed> {
+        self.feed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Shared").field("name", &self.name).finish_non_exhaustive()
+    }
+}
