@@ -130,7 +130,7 @@ pub fn start(
     options: Options,
 ) -> (Keeper, impl Future<Output = ()> + Send + 'static) {
     let (commands, mut inbox) = mpsc::unbounded_channel();
-    let (pokes, poked) = mpsc::unbounded_channel();
+    let (pokes, refusals) = mpsc::unbounded_channel();
     let hub = Hub {
         directory: ArcSwap::default(),
         reconciling: Mutex::default(),
@@ -139,7 +139,7 @@ pub fn start(
         files: watch::Sender::default(),
     };
     let task = async move {
-        let _parts = (clock, store, mint, options, poked);
+        let _parts = (clock, store, mint, options, refusals);
         while let Some(_command) = inbox.recv().await {}
     };
     (Keeper(Arc::new(hub)), task)
