@@ -14,14 +14,14 @@ use super::Vendor;
 pub const SYNTAX: &str = "\
 VENDOR=FAULT, where VENDOR is nic-ma, sahamati, payhub or digilocker (with .issuer or .api behind it \
 for the token service or the data API alone) and FAULT is one of
-  down[:DURATION]         connections break without an answer, for that long (default: for ever)
-  lost[:DURATION]         requests are carried out, but their answers never arrive
+  down[:DURATION]         connections break without an answer, so long or for ever
+  lost[:DURATION]         requests are carried out, but the answers never arrive
   html[:DURATION]         HTTP 200 with a web page in place of an answer
   status:CODE[:DURATION]  this HTTP status with a line of text
-  slow[:DELAY]            every answer comes that much later (default: 2s)
-  expire[:LIFETIME]       tokens live this long (default: 10s)
-  revoke[:DURATION]       after that time (default: 5s) all tokens handed out so far are revoked
-  grace                   sahamati only: the entity's secret has expired and is in its grace period";
+  slow[:DELAY]            every answer comes later, by 2s or so much
+  expire[:LIFETIME]       tokens live for 10s or so long
+  revoke[:DURATION]       after 5s or so long, the tokens of until then are revoked
+  grace                   sahamati only: the entity's secret is in its grace period";
 
 const DEFAULT_DELAY: Duration = Duration::from_secs(2);
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(10);
