@@ -1,10 +1,14 @@
 //! How connections leave: addresses, TLS, pools and egress. Used by the flows that talk to issuers
 //! and by the proxy that forwards requests.
 
+pub mod address;
 pub mod connect;
 pub mod exchange;
 pub mod pool;
-pub mod tls;
+mod stream;
+#[cfg(test)]
+pub(crate) mod testing;
+mod tls;
 
 use std::fmt;
 use std::net::IpAddr;
