@@ -14,6 +14,8 @@ use crate::credential::CredentialSpec;
 use crate::route::RouteSpec;
 use crate::server::ListenerSpec;
 use crate::telemetry::LogSpec;
+
+pub use crate::telemetry::AccessLog;
 use crate::upstream::EgressSpec;
 
 /// A whole valid configuration.
@@ -48,15 +50,4 @@ pub struct ServerSpec {
     pub log: LogSpec,
     /// Exchanges at once with one issuer.
     pub issuer_concurrency: usize,
-}
-
-/// `access_log`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AccessLog {
-    /// None.
-    Off,
-    /// Those that bearerd or the upstream answered with an error.
-    Errors,
-    /// Each one.
-    All,
 }

@@ -3,11 +3,20 @@
 //!
 //! An [`Injection`] is what the configuration says; [`Injection::prepare`] renders it once per
 //! generation into a [`Prepared`], whose field values are marked sensitive (hyper's `Debug` and the
-//! HPACK encoder obey that).
+//! HPACK encoder obey that). What holds a time or a random number is rendered at each request.
 
-use http::HeaderName;
+pub mod names;
 
+use std::collections::BTreeMap;
+use std::fmt;
+
+use http::{HeaderName, HeaderValue};
+
+use crate::clock::Clock;
+use crate::secret::Secret;
 use crate::template::Template;
+
+pub use names::InjectedNames;
 
 /// What is put on a request: templates over a credential's outputs.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -18,4 +27,118 @@ pub struct Injection {
     pub query: Vec<(String, Template)>,
     /// Cookies.
     pub cookies: Vec<(String, Template)>,
+}
+
+/// An injection rendered for one generation.
+pub struct Prepared {
+    /// Fields whose value stays for the whole generation.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// `name=value` pairs for the query, percent-encoded.
+    pub query: Vec<Secret>,
+    /// `name=value` pairs for the `Cookie` field.
+    pub cookies: Vec<Secret>,
+    /// What is rendered anew at each request; `None` if there is no such thing.
+    dynamic: Option<Box<Dynamic>>,
+}
+
+/// Templates with a time or a random number in them, and what they need.
+struct Dynamic {
+    injection: Injection,
+    outputs: BTreeMap<String, Secret>,
+    clock: Clock,
+}
+
+/// What is put on one request.
+pub struct Rendered {
+    /// Fields.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// `name=value` pairs for the query, percent-encoded.
+    pub query: Vec<Secret>,
+    /// `name=value` pairs for the `Cookie` field.
+    pub cookies: Vec<Secret>,
+}
+
+impl Injection {
+    /// Renders the injection for one generation of a credential. An error says which field cannot be
+    /// made of it and why, never with a value.
+    pub fn prepare(&self, outputs: &BTreeMap<String, Secret>, clock: &Clock) -> Result<Prepared, String> {
+        let (stable, unstable) = self.split();
+        // What changes with each request is tried once, so that a missing output is told now.
+        render(&unstable, outputs, clock)?;
+        let Rendered { headers, query, cookies } = render(&stable, outputs, clock)?;
+        let dynamic = (unstable != Self::default()).then(|| {
+            Box::new(Dynamic { injection: unstable, outputs: outputs.clone(), clock: clock.clone() })
+        });
+        Ok(Prepared { headers, query, cookies, dynamic })
+    }
+
+    /// What stays the same for a generation, and what does not.
+    fn split(&self) -> (Self, Self) {
+        let (mut stable, mut unstable) = (self.clone(), self.clone());
+        let stays = Template::is_stable;
+        stable.headers.retain(|(_, template)| stays(template));
+        stable.query.retain(|(_, template)| stays(template));
+        stable.cookies.retain(|(_, template)| stays(template));
+        unstable.headers.retain(|(_, template)| !stays(template));
+        unstable.query.retain(|(_, template)| !stays(template));
+        unstable.cookies.retain(|(_, template)| !stays(template));
+        (stable, unstable)
+    }
+}
+
+impl Prepared {
+    /// What is rendered for this request alone, if anything is.
+    pub fn dynamic(&self) -> Option<Result<Rendered, String>> {
+        let dynamic = self.dynamic.as_deref()?;
+        Some(render(&dynamic.injection, &dynamic.outputs, &dynamic.clock))
+    }
+}
+
+fn render(
+    injection: &Injection,
+    outputs: &BTreeMap<String, Secret>,
+    clock: &Clock,
+) -> Result<Rendered, String> {
+    let value = |name: &str| outputs.get(name).cloned();
+    let text = |what: &str, name: &str, template: &Template| {
+        template.render(&value, clock).map_err(|missing| format!("{what} `{name}`: {missing}"))
+    };
+    let mut rendered = Rendered { headers: Vec::new(), query: Vec::new(), cookies: Vec::new() };
+    for (name, template) in &injection.headers {
+        let bytes = text("header", name.as_str(), template)?;
+        let mut field = HeaderValue::from_bytes(&bytes).map_err(|_| {
+            format!("header `{name}`: the value has a control character, such as a line break")
+        })?;
+        if field.is_empty() || bytes.trim_ascii().len() != bytes.len() {
+            return Err(format!("header `{name}`: the value is empty, or begins or ends with a space"));
+        }
+        field.set_sensitive(true);
+        rendered.headers.push((name.clone(), field));
+    }
+    for (name, template) in &injection.query {
+        let bytes = text("query parameter", name, template)?;
+        let pair = format!("{}={}", names::percent_encode(name.as_bytes()), names::percent_encode(&bytes));
+        rendered.query.push(Secret::from(pair));
+    }
+    for (name, template) in &injection.cookies {
+        let bytes = text("cookie", name, template)?;
+        // The bytes that RFC 6265, section 4.1.1, allows in a cookie's value.
+        let is_allowed =
+            |byte: &u8| matches!(byte, 0x21 | 0x23..=0x2b | 0x2d..=0x3a | 0x3c..=0x5b | 0x5d..=0x7e);
+        if !bytes.iter().all(is_allowed) {
+            return Err(format!("cookie `{name}`: the value has a byte that a cookie cannot hold"));
+        }
+        rendered.cookies.push(Secret::new([name.as_bytes(), b"=", &bytes].concat()));
+    }
+    Ok(rendered)
+}
+
+impl fmt::Debug for Prepared {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.headers.iter().map(|(name, _)| name);
+        formatter
+            .debug_struct("Prepared")
+            .field("headers", &names.collect::<Vec<_>>())
+            .finish_non_exhaustive()
+    }
 }

@@ -1,8 +1,11 @@
 //! Routes: which request goes where, with which credential, and what it may ask for.
 
 pub mod matcher;
+pub mod metrics;
 pub mod path;
 pub mod policy;
+pub mod rate;
+pub mod table;
 
 use std::time::Duration;
 
@@ -12,6 +15,8 @@ use serde_json::Value;
 use crate::credential::CredentialName;
 use crate::inject::Injection;
 use crate::upstream::Url;
+
+pub use table::{Route, RouteTable, Wiring};
 
 /// One route, as validated from `[routes.NAME]`.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,6 +47,8 @@ pub struct RouteSpec {
     pub egress: String,
     /// An encoded slash is part of a segment instead of a reason to refuse.
     pub encoded_slash: bool,
+    /// At most so many requests in a time.
+    pub rate: Option<Rate>,
     /// Limits of this route.
     pub limits: RouteLimits,
 }
@@ -53,6 +60,15 @@ pub struct AllowRule {
     pub method: Option<Method>,
     /// A pattern over the stripped path; `*` stays in a segment, `**` crosses.
     pub pattern: String,
+}
+
+/// `rate = "100/s"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// How many requests, also at once.
+    pub count: u32,
+    /// In how long a time.
+    pub per: Duration,
 }
 
 /// How an upstream says that the token is dead.

@@ -34,6 +34,17 @@ pub struct LogSpec {
     pub json: bool,
 }
 
+/// `access_log`: which requests are logged, one line each.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum AccessLog {
+    /// None.
+    #[default]
+    Off,
+    /// Those that bearerd or the upstream answered with an error.
+    Errors,
+    /// Each one.
+    All,
+
 impl LogSpec {
     /// Says why a text is not a filter.
     pub fn check_filter(filter: &str) -> Result<(), String> {

@@ -1,1 +1,65 @@
-//! Finding the route of a request.
+//! Which route takes a request: by host, then by the longest segment-aligned prefix of the path.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::route::table::Route;
+
+/// The routes of one listener.
+#[derive(Debug, Default)]
+pub struct Matcher {
+    hosts: HashMap<Box<str>, Prefixes>,
+    any_host: Prefixes,
+}
+
+/// Routes by their prefix. A look-up costs one hash a segment of the deepest prefix at most.
+#[derive(Debug, Default)]
+struct Prefixes {
+    routes: HashMap<Box<str>, Arc<Route>>,
+    /// Slashes in the deepest prefix; `/` counts none.
+    depth: usize,
+}
+
+impl Matcher {
+    /// Adds a route.
+    pub fn insert(&mut self, route: Arc<Route>) {
+        let prefixes = match &route.spec.host {
+            Some(host) => self.hosts.entry(host.as_str().into()).or_default(),
+            None => &mut self.any_host,
+        };
+        prefixes.insert(route);
+    }
+
+    /// Whether a route asks for this host (lower case, without port).
+    pub fn has_host(&self, host: &str) -> bool {
+        self.hosts.contains_key(host)
+    }
+
+    /// The route for this host (lower case, without port) and this path (without query).
+    pub fn find(&self, host: &str, path: &str) -> Option<&Arc<Route>> {
+        let by_host = if self.hosts.is_empty() { None } else { self.hosts.get(host) };
+        by_host.and_then(|prefixes| prefixes.find(path)).or_else(|| self.any_host.find(path))
+    }
+}
+
+impl Prefixes {
+    fn insert(&mut self, route: Arc<Route>) {
+        let prefix = route.spec.path.trim_end_matches('/');
+        self.depth = self.depth.max(prefix.matches('/').count());
+        self.routes.insert(prefix.into(), route);
+    }
+
+    fn find(&self, path: &str) -> Option<&Arc<Route>> {
+        if self.routes.is_empty() {
+            return None;
+        }
+        // A prefix ends before a slash or with the path: start at the deepest that there is.
+        let mut end = memchr::memchr_iter(b'/', path.as_bytes()).nth(self.depth).unwrap_or(path.len());
+        loop {
+            if let Some(route) = self.routes.get(&path[..end]) {
+                return Some(route);
+            }
+            end = path[..end].rfind('/')?;
+        }
+    }
+}

@@ -1,1 +1,284 @@
-//! The path gate and the canonical form of paths.
+//! Paths: which are refused, and the form in which token endpoints are compared.
+//!
+//! A path passes as it was sent, byte for byte. What two servers could read in two ways is refused,
+//! so that the path that was matched here is the path that the upstream serves.
+
+use std::fmt;
+
+/// Why a path is refused with `path_ambiguous`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ambiguity {
+    /// A `.` or `..` segment, in any spelling.
+    DotSegment,
+    /// A backslash, raw or encoded: some servers take it for a slash.
+    Backslash,
+    /// An encoded slash on a route that does not let it pass.
+    EncodedSlash,
+    /// A control character, encoded or raw.
+    Control,
+    /// A `%` that two hexadecimal digits do not follow.
+    BrokenEscape,
+    /// Escapes that spell a character in more bytes than UTF-8 needs.
+    Overlong,
+    /// A raw `#`.
+    Fragment,
+}
+
+impl fmt::Display for Ambiguity {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::DotSegment => "the path has a dot segment",
+            Self::Backslash => "the path has a backslash",
+            Self::EncodedSlash => "the path has an encoded slash",
+            Self::Control => "the path has a control character",
+            Self::BrokenEscape => "the path has a broken percent escape",
+            Self::Overlong => "the path has an overlong UTF-8 sequence",
+            Self::Fragment => "the target has a `#`",
+        })
+    }
+}
+
+/// Bytes that need a closer look: `%`, `\`, `#`, `;` and controls. A dot counts only behind a slash.
+const SUSPICIOUS: [bool; 256] = {
+    let mut table = [true; 256];
+    let mut byte = 0x20;
+    while byte < 0x7f {
+        table[byte] = false;
+        byte += 1;
+    }
+    table[b'%' as usize] = true;
+    table[b'\\' as usize] = true;
+    table[b'#' as usize] = true;
+    table[b';' as usize] = true;
+    table
+};
+
+/// What the gate saw of a path that may pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    /// Nothing in it has a second spelling but the case of letters and the number of slashes.
+    pub plain: bool,
+    /// It has an encoded slash, which only some routes let pass.
+    pub encoded_slash: bool,
+}
+
+/// Refuses a path that two servers could read in two ways (PRODUCT, "Paths").
+pub fn check(path: &str) -> Result<Shape, Ambiguity> {
+    let mut before = 0;
+    for &byte in path.as_bytes() {
+        if SUSPICIOUS[usize::from(byte)] || (byte == b'.' && before == b'/') {
+            return check_closely(path);
+        }
+        before = byte;
+    }
+    Ok(Shape { plain: true, encoded_slash: false })
+}
+
+fn check_closely(path: &str) -> Result<Shape, Ambiguity> {
+    if path.contains('#') {
+        return Err(Ambiguity::Fragment);
+    }
+    let once = decode(path.as_bytes())?;
+    if is_overlong(&once) {
+        return Err(Ambiguity::Overlong);
+    }
+    if once.iter().any(u8::is_ascii_control) {
+        return Err(Ambiguity::Control);
+    }
+    if once.contains(&b'\\') {
+        return Err(Ambiguity::Backslash);
+    }
+    let slashes = |bytes| memchr::memchr_iter(b'/', bytes).count();
+    let encoded_slash = slashes(&once) != slashes(path.as_bytes());
+    // A server that decodes twice must not find what one that decodes once does not.
+    let stable = decode_until_stable(once);
+    if stable.iter().any(u8::is_ascii_control) {
+        return Err(Ambiguity::Control);
+    }
+    if is_overlong(&stable) {
+        return Err(Ambiguity::Overlong);
+    }
+    let is_dots = |segment: &[u8]| matches!(without_parameters(segment), b"." | b"..");
+    if stable.split(|byte| matches!(byte, b'/' | b'\\')).any(is_dots) {
+        return Err(Ambiguity::DotSegment);
+    }
+    Ok(Shape { plain: false, encoded_slash })
+}
+
+/// The form in which denied endpoints are compared: one that any server might make of the path.
+///
+/// Decoded until stable, backslashes as slashes, lower case, parameters cut off each segment, dot
+/// segments resolved, slashes merged, the trailing slash cut. The root is the empty text.
+pub fn canonical(path: &str) -> String {
+    let stable = decode_until_stable(path.as_bytes().to_vec());
+    let mut segments: Vec<&[u8]> = Vec::new();
+    for segment in stable.split(|byte| matches!(byte, b'/' | b'\\')) {
+        match without_parameters(segment) {
+            b"" | b"." => {}
+            b".." => {
+                segments.pop();
+            }
+            other => segments.push(other),
+        }
+    }
+    let mut text = String::with_capacity(stable.len());
+    for segment in segments {
+        text.push('/');
+        text.push_str(&String::from_utf8_lossy(segment).to_lowercase());
+    }
+    text
+}
+
+/// Everything behind the first `;` of a segment is a parameter to some servers (RFC 3986, 3.3).
+fn without_parameters(segment: &[u8]) -> &[u8] {
+    segment.iter().position(|byte| *byte == b';').map_or(segment, |end| &segment[..end])
+}
+
+fn decode(bytes: &[u8]) -> Result<Vec<u8>, Ambiguity> {
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let [first, tail @ ..] = rest {
+        rest = if *first == b'%' {
+            let (byte, tail) = escape(tail).ok_or(Ambiguity::BrokenEscape)?;
+            decoded.push(byte);
+            tail
+        } else {
+            decoded.push(*first);
+            tail
+        };
+    }
+    Ok(decoded)
+}
+
+/// The byte of an escape whose `%` was read, and what follows it.
+fn escape(bytes: &[u8]) -> Option<(u8, &[u8])> {
+    let [high, low, tail @ ..] = bytes else { return None };
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    Some((digit(*high)? << 4 | digit(*low)?, tail))
+}
+
+/// Decodes as long as there is something to decode; broken escapes stay as they are.
+fn decode_until_stable(mut bytes: Vec<u8>) -> Vec<u8> {
+    loop {
+        let decoded: Vec<u8> = percent_encoding::percent_decode(&bytes).collect();
+        if decoded.len() == bytes.len() {
+            return bytes;
+        }
+        bytes = decoded;
+    }
+}
+
+/// Whether the bytes spell a character in more bytes than needed (RFC 3629, section 3): lead bytes
+/// C0 and C1, E0 before a byte under A0, F0 before a byte under 90.
+fn is_overlong(bytes: &[u8]) -> bool {
+    bytes.iter().any(|byte| matches!(byte, 0xc0 | 0xc1))
+        || bytes.windows(2).any(|pair| matches!(pair, [0xe0, 0x80..=0x9f] | [0xf0, 0x80..=0x8f]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Ambiguity, Shape, canonical};
+
+    /// The gate of a route that lets encoded slashes pass, or does not.
+    fn check(path: &str, encoded_slash: bool) -> Result<(), Ambiguity> {
+        match super::check(path)? {
+            Shape { encoded_slash: true, .. } if !encoded_slash => Err(Ambiguity::EncodedSlash),
+            _ => Ok(()),
+        }
+    }
+
+    #[test]
+    fn ordinary_paths_pass() {
+        for path in [
+            "/",
+            "/a/b",
+            "//a//b/",
+            "/file.json",
+            "/a..b/c.",
+            "/...",
+            "/.well-known/x",
+            "/a;v=1/b",
+            "/a%20b",
+            "/%C3%A9",
+            "/a+b",
+            "/100%25",
+            "/a%252fb",
+            "/~x/(y)*'!$&,=:@",
+            "/%7Euser",
+            "/a/..b",
+            "/a;..",
+        ] {
+            assert_eq!(check(path, false), Ok(()), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_two_servers_could_read_in_two_ways_is_refused() {
+        use Ambiguity::{Backslash, BrokenEscape, Control, DotSegment, EncodedSlash, Fragment, Overlong};
+        for (path, why) in [
+            ("/.", DotSegment),
+            ("/..", DotSegment),
+            ("/a/./b", DotSegment),
+            ("/a/../b", DotSegment),
+            ("/a/%2e%2E/b", DotSegment),
+            ("/a/.%2e", DotSegment),
+            ("/a/%2e", DotSegment),
+            ("/a/..;/b", DotSegment),
+            ("/a/..;x=1/b", DotSegment),
+            ("/a/%2e%2e;x/b", DotSegment),
+            ("/a/..%3b/b", DotSegment),
+            ("/a/%252e%252e/b", DotSegment),
+            ("/a/%25252e%25252e/b", DotSegment),
+            ("/a/..%252fb", DotSegment),
+            ("/a/..%255cb", DotSegment),
+            ("/a\\b", Backslash),
+            ("/a%5cb", Backslash),
+            ("/a%5Cb", Backslash),
+            ("/a%2fb", EncodedSlash),
+            ("/a%2Fb", EncodedSlash),
+            ("/a%00b", Control),
+            ("/a%0d%0ab", Control),
+            ("/a%7f", Control),
+            ("/a%250a", Control),
+            ("/a%", BrokenEscape),
+            ("/a%2", BrokenEscape),
+            ("/a%zz", BrokenEscape),
+            ("/a%u002e", BrokenEscape),
+            ("/%c0%ae%c0%ae/", Overlong),
+            ("/%e0%80%af", Overlong),
+            ("/%f0%80%80%af", Overlong),
+            ("/%25c0%25af", Overlong),
+            ("/a#b", Fragment),
+        ] {
+            assert_eq!(check(path, false), Err(why), "{path}");
+        }
+    }
+
+    #[test]
+    fn an_encoded_slash_passes_where_the_route_says_so_but_not_as_a_way_out() {
+        assert_eq!(check("/a%2fb", true), Ok(()));
+        assert_eq!(check("/a%2f..%2fb", true), Err(Ambiguity::DotSegment));
+        assert_eq!(check("/..%2fb", true), Err(Ambiguity::DotSegment));
+    }
+
+    #[test]
+    fn the_canonical_form_is_one_for_all_spellings() {
+        for path in [
+            "/user/login",
+            "/user/login/",
+            "//user//login",
+            "/USER/Login",
+            "/user;a=b/login;c",
+            "/us%65r/login",
+            "/us%2565r/login",
+            "/user%2flogin",
+            "/user\\login",
+            "/x/../user/./login",
+            "/user/login;jsessionid=1/",
+        ] {
+            assert_eq!(canonical(path), "/user/login", "{path}");
+        }
+        assert_eq!(canonical("/"), "");
+        assert_eq!(canonical(""), "");
+    }
+}

@@ -1,1 +1,132 @@
-//! What a route lets pass.
+//! What a route lets pass: `allow` patterns, and token endpoints that are never reached.
+
+use http::Method;
+
+use crate::route::path::canonical;
+use crate::route::{AllowRule, RouteSpec};
+
+/// What one route lets pass.
+#[derive(Debug)]
+pub struct Policy {
+    allow: Vec<AllowRule>,
+    denied: Vec<String>,
+}
+
+/// Why a route does not let a request pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Denial {
+    /// None of its `allow` rules takes the method and the path.
+    NoRule,
+    /// The path leads to a token endpoint.
+    TokenEndpoint,
+}
+
+impl Policy {
+    /// The policy of a route.
+    pub fn new(spec: &RouteSpec) -> Self {
+        let denied = spec.denied.iter().map(|path| canonical(path)).collect();
+        Self { allow: spec.allow.clone(), denied }
+    }
+
+    /// Judges a request by its method, its stripped path and the path that the upstream would see,
+    /// both without the query.
+    pub fn check(&self, method: &Method, stripped: &str, upstream: &str) -> Result<(), Denial> {
+        if !self.allow.is_empty() && !self.allow.iter().any(|rule| rule.takes(method, stripped)) {
+            return Err(Denial::NoRule);
+        }
+        if !self.denied.is_empty() {
+            let upstream = canonical(upstream);
+            if self.denied.contains(&upstream) {
+                return Err(Denial::TokenEndpoint);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl AllowRule {
+    /// Whether the rule takes this method and this stripped path.
+    pub fn takes(&self, method: &Method, path: &str) -> bool {
+        let method_fits = match &self.method {
+            None => true,
+            Some(wanted) => wanted == method || (wanted == Method::GET && method == Method::HEAD),
+        };
+        method_fits && matches(self.pattern.as_bytes(), path.as_bytes())
+    }
+}
+
+/// Whether `path` fits `pattern`; `*` stands for any bytes of one segment, `**` for any bytes at
+/// all. Goes back to the last star only, so that no pattern takes more than quadratic time.
+fn matches(pattern: &[u8], path: &[u8]) -> bool {
+    let (mut at, mut position) = (0, 0);
+    // Where to go on if what follows the last `*` (or `**`) does not fit.
+    let mut single: Option<(usize, usize)> = None;
+    let mut double: Option<(usize, usize)> = None;
+    loop {
+        if pattern[at..].starts_with(b"**") {
+            at += 2;
+            double = Some((at, position));
+            single = None;
+        } else if pattern[at..].starts_with(b"*") {
+            at += 1;
+            single = Some((at, position));
+        } else if at < pattern.len() && path.get(position) == Some(&pattern[at]) {
+            at += 1;
+            position += 1;
+        } else if at == pattern.len() && position == path.len() {
+            return true;
+        } else if let Some((resume, from)) =
+            single.filter(|(_, from)| path.get(*from).is_some_and(|byte| *byte != b'/'))
+        {
+            single = Some((resume, from + 1));
+            (at, position) = (resume, from + 1);
+        } else if let Some((resume, from)) = double.filter(|(_, from)| *from < path.len()) {
+            double = Some((resume, from + 1));
+            single = None;
+            (at, position) = (resume, from + 1);
+        } else {
+            return false;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+
+    use super::matches;
+    use crate::route::AllowRule;
+
+    #[test]
+    fn a_star_stays_in_a_segment_and_two_stars_cross() {
+        for (pattern, path, fits) in [
+            ("/user/*", "/user/me", true),
+            ("/user/*", "/user/", true),
+            ("/user/*", "/user", false),
+            ("/user/*", "/user/me/more", false),
+            ("/user/**", "/user/me/more", true),
+            ("/**", "/", true),
+            ("/**/end", "/a/b/end", true),
+            ("/**/end", "/a/b/ending", false),
+            ("/a/*/c", "/a/b/c", true),
+            ("/a/*/c", "/a/b/b/c", false),
+            ("/a*c", "/abcabc", true),
+            ("/a*c/**/x*", "/abc/d/e/x1", true),
+            ("/health", "/health", true),
+            ("/health", "/health/", false),
+            ("/health", "/Health", false),
+            ("/*/**/b*c/d", "/x/y/bzc/e/bac/d", true),
+        ] {
+            assert_eq!(matches(pattern.as_bytes(), path.as_bytes()), fits, "{pattern} {path}");
+        }
+    }
+
+    #[test]
+    fn get_covers_head_and_no_method_covers_all() {
+        let rule = |method| AllowRule { method, pattern: "/x".into() };
+        assert!(rule(Some(Method::GET)).takes(&Method::HEAD, "/x"));
+        assert!(!rule(Some(Method::GET)).takes(&Method::POST, "/x"));
+        assert!(!rule(Some(Method::HEAD)).takes(&Method::GET, "/x"));
+        assert!(rule(None).takes(&Method::DELETE, "/x"));
+    }
+}

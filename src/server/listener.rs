@@ -1,7 +1,11 @@
 //! Sockets that accept.
 
-use std::net::SocketAddr;
+use std::fmt;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
+
+use crate::server::ListenerSpec;
 
 /// Where a listener listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,4 +14,87 @@ pub enum Bind {
     Tcp(SocketAddr),
     /// `unix:/run/bearerd/app.sock`.
     Unix(PathBuf),
+}
+
+impl fmt::Display for Bind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(formatter),
+            Self::Unix(path) => write!(formatter, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// A listener whose socket is bound, but not yet accepted from.
+#[derive(Debug)]
+pub struct Bound {
+    spec: ListenerSpec,
+    address: Bind,
+    socket: Socket,
+}
+
+/// A bound socket.
+#[derive(Debug)]
+pub enum Socket {
+    /// TCP.
+    Tcp(TcpListener),
+    /// A Unix socket.
+    Unix(UnixListener),
+}
+
+/// Why a listener cannot be bound.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BindError {
+    /// The listener's name in the configuration.
+    pub listener: String,
+    /// Where it should listen.
+    pub bind: Bind,
+    /// What the system said, and what to do.
+    pub reason: String,
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "the listener `{}` cannot listen on {}: {}", self.listener, self.bind, self.reason)
+    }
+}
+
+impl std::error::Error for BindError {}
+
+impl Bound {
+    /// What the configuration says.
+    pub fn spec(&self) -> &ListenerSpec {
+        &self.spec
+    }
+
+    /// Where it listens; the port is the one that the system gave.
+    pub fn address(&self) -> &Bind {
+        &self.address
+    }
+
+    /// The socket to accept from.
+    pub fn into_socket(self) -> Socket {
+        self.socket
+    }
+}
+
+/// Binds all listeners, or none.
+pub fn bind(specs: &[ListenerSpec]) -> Result<Vec<Bound>, BindError> {
+    specs.iter().map(bind_one).collect()
+}
+
+fn bind_one(spec: &ListenerSpec) -> Result<Bound, BindError> {
+    let failed = |error: std::io::Error| BindError {
+        listener: spec.name.clone(),
+        bind: spec.bind.clone(),
+        reason: error.to_string(),
+    };
+    let (address, socket) = match &spec.bind {
+        Bind::Tcp(address) => {
+            let socket = TcpListener::bind(address).map_err(failed)?;
+            (Bind::Tcp(socket.local_addr().map_err(failed)?), Socket::Tcp(socket))
+        }
+        Bind::Unix(path) => (spec.bind.clone(), Socket::Unix(UnixListener::bind(path).map_err(failed)?)),
+    };
+    Ok(Bound { spec: spec.clone(), address, socket })
 }

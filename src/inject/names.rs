@@ -1,0 +1,71 @@
+//! The names that an injection takes, and how they are recognised among what the app sent.
+
+use http::HeaderName;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode};
+
+use crate::inject::Injection;
+
+/// The names that an injection takes; the app cannot send anything under them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct InjectedNames {
+    headers: Vec<HeaderName>,
+    query: Vec<String>,
+    cookies: Vec<String>,
+}
+
+impl InjectedNames {
+    /// The names of an injection.
+    pub fn new(injection: &Injection) -> Self {
+        Self {
+            headers: injection.headers.iter().map(|(name, _)| name.clone()).collect(),
+            query: injection.query.iter().map(|(name, _)| name.clone()).collect(),
+            cookies: injection.cookies.iter().map(|(name, _)| name.clone()).collect(),
+        }
+    }
+
+    /// Whether a field is injected: letter case and `-` or `_` do not count, since servers that make
+    /// variables of fields (RFC 3875, section 4.1.18) see one name in all of them.
+    pub fn has_header(&self, name: &HeaderName) -> bool {
+        self.headers.iter().any(|injected| is_same_field(injected, name))
+    }
+
+    /// Whether query parameters are injected.
+    pub fn has_query(&self) -> bool {
+        !self.query.is_empty()
+    }
+
+    /// Whether a query parameter with this name, as it stands in the query, is injected.
+    pub fn has_parameter(&self, name: &[u8]) -> bool {
+        let spaces: Vec<u8> = name.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
+        let decoded: Vec<u8> = percent_decode(&spaces).collect();
+        self.query.iter().any(|injected| is_same_name(injected.as_bytes(), &decoded))
+    }
+
+    /// Whether cookies are injected.
+    pub fn has_cookies(&self) -> bool {
+        !self.cookies.is_empty()
+    }
+
+    /// Whether a cookie of this name is injected.
+    pub fn has_cookie(&self, name: &[u8]) -> bool {
+        self.cookies.iter().any(|injected| is_same_name(injected.as_bytes(), name))
+    }
+}
+
+/// Whether two fields are one to a server that makes variables of them.
+pub fn is_same_field(one: &HeaderName, other: &HeaderName) -> bool {
+    one == other || is_same_name(one.as_str().as_bytes(), other.as_str().as_bytes())
+}
+
+fn is_same_name(one: &[u8], other: &[u8]) -> bool {
+    let fold = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    one.len() == other.len() && one.iter().zip(other).all(|(one, other)| fold(*one) == fold(*other))
+}
+
+/// Everything but the unreserved characters of RFC 3986.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// Bytes as they stand in a query.
+pub(crate) fn percent_encode(bytes: &[u8]) -> String {
+    percent_encoding::percent_encode(bytes, RESERVED).to_string()
+}

@@ -1,0 +1,271 @@
+//! Errors that bearerd answers with: one table from code to status, title and RFC 9209 type.
+//!
+//! What the app reads (RFC 9457) says what it can do; what the log reads says what happened inside.
+//! A 401 is never among them: that is always the upstream's own.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use http::StatusCode;
+
+/// What went wrong, as `code` names it in answers and metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Code {
+    /// No route takes this host and path.
+    NoRoute,
+    /// Two servers could read the path in two ways.
+    PathAmbiguous,
+    /// The route does not allow this, or it leads to a token endpoint.
+    NotAllowed,
+    /// The caller may not call: another user, another site, a host that is not the listener's.
+    CallerDenied,
+    /// There is no usable token, and none came in time.
+    CredentialUnavailable,
+    /// The issuer refused the input.
+    CredentialRejected,
+    /// A person must log in.
+    LoginRequired,
+    /// No connection to the upstream.
+    UpstreamConnect,
+    /// No TLS with the upstream.
+    UpstreamTls,
+    /// The upstream broke off, or does not speak HTTP.
+    UpstreamProtocol,
+    /// The upstream did not take the connection, or did not answer, in time.
+    UpstreamTimeout,
+    /// The request came through this bearerd before.
+    Loop,
+    /// The request body is longer than the route takes.
+    TooLarge,
+    /// The request head is longer than the listener takes.
+    HeadTooLarge,
+    /// There is no room for another request.
+    Overloaded,
+    /// The request is malformed.
+    BadRequest,
+    /// CONNECT, TRACE or an unknown form of target.
+    MethodNotAllowed,
+    /// The request came too slowly.
+    RequestTimeout,
+    /// The request target is longer than the listener takes.
+    TargetTooLong,
+    /// More requests than the route's `rate`.
+    RateLimited,
+}
+
+/// One line of the table.
+struct Line {
+    name: &'static str,
+    status: StatusCode,
+    title: &'static str,
+    /// The error type of RFC 9209, section 2.3.
+    kind: &'static str,
+}
+
+impl Code {
+    /// All codes, in the order of the table.
+    pub const ALL: [Self; 20] = [
+        Self::NoRoute,
+        Self::PathAmbiguous,
+        Self::NotAllowed,
+        Self::CallerDenied,
+        Self::CredentialUnavailable,
+        Self::CredentialRejected,
+        Self::LoginRequired,
+        Self::UpstreamConnect,
+        Self::UpstreamTls,
+        Self::UpstreamProtocol,
+        Self::UpstreamTimeout,
+        Self::Loop,
+        Self::TooLarge,
+        Self::HeadTooLarge,
+        Self::Overloaded,
+        Self::BadRequest,
+        Self::MethodNotAllowed,
+        Self::RequestTimeout,
+        Self::TargetTooLong,
+        Self::RateLimited,
+    ];
+
+    const fn line(self) -> Line {
+        let (name, status, title, kind) = match self {
+            Self::NoRoute => {
+                ("no_route", StatusCode::NOT_FOUND, "No route takes this request", "destination_not_found")
+            }
+            Self::PathAmbiguous => (
+                "path_ambiguous",
+                StatusCode::BAD_REQUEST,
+                "The path can be read in two ways",
+                "http_request_error",
+            ),
+            Self::NotAllowed => {
+                ("not_allowed", StatusCode::FORBIDDEN, "The route does not allow this", "http_request_denied")
+            }
+            Self::CallerDenied => {
+                ("caller_denied", StatusCode::FORBIDDEN, "This caller may not call", "http_request_denied")
+            }
+            Self::CredentialUnavailable => (
+                "credential_unavailable",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "There is no usable token now",
+                "proxy_internal_response",
+            ),
+            Self::CredentialRejected => (
+                "credential_rejected",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The issuer refused the credential's input",
+                "proxy_configuration_error",
+            ),
+            Self::LoginRequired => (
+                "login_required",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "A person must log in",
+                "proxy_configuration_error",
+            ),
+            Self::UpstreamConnect => (
+                "upstream_connect",
+                StatusCode::BAD_GATEWAY,
+                "The upstream cannot be reached",
+                "destination_unavailable",
+            ),
+            Self::UpstreamTls => (
+                "upstream_tls",
+                StatusCode::BAD_GATEWAY,
+                "There is no trusted connection to the upstream",
+                "tls_protocol_error",
+            ),
+            Self::UpstreamProtocol => (
+                "upstream_protocol",
+                StatusCode::BAD_GATEWAY,
+                "The upstream did not answer in HTTP",
+                "http_protocol_error",
+            ),
+            Self::UpstreamTimeout => (
+                "upstream_timeout",
+                StatusCode::GATEWAY_TIMEOUT,
+                "The upstream did not answer in time",
+                "http_response_timeout",
+            ),
+            Self::Loop => {
+                ("loop", StatusCode::LOOP_DETECTED, "The request goes in a circle", "proxy_loop_detected")
+            }
+            Self::TooLarge => (
+                "too_large",
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "The request body is too large",
+                "http_request_error",
+            ),
+            Self::HeadTooLarge => (
+                "too_large",
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "The request head is too large",
+                "http_request_error",
+            ),
+            Self::Overloaded => (
+                "overloaded",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "There is no room for this request now",
+                "connection_limit_reached",
+            ),
+            Self::BadRequest => {
+                ("bad_request", StatusCode::BAD_REQUEST, "The request is malformed", "http_request_error")
+            }
+            Self::MethodNotAllowed => (
+                "method_not_allowed",
+                StatusCode::METHOD_NOT_ALLOWED,
+                "This method is not forwarded",
+                "http_request_error",
+            ),
+            Self::RequestTimeout => (
+                "request_timeout",
+                StatusCode::REQUEST_TIMEOUT,
+                "The request came too slowly",
+                "http_request_error",
+            ),
+            Self::TargetTooLong => (
+                "target_too_long",
+                StatusCode::URI_TOO_LONG,
+                "The request target is too long",
+                "http_request_error",
+            ),
+            Self::RateLimited => {
+                ("rate_limited", StatusCode::TOO_MANY_REQUESTS, "Too many requests", "http_request_denied")
+            }
+        };
+        Line { name, status, title, kind }
+    }
+
+    /// The code in answers and metrics; head and body that are too large share one.
+    pub fn as_str(self) -> &'static str {
+        self.line().name
+    }
+
+    /// The status of the answer.
+    pub fn status(self) -> StatusCode {
+        self.line().status
+    }
+
+    /// A short title for people, the same at each occurrence.
+    pub fn title(self) -> &'static str {
+        self.line().title
+    }
+
+    /// The error type of RFC 9209, section 2.3.
+    pub fn kind(self) -> &'static str {
+        self.line().kind
+    }
+}
+
+/// An error that bearerd answers with.
+#[derive(Debug, Clone)]
+pub struct ProxyError {
+    /// What went wrong.
+    pub code: Code,
+    /// What the app may know about this occurrence.
+    pub detail: Cow<'static, str>,
+    /// What only the log may know: hosts, addresses, the system's words.
+    pub cause: Option<String>,
+    /// When to try again, for 503 and 429.
+    pub retry_after: Option<Duration>,
+    /// The connection to the app is closed after the answer.
+    pub close: bool,
+}
+
+impl ProxyError {
+    /// An error with what the app may know about it.
+    pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, detail: detail.into(), cause: None, retry_after: None, close: false }
+    }
+
+    /// Adds what only the log may know.
+    #[must_use]
+    pub fn because(mut self, cause: impl fmt::Display) -> Self {
+        self.cause = Some(cause.to_string());
+        self
+    }
+
+    /// Says when to try again.
+    #[must_use]
+    pub fn retry_after(mut self, pause: Duration) -> Self {
+        self.retry_after = Some(pause);
+        self
+    }
+
+    /// Closes the connection to the app after the answer: its framing is not to be trusted, or the
+    /// rest of the request is not worth reading.
+    #[must_use]
+    pub fn and_close(mut self) -> Self {
+        self.close = true;
+        self
+    }
+}
+
+impl fmt::Display for ProxyError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.code.as_str(), self.detail)?;
+        self.cause.as_ref().map_or(Ok(()), |cause| write!(formatter, " ({cause})"))
+    }
+}
+
+impl std::error::Error for ProxyError {}

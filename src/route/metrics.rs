@@ -1,0 +1,179 @@
+//! Numbers of a route or a listener, counted without locks and encoded when scraped.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Counts one.
+    pub fn increment(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The number so far.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A number that goes up and down.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicI64);
+
+impl Gauge {
+    /// One more.
+    pub fn increment(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One less.
+    pub fn decrement(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// The number now.
+    pub fn get(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// How long requests took: counts in buckets, as Prometheus wants them.
+#[derive(Debug, Default)]
+pub struct Durations {
+    buckets: [Counter; Self::BOUNDS.len() + 1],
+    microseconds: AtomicU64,
+}
+
+impl Durations {
+    /// Upper bounds of the buckets in seconds; the last bucket has none.
+    pub const BOUNDS: [f64; 14] =
+        [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
+
+    const BOUNDS_MICROSECONDS: [u64; 14] = [
+        1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
+        5_000_000, 10_000_000, 60_000_000,
+    ];
+
+    /// Counts one request.
+    pub fn record(&self, duration: Duration) {
+        let microseconds = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        let bucket = Self::BOUNDS_MICROSECONDS.iter().position(|bound| microseconds <= *bound);
+        self.buckets[bucket.unwrap_or(Self::BOUNDS.len())].increment();
+        self.microseconds.fetch_add(microseconds, Ordering::Relaxed);
+    }
+
+    /// How many fell into each bucket (not cumulated); the last one is beyond all bounds.
+    pub fn counts(&self) -> [u64; Self::BOUNDS.len() + 1] {
+        std::array::from_fn(|bucket| self.buckets[bucket].get())
+    }
+
+    /// All requests together, in seconds.
+    pub fn sum(&self) -> f64 {
+        Duration::from_micros(self.microseconds.load(Ordering::Relaxed)).as_secs_f64()
+    }
+}
+
+/// Room for one counter for each error code of the proxy.
+pub const ERROR_CODES: usize = 32;
+
+/// The numbers of one route; or of a listener, for what reached no route.
+#[derive(Debug, Default)]
+pub struct RouteMetrics {
+    /// Requests by class of status: the first is 1xx, the last 5xx.
+    pub requests: [Durations; 5],
+    /// Errors that bearerd answered with, by the place of their code in `proxy::Code::ALL`.
+    pub errors: [Counter; ERROR_CODES],
+    /// Requests that left with a token.
+    pub injections: Counter,
+    /// Refused requests that were sent once more.
+    pub replays: Counter,
+    /// Connections to the upstream that are open.
+    pub upstream_connections: Gauge,
+    /// Limits that bit, by [`Limit`].
+    pub limited: [Counter; Limit::ALL.len()],
+}
+
+impl RouteMetrics {
+    /// Counts an answered request.
+    pub fn answered(&self, status: u16, duration: Duration) {
+        let class = usize::from(status / 100).clamp(1, 5) - 1;
+        self.requests[class].record(duration);
+    }
+
+    /// Counts a limit that bit.
+    pub fn limited(&self, limit: Limit) {
+        self.limited[limit as usize].increment();
+    }
+}
+
+/// A limit, as `bearerd_limited_total` names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// Listener: connections at once.
+    MaxConnections,
+    /// Listener: bytes of a head.
+    MaxHead,
+    /// Listener: fields of a head.
+    MaxFields,
+    /// Listener: bytes of a target.
+    MaxTarget,
+    /// Listener: time for a head.
+    HeadTimeout,
+    /// Listener: time between requests.
+    IdleTimeout,
+    /// Listener: a request body without progress.
+    BodyTimeout,
+    /// Route: bytes of a request body.
+    MaxBody,
+    /// Route: time for a connection.
+    ConnectTimeout,
+    /// Route: time for an answer.
+    AnswerTimeout,
+    /// Route: an answer without progress.
+    StallTimeout,
+    /// Route: a body too long to be held for a replay.
+    ReplayBody,
+    /// Route: requests in a time.
+    Rate,
+}
+
+impl Limit {
+    /// All limits.
+    pub const ALL: [Self; 13] = [
+        Self::MaxConnections,
+        Self::MaxHead,
+        Self::MaxFields,
+        Self::MaxTarget,
+        Self::HeadTimeout,
+        Self::IdleTimeout,
+        Self::BodyTimeout,
+        Self::MaxBody,
+        Self::ConnectTimeout,
+        Self::AnswerTimeout,
+        Self::StallTimeout,
+        Self::ReplayBody,
+        Self::Rate,
+    ];
+
+    /// The key of the configuration, which is also the label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::MaxConnections => "max_connections",
+            Self::MaxHead => "max_head",
+            Self::MaxFields => "max_fields",
+            Self::MaxTarget => "max_target",
+            Self::HeadTimeout => "head_timeout",
+            Self::IdleTimeout => "idle_timeout",
+            Self::BodyTimeout => "body_timeout",
+            Self::MaxBody => "max_body",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::AnswerTimeout => "answer_timeout",
+            Self::StallTimeout => "stall_timeout",
+            Self::ReplayBody => "replay_body",
+            Self::Rate => "rate",
+        }
+    }
+}
