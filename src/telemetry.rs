@@ -44,6 +44,7 @@ pub enum AccessLog {
     Errors,
     /// Each one.
     All,
+}
 
 impl LogSpec {
     /// Says why a text is not a filter.
