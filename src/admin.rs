@@ -1,7 +1,39 @@
 //! The admin listener: liveness, metrics, the state of credentials, and changes to them.
+//!
+//! ```text
+//! connection -> guard (who may) -> dispatch (what is asked) -> keeper | metrics | command to the app
+//! ```
+//!
+//! It runs on the control thread. States and times leave it, values never do.
 
+mod answer;
+mod dispatch;
+mod exposition;
+mod guard;
+mod listener;
+pub mod metrics;
+mod readiness;
+mod view;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::clock::Clock;
 use crate::credential::Source;
-use crate::server::Bind;
+use crate::credential::keeper::Keeper;
+use crate::route::RouteTable;
+use crate::server::{Bind, Server};
+
+pub use listener::serve;
+use metrics::ControlMetrics;
+
+/// The longest request body: a token.
+const MAX_BODY: usize = 64 * 1024;
+/// How long a request body may take.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The admin listener, as validated from `[admin]`.
 #[derive(Debug, Clone, PartialEq)]
@@ -12,4 +44,33 @@ pub struct AdminSpec {
     pub token: Option<Source>,
     /// Whether `quit` needs no token.
     pub allow_quit: bool,
+}
+
+/// What the admin listener shows and hands on.
+pub struct Admin {
+    /// The source of time.
+    pub clock: Clock,
+    /// The credentials.
+    pub keeper: Keeper,
+    /// `[admin]`; a reload replaces it.
+    pub spec: ArcSwap<AdminSpec>,
+    /// The routes, with their numbers; a reload replaces them.
+    pub table: Arc<ArcSwap<RouteTable>>,
+    /// The listeners, with their numbers.
+    pub server: Arc<Server>,
+    /// The numbers of the control plane.
+    pub metrics: Arc<ControlMetrics>,
+    /// Whether the process drains.
+    pub draining: watch::Receiver<bool>,
+    /// Where commands go that change the process as a whole.
+    pub commands: mpsc::Sender<Command>,
+}
+
+/// What the admin listener asks of the process as a whole.
+#[derive(Debug)]
+pub enum Command {
+    /// Read the configuration again; the answer is the list of problems, if there are any.
+    Reload(oneshot::Sender<Result<(), Vec<String>>>),
+    /// Drain and end.
+    Quit,
 }

@@ -90,35 +90,33 @@ pub type Parents<'a> = &'a (dyn Fn(&CredentialName, &str) -> Option<Secret> + Se
 /// Reads all inputs of a credential. Assertions are signed last, since their claims may name other
 /// inputs.
 pub async fn read(spec: &CredentialSpec, parents: Parents<'_>, clock: &Clock) -> Result<Inputs, InputError> {
-    let _ = clock;
     let mut inputs = Inputs::default();
     for (name, source) in &spec.inputs {
-        let value = match source {
-            Source::Value(value) => value.clone(),
-            Source::Output { credential, output } => {
-                parents(credential, output).ok_or_else(|| InputError {
-                    input: name.clone(),
-                    message: format!("the credential `{credential}` has no `{output}` yet"),
-                    waits_for: Some(credential.clone()),
-                })?
-            }
-            Source::File(path) => match tokio::fs::read(path).await {
-                Ok(bytes) => Secret::new(bytes),
-                Err(error) => {
-                    let message = format!("{} cannot be read: {}", path.display(), error.kind());
-                    return Err(InputError { input: name.clone(), message, waits_for: None });
-                }
-            },
-            Source::Command { .. } | Source::Jwt(_) => {
-                return Err(InputError {
-                    input: name.clone(),
-                    message: "it cannot be read yet".to_owned(),
-                    waits_for: None,
-                });
-            }
-        };
+        let value = read_source(name, source, parents, clock).await?;
         inputs.identity.insert(name.clone(), value.clone());
         inputs.values.insert(name.clone(), value);
     }
     Ok(inputs)
+}
+
+/// Reads one source that stands alone, such as the admin token; `name` is for the error.
+pub async fn read_source(
+    name: &str,
+    source: &Source,
+    parents: Parents<'_>,
+    clock: &Clock,
+) -> Result<Secret, InputError> {
+    let _ = clock;
+    let failed = |message, waits_for| InputError { input: name.to_owned(), message, waits_for };
+    match source {
+        Source::Value(value) => Ok(value.clone()),
+        Source::Output { credential, output } => parents(credential, output).ok_or_else(|| {
+            failed(format!("the credential `{credential}` has no `{output}` yet"), Some(credential.clone()))
+        }),
+        Source::File(path) => match tokio::fs::read(path).await {
+            Ok(bytes) => Ok(Secret::new(bytes)),
+            Err(error) => Err(failed(format!("{} cannot be read: {}", path.display(), error.kind()), None)),
+        },
+        Source::Command { .. } | Source::Jwt(_) => Err(failed("it cannot be read yet".to_owned(), None)),
+    }
 }

@@ -30,7 +30,7 @@ use crate::credential::{CredentialName, CredentialSpec, Flow, Source, State, Sta
 use crate::secret::Secret;
 
 /// How an exchange ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// There is a new token.

@@ -1,6 +1,7 @@
 //! Sockets that accept.
 
 use std::fmt;
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
@@ -84,17 +85,22 @@ pub fn bind(specs: &[ListenerSpec]) -> Result<Vec<Bound>, BindError> {
 }
 
 fn bind_one(spec: &ListenerSpec) -> Result<Bound, BindError> {
-    let failed = |error: std::io::Error| BindError {
+    let failed = |error: io::Error| BindError {
         listener: spec.name.clone(),
         bind: spec.bind.clone(),
         reason: error.to_string(),
     };
-    let (address, socket) = match &spec.bind {
-        Bind::Tcp(address) => {
-            let socket = TcpListener::bind(address).map_err(failed)?;
-            (Bind::Tcp(socket.local_addr().map_err(failed)?), Socket::Tcp(socket))
-        }
-        Bind::Unix(path) => (spec.bind.clone(), Socket::Unix(UnixListener::bind(path).map_err(failed)?)),
-    };
+    let (address, socket) = bind_socket(&spec.bind).map_err(failed)?;
     Ok(Bound { spec: spec.clone(), address, socket })
+}
+
+/// Binds one socket, and says where: the port is the one that the system gave.
+pub fn bind_socket(bind: &Bind) -> io::Result<(Bind, Socket)> {
+    Ok(match bind {
+        Bind::Tcp(address) => {
+            let socket = TcpListener::bind(address)?;
+            (Bind::Tcp(socket.local_addr()?), Socket::Tcp(socket))
+        }
+        Bind::Unix(path) => (bind.clone(), Socket::Unix(UnixListener::bind(path)?)),
+    })
 }

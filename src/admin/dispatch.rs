@@ -1,0 +1,242 @@
+//! What is asked, and who answers it.
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use serde_json::json;
+use tokio::sync::oneshot;
+
+use crate::admin::answer::{Answer, Refusal, empty, json, text, typed};
+use crate::admin::guard::{Caller, check_source, check_token};
+use crate::admin::view::CredentialsView;
+use crate::admin::{Admin, BODY_TIMEOUT, Command, MAX_BODY, exposition, metrics, readiness};
+use crate::clock::Clock;
+use crate::credential::keeper::SetError;
+use crate::credential::{CredentialName, Source, input};
+use crate::secret::Secret;
+
+const FRONT_PAGE: &str = "\
+This is the admin listener of bearerd.
+
+GET  /live                           200 while the process runs
+GET  /ready                          200 once every credential in use was obtained, 503 before and while draining
+GET  /metrics                        numbers for Prometheus
+GET  /v1/credentials                 states and times, never values
+GET  /v1/credentials/NAME
+POST /v1/credentials/NAME/refresh    renew now; ?wait=true tells the outcome, ?force=true tries a rejected input again
+PUT  /v1/credentials/NAME/token      replace a static token; the body is the token
+POST /v1/reload                      read the configuration again
+POST /v1/quit                        drain and end
+
+Changes over TCP need `Authorization: Bearer TOKEN`, with the token of `[admin] token`.
+";
+
+/// What stands at a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Place {
+    Front,
+    Live,
+    Ready,
+    Metrics,
+    Credentials,
+    Credential(CredentialName),
+    Refresh(CredentialName),
+    Token(CredentialName),
+    Reload,
+    Quit,
+}
+
+impl Place {
+    fn at(path: &str) -> Option<Self> {
+        let segments: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
+        Some(match segments.as_slice() {
+            [""] => Self::Front,
+            ["live"] => Self::Live,
+            ["ready"] => Self::Ready,
+            ["metrics"] => Self::Metrics,
+            ["v1", "credentials"] => Self::Credentials,
+            ["v1", "credentials", name] => Self::Credential(decoded(name)?),
+            ["v1", "credentials", name, "refresh"] => Self::Refresh(decoded(name)?),
+            ["v1", "credentials", name, "token"] => Self::Token(decoded(name)?),
+            ["v1", "reload"] => Self::Reload,
+            ["v1", "quit"] => Self::Quit,
+            _ => return None,
+        })
+    }
+
+    /// The methods that it takes, as `Allow` lists them.
+    fn methods(&self) -> &'static str {
+        match self {
+            Self::Refresh(_) | Self::Reload | Self::Quit => "POST",
+            Self::Token(_) => "PUT",
+            _ => "GET, HEAD",
+        }
+    }
+
+    /// Whether anybody may read it under any name: what probes and scrapers ask for.
+    fn is_open(&self) -> bool {
+        matches!(self, Self::Live | Self::Ready | Self::Metrics)
+    }
+}
+
+/// A credential's name in a path, percent escapes decoded.
+fn decoded(segment: &str) -> Option<CredentialName> {
+    let name = percent_encoding::percent_decode_str(segment).decode_utf8().ok()?;
+    (!name.is_empty()).then(|| CredentialName::from(&*name))
+}
+
+/// Answers one request.
+pub(super) async fn answer(admin: &Admin, caller: Caller, request: Request<Incoming>) -> Answer {
+    let (head, body) = request.into_parts();
+    match serve(admin, caller, &head, body).await {
+        Ok(answer) => answer,
+        Err(refusal) => {
+            tracing::debug!(method = %head.method, path = head.uri.path(), ?refusal, "admin request refused");
+            refusal.answer()
+        }
+    }
+}
+
+async fn serve(admin: &Admin, caller: Caller, head: &Parts, body: Incoming) -> Result<Answer, Refusal> {
+    let place = Place::at(head.uri.path());
+    if !place.as_ref().is_some_and(Place::is_open) {
+        check_source(caller, head)?;
+    }
+    let place = place.ok_or_else(|| Refusal::NotFound("GET / lists what is here".to_owned()))?;
+    let methods = place.methods();
+    if !methods.split(", ").any(|method| method == head.method.as_str()) {
+        return Err(Refusal::MethodNotAllowed(methods));
+    }
+    let spec = admin.spec.load_full();
+    let is_change = !matches!(head.method, Method::GET | Method::HEAD);
+    if is_change && !(place == Place::Quit && spec.allow_quit) {
+        let configured = match &spec.token {
+            Some(source) if matches!(caller, Caller::Tcp(_)) => Some(read_token(source, &admin.clock).await?),
+            _ => None,
+        };
+        check_token(caller, head, configured.as_ref())?;
+    }
+    match place {
+        Place::Front => Ok(text(StatusCode::OK, FRONT_PAGE)),
+        Place::Live => Ok(text(StatusCode::OK, "live\n")),
+        Place::Ready => match readiness::unready(admin) {
+            None => Ok(text(StatusCode::OK, "ready\n")),
+            Some(why) => Err(Refusal::NotReady(why)),
+        },
+        Place::Metrics => Ok(typed(StatusCode::OK, exposition::MEDIA_TYPE, metrics::encode(admin))),
+        Place::Credentials => {
+            let credentials = admin.keeper.statuses().into_iter().map(Into::into).collect();
+            Ok(json(StatusCode::OK, &CredentialsView { credentials }))
+        }
+        Place::Credential(name) => {
+            let status = admin.keeper.status(&name).ok_or_else(|| no_credential(&name))?;
+            Ok(json(StatusCode::OK, &super::view::CredentialView::from(status)))
+        }
+        Place::Refresh(name) => refresh(admin, &name, head.uri.query().unwrap_or_default()).await,
+        Place::Token(name) => set_token(admin, &name, body).await,
+        Place::Reload => reload(admin).await,
+        Place::Quit => {
+            tracing::info!("asked to quit over the admin listener");
+            // A full queue holds this very command already; without a reader the process is ending.
+            let _ = admin.commands.try_send(Command::Quit);
+            Ok(empty(StatusCode::ACCEPTED))
+        }
+    }
+}
+
+async fn read_token(source: &Source, clock: &Clock) -> Result<Secret, Refusal> {
+    input::read_source("token", source, &|_, _| None, clock).await.map_err(|error| {
+        tracing::error!(error = error.message, "the admin token cannot be read");
+        Refusal::TokenUnreadable(error.message)
+    })
+}
+
+fn no_credential(name: &CredentialName) -> Refusal {
+    Refusal::NotFound(format!("there is no credential `{name}`"))
+}
+
+async fn refresh(admin: &Admin, name: &CredentialName, query: &str) -> Result<Answer, Refusal> {
+    let flag = |wanted: &str| -> Result<bool, Refusal> {
+        match form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == wanted) {
+            None => Ok(false),
+            Some((_, value)) => match &*value {
+                "true" => Ok(true),
+                "false" => Ok(false),
+                _ => Err(Refusal::BadRequest(format!("`{wanted}` is true or false"))),
+            },
+        }
+    };
+    let (wait, force) = (flag("wait")?, flag("force")?);
+    let outcome = admin.keeper.refresh(name, force).ok_or_else(|| no_credential(name))?;
+    tracing::info!(credential = %name, force, "asked to renew over the admin listener");
+    if !wait {
+        return Ok(empty(StatusCode::ACCEPTED));
+    }
+    Ok(json(StatusCode::OK, &json!({ "outcome": outcome.await })))
+}
+
+async fn set_token(admin: &Admin, name: &CredentialName, body: Incoming) -> Result<Answer, Refusal> {
+    let mut token = read(body).await?;
+    // One trailing newline is stripped, as from every secret.
+    for end in [b"\n", b"\r"] {
+        if !token.ends_with(end) {
+            break;
+        }
+        token.pop();
+    }
+    if token.is_empty() {
+        return Err(Refusal::BadRequest("the body is the token, and it is empty".to_owned()));
+    }
+    match admin.keeper.set_token(name, Secret::from(token)).await {
+        Ok(()) => {
+            tracing::info!(credential = %name, "token replaced over the admin listener");
+            Ok(empty(StatusCode::NO_CONTENT))
+        }
+        Err(SetError::Unknown) => Err(no_credential(name)),
+        Err(SetError::NotStatic) => Err(Refusal::Conflict(format!(
+            "`{name}` obtains its tokens by itself: only a static one can be set"
+        ))),
+        Err(SetError::Unusable(why)) => Err(Refusal::BadRequest(why)),
+    }
+}
+
+/// The whole body, in a buffer that is wiped.
+async fn read(body: Incoming) -> Result<zeroize::Zeroizing<Vec<u8>>, Refusal> {
+    let whole = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY).collect()).await;
+    let bytes: Bytes = match whole {
+        Err(_) => return Err(Refusal::TooSlow),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(Refusal::TooLarge),
+        Ok(Err(_)) => return Err(Refusal::BadRequest("the body broke off".to_owned())),
+        Ok(Ok(body)) => body.to_bytes(),
+    };
+    Ok(zeroize::Zeroizing::new(bytes.to_vec()))
+}
+
+async fn reload(admin: &Admin) -> Result<Answer, Refusal> {
+    let (answer, outcome) = oneshot::channel();
+    let ending = || Refusal::Conflict("bearerd is ending".to_owned());
+    admin.commands.send(Command::Reload(answer)).await.map_err(|_| ending())?;
+    match outcome.await.map_err(|_| ending())? {
+        Ok(()) => Ok(json(StatusCode::OK, &json!({ "outcome": "ok" }))),
+        Err(problems) => Err(Refusal::InvalidConfiguration(problems)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Place;
+
+    #[test]
+    fn paths_are_found_exactly() {
+        assert_eq!(Place::at("/"), Some(Place::Front));
+        assert_eq!(Place::at("/v1/credentials"), Some(Place::Credentials));
+        assert_eq!(Place::at("/v1/credentials/a%20b/refresh"), Some(Place::Refresh("a b".into())));
+        for nowhere in
+            ["", "*", "//live", "/live/", "/v1", "/v1/credentials/", "/v1/credentials/%ff", "/v2/reload"]
+        {
+            assert_eq!(Place::at(nowhere), None, "{nowhere}");
+        }
+    }
+}

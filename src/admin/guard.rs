@@ -1,0 +1,168 @@
+//! Who may ask for what.
+//!
+//! ```text
+//!                 /live /ready /metrics   reading           changing
+//! TCP             anyone                  Host and Origin   Host and Origin, and the token
+//! Unix socket     our own uid, or root    the same          the same
+//! ```
+//!
+//! The checks of `Host` and `Origin` keep web pages out: a page that a developer has open can send
+//! requests to localhost, under its own name (DNS rebinding) or with its own origin.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::header::{AUTHORIZATION, HOST, HeaderName, ORIGIN};
+use http::request::Parts;
+use http::uri::Authority;
+
+use crate::admin::answer::Refusal;
+use crate::secret::Secret;
+
+/// Who sent a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Caller {
+    /// Over TCP, to this address of ours.
+    Tcp(SocketAddr),
+    /// Over the Unix socket, as this user.
+    Unix(u32),
+}
+
+/// Refuses what a web page of somebody else might have sent.
+pub(super) fn check_source(caller: Caller, request: &Parts) -> Result<(), Refusal> {
+    let Caller::Tcp(local) = caller else { return Ok(()) };
+    let mut hosts = request.headers.get_all(HOST).iter();
+    let host = match (hosts.next(), hosts.next()) {
+        (Some(host), None) => host.to_str().ok().and_then(|host| host.parse::<Authority>().ok()),
+        _ => None,
+    };
+    let host = host.filter(|host| !host.as_str().contains('@') && names_us(host, local.ip()));
+    let host = host.ok_or(Refusal::CallerDenied("the Host is not a name of this listener"))?;
+    let of_ours = |origin: &[u8]| {
+        origin
+            .strip_prefix(b"http://")
+            .is_some_and(|rest| rest.eq_ignore_ascii_case(host.as_str().as_bytes()))
+    };
+    if !request.headers.get_all(ORIGIN).iter().all(|origin| of_ours(origin.as_bytes())) {
+        return Err(Refusal::CallerDenied("the Origin is not this listener's own"));
+    }
+    let site = HeaderName::from_static("sec-fetch-site");
+    let same = |site: &[u8]| matches!(site, b"same-origin" | b"none");
+    if !request.headers.get_all(site).iter().all(|site| same(site.as_bytes())) {
+        return Err(Refusal::CallerDenied("another site's page may not call this listener"));
+    }
+    Ok(())
+}
+
+/// Whether a `Host` names the loopback, or the very address that the request came to: a literal
+/// address cannot be rebound.
+fn names_us(host: &Authority, local: IpAddr) -> bool {
+    let name = host.host();
+    if name.eq_ignore_ascii_case("localhost") {
+        return true;
+    }
+    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    address.is_ok_and(|address| address.is_loopback() || address == local.to_canonical())
+}
+
+/// Refuses a change over TCP that does not show the configured token (RFC 6750, section 2.1).
+pub(super) fn check_token(
+    caller: Caller,
+    request: &Parts,
+    configured: Option<&Secret>,
+) -> Result<(), Refusal> {
+    if matches!(caller, Caller::Unix(_)) {
+        return Ok(());
+    }
+    let configured = configured.ok_or(Refusal::NoTokenConfigured)?;
+    let mut fields = request.headers.get_all(AUTHORIZATION).iter();
+    let (Some(field), None) = (fields.next(), fields.next()) else {
+        return Err(Refusal::Unauthorized);
+    };
+    let shown = match field.as_bytes().split_at_checked("Bearer ".len()) {
+        Some((scheme, shown)) if scheme.eq_ignore_ascii_case(b"Bearer ") => shown.trim_ascii(),
+        _ => return Err(Refusal::Unauthorized),
+    };
+    // Secrets compare in constant time; two empty ones must not.
+    if !shown.is_empty() && Secret::new(shown) == *configured { Ok(()) } else { Err(Refusal::Unauthorized) }
+}
+
+/// Whether a user may call over the Unix socket: bearerd's own, or root, who could become it anyway.
+pub(super) fn may_call(uid: u32) -> bool {
+    uid == 0 || uid == rustix::process::geteuid().as_raw()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::{Caller, Refusal, check_source, check_token};
+    use crate::secret::Secret;
+
+    fn tcp() -> Caller {
+        Caller::Tcp("127.0.0.1:9180".parse().expect("an address"))
+    }
+
+    fn request(fields: &[(&str, &str)]) -> http::request::Parts {
+        let mut request = Request::builder();
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        request.body(()).expect("a request").into_parts().0
+    }
+
+    #[test]
+    fn a_foreign_host_or_origin_is_refused_over_tcp() {
+        for passes in [
+            &[("host", "localhost")][..],
+            &[("host", "LOCALHOST:1")],
+            &[("host", "127.0.0.1:9180")],
+            &[("host", "[::1]:9180")],
+            &[("host", "localhost:9180"), ("origin", "http://localhost:9180")],
+            &[("host", "localhost:9180"), ("sec-fetch-site", "same-origin")],
+            &[("host", "localhost:9180"), ("sec-fetch-site", "none")],
+        ] {
+            assert_eq!(check_source(tcp(), &request(passes)), Ok(()), "{passes:?}");
+        }
+        for refused in [
+            &[][..],
+            &[("host", "evil.example")],
+            &[("host", "127.0.0.1.nip.io:9180")],
+            &[("host", "a@localhost")],
+            &[("host", "10.0.0.1")],
+            &[("host", "localhost"), ("host", "localhost")],
+            &[("host", "localhost:9180"), ("origin", "http://localhost:1")],
+            &[("host", "localhost:9180"), ("origin", "https://localhost:9180")],
+            &[("host", "localhost:9180"), ("origin", "null")],
+            &[("host", "localhost:9180"), ("sec-fetch-site", "cross-site")],
+            &[("host", "localhost:9180"), ("sec-fetch-site", "same-site")],
+        ] {
+            assert!(
+                matches!(check_source(tcp(), &request(refused)), Err(Refusal::CallerDenied(_))),
+                "{refused:?}"
+            );
+        }
+        assert_eq!(check_source(Caller::Unix(7), &request(&[("host", "anything")])), Ok(()));
+    }
+
+    #[test]
+    fn a_change_over_tcp_shows_the_token() {
+        let token = Secret::from("s3cret-s3cret");
+        let check = |fields: &[(&str, &str)]| check_token(tcp(), &request(fields), Some(&token));
+        assert_eq!(check(&[("authorization", "Bearer s3cret-s3cret")]), Ok(()));
+        assert_eq!(check(&[("authorization", "bearer  s3cret-s3cret")]), Ok(()));
+        for wrong in [
+            &[][..],
+            &[("authorization", "Bearer ")],
+            &[("authorization", "Bearer s3cret")],
+            &[("authorization", "Basic s3cret-s3cret")],
+            &[("authorization", "é")],
+            &[("authorization", "Bearer s3cret-s3cret"), ("authorization", "Bearer s3cret-s3cret")],
+        ] {
+            assert_eq!(check(wrong), Err(Refusal::Unauthorized), "{wrong:?}");
+        }
+        assert_eq!(check_token(tcp(), &request(&[]), None), Err(Refusal::NoTokenConfigured));
+        assert_eq!(check_token(Caller::Unix(7), &request(&[]), Some(&token)), Ok(()));
+        let empty = check_token(tcp(), &request(&[("authorization", "Bearer ")]), Some(&Secret::from("")));
+        assert_eq!(empty, Err(Refusal::Unauthorized));
+    }
+}

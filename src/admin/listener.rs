@@ -1,0 +1,99 @@
+//! Accepting and serving connections of the admin listener, on the control thread.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::admin::guard::{Caller, may_call};
+use crate::admin::{Admin, dispatch};
+use crate::server::listener::Socket;
+
+/// Connections at once; beyond, accepting pauses.
+const MAX_CONNECTIONS: usize = 64;
+/// For a whole head, and between requests.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes of a head.
+const MAX_HEAD: usize = 32 * 1024;
+/// Fields of a head.
+const MAX_FIELDS: usize = 100;
+/// After accepting failed, which is mostly for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// An accepting socket within the runtime.
+enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// Serves the admin listener for ever. Must be called within a runtime.
+pub async fn serve(socket: Socket, admin: Arc<Admin>) -> io::Result<Infallible> {
+    let listener = match socket {
+        Socket::Tcp(socket) => {
+            socket.set_nonblocking(true)?;
+            Listener::Tcp(TcpListener::from_std(socket)?)
+        }
+        Socket::Unix(socket) => {
+            socket.set_nonblocking(true)?;
+            Listener::Unix(UnixListener::from_std(socket)?)
+        }
+    };
+    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        // The semaphore is never closed.
+        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { continue };
+        if let Err(error) = accept(&listener, &admin, permit).await {
+            tracing::warn!(%error, "the admin listener cannot accept");
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+        }
+    }
+}
+
+async fn accept(listener: &Listener, admin: &Arc<Admin>, permit: OwnedSemaphorePermit) -> io::Result<()> {
+    match listener {
+        Listener::Tcp(listener) => {
+            let (stream, _) = listener.accept().await?;
+            let caller = Caller::Tcp(stream.local_addr()?);
+            tokio::spawn(connection(stream, caller, Arc::clone(admin), permit));
+        }
+        Listener::Unix(listener) => {
+            let (stream, _) = listener.accept().await?;
+            let uid = stream.peer_cred()?.uid();
+            if may_call(uid) {
+                tokio::spawn(connection(stream, Caller::Unix(uid), Arc::clone(admin), permit));
+            } else {
+                tracing::warn!(uid, "a user that may not has called the admin listener");
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    caller: Caller,
+    admin: Arc<Admin>,
+    _permit: OwnedSemaphorePermit,
+) {
+    let service = service_fn(|request| {
+        let admin = Arc::clone(&admin);
+        async move { Ok::<_, Infallible>(dispatch::answer(&admin, caller, request).await) }
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(MAX_HEAD)
+        .max_headers(MAX_FIELDS)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%error, "an admin connection broke off");
+    }
+}

@@ -1,0 +1,239 @@
+//! The metrics: each part counts its own; here they are read and written out at scrape time.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::admin::Admin;
+use crate::admin::exposition::{Exposition, Kind, Labels, Metric};
+use crate::clock::Clock;
+use crate::credential::keeper::{Keeper, Outcome};
+use crate::credential::{CredentialName, State, Status};
+use crate::proxy::Code;
+use crate::route::RouteTable;
+use crate::route::metrics::{Counter, Durations, Limit, RouteMetrics};
+use crate::server::Listener;
+use crate::telemetry;
+
+/// The numbers that the control plane counts.
+#[derive(Debug, Default)]
+pub struct ControlMetrics {
+    renewals: Mutex<BTreeMap<(CredentialName, Outcome), Arc<Durations>>>,
+    /// Reloads that took the new configuration over.
+    pub reloads_ok: Counter,
+    /// Reloads that left all as it was.
+    pub reloads_rejected: Counter,
+}
+
+impl ControlMetrics {
+    /// Counts an exchange that ended; the keeper calls it.
+    pub fn renewed(&self, name: &CredentialName, outcome: Outcome, took: Duration) {
+        let mut renewals = self.renewals.lock().unwrap_or_else(PoisonError::into_inner);
+        renewals.entry((name.clone(), outcome)).or_default().record(took);
+    }
+
+    fn renewals(&self) -> Vec<(CredentialName, Outcome, Arc<Durations>)> {
+        let renewals = self.renewals.lock().unwrap_or_else(PoisonError::into_inner);
+        renewals.iter().map(|((name, outcome), took)| (name.clone(), *outcome, Arc::clone(took))).collect()
+    }
+}
+
+/// All metrics as text.
+pub(super) fn encode(admin: &Admin) -> String {
+    let mut text = Exposition::default();
+    let table = admin.table.load();
+    let listeners = admin.server.listeners();
+    let rows = rows(&table, &listeners);
+    requests(&mut text, &rows);
+    limits(&mut text, &rows);
+    injections(&mut text, &table);
+    connections(&mut text, &table, &listeners);
+    credentials(&mut text, &admin.keeper);
+    renewals(&mut text, &admin.metrics);
+    reloads(&mut text, &admin.metrics);
+    process(&mut text, &admin.clock);
+    text.finish()
+}
+
+/// The numbers under one `route` label.
+struct Row<'a> {
+    route: &'a str,
+    of: Vec<&'a RouteMetrics>,
+}
+
+/// A row for each route, and one without a name for what reached no route, over all listeners.
+fn rows<'a>(table: &'a RouteTable, listeners: &'a [Arc<Listener>]) -> Vec<Row<'a>> {
+    let routed = table.routes().iter().map(|route| Row { route: &route.spec.name, of: vec![&route.metrics] });
+    let unrouted = listeners.iter().map(|listener| &listener.metrics.unrouted).collect();
+    routed.chain([Row { route: "", of: unrouted }]).collect()
+}
+
+impl Row<'_> {
+    fn sum(&self, counter: impl Fn(&RouteMetrics) -> u64) -> u64 {
+        self.of.iter().map(|metrics| counter(metrics)).sum()
+    }
+}
+
+const STATUS_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+fn requests(text: &mut Exposition, rows: &[Row<'_>]) {
+    let count = |row: &Row<'_>, class: usize| row.sum(|of| of.requests[class].counts().iter().sum());
+    let seen: Vec<(&Row<'_>, usize)> = rows
+        .iter()
+        .flat_map(|row| (0..STATUS_CLASSES.len()).map(move |class| (row, class)))
+        .filter(|(row, class)| count(row, *class) > 0)
+        .collect();
+    let mut metric =
+        text.metric("bearerd_requests_total", Kind::Counter, "Requests from apps that were answered.");
+    for (row, class) in &seen {
+        metric.sample(&[("route", row.route), ("status", STATUS_CLASSES[*class])], count(row, *class));
+    }
+    let help = "From the head of a request to the end of its answer.";
+    let mut metric = text.metric("bearerd_request_duration_seconds", Kind::Histogram, help);
+    for (row, class) in &seen {
+        let of: Vec<&Durations> = row.of.iter().map(|of| &of.requests[*class]).collect();
+        durations(&mut metric, &[("route", row.route), ("status", STATUS_CLASSES[*class])], &of);
+    }
+    let help = "Errors that bearerd itself answered with.";
+    let mut metric = text.metric("bearerd_errors_total", Kind::Counter, help);
+    for row in rows {
+        for (place, code) in Code::ALL.iter().enumerate() {
+            let count = row.sum(|of| of.errors[place].get());
+            if count > 0 {
+                metric.sample(&[("route", row.route), ("code", code.as_str())], count);
+            }
+        }
+    }
+}
+
+fn durations(metric: &mut Metric<'_>, labels: Labels<'_>, of: &[&Durations]) {
+    let mut counts = [0; Durations::BOUNDS.len() + 1];
+    for part in of {
+        for (sum, count) in counts.iter_mut().zip(part.counts()) {
+            *sum += count;
+        }
+    }
+    let bounds = Durations::BOUNDS.into_iter().zip(counts);
+    metric.histogram(labels, bounds, counts[Durations::BOUNDS.len()], of.iter().map(|part| part.sum()).sum());
+}
+
+fn limits(text: &mut Exposition, rows: &[Row<'_>]) {
+    let mut metric = text.metric("bearerd_limited_total", Kind::Counter, "Limits that bit.");
+    for (place, limit) in Limit::ALL.iter().enumerate() {
+        let count = rows.iter().map(|row| row.sum(|of| of.limited[place].get())).sum::<u64>();
+        metric.sample(&[("limit", limit.as_str())], count);
+    }
+}
+
+fn injections(text: &mut Exposition, table: &RouteTable) {
+    let mut metric =
+        text.metric("bearerd_injections_total", Kind::Counter, "Requests that left with a credential.");
+    for route in table.routes() {
+        let labels = [("route", route.spec.name.as_str()), ("credential", route.spec.credential.as_str())];
+        metric.sample(&labels, route.metrics.injections.get());
+    }
+    let mut metric =
+        text.metric("bearerd_replays_total", Kind::Counter, "Refused requests that were sent once more.");
+    for route in table.routes() {
+        metric.sample(&[("route", &route.spec.name)], route.metrics.replays.get());
+    }
+}
+
+fn connections(text: &mut Exposition, table: &RouteTable, listeners: &[Arc<Listener>]) {
+    let mut metric = text.metric("bearerd_connections", Kind::Gauge, "Connections from apps that are open.");
+    for listener in listeners {
+        metric.sample(&[("listener", &listener.name)], listener.metrics.connections.get());
+    }
+    let help = "Connections to upstreams that are open.";
+    let mut metric = text.metric("bearerd_upstream_connections", Kind::Gauge, help);
+    for route in table.routes() {
+        metric.sample(&[("route", &route.spec.name)], route.metrics.upstream_connections.get());
+    }
+}
+
+fn credentials(text: &mut Exposition, keeper: &Keeper) {
+    let statuses = keeper.statuses();
+    let help = "When the current token ends.";
+    timestamps(text, "bearerd_credential_expires_timestamp_seconds", help, &statuses, |of| of.expires_at);
+    let help = "When the next renewal is planned.";
+    timestamps(text, "bearerd_credential_renew_timestamp_seconds", help, &statuses, |of| of.renew_at);
+    let help = "The generation of the current token; 0 before the first.";
+    let mut metric = text.metric("bearerd_credential_generation", Kind::Gauge, help);
+    for status in &statuses {
+        metric.sample(&[("credential", status.name.as_str())], status.generation);
+    }
+    let help = "1 for the state that holds, 0 for the others.";
+    let mut metric = text.metric("bearerd_credential_state", Kind::Gauge, help);
+    for status in &statuses {
+        for state in State::ALL {
+            let labels = [("credential", status.name.as_str()), ("state", state.as_str())];
+            metric.sample(&labels, u8::from(state == status.state));
+        }
+    }
+    let help = "Answers by which an upstream refused the token.";
+    let mut metric = text.metric("bearerd_refusals_total", Kind::Counter, help);
+    for (name, count) in keeper.refusals() {
+        metric.sample(&[("credential", name.as_str())], count);
+    }
+}
+
+fn timestamps(
+    text: &mut Exposition,
+    name: &'static str,
+    help: &str,
+    statuses: &[Status],
+    time: impl Fn(&Status) -> Option<Timestamp>,
+) {
+    let mut metric = text.metric(name, Kind::Gauge, help);
+    for status in statuses {
+        if let Some(time) = time(status) {
+            metric.sample(&[("credential", status.name.as_str())], time.as_duration().as_secs_f64());
+        }
+    }
+}
+
+fn renewals(text: &mut Exposition, metrics: &ControlMetrics) {
+    let renewals = metrics.renewals();
+    let help = "Exchanges with issuers that ended; the first token counts.";
+    let mut metric = text.metric("bearerd_renewals_total", Kind::Counter, help);
+    for (name, outcome, took) in &renewals {
+        let labels = [("credential", name.as_str()), ("outcome", outcome.as_str())];
+        metric.sample(&labels, took.counts().iter().sum::<u64>());
+    }
+    let help = "How long exchanges with issuers took.";
+    let mut metric = text.metric("bearerd_renewal_duration_seconds", Kind::Histogram, help);
+    for (name, outcome, took) in &renewals {
+        durations(&mut metric, &[("credential", name.as_str()), ("outcome", outcome.as_str())], &[took]);
+    }
+}
+
+fn reloads(text: &mut Exposition, metrics: &ControlMetrics) {
+    let help = "Reloads of the configuration.";
+    text.metric("bearerd_reloads_total", Kind::Counter, help)
+        .sample(&[("outcome", "ok")], metrics.reloads_ok.get())
+        .sample(&[("outcome", "rejected")], metrics.reloads_rejected.get());
+}
+
+fn process(text: &mut Exposition, clock: &Clock) {
+    text.metric("bearerd_build_info", Kind::Gauge, "Always 1; the labels tell what runs.")
+        .sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
+    let help = "Log lines that were dropped because standard error stood still.";
+    text.metric("bearerd_log_lines_dropped_total", Kind::Counter, help)
+        .sample(&[], telemetry::lines_dropped());
+    let Some(usage) = telemetry::process::usage(clock) else { return };
+    text.metric("process_cpu_seconds_total", Kind::Counter, "CPU time in user and system mode.")
+        .sample(&[], usage.cpu.as_secs_f64());
+    text.metric("process_resident_memory_bytes", Kind::Gauge, "Resident memory.").sample(&[], usage.resident);
+    text.metric("process_virtual_memory_bytes", Kind::Gauge, "Virtual memory.")
+        .sample(&[], usage.virtual_memory);
+    text.metric("process_open_fds", Kind::Gauge, "Open file descriptors.").sample(&[], usage.open_files);
+    if let Some(limit) = usage.max_files {
+        text.metric("process_max_fds", Kind::Gauge, "How many file descriptors may be open.")
+            .sample(&[], limit);
+    }
+    text.metric("process_threads", Kind::Gauge, "Threads.").sample(&[], usage.threads);
+    text.metric("process_start_time_seconds", Kind::Gauge, "When the process began.")
+        .sample(&[], usage.started);
+}

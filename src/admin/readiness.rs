@@ -1,0 +1,23 @@
+//! Readiness: whether every credential that a route needs was obtained once.
+
+use std::collections::BTreeSet;
+
+use crate::admin::Admin;
+
+/// Why the proxy is not ready; `None` if it is.
+pub(super) fn unready(admin: &Admin) -> Option<String> {
+    if *admin.draining.borrow() {
+        return Some("it drains: no new work, please".to_owned());
+    }
+    let table = admin.table.load();
+    let needed: BTreeSet<_> = table.routes().iter().map(|route| &route.spec.credential).collect();
+    let missing: Vec<String> = needed
+        .into_iter()
+        .filter_map(|name| admin.keeper.status(name))
+        .filter(|status| status.generation == 0 && !status.optional)
+        .map(|status| format!("`{}` ({})", status.name, status.state.as_str()))
+        .collect();
+    let one = missing.len() == 1;
+    (!missing.is_empty())
+        .then(|| format!("{} {} never been obtained", missing.join(", "), if one { "has" } else { "have" }))
+}

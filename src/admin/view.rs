@@ -1,0 +1,63 @@
+//! Credentials as JSON: `GET /v1/credentials` and `status --json`.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::credential::{State, Status};
+
+/// All credentials.
+#[derive(Debug, Serialize)]
+pub(super) struct CredentialsView {
+    /// In the order of their names.
+    pub(super) credentials: Vec<CredentialView>,
+}
+
+/// One credential: states and times, never values.
+#[derive(Debug, Serialize)]
+pub(super) struct CredentialView {
+    name: String,
+    flow: &'static str,
+    state: State,
+    generation: u64,
+    obtained_at: Option<String>,
+    expires_at: Option<String>,
+    renew_at: Option<String>,
+    last_error: Option<ErrorView>,
+    /// How many subjects have tokens of their own.
+    subjects: u64,
+    warnings: Vec<String>,
+}
+
+/// What went wrong last.
+#[derive(Debug, Serialize)]
+struct ErrorView {
+    class: &'static str,
+    message: String,
+    at: String,
+}
+
+/// RFC 3339, in UTC, to the millisecond.
+fn rfc3339(time: Timestamp) -> String {
+    format!("{time:.3}")
+}
+
+impl From<Status> for CredentialView {
+    fn from(status: Status) -> Self {
+        Self {
+            name: status.name.to_string(),
+            flow: status.flow,
+            state: status.state,
+            generation: status.generation,
+            obtained_at: status.obtained_at.map(rfc3339),
+            expires_at: status.expires_at.map(rfc3339),
+            renew_at: status.renew_at.map(rfc3339),
+            last_error: status.last_error.map(|error| ErrorView {
+                class: error.class.as_str(),
+                message: error.message,
+                at: rfc3339(error.at),
+            }),
+            subjects: 0,
+            warnings: status.warnings,
+        }
+    }
+}
