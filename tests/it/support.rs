@@ -1,0 +1,23 @@
+//! What the tests share: an app, an upstream, an issuer, and bearerd between them.
+//!
+//! ```text
+//! client ──▶ sidecar (the built binary) ──▶ upstream
+//!                     └──▶ issuer
+//! ```
+
+pub mod canary;
+pub mod client;
+pub mod issuer;
+pub mod message;
+pub mod sidecar;
+pub mod upstream;
+
+use std::time::Duration;
+
+/// Longer than anything in a test may take: a test that hangs ends with a failure.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+pub use client::Client;
+pub use issuer::Issuer;
+pub use sidecar::{Sidecar, bearerd};
+pub use upstream::{Reply, Upstream};
