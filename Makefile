@@ -1,7 +1,28 @@
+# bearerd: what a person types. CI runs `lint`, `docs` and `test`.
+
 .PHONY: demo test bench lint docs
 
-demo:
+export PATH := $(CURDIR)/target/tools/bin:$(PATH)
+
+demo: ## Four vendor simulators, a proxy and an app, all on loopback
 	cargo run --release -- demo
 
-test:
-	cargo test
+test: ## All tests, also those against servers and clients that others wrote
+	.ci/tools cargo cc
+	tests/peers/install.sh
+	cargo test --doc --quiet
+	if cargo nextest --version >/dev/null 2>&1; then cargo nextest run; else cargo test --all-targets; fi
+
+bench: ## bearerd beside nginx and HAProxy, in one run
+	.ci/tools cargo cc python3 nginx haproxy wrk valgrind strace
+	cargo build --release
+	python3 bench/run.py
+
+lint: ## Format, lints, licences, sources
+	.ci/tools cargo cc rustfmt clippy cargo-deny
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	cargo deny check licenses bans sources
+
+docs: ## The code's own documentation, into target/doc
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --lib --document-private-items

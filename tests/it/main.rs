@@ -8,4 +8,5 @@
 #[expect(dead_code, unused_imports, reason = "the tests of the proxy come with it")]
 mod support;
 
+mod house;
 mod sandbox;
