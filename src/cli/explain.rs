@@ -12,7 +12,7 @@ use crate::cli::exit::Exit;
 pub struct Arguments {
     /// The method, such as GET
     pub method: String,
-    /// The URL as the app would call it, such as http://127.0.0.1:8080/payhub/user/me
+    /// The URL as the app would call it, such as http://127.0.0.1:8080/ledger/user/me
     pub url: String,
     /// Which configuration.
     #[command(flatten)]

@@ -27,7 +27,7 @@ pub struct Arguments {
     /// The first of four ports on 127.0.0.1; 0 for any free ones
     #[arg(long, value_name = "PORT", default_value_t = 9190, value_parser = clap::value_parser!(u16).range(..=65532))]
     pub port: u16,
-    /// A scripted fault, such as payhub=down:30s; may be given several times
+    /// A scripted fault, such as NAME=down:30s; may be given several times
     #[arg(long = "fault", value_name = "FAULT", long_help = format!("A scripted fault: {}", fault::SYNTAX))]
     pub faults: Vec<ScriptedFault>,
     /// Do not tell each request that the vendors receive, only what was off about some

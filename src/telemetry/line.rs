@@ -178,10 +178,10 @@ mod tests {
     #[test]
     fn an_event_is_one_line_of_names_and_values() {
         let event =
-            || tracing::warn!(credential = %"payhub", error = "it said \"no\"", tries = 3, "renewal failed");
+            || tracing::warn!(credential = %"ledger", error = "it said \"no\"", tries = 3, "renewal failed");
         assert_eq!(
             line(Style::Text, event),
-            "1970-01-01T00:00:00.000Z WARN renewal failed credential=payhub error=\"it said \\\"no\\\"\" tries=3\n"
+            "1970-01-01T00:00:00.000Z WARN renewal failed credential=ledger error=\"it said \\\"no\\\"\" tries=3\n"
         );
         let json: serde_json::Value = serde_json::from_str(&line(Style::Json, event)).expect("JSON");
         assert_eq!(json["message"], "renewal failed");

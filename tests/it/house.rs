@@ -43,7 +43,8 @@ fn the_floors_test_sees_an_import_that_points_up() {
     assert!(floors.may_use("proxy", "route") && floors.may_use("config", "server"));
     assert!(!floors.may_use("route", "proxy") && !floors.may_use("server", "config"));
     assert!(!floors.may_use("credential", "inject") && !floors.may_use("inject", "credential"));
-    let text = "use crate::{clock, proxy::forward};\n    crate::body::x();\npub(crate) use crate::route::{A, B};\n";
+    let text =
+        "use crate::{clock, proxy::forward};\n    crate::body::x();\npub(crate) use crate::route::{A, B};\n";
     let named: Vec<_> = modules_named(text).into_iter().map(|(_, module)| module).collect();
     assert_eq!(named, ["clock", "proxy", "body", "route"]);
 }
