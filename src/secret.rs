@@ -5,6 +5,7 @@
 //! Redaction sits on this leaf, so that a derived `Debug` of any type above it is safe.
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 
 use subtle::ConstantTimeEq;
@@ -75,9 +76,64 @@ impl From<String> for Secret {
     }
 }
 
+/// A buffer to put a secret together in. What it outgrows is wiped, and so is all of it when it is
+/// dropped.
+#[derive(Default)]
+pub struct SecretBuffer(Zeroizing<Vec<u8>>);
+
+impl SecretBuffer {
+    /// A buffer that holds so many bytes before it has to grow.
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self(Zeroizing::new(Vec::with_capacity(capacity)))
+    }
+
+    /// Appends `bytes`.
+    pub fn push(&mut self, bytes: &[u8]) {
+        if self.0.capacity() - self.0.len() < bytes.len() {
+            let mut larger = Zeroizing::new(Vec::with_capacity((self.0.len() + bytes.len()).max(64) * 2));
+            larger.extend_from_slice(&self.0);
+            self.0 = larger;
+        }
+        self.0.extend_from_slice(bytes);
+    }
+
+    /// The bytes so far.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Length in bytes.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether nothing was appended yet.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl From<SecretBuffer> for Secret {
+    fn from(buffer: SecretBuffer) -> Self {
+        Self::from(buffer.0)
+    }
+}
+
+/// Writing never fails.
+impl io::Write for SecretBuffer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.push(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Secret;
+    use super::{Secret, SecretBuffer};
 
     #[derive(Debug)]
     #[expect(dead_code, reason = "only its Debug is of interest")]
@@ -94,5 +150,15 @@ mod tests {
     fn secrets_are_equal_by_their_bytes() {
         assert_eq!(Secret::from("a"), Secret::from(String::from("a")));
         assert_ne!(Secret::from("a"), Secret::from("ab"));
+    }
+
+    #[test]
+    fn a_buffer_grows_over_what_it_holds() {
+        let mut buffer = SecretBuffer::with_capacity(1);
+        for _ in 0..100 {
+            buffer.push(b"abc");
+        }
+        assert_eq!(buffer.len(), 300);
+        assert_eq!(Secret::from(buffer), Secret::from("abc".repeat(100)));
     }
 }

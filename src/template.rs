@@ -191,6 +191,17 @@ impl Template {
         value: &dyn Fn(&str) -> Option<Secret>,
         clock: &Clock,
     ) -> Result<Zeroizing<Vec<u8>>, MissingValue> {
+        self.render_encoded(value, clock, &|bytes| bytes)
+    }
+
+    /// Renders with each placeholder's value passed through `encode`, so that it cannot break out
+    /// of its place (of a URL, for one). The text around stays as it is.
+    pub fn render_encoded(
+        &self,
+        value: &dyn Fn(&str) -> Option<Secret>,
+        clock: &Clock,
+        encode: &dyn Fn(Zeroizing<Vec<u8>>) -> Zeroizing<Vec<u8>>,
+    ) -> Result<Zeroizing<Vec<u8>>, MissingValue> {
         let mut rendered = Zeroizing::new(Vec::new());
         for piece in &self.0 {
             match piece {
@@ -200,7 +211,7 @@ impl Template {
                     if expression.is_digest() {
                         append(&mut rendered, hex(&bytes).as_bytes());
                     } else {
-                        append(&mut rendered, &bytes);
+                        append(&mut rendered, &encode(bytes));
                     }
                 }
             }

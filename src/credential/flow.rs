@@ -1,6 +1,11 @@
 //! Flows: how a credential is obtained.
 
+mod classify;
 pub mod fixed;
+mod form;
+mod json;
+pub mod jwt;
+mod lifetime;
 pub mod login;
 pub mod oauth2;
 
@@ -14,11 +19,25 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::HeaderValue;
+use http::header::InvalidHeaderValue;
+use tokio::time::Instant;
+
 use crate::clock::Clock;
 use crate::credential::input::Inputs;
 use crate::credential::{CredentialSpec, Minted};
-use crate::upstream::Origin;
+use crate::secret::{Secret, SecretBuffer};
+use crate::template::MissingValue;
 use crate::upstream::connect::Connector;
+use crate::upstream::exchange::{Answer, Limits, Request, exchange};
+use crate::upstream::{Origin, Url};
+
+/// How long a connection to an issuer may take, within the whole exchange.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+
+/// The largest answer of an issuer, in bytes.
+const LARGEST_ANSWER: usize = 1024 * 1024;
 
 /// How a credential is obtained: a closed set.
 #[derive(Debug, Clone, PartialEq)]
@@ -110,10 +129,64 @@ impl Issuer {
 
 impl Mint for Issuer {
     fn mint(&self, spec: Arc<CredentialSpec>, inputs: Inputs) -> MintFuture {
-        let _ = (&self.clock, inputs);
-        let known = self.connectors.contains_key(&spec.egress);
+        let connector = self.connectors.get(&spec.egress).cloned();
+        let clock = self.clock.clone();
         Box::pin(async move {
-            Err(MintError::Stubborn { message: format!("no flow is built yet (egress known: {known})") })
+            let Some(connector) = connector else {
+                let message = format!("there is no egress `{}`: this is a fault of bearerd", spec.egress);
+                return Err(MintError::Stubborn { message });
+            };
+            let deadline = Clock::instant() + spec.exchange_timeout;
+            let exchange = Exchange { inputs: &inputs, connector, clock, deadline };
+            match &spec.flow {
+                Flow::OAuth2(flow) => oauth2::mint(flow, &exchange).await,
+                Flow::Login(flow) => login::mint(flow, &exchange).await,
+                Flow::Static(flow) => Ok(flow.mint(&inputs, exchange.clock.wall())),
+            }
         })
+    }
+}
+
+/// One running exchange: what every flow needs.
+struct Exchange<'a> {
+    inputs: &'a Inputs,
+    connector: Connector,
+    clock: Clock,
+    deadline: Instant,
+}
+
+impl Exchange<'_> {
+    /// Asks the issuer once, within what is left of the time.
+    async fn ask(&self, url: &Url, request: Request) -> Result<Answer, MintError> {
+        let whole = self.deadline.saturating_duration_since(Clock::instant());
+        let limits = Limits { connect: CONNECT_LIMIT, whole, body: LARGEST_ANSWER };
+        Ok(exchange(&self.connector, url, request, limits).await?)
+    }
+
+    /// An input that the flow cannot do without.
+    fn input(&self, name: &str) -> Result<&Secret, MintError> {
+        self.inputs.values.get(name).ok_or_else(|| MintError::Stubborn {
+            message: format!("the credential has no `{name}`, which its flow needs"),
+        })
+    }
+}
+
+/// A header value that is wiped when it goes, and never shown.
+fn secret_header(value: SecretBuffer) -> Result<HeaderValue, InvalidHeaderValue> {
+    struct Exposed(SecretBuffer);
+    impl AsRef<[u8]> for Exposed {
+        fn as_ref(&self) -> &[u8] {
+            self.0.expose()
+        }
+    }
+    let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(Exposed(value)))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// A template needs something that is not there: the configuration was to see to that.
+impl From<MissingValue> for MintError {
+    fn from(missing: MissingValue) -> Self {
+        Self::Stubborn { message: format!("a template of this credential cannot be filled in: {missing}") }
     }
 }

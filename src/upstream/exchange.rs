@@ -19,10 +19,9 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use zeroize::Zeroizing;
 
 use crate::clock::Clock;
-use crate::secret::Secret;
+use crate::secret::{Secret, SecretBuffer};
 use crate::upstream::Url;
 use crate::upstream::connect::{ConnectError, Connector, Stream};
 
@@ -165,21 +164,16 @@ async fn collect(mut body: Incoming, largest: usize) -> Result<Secret, String> {
     if announced > largest {
         return Err(too_large());
     }
-    let mut whole = Zeroizing::new(Vec::with_capacity(announced));
+    let mut whole = SecretBuffer::with_capacity(announced);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| what_happened(&error))?;
         let Some(piece) = frame.data_ref() else { continue };
         if piece.len() > largest - whole.len() {
             return Err(too_large());
         }
-        if piece.len() > whole.capacity() - whole.len() {
-            let mut larger = Zeroizing::new(Vec::with_capacity((whole.len() + piece.len()) * 2));
-            larger.extend_from_slice(&whole);
-            whole = larger;
-        }
-        whole.extend_from_slice(piece);
+        whole.push(piece);
     }
-    Ok(Secret::from(whole))
+    Ok(whole.into())
 }
 
 /// What the other side did, in words that follow its name.

@@ -4,6 +4,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::credential::flow::jwt;
+use crate::credential::input::Inputs;
+use crate::credential::{Lifetime, Minted};
+
+/// The input that ends, where there are several.
+const TOKEN: &str = "token";
+
 /// A token from the input `token`; its output is `token` too. Further inputs are outputs of the same
 /// name (a preset such as `basic` has `username` and `password`).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,4 +32,93 @@ pub enum Expires {
     After(Duration),
     /// At this time.
     At(Timestamp),
+}
+
+impl StaticFlow {
+    /// Takes the inputs as they are. An end in the past is an end: nothing is assumed in its place.
+    pub(super) fn mint(&self, inputs: &Inputs, now: Timestamp) -> Minted {
+        let mut warnings = Vec::new();
+        let end_of_token = || inputs.values.get(TOKEN).and_then(jwt::expiry);
+        let lifetime = match self.expires {
+            Expires::Never => Lifetime::Unlimited,
+            Expires::At(end) => Lifetime::Until(end),
+            Expires::After(length) => {
+                let made = inputs.modified.unwrap_or(now);
+                Lifetime::Until(made.saturating_add(length).unwrap_or(Timestamp::MAX))
+            }
+            Expires::Unsaid | Expires::Jwt => end_of_token().map_or(Lifetime::Unlimited, Lifetime::Until),
+        };
+        if lifetime == Lifetime::Unlimited {
+            match self.expires {
+                Expires::Unsaid => warnings.push(
+                    "nothing says when this token ends, so it is taken to last for ever: set `expires`"
+                        .to_owned(),
+                ),
+                Expires::Jwt => warnings.push(
+                    "this token has no `exp` that can be read, so it is taken to last for ever: is it a JWT?"
+                        .to_owned(),
+                ),
+                Expires::Never | Expires::After(_) | Expires::At(_) => {}
+            }
+        }
+        Minted { outputs: inputs.values.clone(), lifetime: Some(lifetime), rotated: None, warnings }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use base64::Engine;
+    use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+    use jiff::Timestamp;
+
+    use super::{Expires, StaticFlow};
+    use crate::credential::input::Inputs;
+    use crate::credential::{Lifetime, Minted};
+    use crate::secret::Secret;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("a time")
+    }
+
+    fn mint(expires: Expires, token: &str, modified: Option<i64>) -> Minted {
+        let mut inputs = Inputs { modified: modified.map(at), ..Inputs::default() };
+        inputs.values.insert("token".to_owned(), Secret::from(token));
+        StaticFlow { expires }.mint(&inputs, at(1000))
+    }
+
+    fn jwt(claims: &str) -> String {
+        format!("e30.{}.sig", BASE64_URL_SAFE_NO_PAD.encode(claims))
+    }
+
+    #[test]
+    fn every_input_is_an_output() {
+        let mut inputs = Inputs::default();
+        inputs.values.insert("username".to_owned(), Secret::from("u"));
+        inputs.values.insert("password".to_owned(), Secret::from("p"));
+        let minted = StaticFlow { expires: Expires::Never }.mint(&inputs, at(0));
+        assert_eq!(minted.outputs.keys().collect::<Vec<_>>(), ["password", "username"]);
+        assert!(minted.warnings.is_empty() && minted.lifetime == Some(Lifetime::Unlimited));
+    }
+
+    #[test]
+    fn a_token_ends_by_its_exp_if_it_has_one_and_nothing_else_is_said() {
+        let minted = mint(Expires::Unsaid, &jwt(r#"{"exp": 2000}"#), None);
+        assert_eq!((minted.lifetime, minted.warnings.len()), (Some(Lifetime::Until(at(2000))), 0));
+        let minted = mint(Expires::Jwt, &jwt(r#"{"exp": 500}"#), None);
+        assert_eq!(minted.lifetime, Some(Lifetime::Until(at(500))), "the past is not made up for");
+        for expires in [Expires::Unsaid, Expires::Jwt] {
+            let minted = mint(expires, "opaque", None);
+            assert_eq!((minted.lifetime, minted.warnings.len()), (Some(Lifetime::Unlimited), 1));
+        }
+    }
+
+    #[test]
+    fn a_length_counts_from_when_the_file_was_written_or_else_from_now() {
+        let day = Duration::from_secs(86_400);
+        assert_eq!(mint(Expires::After(day), "t", Some(100)).lifetime, Some(Lifetime::Until(at(86_500))));
+        assert_eq!(mint(Expires::After(day), "t", None).lifetime, Some(Lifetime::Until(at(87_400))));
+        assert_eq!(mint(Expires::At(at(5)), "t", None).lifetime, Some(Lifetime::Until(at(5))));
+    }
 }

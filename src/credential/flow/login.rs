@@ -1,10 +1,20 @@
 //! The flow `login`: a vendor's own way, as a list of HTTP exchanges.
 
+mod answer;
+mod cookies;
+mod expiry;
+mod request;
+
 use std::time::Duration;
 
 use http::{HeaderName, Method};
 use serde_json::Value;
 
+use crate::credential::flow::classify::quote;
+use crate::credential::flow::json::scalar_text;
+use crate::credential::flow::login::cookies::Cookies;
+use crate::credential::flow::{Exchange, MintError, jwt};
+use crate::credential::{Lifetime, Minted, Outputs};
 use crate::template::Template;
 use crate::upstream::{Origin, Url};
 
@@ -148,4 +158,33 @@ pub enum TimeFormat {
         /// Seconds east of UTC.
         offset: i32,
     },
+}
+
+/// Runs the steps in order: each sees the inputs, the outputs of those before, and their cookies.
+/// The end of the last step that tells one is the end of all outputs; if none does, it is the first
+/// `exp` of those outputs that are signed tokens.
+pub(super) async fn mint(flow: &LoginFlow, exchange: &Exchange<'_>) -> Result<Minted, MintError> {
+    let mut cookies = Cookies::default();
+    let mut minted = Minted { outputs: Outputs::new(), lifetime: None, rotated: None, warnings: Vec::new() };
+    for (number, step) in flow.steps.iter().enumerate() {
+        let (url, request) = request::build(step, exchange, &minted.outputs, &cookies)?;
+        let answer = exchange.ask(&url, request).await?;
+        cookies.learn(&url, &answer.headers, exchange.clock.wall());
+        let who = match flow.steps.len() {
+            1 => url.origin.to_string(),
+            steps => format!("step {} of {steps} ({})", number + 1, url.origin),
+        };
+        answer::read(step, exchange, &answer, &who, &mut minted)?;
+    }
+    if minted.lifetime.is_none() {
+        minted.lifetime = minted.outputs.values().filter_map(jwt::expiry).min().map(Lifetime::Until);
+    }
+    Ok(minted)
+}
+
+/// A found value for a message, or what stands for it.
+fn shown(value: &Value, exchange: &Exchange<'_>) -> String {
+    scalar_text(value)
+        .and_then(|text| quote(&text, exchange.inputs))
+        .map_or_else(|| "something that is not shown here".to_owned(), |text| format!("`{text}`"))
 }

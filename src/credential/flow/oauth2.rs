@@ -1,7 +1,23 @@
 //! The flow `oauth2` (RFC 6749): its grants that need no person.
 
+mod answer;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method};
+use zeroize::Zeroizing;
+
+use crate::credential::Minted;
+use crate::credential::flow::form::{FORM, Form, encode};
+use crate::credential::flow::{Exchange, MintError, secret_header};
+use crate::secret::SecretBuffer;
 use crate::template::Template;
 use crate::upstream::Url;
+use crate::upstream::exchange::Request;
+
+/// The `client_assertion_type` of RFC 7523, section 2.2.
+const JWT_ASSERTION: &[u8] = b"urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// One OAuth 2 client at one token endpoint.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +51,28 @@ pub enum Grant {
     JwtBearer,
 }
 
+impl Grant {
+    /// The value of `grant_type`.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::ClientCredentials => "client_credentials",
+            Self::Password => "password",
+            Self::RefreshToken => "refresh_token",
+            Self::JwtBearer => "urn:ietf:params:oauth:grant-type:jwt-bearer",
+        }
+    }
+
+    /// The inputs that it takes, which are form fields of the same name.
+    fn inputs(self) -> &'static [&'static str] {
+        match self {
+            Self::ClientCredentials => &[],
+            Self::Password => &["username", "password"],
+            Self::RefreshToken => &["refresh_token"],
+            Self::JwtBearer => &["assertion"],
+        }
+    }
+}
+
 /// How the client proves who it is (RFC 6749, section 2.3; RFC 7523, section 2.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientAuth {
@@ -46,4 +84,67 @@ pub enum ClientAuth {
     PrivateKeyJwt,
     /// A public client.
     None,
+}
+
+/// Asks the token endpoint once.
+pub(super) async fn mint(flow: &OAuth2Flow, exchange: &Exchange<'_>) -> Result<Minted, MintError> {
+    let request = token_request(flow, exchange)?;
+    let answer = exchange.ask(&flow.token_url, request).await?;
+    answer::read(flow, exchange, &answer)
+}
+
+/// The token request (RFC 6749, sections 4.3.2, 4.4.2 and 6; RFC 7523, section 2.1), with exactly
+/// one way of client authentication.
+fn token_request(flow: &OAuth2Flow, exchange: &Exchange<'_>) -> Result<Request, MintError> {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(FORM));
+    let mut form = Form::new();
+    form.field("grant_type", flow.grant.as_str().as_bytes());
+    for name in flow.grant.inputs() {
+        form.field(name, exchange.input(name)?.expose());
+    }
+    if !flow.scopes.is_empty() {
+        form.field("scope", flow.scopes.join(" ").as_bytes());
+    }
+    let input = |name: &str| exchange.inputs.values.get(name).cloned();
+    let client_id = flow.client_id.render(&input, &exchange.clock)?;
+    match flow.client_auth {
+        ClientAuth::Basic => {
+            let secret = exchange.input("client_secret")?;
+            headers.insert(AUTHORIZATION, basic(&client_id, secret.expose())?);
+        }
+        ClientAuth::Post => {
+            form.field("client_id", &client_id);
+            form.field("client_secret", exchange.input("client_secret")?.expose());
+        }
+        ClientAuth::PrivateKeyJwt => {
+            // RFC 7521, section 4.2, lets the identifier stand beside the assertion, and some
+            // issuers ask for it.
+            form.field("client_id", &client_id);
+            form.field("client_assertion_type", JWT_ASSERTION);
+            form.field("client_assertion", exchange.input("client_assertion")?.expose());
+        }
+        // A grant such as a signed assertion may name its client by itself.
+        ClientAuth::None if client_id.is_empty() => {}
+        ClientAuth::None => form.field("client_id", &client_id),
+    }
+    for (name, value) in &flow.params {
+        form.field(name, &value.render(&input, &exchange.clock)?);
+    }
+    Ok(Request { method: Method::POST, headers, body: Some(form.finish()) })
+}
+
+/// HTTP Basic at a token endpoint: both parts in the encoding of forms first (RFC 6749, section
+/// 2.3.1), so that a colon in the identifier does no harm.
+fn basic(client_id: &[u8], client_secret: &[u8]) -> Result<HeaderValue, MintError> {
+    let mut pair = SecretBuffer::default();
+    encode(client_id, &mut pair);
+    pair.push(b":");
+    encode(client_secret, &mut pair);
+    let mut value = SecretBuffer::default();
+    value.push(b"Basic ");
+    value.push(Zeroizing::new(BASE64_STANDARD.encode(pair.expose())).as_bytes());
+    secret_header(value).map_err(|_| MintError::Stubborn {
+        message: "the client's identifier and secret make no header value".to_owned(),
+    })
 }

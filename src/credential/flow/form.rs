@@ -1,0 +1,37 @@
+//! `application/x-www-form-urlencoded` bodies, put together in memory that is wiped.
+
+use crate::secret::{Secret, SecretBuffer};
+
+/// The media type of a form.
+pub(super) const FORM: &str = "application/x-www-form-urlencoded";
+
+/// A form that grows field by field.
+pub(super) struct Form(SecretBuffer);
+
+impl Form {
+    pub(super) fn new() -> Self {
+        Self(SecretBuffer::with_capacity(4096))
+    }
+
+    /// Appends a field.
+    pub(super) fn field(&mut self, name: &str, value: &[u8]) {
+        if !self.0.is_empty() {
+            self.0.push(b"&");
+        }
+        encode(name.as_bytes(), &mut self.0);
+        self.0.push(b"=");
+        encode(value, &mut self.0);
+    }
+
+    pub(super) fn finish(self) -> Secret {
+        self.0.into()
+    }
+}
+
+/// Appends `bytes` in the encoding of forms (a blank is `+`), which is also that of the parts of
+/// Basic authentication at a token endpoint (RFC 6749, section 2.3.1).
+pub(super) fn encode(bytes: &[u8], into: &mut SecretBuffer) {
+    for piece in form_urlencoded::byte_serialize(bytes) {
+        into.push(piece.as_bytes());
+    }
+}

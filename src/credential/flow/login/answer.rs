@@ -1,0 +1,140 @@
+//! The answer of a step: is it a success, what does it bring, and if not, what does that mean.
+
+use regex_lite::Regex;
+
+use crate::credential::Minted;
+use crate::credential::flow::classify::{by_status, quote, status_text, transient, warning};
+use crate::credential::flow::json::{Json, means_same, scalar_text};
+use crate::credential::flow::login::{Condition, Extract, Step, cookies, expiry, shown};
+use crate::credential::flow::{Exchange, MintError};
+use crate::secret::Secret;
+use crate::upstream::exchange::Answer;
+
+/// The longest output that is taken, in bytes.
+const LONGEST_OUTPUT: usize = 16 * 1024;
+
+/// Adds what the answer of `step` brings to `minted`, or says what its failure means. `who` names
+/// the step in messages.
+pub(super) fn read(
+    step: &Step,
+    exchange: &Exchange<'_>,
+    answer: &Answer,
+    who: &str,
+    minted: &mut Minted,
+) -> Result<(), MintError> {
+    let json = Json::parse(&answer.body);
+    let json = json.as_ref();
+    let status = status_text(answer.status);
+    if let Some(reason) = rejected(&step.reject, exchange, answer, json) {
+        return Err(MintError::Rejected { message: format!("{who} answered {status}: {reason}") });
+    }
+    if let Some(reason) = failed(&step.success, exchange, answer, json) {
+        let message = format!("{who} answered {status}: {reason}");
+        return Err(by_status(answer, exchange.clock.wall(), message));
+    }
+    for (name, extract) in &step.outputs {
+        let value = find(extract, answer, json)
+            .and_then(usable)
+            .map_err(|what| transient(format!("{who} answered {status}, but output `{name}`: {what}")))?;
+        minted.outputs.insert(name.clone(), value);
+    }
+    if let Some(rule) = &step.expiry {
+        minted.lifetime = expiry::read(rule, json, &minted.outputs).or(minted.lifetime);
+    }
+    let said = step.warn.as_ref().and_then(|pointer| json?.at(pointer)).and_then(scalar_text);
+    minted.warnings.extend(said.and_then(|text| warning(&text, exchange.inputs, &minted.outputs)));
+    Ok(())
+}
+
+/// Why the answer means "the input is wrong", if any test of `reject` holds.
+fn rejected(
+    reject: &Condition,
+    exchange: &Exchange<'_>,
+    answer: &Answer,
+    json: Option<&Json>,
+) -> Option<String> {
+    if reject.status.contains(&answer.status.as_u16()) {
+        return Some(format!("the input is wrong{}", code(json, exchange)));
+    }
+    reject.json.iter().find_map(|(pointer, wanted)| {
+        let found = json?.at(pointer)?;
+        let holds = wanted.iter().any(|wanted| means_same(found, wanted));
+        holds.then(|| format!("`{pointer}` is {}, so the input is wrong", shown(found, exchange)))
+    })
+}
+
+/// Why the answer is no success, if any test of `success` fails. Without a test of the status, any
+/// 2xx will do.
+fn failed(
+    success: &Condition,
+    exchange: &Exchange<'_>,
+    answer: &Answer,
+    json: Option<&Json>,
+) -> Option<String> {
+    let status_fits = if success.status.is_empty() {
+        answer.status.is_success()
+    } else {
+        success.status.contains(&answer.status.as_u16())
+    };
+    if !status_fits {
+        return Some(format!("that is no success{}", code(json, exchange)));
+    }
+    success.json.iter().find_map(|(pointer, wanted)| {
+        let Some(json) = json else {
+            return Some("its body is not JSON".to_owned());
+        };
+        match json.at(pointer) {
+            None => Some(format!("there is no `{pointer}` in its body")),
+            Some(found) if wanted.iter().any(|wanted| means_same(found, wanted)) => None,
+            Some(found) => Some(format!("`{pointer}` is {}, which is no success", shown(found, exchange))),
+        }
+    })
+}
+
+/// The issuer's own error code, as a part of a message.
+fn code(json: Option<&Json>, exchange: &Exchange<'_>) -> String {
+    json.and_then(Json::error_code)
+        .and_then(|code| quote(&code, exchange.inputs))
+        .map(|code| format!(" (error code `{code}`)"))
+        .unwrap_or_default()
+}
+
+/// The value of an output; an error says where it was looked for.
+fn find(extract: &Extract, answer: &Answer, json: Option<&Json>) -> Result<Secret, String> {
+    match extract {
+        Extract::Json(pointer) => {
+            let json = json.ok_or_else(|| "the body is not JSON".to_owned())?;
+            let found = json.at(pointer).ok_or_else(|| format!("there is no `{pointer}` in the body"))?;
+            let text = scalar_text(found).filter(|_| !found.is_boolean());
+            text.map(Secret::from).ok_or_else(|| format!("`{pointer}` is neither a text nor a number"))
+        }
+        Extract::Header(name) => {
+            let found = answer.headers.get(name).ok_or_else(|| format!("there is no header `{name}`"))?;
+            Ok(Secret::new(found.as_bytes()))
+        }
+        Extract::Cookie(name) => {
+            cookies::set_by(&answer.headers, name).ok_or_else(|| format!("no cookie `{name}` is set"))
+        }
+        Extract::Regex(pattern) => {
+            let regex = Regex::new(pattern).map_err(|_| "its pattern is not valid".to_owned())?;
+            let text = answer.body.expose_str().ok_or_else(|| "the body is not text".to_owned())?;
+            let found = regex.captures(text).and_then(|groups| groups.get(1).or_else(|| groups.get(0)));
+            found
+                .map(|found| Secret::from(found.as_str()))
+                .ok_or_else(|| format!("nothing in the body matches `{pattern}`"))
+        }
+    }
+}
+
+/// An output must be fit for a header or another template.
+fn usable(value: Secret) -> Result<Secret, String> {
+    if value.is_empty() {
+        Err("it is empty".to_owned())
+    } else if value.len() > LONGEST_OUTPUT {
+        Err(format!("it is longer than {LONGEST_OUTPUT} bytes"))
+    } else if value.expose().iter().any(u8::is_ascii_control) {
+        Err("it has control characters in it".to_owned())
+    } else {
+        Ok(value)
+    }
+}

@@ -1,0 +1,171 @@
+//! The answer of a token endpoint (RFC 6749, sections 5.1 and 5.2), which not every issuer writes
+//! as the RFC says.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::credential::flow::classify::{by_status, quote, status_text, transient};
+use crate::credential::flow::json::{Json, scalar_text};
+use crate::credential::flow::lifetime::from_now;
+use crate::credential::flow::oauth2::{Grant, OAuth2Flow};
+use crate::credential::flow::{Exchange, MintError, jwt};
+use crate::credential::{Lifetime, Minted, Outputs};
+use crate::secret::Secret;
+use crate::upstream::exchange::Answer;
+
+/// The longest token that is taken, in bytes: more does not fit into a request's head anywhere.
+const LONGEST_TOKEN: usize = 16 * 1024;
+
+/// Makes tokens of an answer, or says what its failure means.
+pub(super) fn read(flow: &OAuth2Flow, exchange: &Exchange<'_>, answer: &Answer) -> Result<Minted, MintError> {
+    let origin = &flow.token_url.origin;
+    let status = status_text(answer.status);
+    let now = exchange.clock.wall();
+    let json = Json::parse(&answer.body).filter(Json::is_object);
+    let error = json.as_ref().and_then(error_member);
+    if let Some(error) = &error {
+        let shown = quote(error, exchange.inputs).unwrap_or_else(|| "(not shown)".to_owned());
+        let message = format!("{origin} answered {status} with the error `{shown}`");
+        if let Some(meaning) = rejection(error) {
+            return Err(MintError::Rejected { message: format!("{message}: {meaning}") });
+        }
+        if answer.status.is_success() {
+            // The status that RFC 6749 asks for with any error is a 400.
+            return Err(match error.as_str() {
+                "server_error" | "temporarily_unavailable" | "slow_down" => transient(message),
+                _ => MintError::Stubborn { message },
+            });
+        }
+        return Err(by_status(answer, now, message));
+    }
+    if !answer.status.is_success() {
+        return Err(by_status(answer, now, format!("{origin} answered {status}")));
+    }
+    let Some(json) = json else {
+        return Err(transient(format!("{origin} answered {status}, but {}", what_it_is(answer))));
+    };
+    accept(flow, exchange, &json).map_err(|fault| match fault {
+        Fault::Unreadable(what) => transient(format!("{origin} answered {status}, but {what}")),
+        Fault::Unusable(what) => {
+            MintError::Stubborn { message: format!("{origin} answered {status}, but {what}") }
+        }
+    })
+}
+
+/// What is wrong with a success.
+enum Fault {
+    /// It may be better next time.
+    Unreadable(String),
+    /// It is as the issuer wants it, and of no use.
+    Unusable(String),
+}
+
+fn accept(flow: &OAuth2Flow, exchange: &Exchange<'_>, json: &Json) -> Result<Minted, Fault> {
+    let mut warnings = Vec::new();
+    let access_token = token(json, "access_token").map_err(Fault::Unreadable)?;
+    check_type(json, exchange)?;
+    let lifetime = json
+        .member("expires_in")
+        .and_then(|value| from_now(value, Duration::from_secs(1)))
+        .or_else(|| jwt::expiry(&access_token).map(Lifetime::Until));
+    let rotated = match flow.grant {
+        Grant::RefreshToken => rotated(json, exchange, &mut warnings),
+        Grant::ClientCredentials | Grant::Password | Grant::JwtBearer => None,
+    };
+    let mut outputs = Outputs::new();
+    outputs.insert("access_token".to_owned(), access_token);
+    if let Ok(id_token) = token(json, "id_token") {
+        outputs.insert("id_token".to_owned(), id_token);
+    }
+    for (name, pointer) in &flow.outputs {
+        // The token itself is good, and a refresh token may have been used up for it: a lesser
+        // field that is missing does not throw them away.
+        match json.at(pointer).and_then(scalar_text).filter(|text| !text.is_empty()) {
+            Some(text) => {
+                outputs.insert(name.clone(), Secret::from(text));
+            }
+            None => warnings
+                .push(format!("the token answer has no text at `{pointer}`, which output `{name}` is")),
+        }
+    }
+    Ok(Minted { outputs, lifetime, rotated, warnings })
+}
+
+/// A token by its member name: a text of visible ASCII, which is all that fits into a header, and
+/// more than RFC 6750, section 2.1, allows, since issuers do.
+fn token(json: &Json, name: &str) -> Result<Secret, String> {
+    match json.member(name) {
+        None | Some(Value::Null) => Err(format!("there is no `{name}` in it")),
+        Some(Value::String(text)) if text.is_empty() => Err(format!("its `{name}` is empty")),
+        Some(Value::String(text)) if text.len() > LONGEST_TOKEN => {
+            Err(format!("its `{name}` is longer than {LONGEST_TOKEN} bytes"))
+        }
+        Some(Value::String(text)) if !text.bytes().all(|byte| byte.is_ascii_graphic()) => {
+            Err(format!("its `{name}` has blanks or control characters in it"))
+        }
+        Some(Value::String(text)) => Ok(Secret::from(text.as_str())),
+        Some(_) => Err(format!("its `{name}` is not a text")),
+    }
+}
+
+/// A token may only be used if its type is understood (RFC 6749, section 7.1): bearer tokens are.
+fn check_type(json: &Json, exchange: &Exchange<'_>) -> Result<(), Fault> {
+    let shown = match json.member("token_type") {
+        None | Some(Value::Null) => return Ok(()),
+        Some(Value::String(kind)) if kind.trim().is_empty() => return Ok(()),
+        Some(Value::String(kind)) if kind.trim().eq_ignore_ascii_case("bearer") => return Ok(()),
+        Some(other) => scalar_text(other).and_then(|kind| quote(&kind, exchange.inputs)),
+    };
+    let shown = shown.unwrap_or_else(|| "(not shown)".to_owned());
+    Err(Fault::Unusable(format!("its token is of the type `{shown}`, and only bearer tokens can be used")))
+}
+
+/// The refresh token that replaces the one just used (RFC 6749, section 6); `None` keeps that.
+fn rotated(json: &Json, exchange: &Exchange<'_>, warnings: &mut Vec<String>) -> Option<Secret> {
+    json.member("refresh_token")?;
+    match token(json, "refresh_token") {
+        Ok(new) if exchange.inputs.values.get("refresh_token") == Some(&new) => None,
+        Ok(new) => Some(new),
+        Err(what) => {
+            warnings
+                .push(format!("the refresh token is kept, since the answer brings no usable one: {what}"));
+            None
+        }
+    }
+}
+
+/// The `error` member, if it says anything: some issuers send it empty with every success.
+fn error_member(json: &Json) -> Option<String> {
+    match json.member("error")? {
+        Value::Null | Value::Bool(false) => None,
+        Value::String(error) if error.is_empty() => None,
+        other => Some(scalar_text(other).unwrap_or_else(|| "an object".to_owned())),
+    }
+}
+
+/// What an error means that stops all further tries, by its exact code (RFC 6749, section 5.2).
+fn rejection(error: &str) -> Option<&'static str> {
+    Some(match error {
+        "invalid_grant" => {
+            "what was granted (refresh token, password or assertion) is not valid, or no longer"
+        }
+        "invalid_client" => "the client's identifier, its secret or the kind of `client_auth` is wrong",
+        "unauthorized_client" => "this client may not use this grant",
+        "invalid_scope" => "a scope is unknown, or this client may not ask for it",
+        "unsupported_grant_type" => "this issuer does not offer this grant",
+        _ => return None,
+    })
+}
+
+/// What a body is that is no JSON object, for the message.
+fn what_it_is(answer: &Answer) -> &'static str {
+    let body = answer.body.expose();
+    if body.is_empty() {
+        "its body is empty"
+    } else if body.trim_ascii_start().starts_with(b"<") {
+        "its body is a web page: is this the token endpoint, or did something in between answer?"
+    } else {
+        "its body is not a JSON object"
+    }
+}
