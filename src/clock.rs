@@ -23,6 +23,24 @@ pub struct Moment {
     pub boot: Duration,
 }
 
+impl Moment {
+    /// The time from `now` until this moment, by the clock that gets there first; zero once one of
+    /// them did.
+    pub fn left(self, now: Self) -> Duration {
+        let by_wall = Duration::try_from(self.wall.duration_since(now.wall)).unwrap_or_default();
+        by_wall.min(self.boot.saturating_sub(now.boot))
+    }
+
+    /// The moment so much later.
+    #[must_use]
+    pub fn after(self, length: Duration) -> Self {
+        Self {
+            wall: self.wall.saturating_add(length).unwrap_or(Timestamp::MAX),
+            boot: self.boot.saturating_add(length),
+        }
+    }
+}
+
 /// A source of time and randomness; cloning shares it.
 #[derive(Clone)]
 pub struct Clock(Source);

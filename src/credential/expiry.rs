@@ -40,7 +40,7 @@ impl Expiry {
     pub fn new(obtained: Moment, lifetime: Lifetime) -> Self {
         let (left, wall) = match lifetime {
             Lifetime::Unlimited => return Self { obtained, end: None, skew: Duration::ZERO },
-            Lifetime::For(left) => (left, obtained.wall.saturating_add(left).unwrap_or(Timestamp::MAX)),
+            Lifetime::For(left) => (left, obtained.after(left).wall),
             Lifetime::Until(wall) => {
                 (Duration::try_from(wall.duration_since(obtained.wall)).unwrap_or_default(), wall)
             }
@@ -51,15 +51,18 @@ impl Expiry {
 
     /// Whether the token may still be put on a request.
     pub fn is_usable(&self, now: Moment) -> bool {
-        self.left(now).is_none_or(|left| left > self.skew)
+        self.usable_for(now).is_none_or(|left| !left.is_zero())
+    }
+
+    /// How long the token may still be put on requests; `None` if it does not end.
+    pub fn usable_for(&self, now: Moment) -> Option<Duration> {
+        Some(self.left(now)?.saturating_sub(self.skew))
     }
 
     /// How much time is left until the end, by the clock that passes it first; `None` if it does
     /// not end.
     pub fn left(&self, now: Moment) -> Option<Duration> {
-        let end = self.end?;
-        let by_wall = Duration::try_from(end.wall.duration_since(now.wall)).unwrap_or_default();
-        Some(by_wall.min(end.boot.saturating_sub(now.boot)))
+        Some(self.end?.left(now))
     }
 
     /// The whole lifetime; `None` if it does not end.

@@ -74,6 +74,16 @@ impl Flow {
     pub fn is_single_use(&self) -> bool {
         matches!(self, Self::OAuth2(flow) if flow.grant == oauth2::Grant::RefreshToken)
     }
+
+    /// The input for which another value may stand in while the configured one stays the same: a
+    /// refresh token that was rotated, a static token that was set.
+    pub fn replaceable_input(&self) -> Option<&'static str> {
+        match self {
+            Self::Static(_) => Some("token"),
+            Self::OAuth2(flow) if flow.grant == oauth2::Grant::RefreshToken => Some("refresh_token"),
+            Self::OAuth2(_) | Self::Login(_) => None,
+        }
+    }
 }
 
 /// Why an exchange brought no token, classified as PRODUCT's "Lifecycle of a credential" says.

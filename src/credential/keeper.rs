@@ -11,6 +11,16 @@
 //!
 //! [`Keeper`] is the handle that everybody else holds.
 
+mod chain;
+mod entry;
+mod exchange;
+mod lanes;
+mod report;
+mod task;
+#[cfg(test)]
+mod tests;
+mod timers;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::path::PathBuf;
@@ -104,7 +114,6 @@ struct Kept {
 }
 
 /// What the handle asks of the task.
-#[expect(dead_code, reason = "the task comes next")]
 enum Command {
     /// These credentials are to be kept, and no others.
     Reconcile(Arc<Directory>),
@@ -129,8 +138,8 @@ pub fn start(
     mint: Arc<dyn Mint>,
     options: Options,
 ) -> (Keeper, impl Future<Output = ()> + Send + 'static) {
-    let (commands, mut inbox) = mpsc::unbounded_channel();
-    let (pokes, refusals) = mpsc::unbounded_channel();
+    let (commands, inbox) = mpsc::unbounded_channel();
+    let (pokes, requests) = mpsc::unbounded_channel();
     let hub = Hub {
         directory: ArcSwap::default(),
         reconciling: Mutex::default(),
@@ -138,11 +147,8 @@ pub fn start(
         pokes,
         files: watch::Sender::default(),
     };
-    let task = async move {
-        let _parts = (clock, store, mint, options, refusals);
-        while let Some(_command) = inbox.recv().await {}
-    };
-    (Keeper(Arc::new(hub)), task)
+    let task = task::Task::new(clock, store, mint, options, inbox);
+    (Keeper(Arc::new(hub)), task.run(requests))
 }
 
 impl Keeper {

@@ -148,6 +148,12 @@ impl Shared {
         Ok(published)
     }
 
+    /// Whether every reader can use these values. The error says why not, without them.
+    pub fn check(&self, minted: &Minted) -> Result<(), String> {
+        let slots: Vec<_> = self.feed().slots.iter().filter_map(Weak::upgrade).collect();
+        slots.iter().try_for_each(|slot| slot.check(minted))
+    }
+
     /// For the keeper: replaces the status and wakes those who wait.
     pub fn set_status(&self, status: Status) {
         self.status.send_replace(status);
@@ -158,10 +164,12 @@ impl Shared {
         self.expiry_told.store(false, Ordering::Release);
     }
 
-    /// For the keeper: the suspicion is answered, by a new generation or by none. Call it after
-    /// publishing and before [`Self::set_status`].
+    /// For the keeper: the suspicion is answered, by a new generation that was published before, or
+    /// by none. Wakes those who wait for it.
     pub fn clear_suspicion(&self) {
-        self.suspected.store(0, Ordering::Release);
+        if self.suspected.swap(0, Ordering::AcqRel) != 0 {
+            self.status.send_modify(|_| {});
+        }
     }
 
     /// For the keeper: this credential is kept no longer; nobody shall wait for a renewal.

@@ -59,6 +59,9 @@ pub trait Publish: Send + Sync {
     /// Prepares a generation; running what is returned publishes it. An error says why the value
     /// cannot be used (a line break in a token), without the value.
     fn prepare(self: Arc<Self>, published: &Published) -> Result<Box<dyn FnOnce() + Send>, String>;
+
+    /// Whether the values could be used, as [`Self::prepare`] would say.
+    fn check(&self, minted: &Minted) -> Result<(), String>;
 }
 
 impl<T: Send + Sync + 'static> Publish for Slot<T> {
@@ -69,6 +72,10 @@ impl<T: Send + Sync + 'static> Publish for Slot<T> {
             value: (self.prepare)(&published.minted)?,
         });
         Ok(Box::new(move || self.current.store(Some(current))))
+    }
+
+    fn check(&self, minted: &Minted) -> Result<(), String> {
+        (self.prepare)(minted).map(drop)
     }
 }
 

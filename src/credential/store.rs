@@ -21,14 +21,16 @@ pub struct StoreError(pub String);
 /// Identifies the inputs of an exchange without telling them: a keyed digest.
 pub type Fingerprint = [u8; 32];
 
-/// What is kept of one credential.
+/// What is kept of one credential. Fingerprints tell whether it still speaks of the same inputs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Record {
-    /// The rotated refresh token, and the fingerprint of the configured one that it replaces: a new
-    /// configured value wins over it.
-    pub rotated: Option<(Fingerprint, Secret)>,
-    /// An exchange with single-use inputs was begun and its outcome is not known.
+    /// A value that stands in for a configured one (a rotated refresh token, a token that was set),
+    /// and the fingerprint of that configured one: when it changes, it wins again.
+    pub replacement: Option<(Fingerprint, Secret)>,
+    /// An exchange with this single-use value was begun, and its outcome is not known.
     pub in_flight: Option<Fingerprint>,
+    /// This value came back from an exchange without a successor: it is not single-use.
+    pub reusable: Option<Fingerprint>,
     /// How often the issuer rejected these inputs.
     pub rejections: Option<(Fingerprint, u32)>,
 }

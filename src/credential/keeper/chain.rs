@@ -1,0 +1,98 @@
+//! Chains: the output of one credential is an input of another.
+//!
+//! A child starts when all its parents have a usable token. A new value of a parent renews the child;
+//! a new token with the same value does not. While a child waits for a parent, it shows the parent's
+//! plan as its own, so that requests know whether waiting is worth while.
+
+use crate::clock::Moment;
+use crate::credential::keeper::entry::{Entry, Next, ParentValues, Phase, Stop};
+use crate::credential::keeper::task::Task;
+use crate::credential::{CredentialName, CredentialSpec, State};
+
+impl Task {
+    /// The first parent that has no usable token.
+    pub(super) fn missing_parent(&self, entry: &Entry, now: Moment) -> Option<CredentialName> {
+        let usable = |parent: &CredentialName| self.entries.get(parent).is_some_and(|it| it.is_usable(now));
+        entry.spec.parents().map(|(parent, _)| parent).find(|parent| !usable(parent)).cloned()
+    }
+
+    /// What usable parents give to a credential.
+    pub(super) fn parent_values(&self, spec: &CredentialSpec, now: Moment) -> ParentValues {
+        let value = |parent: &CredentialName, output: &str| {
+            let parent = self.entries.get(parent).filter(|parent| parent.is_usable(now))?;
+            parent.current.as_ref()?.minted.outputs.get(output).cloned()
+        };
+        spec.parents()
+            .filter_map(|(parent, output)| {
+                Some(((parent.clone(), output.to_owned()), value(parent, output)?))
+            })
+            .collect()
+    }
+
+    /// Plans an exchange if a parent gives another value than the last exchange had.
+    pub(super) fn follow_parents(&mut self, name: &CredentialName, now: Moment) {
+        let Some(entry) = self.entries.get(name) else { return };
+        let values = self.parent_values(&entry.spec, now);
+        let changed = values.iter().any(|(key, value)| entry.parent_values.get(key) != Some(value));
+        if changed && let Some(entry) = self.entries.get_mut(name) {
+            entry.awaited.clear();
+            entry.next = Next::Now;
+        }
+    }
+
+    /// A credential has a new generation: its children follow.
+    pub(super) fn tell_children(&mut self, parent: &CredentialName, now: Moment) {
+        for child in self.children.get(parent).cloned().unwrap_or_default() {
+            if let Some(entry) = self.entries.get_mut(&child)
+                && entry.awaited.remove(parent)
+                && entry.awaited.is_empty()
+            {
+                entry.next = Next::Now;
+            }
+            self.follow_parents(&child, now);
+            self.consider(&child);
+        }
+    }
+
+    /// The issuer rejected what may be the fault of parents: they are renewed first, once, and then
+    /// the child is tried again. Says whether there is a parent to renew.
+    pub(super) fn renew_parents(&mut self, child: &CredentialName) -> bool {
+        let Some(entry) = self.entries.get(child).filter(|entry| !entry.parents_renewed) else {
+            return false;
+        };
+        let parents = entry.spec.parents().map(|(parent, _)| parent.clone());
+        let can_renew = |parent: &CredentialName| {
+            self.entries.get(parent).is_some_and(|it| it.spec.is_renewable() && it.stop.is_none())
+        };
+        let parents: Vec<_> = parents.filter(can_renew).collect();
+        for parent in &parents {
+            if let Some(entry) = self.entries.get_mut(parent)
+                && entry.phase != Phase::Renewing
+                && !matches!(entry.next, Next::Retry(_))
+            {
+                entry.next = Next::Now;
+            }
+        }
+        if let Some(entry) = self.entries.get_mut(child) {
+            entry.parents_renewed = true;
+            entry.awaited = parents.iter().cloned().collect();
+        }
+        for parent in &parents {
+            self.consider(parent);
+        }
+        !parents.is_empty()
+    }
+
+    /// A parent cannot be renewed: the rejection of children that hoped for it stands.
+    pub(super) fn disappoint_children(&mut self, parent: &CredentialName) {
+        for child in self.children.get(parent).cloned().unwrap_or_default() {
+            if let Some(entry) = self.entries.get_mut(&child)
+                && entry.awaited.contains(parent)
+            {
+                entry.awaited.clear();
+                entry.stop = Some(Stop { state: State::Rejected, inputs: entry.inputs });
+                self.consider(&child);
+            }
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! What the keeper's task knows of one credential.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::backoff::Backoff;
+use crate::clock::Moment;
+use crate::credential::keeper::lanes::Issuer;
+use crate::credential::keeper::{Kept, Outcome, SetError};
+use crate::credential::schedule::Pace;
+use crate::credential::shared::{Published, Shared};
+use crate::credential::store::{Fingerprint, Record};
+use crate::credential::{CredentialName, CredentialSpec, ErrorClass, Flow, LastError, State, Status};
+use crate::secret::Secret;
+
+/// Outputs of other credentials, by credential and output.
+pub(super) type ParentValues = BTreeMap<(CredentialName, String), Secret>;
+
+/// Where the answer to `set` goes.
+pub(super) type SetAnswer = oneshot::Sender<Result<(), SetError>>;
+
+/// A token that an operator set.
+pub(super) struct Set {
+    pub(super) token: Secret,
+    pub(super) answer: SetAnswer,
+}
+
+/// One credential of the task.
+pub(super) struct Entry {
+    /// Never used twice: timers and answers for an earlier entry of this name find another number.
+    pub(super) id: u64,
+    pub(super) spec: Arc<CredentialSpec>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) issuer: Issuer,
+    pub(super) current: Option<Arc<Published>>,
+    pub(super) phase: Phase,
+    pub(super) next: Next,
+    /// When to look whether an input has changed, in time since boot.
+    pub(super) look: Option<Duration>,
+    /// Set while nothing is to be tried again by itself.
+    pub(super) stop: Option<Stop>,
+    pub(super) trouble: Option<Trouble>,
+    pub(super) backoff: Backoff,
+    pub(super) pace: Pace,
+    /// The inputs of the last exchange, for the question whether they have changed.
+    pub(super) inputs: Option<Fingerprint>,
+    /// What of them were outputs of other credentials.
+    pub(super) parent_values: ParentValues,
+    /// The first parent without a usable token, if an exchange is due and cannot start for want of it.
+    pub(super) blocked_by: Option<CredentialName>,
+    /// Parents that are renewed because the issuer rejected what they gave; then it is tried again.
+    pub(super) awaited: BTreeSet<CredentialName>,
+    /// Parents were renewed after a rejection, and no exchange has succeeded since.
+    pub(super) parents_renewed: bool,
+    /// What the store has still to be given.
+    pub(super) unsaved: Option<Record>,
+    /// The next exchange is forced by an operator.
+    pub(super) force: bool,
+    /// A token that an operator set, for the next exchange to take up, and who waits for it.
+    pub(super) set: Option<Set>,
+    /// Who waits for the token that the running exchange takes up.
+    pub(super) setting: Option<SetAnswer>,
+    /// Operators who wait for the outcome.
+    pub(super) waiters: Vec<oneshot::Sender<Outcome>>,
+    /// When its timer in the queue fires, in time since boot.
+    pub(super) timer: Option<Duration>,
+}
+
+/// Where an entry is with its exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    Idle,
+    /// Waits for a place in the lane of its issuer.
+    Queued,
+    /// Reads its inputs to see whether they have changed; asks the issuer only if they have.
+    Looking,
+    /// Obtains a new token.
+    Renewing,
+}
+
+/// What is planned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Nothing, before something happens.
+    Nothing,
+    /// An exchange, as soon as it may start.
+    Now,
+    /// An exchange after a failure, by the time since boot.
+    Retry(Moment),
+    /// The renewal of a good token, by whichever clock gets there first.
+    Renewal(Moment),
+}
+
+/// Why nothing is tried again by itself, and with which inputs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Stop {
+    pub(super) state: State,
+    pub(super) inputs: Option<Fingerprint>,
+}
+
+/// What went wrong last.
+#[derive(Debug, Clone)]
+pub(super) struct Trouble {
+    pub(super) error: LastError,
+    pub(super) cause: Cause,
+}
+
+/// Where a trouble comes from, which says when it is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// The issuer, an upstream, or time: over with the next token.
+    Far,
+    /// Inputs could not be read or the store not be written: over once that works again.
+    Local,
+    /// A route cannot use the token: over with the next token or the next configuration.
+    Reader,
+}
+
+impl Trouble {
+    pub(super) fn new(cause: Cause, class: ErrorClass, message: String, now: Moment) -> Self {
+        Self { error: LastError { class, message, at: now.wall }, cause }
+    }
+}
+
+impl Entry {
+    pub(super) fn new(id: u64, kept: &Kept) -> Self {
+        Self {
+            id,
+            issuer: kept.spec.flow.issuer(),
+            spec: Arc::clone(&kept.spec),
+            shared: Arc::clone(&kept.shared),
+            current: None,
+            phase: Phase::Idle,
+            next: Next::Now,
+            look: None,
+            stop: None,
+            trouble: None,
+            backoff: Backoff::default(),
+            pace: Pace::default(),
+            inputs: None,
+            parent_values: ParentValues::new(),
+            blocked_by: None,
+            awaited: BTreeSet::new(),
+            parents_renewed: false,
+            unsaved: None,
+            force: false,
+            set: None,
+            setting: None,
+            waiters: Vec::new(),
+            timer: None,
+        }
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.current.as_ref().map_or(0, |current| current.generation)
+    }
+
+    pub(super) fn is_usable(&self, now: Moment) -> bool {
+        self.current.as_ref().is_some_and(|current| current.expiry.is_usable(now))
+    }
+
+    pub(super) fn is_in_trouble(&self, cause: Cause) -> bool {
+        self.trouble.as_ref().is_some_and(|trouble| trouble.cause == cause)
+    }
+
+    /// When the planned exchange may start, in time since boot.
+    pub(super) fn due(&self, now: Moment) -> Option<Duration> {
+        let earliest = self.earliest();
+        match self.next {
+            // What a person or a file says of a static token counts at once: nobody is asked.
+            _ if self.set.is_some() => Some(now.boot),
+            Next::Now if matches!(self.spec.flow, Flow::Static(_)) => Some(now.boot),
+            Next::Nothing => None,
+            Next::Now => Some(now.boot.max(earliest)),
+            Next::Retry(at) => Some(at.boot.max(earliest)),
+            Next::Renewal(at) => Some((now.boot + at.left(now)).max(earliest)),
+        }
+    }
+
+    /// When inputs are to be looked at, in time since boot.
+    pub(super) fn look_due(&self) -> Option<Duration> {
+        let is_static = matches!(self.spec.flow, Flow::Static(_));
+        self.look.map(|at| if is_static { at } else { at.max(self.earliest()) })
+    }
+
+    /// No exchange starts before this time since boot.
+    pub(super) fn earliest(&self) -> Duration {
+        self.pace.earliest(self.spec.max_renewals)
+    }
+
+    /// When the task has to look at this entry again, in time since boot: its plan, or the end of its
+    /// token.
+    pub(super) fn wake_at(&self, now: Moment) -> Option<Duration> {
+        let end = self.current.as_ref().and_then(|current| current.expiry.usable_for(now));
+        let end = end.filter(|left| !left.is_zero()).map(|left| now.boot + left);
+        let plans = match self.phase {
+            Phase::Idle if self.blocked_by.is_none() => [self.due(now), self.look_due()],
+            _ => [None, None],
+        };
+        plans.into_iter().flatten().filter(|at| *at > now.boot).chain(end).min()
+    }
+
+    /// The state, as everybody sees it.
+    pub(super) fn state(&self, now: Moment) -> State {
+        let renewing = matches!(self.phase, Phase::Renewing | Phase::Queued);
+        let failing = self.trouble.as_ref().is_some_and(|trouble| trouble.error.class != ErrorClass::Refused);
+        match (&self.stop, &self.current) {
+            _ if self.is_usable(now) && failing => State::Failing,
+            _ if self.is_usable(now) && renewing => State::Renewing,
+            _ if self.is_usable(now) => State::Ready,
+            (Some(stop), _) if !renewing => stop.state,
+            (_, Some(_)) => State::Expired,
+            (_, None) => State::Pending,
+        }
+    }
+
+    /// The status, as everybody sees it. `parent` is the status of the credential that it waits for.
+    pub(super) fn status(&self, now: Moment, parent: Option<&Status>) -> Status {
+        let expiry = self.current.as_ref().map(|current| current.expiry);
+        let mut status = Status {
+            name: self.spec.name.clone(),
+            flow: self.spec.flow.as_str(),
+            state: self.state(now),
+            generation: self.generation(),
+            obtained_at: expiry.map(|expiry| expiry.obtained.wall),
+            expires_at: expiry.and_then(|expiry| expiry.end).map(|end| end.wall),
+            renew_at: match self.next {
+                Next::Retry(at) | Next::Renewal(at) => Some(at.wall),
+                Next::Nothing | Next::Now => None,
+            },
+            last_error: self.trouble.as_ref().map(|trouble| trouble.error.clone()),
+            warnings: self
+                .current
+                .as_ref()
+                .map(|current| current.minted.warnings.clone())
+                .unwrap_or_default(),
+            running: matches!(self.phase, Phase::Renewing | Phase::Queued)
+                || (self.phase == Phase::Looking && self.stop.is_none()),
+            next_try: self.due(now),
+            waits_for: None,
+            optional: self.spec.optional,
+        };
+        if let Some(parent) = parent {
+            status.running = parent.running;
+            status.next_try = parent.next_try;
+            status.waits_for =
+                Some(parent.waits_for.clone().unwrap_or_else(|| (parent.name.clone(), parent.state)));
+            if matches!(status.state, State::Ready | State::Renewing) {
+                let failing = parent.last_error.is_some();
+                status.state = if failing { State::Failing } else { State::Renewing };
+            }
+            if let Some(error) = &parent.last_error {
+                let message = format!("it waits for the credential `{}`: {}", parent.name, error.message);
+                status.last_error = Some(LastError { message, ..error.clone() });
+            }
+        }
+        status
+    }
+}

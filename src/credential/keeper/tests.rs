@@ -1,0 +1,341 @@
+//! The life of a credential as a specification: the names of these tests are its sentences.
+//!
+//! Time is paused and moves only when nothing else can; the issuer is a script.
+
+mod chains;
+mod failures;
+mod files;
+mod reading;
+mod refusals;
+mod rejections;
+mod reloads;
+mod renewals;
+mod rotation;
+mod scale;
+mod time;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::Notify;
+
+use crate::clock::Clock;
+use crate::credential::flow::oauth2::{ClientAuth, Grant};
+use crate::credential::flow::{Mint, MintError, MintFuture, OAuth2Flow, StaticFlow, fixed::Expires};
+use crate::credential::input::Inputs;
+use crate::credential::keeper::{Keeper, Options, Outcome, start};
+use crate::credential::slot::{AfterRefusal, Slot, Unavailable};
+use crate::credential::store::{MemoryStore, Store};
+use crate::credential::{
+    CredentialName, CredentialSpec, ErrorClass, Flow, Lifetime, Minted, Outputs, Source, State, Status,
+};
+use crate::secret::Secret;
+use crate::template::Template;
+
+const HOUR: Duration = Duration::from_secs(3600);
+const WAIT: Duration = Duration::from_secs(5);
+
+/// A keeper with everything around it.
+struct House {
+    clock: Clock,
+    keeper: Keeper,
+    issuer: Arc<ScriptedIssuer>,
+    outcomes: Arc<Mutex<Vec<Outcome>>>,
+}
+
+impl House {
+    fn new() -> Self {
+        Self::with(Clock::simulated(Timestamp::UNIX_EPOCH + HOUR, 7), None, 32)
+    }
+
+    fn with_issuer_concurrency(limit: usize) -> Self {
+        Self::with(Clock::simulated(Timestamp::UNIX_EPOCH + HOUR, 7), None, limit)
+    }
+
+    fn with(clock: Clock, store: Option<Arc<dyn Store>>, issuer_concurrency: usize) -> Self {
+        let issuer = Arc::new(ScriptedIssuer { clock: clock.clone(), scripts: Mutex::default() });
+        let outcomes = Arc::new(Mutex::new(Vec::new()));
+        let heard = Arc::clone(&outcomes);
+        let options = Options {
+            issuer_concurrency,
+            observe: Box::new(move |_, outcome, _| {
+                heard.lock().unwrap_or_else(PoisonError::into_inner).push(outcome);
+            }),
+        };
+        let store = store.unwrap_or_else(|| Arc::new(MemoryStore::new(&clock)));
+        let (keeper, task) = start(clock.clone(), store, Arc::clone(&issuer) as _, options);
+        tokio::spawn(task);
+        Self { clock, keeper, issuer, outcomes }
+    }
+
+    /// A house that keeps one credential, and a reader of it.
+    fn with_one(spec: CredentialSpec) -> (Self, Arc<Slot<String>>) {
+        let house = Self::new();
+        let name = spec.name.clone();
+        house.keep([spec]);
+        let slot = house.slot(name.as_str());
+        (house, slot)
+    }
+
+    fn keep(&self, specs: impl IntoIterator<Item = CredentialSpec>) {
+        self.keeper.reconcile(specs.into_iter().collect());
+    }
+
+    /// A reader that wants its token as one line of text.
+    fn slot(&self, name: &str) -> Arc<Slot<String>> {
+        let prepare = |minted: &Minted| {
+            let token = minted.outputs.get("token").and_then(Secret::expose_str).ok_or("no token")?;
+            if token.contains('\n') { Err("it has a line break".to_owned()) } else { Ok(token.to_owned()) }
+        };
+        self.keeper.slot(&name.into(), Box::new(prepare)).expect("the credential is kept")
+    }
+
+    fn status(&self, name: &str) -> Status {
+        self.keeper.status(&name.into()).expect("the credential is kept")
+    }
+
+    fn state(&self, name: &str) -> State {
+        self.status(name).state
+    }
+
+    fn error_class(&self, name: &str) -> Option<ErrorClass> {
+        self.status(name).last_error.map(|error| error.class)
+    }
+
+    fn outcomes(&self) -> Vec<Outcome> {
+        self.outcomes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The token that a request would carry now, without waiting.
+    fn token(&self, slot: &Slot<String>) -> Option<String> {
+        let guard = slot.current(self.clock.now())?;
+        guard.as_ref().map(|current| current.value.clone())
+    }
+
+    async fn wait(&self, slot: &Slot<String>) -> Result<String, Unavailable> {
+        slot.wait(&self.clock, WAIT).await.map(|current| current.value.clone())
+    }
+
+    async fn refused(&self, slot: &Slot<String>, generation: u64) -> Option<String> {
+        match slot.refused(generation, &self.clock, WAIT).await {
+            AfterRefusal::Renewed(current) => Some(current.value.clone()),
+            AfterRefusal::Stands => None,
+        }
+    }
+
+    async fn refresh(&self, name: &str, force: bool) -> Outcome {
+        self.keeper.refresh(&name.into(), force).expect("the credential is kept").await
+    }
+}
+
+/// Lets so much time pass.
+async fn pass(length: Duration) {
+    tokio::time::sleep(length).await;
+}
+
+/// Lets everything happen that is due now, and half a second pass.
+async fn settle() {
+    pass(Duration::from_millis(500)).await;
+}
+
+fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+/// A credential that asks an issuer and needs no inputs.
+fn spec(name: &str) -> CredentialSpec {
+    CredentialSpec {
+        name: name.into(),
+        flow: oauth2(Grant::ClientCredentials),
+        inputs: BTreeMap::new(),
+        egress: String::new(),
+        renew_before: None,
+        default_lifetime: HOUR,
+        max_renewals: None,
+        exchange_timeout: seconds(30),
+        optional: false,
+        retry_ambiguous: false,
+    }
+}
+
+fn with_inputs<'a>(
+    spec: CredentialSpec,
+    inputs: impl IntoIterator<Item = (&'a str, Source)>,
+) -> CredentialSpec {
+    let inputs = inputs.into_iter().map(|(name, source)| (name.to_owned(), source)).collect();
+    CredentialSpec { inputs, ..spec }
+}
+
+/// A credential that has an output of another one as input.
+fn child(name: &str, parent: &str) -> CredentialSpec {
+    let output = Source::Output { credential: parent.into(), output: "token".to_owned() };
+    with_inputs(spec(name), [("key", output)])
+}
+
+fn oauth2(grant: Grant) -> Flow {
+    Flow::OAuth2(Box::new(OAuth2Flow {
+        grant,
+        token_url: "https://issuer.test/token".parse().expect("a URL"),
+        client_id: Template::text("client"),
+        client_auth: ClientAuth::None,
+        scopes: Vec::new(),
+        params: Vec::new(),
+        outputs: Vec::new(),
+    }))
+}
+
+fn static_spec(name: &str, token: Source) -> CredentialSpec {
+    let flow = Flow::Static(StaticFlow { expires: Expires::Never });
+    with_inputs(CredentialSpec { flow, ..spec(name) }, [("token", token)])
+}
+
+fn refresh_spec(name: &str, token: &str) -> CredentialSpec {
+    let flow = oauth2(Grant::RefreshToken);
+    with_inputs(
+        CredentialSpec { flow, ..spec(name) },
+        [("refresh_token", Source::Value(Secret::from(token)))],
+    )
+}
+
+/// An issuer that does what a test says.
+struct ScriptedIssuer {
+    clock: Clock,
+    scripts: Mutex<HashMap<CredentialName, Script>>,
+}
+
+#[derive(Default)]
+struct Script {
+    calls: Vec<Call>,
+    /// How many are being answered.
+    open: usize,
+    most_open: usize,
+    answer: Option<Arc<dyn Fn(&Call) -> Answer + Send + Sync>>,
+}
+
+/// One exchange, as the issuer saw it.
+#[derive(Debug, Clone)]
+struct Call {
+    /// Counted from 1, by credential.
+    number: usize,
+    /// In time since boot.
+    at: Duration,
+    inputs: Inputs,
+}
+
+impl Call {
+    fn input(&self, name: &str) -> &str {
+        self.inputs.values.get(name).and_then(Secret::expose_str).unwrap_or_default()
+    }
+}
+
+/// What the issuer says.
+enum Answer {
+    Minted(Minted),
+    Fails(MintError),
+    Hangs,
+    Panics,
+    /// The same, so much later.
+    After(Duration, Box<Answer>),
+    /// The same, when the test says so.
+    Once(Arc<Notify>, Box<Answer>),
+}
+
+impl Answer {
+    fn after(self, pause: Duration) -> Self {
+        Self::After(pause, Box::new(self))
+    }
+}
+
+fn minted(token: &str, lifetime: Option<Lifetime>) -> Minted {
+    let outputs = Outputs::from([("token".to_owned(), Secret::from(token))]);
+    Minted { outputs, lifetime, rotated: None, warnings: Vec::new() }
+}
+
+fn token(token: &str, lifetime: Duration) -> Answer {
+    Answer::Minted(minted(token, Some(Lifetime::For(lifetime))))
+}
+
+/// `t1` for the first exchange, and so on; good for an hour.
+fn next_token(call: &Call) -> Answer {
+    token(&format!("t{}", call.number), HOUR)
+}
+
+fn down() -> Answer {
+    Answer::Fails(MintError::Transient { message: "the issuer is down".to_owned(), retry_after: None })
+}
+
+fn rejected() -> Answer {
+    Answer::Fails(MintError::Rejected { message: "wrong password".to_owned() })
+}
+
+fn unanswered() -> Answer {
+    Answer::Fails(MintError::Unanswered { message: "the connection broke".to_owned() })
+}
+
+impl ScriptedIssuer {
+    fn answers(&self, name: &str, answer: impl Fn(&Call) -> Answer + Send + Sync + 'static) {
+        self.script(name, |script| script.answer = Some(Arc::new(answer)));
+    }
+
+    fn calls(&self, name: &str) -> Vec<Call> {
+        self.script(name, |script| script.calls.clone())
+    }
+
+    fn count(&self, name: &str) -> usize {
+        self.script(name, |script| script.calls.len())
+    }
+
+    fn most_open(&self, name: &str) -> usize {
+        self.script(name, |script| script.most_open)
+    }
+
+    fn script<T>(&self, name: &str, with: impl FnOnce(&mut Script) -> T) -> T {
+        let mut scripts = self.scripts.lock().unwrap_or_else(PoisonError::into_inner);
+        with(scripts.entry(name.into()).or_default())
+    }
+}
+
+impl Mint for ScriptedIssuer {
+    fn mint(&self, spec: Arc<CredentialSpec>, inputs: Inputs) -> MintFuture {
+        if matches!(spec.flow, Flow::Static(_)) && inputs.values.contains_key("token") {
+            let minted = Minted {
+                outputs: inputs.values,
+                lifetime: Some(Lifetime::Unlimited),
+                rotated: None,
+                warnings: Vec::new(),
+            };
+            return Box::pin(async { Ok(minted) });
+        }
+        let at = self.clock.boot();
+        let answer = self.script(spec.name.as_str(), |script| {
+            let call = Call { number: script.calls.len() + 1, at, inputs };
+            script.open += 1;
+            script.most_open = script.most_open.max(script.open);
+            let answer = script.answer.as_ref().map_or_else(|| next_token(&call), |answer| answer(&call));
+            script.calls.push(call);
+            answer
+        });
+        Box::pin(carry_out(answer))
+    }
+}
+
+async fn carry_out(mut answer: Answer) -> Result<Minted, MintError> {
+    loop {
+        match answer {
+            Answer::Minted(minted) => return Ok(minted),
+            Answer::Fails(error) => return Err(error),
+            Answer::Hangs => std::future::pending().await,
+            Answer::Panics => panic!("a fault in a flow"),
+            Answer::After(pause, then) => {
+                tokio::time::sleep(pause).await;
+                answer = *then;
+            }
+            Answer::Once(notify, then) => {
+                notify.notified().await;
+                answer = *then;
+            }
+        }
+    }
+}
