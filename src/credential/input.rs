@@ -1,14 +1,21 @@
 //! Secret references: where the raw material of a credential comes from.
 
+mod assertion;
+mod command;
+mod file;
+mod key;
+
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::clock::Clock;
 use crate::credential::{CredentialName, CredentialSpec};
-use crate::secret::Secret;
+use crate::secret::{Secret, SecretBuffer};
 use crate::template::Template;
 
 /// Where a secret comes from. Files are watched; the environment was read at start.
@@ -70,8 +77,11 @@ pub struct Inputs {
     /// same values, but for an assertion, which is new each time, its key.
     pub identity: BTreeMap<String, Secret>,
     /// When the youngest of their files was written.
-    pub modified: Option<jiff::Timestamp>,
+    pub modified: Option<Timestamp>,
 }
+
+/// The largest secret that is read from a file or a command, in bytes.
+const LARGEST: usize = 1024 * 1024;
 
 /// An input that could not be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,10 +101,13 @@ pub type Parents<'a> = &'a (dyn Fn(&CredentialName, &str) -> Option<Secret> + Se
 /// inputs.
 pub async fn read(spec: &CredentialSpec, parents: Parents<'_>, clock: &Clock) -> Result<Inputs, InputError> {
     let mut inputs = Inputs::default();
-    for (name, source) in &spec.inputs {
-        let value = read_source(name, source, parents, clock).await?;
-        inputs.identity.insert(name.clone(), value.clone());
-        inputs.values.insert(name.clone(), value);
+    let (assertions, others): (Vec<_>, Vec<_>) =
+        spec.inputs.iter().partition(|(_, source)| matches!(source, Source::Jwt(_)));
+    for (name, source) in others.into_iter().chain(assertions) {
+        let read = read_one(name, source, parents, clock, &inputs.values).await?;
+        inputs.modified = inputs.modified.max(read.written);
+        inputs.identity.insert(name.clone(), read.identity);
+        inputs.values.insert(name.clone(), read.value);
     }
     Ok(inputs)
 }
@@ -106,17 +119,81 @@ pub async fn read_source(
     parents: Parents<'_>,
     clock: &Clock,
 ) -> Result<Secret, InputError> {
-    let _ = clock;
-    let failed = |message, waits_for| InputError { input: name.to_owned(), message, waits_for };
-    match source {
-        Source::Value(value) => Ok(value.clone()),
-        Source::Output { credential, output } => parents(credential, output).ok_or_else(|| {
-            failed(format!("the credential `{credential}` has no `{output}` yet"), Some(credential.clone()))
-        }),
-        Source::File(path) => match tokio::fs::read(path).await {
-            Ok(bytes) => Ok(Secret::new(bytes)),
-            Err(error) => Err(failed(format!("{} cannot be read: {}", path.display(), error.kind()), None)),
-        },
-        Source::Command { .. } | Source::Jwt(_) => Err(failed("it cannot be read yet".to_owned(), None)),
+    Ok(read_one(name, source, parents, clock, &BTreeMap::new()).await?.value)
+}
+
+/// What one source brought.
+struct Read {
+    value: Secret,
+    /// What stands for the value over time.
+    identity: Secret,
+    /// When its file was written.
+    written: Option<Timestamp>,
+}
+
+async fn read_one(
+    name: &str,
+    source: &Source,
+    parents: Parents<'_>,
+    clock: &Clock,
+    known: &BTreeMap<String, Secret>,
+) -> Result<Read, InputError> {
+    let Source::Jwt(assertion) = source else {
+        return read_material(name, source, parents).await;
+    };
+    let key = read_material(name, &assertion.key, parents).await?;
+    let value = assertion::sign(assertion, &key.value, known, clock)
+        .map_err(|message| InputError::new(name, message))?;
+    Ok(Read { value, ..key })
+}
+
+/// Reads anything but an assertion.
+async fn read_material(name: &str, source: &Source, parents: Parents<'_>) -> Result<Read, InputError> {
+    let failed = |message| InputError::new(name, message);
+    let (value, written) = match source {
+        Source::Value(value) => (value.clone(), None),
+        Source::File(path) => file::read(path).await.map_err(failed)?,
+        Source::Command { argv, timeout } => (command::run(argv, *timeout).await.map_err(failed)?, None),
+        Source::Output { credential, output } => {
+            let value = parents(credential, output).ok_or_else(|| InputError {
+                waits_for: Some(credential.clone()),
+                ..failed(format!("the credential `{credential}` has no usable `{output}` yet"))
+            })?;
+            (value, None)
+        }
+        Source::Jwt(_) => {
+            return Err(failed("the key of an assertion cannot be an assertion itself".to_owned()));
+        }
+    };
+    Ok(Read { identity: value.clone(), value, written })
+}
+
+/// Takes the one line break off that editors and `echo` leave at the end. Empty is an error.
+fn without_line_break(bytes: SecretBuffer) -> Result<Secret, String> {
+    let kept = bytes.expose().strip_suffix(b"\n").unwrap_or(bytes.expose());
+    let kept = kept.strip_suffix(b"\r").filter(|_| kept.len() < bytes.len()).unwrap_or(kept);
+    if kept.is_empty() {
+        return Err("is empty".to_owned());
+    }
+    if kept.len() == bytes.len() {
+        return Ok(bytes.into());
+    }
+    Ok(Secret::new(kept))
+}
+
+impl InputError {
+    fn new(input: &str, message: String) -> Self {
+        Self { input: input.to_owned(), message, waits_for: None }
     }
 }
+
+impl fmt::Display for InputError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "`{}`: {}", self.input, self.message)
+    }
+}
+
+impl std::error::Error for InputError {}
+
+#[cfg(test)]
+mod tests;

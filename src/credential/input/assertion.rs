@@ -1,0 +1,68 @@
+//! Signed assertions (RFC 7519, 7523): `{ jwt = { key, alg, header, claims, lifetime } }`.
+
+use std::collections::BTreeMap;
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use serde_json::{Map, Value};
+
+use crate::clock::Clock;
+use crate::credential::input::key::SigningKey;
+use crate::credential::input::{AssertionSpec, Claim};
+use crate::secret::{Secret, SecretBuffer};
+
+/// Signs a new assertion in compact form (RFC 7515, section 7.1). The error says what is wrong,
+/// without any value.
+pub(super) fn sign(
+    spec: &AssertionSpec,
+    key: &Secret,
+    inputs: &BTreeMap<String, Secret>,
+    clock: &Clock,
+) -> Result<Secret, String> {
+    let key = SigningKey::read(key, spec.algorithm.as_deref())?;
+    let mut header = Map::new();
+    header.insert("typ".to_owned(), "JWT".into());
+    header.extend(spec.header.iter().map(|(name, value)| (name.clone(), value.clone())));
+    header.insert("alg".to_owned(), key.algorithm().into());
+    let mut signed = SecretBuffer::with_capacity(2048);
+    encode(&Value::Object(header), &mut signed);
+    signed.push(b".");
+    encode(&Value::Object(claims(spec, inputs, clock)?), &mut signed);
+    let signature = key.sign(signed.expose())?;
+    signed.push(b".");
+    signed.push(BASE64_URL_SAFE_NO_PAD.encode(signature).as_bytes());
+    Ok(signed.into())
+}
+
+/// The claims as configured, and `iat`, `exp` and `jti` (RFC 7519, section 4.1) where they are not.
+fn claims(
+    spec: &AssertionSpec,
+    inputs: &BTreeMap<String, Secret>,
+    clock: &Clock,
+) -> Result<Map<String, Value>, String> {
+    let mut claims = Map::new();
+    for (name, claim) in &spec.claims {
+        let value = match claim {
+            Claim::Json(value) => value.clone(),
+            Claim::Text(template) => {
+                let text = template
+                    .render(&|name| inputs.get(name).cloned(), clock)
+                    .map_err(|missing| format!("the claim `{name}` cannot be filled in: {missing}"))?;
+                let text =
+                    std::str::from_utf8(&text).map_err(|_| format!("the claim `{name}` is not text"))?;
+                text.into()
+            }
+        };
+        claims.insert(name.clone(), value);
+    }
+    let now = clock.wall().as_second();
+    let issued = claims.entry("iat").or_insert_with(|| now.into()).as_i64().unwrap_or(now);
+    let lifetime = i64::try_from(spec.lifetime.as_secs()).unwrap_or(i64::MAX);
+    claims.entry("exp").or_insert_with(|| issued.saturating_add(lifetime).into());
+    claims.entry("jti").or_insert_with(|| clock.uuid().into());
+    Ok(claims)
+}
+
+fn encode(part: &Value, into: &mut SecretBuffer) {
+    into.push(BASE64_URL_SAFE_NO_PAD.encode(part.to_string()).as_bytes());
+}
