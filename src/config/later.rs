@@ -1,0 +1,57 @@
+//! Keys and words that the contract names and this version does not build yet. They are told as
+//! such, so that nobody looks for a spelling mistake.
+
+/// Keys, by a key that only their table has.
+const KEYS: &[(&str, &[&str])] = &[
+    // The whole file.
+    ("credentials", &["notify"]),
+    // `[server]`.
+    ("drain", &["sandbox"]),
+    // A listener, and its `allow`.
+    ("max_head", &["tls", "control"]),
+    ("uids", &["gids", "cgroups", "names", "bearer"]),
+    // An egress.
+    ("min_tls", &["client_cert", "client_key", "proxy", "expect_address"]),
+    // A credential.
+    (
+        "preset",
+        &[
+            "issuer",
+            "authorization_url",
+            "device_authorization_url",
+            "revocation_url",
+            "subject",
+            "secret_days",
+            "rotate_before",
+        ],
+    ),
+    // A step of a login, and an output of it.
+    ("form", &["mail"]),
+    ("regex", &["css", "attribute"]),
+    // An injection.
+    ("cookies", &["body"]),
+    // A route.
+    ("upstream", &["subject", "inject_body", "rate"]),
+];
+
+/// Words, by a word that stands for the same key.
+const WORDS: &[(&str, &[&str])] = &[
+    ("memory", &["file", "shared"]),
+    ("client_credentials", &["authorization_code", "device_code", "token_exchange"]),
+    ("private_key_jwt", &["tls", "client_secret_jwt"]),
+    ("off", &["mask", "block"]),
+];
+
+/// Whether a key of a table with `keys` will come.
+pub(crate) fn is_key(key: &str, keys: &[&str]) -> bool {
+    is_in(KEYS, key, keys)
+}
+
+/// Whether a word beside `words` will come.
+pub(crate) fn is_word(word: &str, words: &[&str]) -> bool {
+    is_in(WORDS, word, words)
+}
+
+fn is_in(later: &[(&str, &[&str])], name: &str, beside: &[&str]) -> bool {
+    later.iter().any(|(mark, names)| beside.contains(mark) && names.contains(&name))
+}

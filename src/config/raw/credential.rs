@@ -1,0 +1,170 @@
+//! `[credentials.NAME]` as it is written: the keys of all flows in one table, since a preset may
+//! bring the flow.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::config::raw::inject::{Inject, RefusalRule};
+use crate::config::raw::scalar::{Map, Plain, Rate, TextOr, Time};
+use crate::config::raw::secret::SecretReference;
+use crate::config::raw::step::LoginStep;
+
+/// What is obtained and kept fresh.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Credential {
+    /// A vendor's flow and injection; `bearerd presets` lists them.
+    pub(crate) preset: Option<String>,
+    /// Which of the vendor's environments.
+    pub(crate) environment: Option<String>,
+    /// The vendor's address, in place of the preset's; `{base_url}` in templates.
+    pub(crate) base_url: Option<String>,
+    /// How it is obtained; a preset says it too.
+    pub(crate) flow: Option<FlowKind>,
+
+    /// How exchanges leave, by the name of an egress.
+    pub(crate) egress: Option<String>,
+    /// How long a request waits for a token; default `"5s"`.
+    pub(crate) wait: Option<Time>,
+    /// How long before its end to renew; default between 70 % and 80 % of the lifetime.
+    pub(crate) renew_before: Option<Time>,
+    /// The lifetime where the issuer names none; default `"1h"`.
+    pub(crate) default_lifetime: Option<Time>,
+    /// At most so many renewals in so long a time, such as `"10/10m"`.
+    pub(crate) max_renewals: Option<Rate>,
+    /// How long a whole exchange may take; default `"30s"`.
+    pub(crate) exchange_timeout: Option<Time>,
+    /// Readiness does without it; default `false`.
+    pub(crate) optional: Option<bool>,
+    /// An exchange whose answer was lost may be repeated: the issuer has a grace window.
+    pub(crate) retry_ambiguous: Option<bool>,
+    /// Exchanges and requests may go over plain HTTP beyond loopback. Warned about.
+    pub(crate) allow_plaintext: Option<bool>,
+    /// Further URLs that routes to the same origin deny.
+    pub(crate) token_endpoints: Option<Vec<String>>,
+    /// What is put on requests.
+    pub(crate) inject: Option<Inject>,
+    /// How the upstream says that the token is dead.
+    pub(crate) refusal: Option<RefusalRule>,
+
+    /// Secrets by the names that templates use.
+    pub(crate) secrets: Map<SecretReference>,
+    /// `login`: plain values by the names that templates use. `oauth2`: further form fields.
+    pub(crate) params: Map<Plain>,
+
+    /// `static`: the token.
+    pub(crate) token: Option<SecretReference>,
+    /// `static`: `"jwt"`, `"never"`, `{ after = "180d" }` or `{ at = "2026-12-31T00:00:00Z" }`.
+    pub(crate) expires: Option<TextOr<Expires>>,
+
+    /// `oauth2`: which grant.
+    pub(crate) grant: Option<Grant>,
+    /// `oauth2`: the token endpoint.
+    pub(crate) token_url: Option<String>,
+    /// `oauth2`: the client's identifier.
+    pub(crate) client_id: Option<TextOr<SecretReference>>,
+    /// `oauth2`: the client's secret; for `private_key_jwt` its private key.
+    pub(crate) client_secret: Option<SecretReference>,
+    /// `oauth2`: the assertion of `private_key_jwt`.
+    pub(crate) client_assertion: Option<SecretReference>,
+    /// `oauth2`: how the client proves who it is; default `"basic"`.
+    pub(crate) client_auth: Option<ClientAuth>,
+    /// `oauth2`: the scopes asked for.
+    pub(crate) scopes: Option<Vec<String>>,
+    /// `oauth2`: the user of the grant `password`.
+    pub(crate) username: Option<TextOr<SecretReference>>,
+    /// `oauth2`: the password of the grant `password`.
+    pub(crate) password: Option<SecretReference>,
+    /// `oauth2`: the token of the grant `refresh_token`.
+    pub(crate) refresh_token: Option<SecretReference>,
+    /// `oauth2`: the assertion of the grant `jwt_bearer`.
+    pub(crate) assertion: Option<SecretReference>,
+    /// `oauth2`: where a browser comes back to, for grants with a person.
+    pub(crate) redirect_uri: Option<String>,
+    /// `oauth2`: further outputs, by JSON pointer into the token answer.
+    pub(crate) outputs: Map<String>,
+
+    /// `login`: the exchanges.
+    pub(crate) steps: Option<Vec<LoginStep>>,
+}
+
+/// How a credential is obtained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum FlowKind {
+    /// A token that somebody else made.
+    Static,
+    /// OAuth 2.
+    OAuth2,
+    /// A vendor's own login.
+    Login,
+}
+
+impl FlowKind {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Static => "static",
+            Self::OAuth2 => "oauth2",
+            Self::Login => "login",
+        }
+    }
+}
+
+/// When a static token ends.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Expires {
+    /// So long after it was made.
+    pub(crate) after: Option<Time>,
+    /// At this time (RFC 3339).
+    pub(crate) at: Option<String>,
+}
+
+/// The grants of OAuth 2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Grant {
+    /// RFC 6749, section 4.4.
+    ClientCredentials,
+    /// RFC 6749, section 6.
+    RefreshToken,
+    /// RFC 6749, section 4.3.
+    Password,
+    /// RFC 7523, section 2.1.
+    JwtBearer,
+}
+
+/// How a client proves who it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ClientAuth {
+    /// In the `Authorization` field.
+    Basic,
+    /// In the form.
+    Post,
+    /// By a signed assertion.
+    PrivateKeyJwt,
+    /// Not at all.
+    None,
+}
+
+/// Keys that belong to some flows only.
+pub(crate) const FLOW_KEYS: &[(&str, &[FlowKind])] = &[
+    ("params", &[FlowKind::OAuth2, FlowKind::Login]),
+    ("token", &[FlowKind::Static]),
+    ("expires", &[FlowKind::Static]),
+    ("grant", &[FlowKind::OAuth2]),
+    ("token_url", &[FlowKind::OAuth2]),
+    ("client_id", &[FlowKind::OAuth2]),
+    ("client_secret", &[FlowKind::OAuth2]),
+    ("client_assertion", &[FlowKind::OAuth2]),
+    ("client_auth", &[FlowKind::OAuth2]),
+    ("scopes", &[FlowKind::OAuth2]),
+    ("username", &[FlowKind::OAuth2]),
+    ("password", &[FlowKind::OAuth2]),
+    ("refresh_token", &[FlowKind::OAuth2]),
+    ("assertion", &[FlowKind::OAuth2]),
+    ("redirect_uri", &[FlowKind::OAuth2]),
+    ("outputs", &[FlowKind::OAuth2]),
+    ("steps", &[FlowKind::Login]),
+];

@@ -1,0 +1,71 @@
+//! `[listeners.NAME]` and `[egress.NAME]` as they are written.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::config::raw::scalar::{Size, Time};
+
+/// Where apps connect.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Listener {
+    /// `"127.0.0.1:8080"` or `"unix:/run/bearerd/app.sock"`.
+    pub(crate) bind: Option<String>,
+    /// It may be bound beyond loopback, where everyone who reaches it may call; default `false`.
+    pub(crate) allow_remote: Option<bool>,
+    /// Names that `Host` may have beside `localhost`, `127.0.0.1` and `[::1]`.
+    pub(crate) hosts: Option<Vec<String>>,
+    /// Who may call.
+    pub(crate) allow: Option<Allow>,
+    /// Connections at once; beyond, accepting pauses; default 4096.
+    pub(crate) max_connections: Option<u32>,
+    /// Bytes of a request head; default `"32KiB"`.
+    pub(crate) max_head: Option<Size>,
+    /// Fields of a request head; default 100.
+    pub(crate) max_fields: Option<u32>,
+    /// Bytes of a request target; default `"16KiB"`.
+    pub(crate) max_target: Option<Size>,
+    /// Streams at once on an HTTP/2 connection; default 100.
+    pub(crate) max_streams: Option<u32>,
+    /// For a whole request head; default `"10s"`.
+    pub(crate) head_timeout: Option<Time>,
+    /// Between requests; default `"75s"`.
+    pub(crate) idle_timeout: Option<Time>,
+    /// Without progress of a request body; default `"30s"`.
+    pub(crate) body_timeout: Option<Time>,
+}
+
+/// Who may call a listener.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Allow {
+    /// User identifiers that may call over a Unix socket; default bearerd's own only.
+    pub(crate) uids: Option<Vec<u32>>,
+}
+
+/// How connections leave.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Egress {
+    /// The local address to connect from.
+    pub(crate) source: Option<String>,
+    /// A PEM file of certificate authorities, in place of the system's.
+    pub(crate) ca: Option<String>,
+    /// The lowest TLS version, `"1.2"` (the default) or `"1.3"`.
+    pub(crate) min_tls: Option<MinimumTls>,
+    /// Never use IPv6; default `false`.
+    pub(crate) ipv4_only: Option<bool>,
+    /// Names may resolve to loopback and private addresses; default `false`.
+    pub(crate) allow_private: Option<bool>,
+}
+
+/// The lowest TLS version.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+pub(crate) enum MinimumTls {
+    /// TLS 1.2.
+    #[serde(rename = "1.2")]
+    Tls12,
+    /// TLS 1.3.
+    #[serde(rename = "1.3")]
+    Tls13,
+}

@@ -1,0 +1,31 @@
+//! A preset's file as it is written.
+
+use serde::Deserialize;
+
+use crate::config::raw::scalar::Map;
+
+/// What a preset says about itself, beside the `[credential]` that it lays under the user's.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct PresetFile {
+    /// One line for `bearerd presets`.
+    pub(crate) summary: String,
+    /// The vendor's documentation; none for presets of no vendor.
+    pub(crate) docs: Option<String>,
+    /// What the user says.
+    pub(crate) parameters: Map<Parameter>,
+    /// The vendor's environments and their addresses; the first is the default.
+    pub(crate) environments: Map<String>,
+}
+
+/// One parameter of a preset.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Parameter {
+    /// What it is.
+    pub(crate) description: String,
+    /// It is given by reference and never shown.
+    pub(crate) secret: bool,
+    /// It must be given.
+    pub(crate) required: bool,
+}

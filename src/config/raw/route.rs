@@ -1,0 +1,69 @@
+//! `[routes.NAME]` as it is written.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::config::raw::inject::{Inject, RefusalRule};
+use crate::config::raw::scalar::{Size, Time};
+
+/// Which request goes where, with which credential.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Route {
+    /// The listener; default the only one.
+    pub(crate) listener: Option<String>,
+    /// A segment-aligned prefix, stripped before forwarding; default `"/"`.
+    pub(crate) path: Option<String>,
+    /// The `Host` that it asks for; default any.
+    pub(crate) host: Option<String>,
+    /// Where requests go, such as `"https://api.example"`; its path is put before the stripped path.
+    pub(crate) upstream: Option<String>,
+    /// Whose tokens are injected.
+    pub(crate) credential: Option<String>,
+    /// What may be asked for, such as `"GET /user/*"`; default everything but token endpoints.
+    pub(crate) allow: Option<Vec<String>>,
+    /// What is put on requests, in place of the credential's rule.
+    pub(crate) inject: Option<Inject>,
+    /// How the upstream says that the token is dead, in place of the credential's rule.
+    pub(crate) refusal: Option<RefusalRule>,
+    /// Whether answers are scanned for secrets.
+    pub(crate) guard: Option<Guard>,
+    /// Whether answers that hold a token pass; only `true` in this version.
+    pub(crate) allow_token_answers: Option<bool>,
+    /// How connections leave, by the name of an egress.
+    pub(crate) egress: Option<String>,
+    /// Requests may go over plain HTTP beyond loopback. Warned about.
+    pub(crate) allow_plaintext: Option<bool>,
+    /// What becomes of an encoded slash in a path; default `"refuse"`.
+    pub(crate) encoded_slash: Option<EncodedSlash>,
+    /// The longest request body; default none.
+    pub(crate) max_body: Option<Size>,
+    /// The longest request body that is held for one replay; default `"64KiB"`.
+    pub(crate) replay_body: Option<Size>,
+    /// Until a connection stands; default `"5s"`.
+    pub(crate) connect_timeout: Option<Time>,
+    /// From the last request byte to the head of the answer; default `"60s"`.
+    pub(crate) answer_timeout: Option<Time>,
+    /// The same as `answer_timeout`.
+    pub(crate) timeout: Option<Time>,
+    /// Without progress in either direction; default `"5m"`.
+    pub(crate) stall_timeout: Option<Time>,
+}
+
+/// Whether answers are scanned for secrets.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Guard {
+    /// They are not.
+    Off,
+}
+
+/// What becomes of an encoded slash in a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum EncodedSlash {
+    /// The request is refused.
+    Refuse,
+    /// It is part of a segment.
+    Pass,
+}

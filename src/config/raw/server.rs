@@ -1,0 +1,83 @@
+//! `[server]`, `[admin]` and `[store]` as they are written.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::config::raw::scalar::Time;
+use crate::config::raw::secret::SecretReference;
+
+/// Threads, draining and logs.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Server {
+    /// Data-plane threads; default the CPUs that the cgroup allows.
+    pub(crate) workers: Option<u16>,
+    /// How long SIGTERM waits for requests in flight; default `"25s"`.
+    pub(crate) drain: Option<Time>,
+    /// Which requests are logged; default `"off"`.
+    pub(crate) access_log: Option<AccessLog>,
+    /// Reload when the file changes; default `false`.
+    pub(crate) watch: Option<bool>,
+    /// A tracing filter; default `"info"`.
+    pub(crate) log: Option<String>,
+    /// How logs are written; default `"text"`.
+    pub(crate) log_format: Option<LogFormat>,
+    /// Exchanges at once with one issuer; default 32.
+    pub(crate) issuer_concurrency: Option<u16>,
+}
+
+/// Which requests are logged.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum AccessLog {
+    /// None.
+    Off,
+    /// Those answered with an error.
+    Errors,
+    /// Each one.
+    All,
+}
+
+/// How logs are written.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One object a line.
+    Json,
+}
+
+/// The admin listener.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Admin {
+    /// `"127.0.0.1:9180"` (the default) or `"unix:/run/bearerd/admin.sock"`.
+    pub(crate) listen: Option<String>,
+    /// What changes over TCP have to show.
+    pub(crate) token: Option<SecretReference>,
+    /// A Job may quit it without a token; default `false`.
+    pub(crate) allow_quit: Option<bool>,
+    /// It may listen beyond loopback; default `false`.
+    pub(crate) allow_remote: Option<bool>,
+}
+
+/// Where what must survive a restart is kept.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Store {
+    /// `"memory"` is the default.
+    pub(crate) kind: Option<StoreKind>,
+    /// The file of a store of kind `file`.
+    pub(crate) path: Option<String>,
+    /// The key of a store of kind `file`.
+    pub(crate) key: Option<SecretReference>,
+}
+
+/// The kinds of store.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum StoreKind {
+    /// Forgets at the process's end.
+    Memory,
+}

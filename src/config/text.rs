@@ -1,0 +1,120 @@
+//! The text of a configuration file: positions in it, and its lines with every value hidden.
+
+use std::ops::Range;
+
+use zeroize::Zeroizing;
+
+use crate::config::problem::Location;
+
+/// Bytes of the file, from and up to.
+pub(crate) type Span = Range<usize>;
+
+/// What stands in the place of a value.
+const HIDDEN: &str = "\"…\"";
+
+/// One file. It may hold secrets, so that it is wiped when it goes.
+pub(crate) struct Text {
+    name: String,
+    text: Zeroizing<String>,
+    /// Where its values are, in order; `None` if it is not TOML, and anything could be a value.
+    values: Option<Vec<Span>>,
+}
+
+impl Text {
+    /// A text that could not be parsed: of its lines only what is surely a key is ever shown.
+    pub(crate) fn broken(name: &str, text: Zeroizing<String>) -> Self {
+        Self { name: name.to_owned(), text, values: None }
+    }
+
+    /// A text whose values are known.
+    pub(crate) fn parsed(name: &str, text: Zeroizing<String>, mut values: Vec<Span>) -> Self {
+        values.sort_by_key(|span| span.start);
+        Self { name: name.to_owned(), text, values: Some(values) }
+    }
+
+    /// A place as a problem tells it.
+    pub(crate) fn location(&self, span: Span) -> Location {
+        let mut start = span.start.min(self.text.len());
+        while !self.text.is_char_boundary(start) {
+            start -= 1;
+        }
+        let before = &self.text[..start];
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let line_end = self.text[line_start..].find('\n').map_or(self.text.len(), |length| line_start + length);
+        let line = line_start..line_end;
+        let (excerpt, mark) = match &self.values {
+            Some(values) => self.hide_values(&line, values, &(start..span.end.min(line_end).max(start))),
+            None => self.show_key_only(&line),
+        };
+        Location {
+            file: self.name.clone(),
+            line: before.matches('\n').count() + 1,
+            column: self.text[line_start..start].chars().count() + 1,
+            excerpt,
+            mark,
+        }
+    }
+
+    /// The line with its values and comments hidden, and what of it `meant` is there.
+    fn hide_values(&self, line: &Span, values: &[Span], meant: &Span) -> (String, (usize, usize)) {
+        let mut shown = String::new();
+        let mut mark: Option<(usize, usize)> = None;
+        let mut at = line.start;
+        while at < line.end {
+            let value = values.iter().find(|value| value.contains(&at) || (value.start == at && value.is_empty()));
+            let (piece, next) = match value {
+                Some(value) => (HIDDEN, value.end.clamp(at + 1, line.end)),
+                None => {
+                    let next = at + self.text[at..].chars().next().map_or(1, char::len_utf8);
+                    (&self.text[at..next], next)
+                }
+            };
+            if value.is_none() && piece == "#" {
+                break;
+            }
+            if at < meant.end.max(meant.start + 1) && next > meant.start {
+                let (before, length) = mark.unwrap_or((shown.chars().count(), 0));
+                mark = Some((before, length + piece.chars().count()));
+            }
+            if piece != "\r" {
+                shown.push_str(if piece == "\t" { " " } else { piece });
+            }
+            at = next;
+        }
+        let shown = shown.trim_end().to_owned();
+        let end = shown.chars().count();
+        (shown, mark.unwrap_or((end, 1)))
+    }
+
+    /// The line of a text that is not TOML: a table's header or the key before `=`, if it can be
+    /// nothing else.
+    fn show_key_only(&self, line: &Span) -> (String, (usize, usize)) {
+        let line = self.text[line.clone()].trim();
+        let is_word = |text: &str| {
+            let known = |word: &str| crate::config::raw::is_key(word.trim());
+            text.split('.').next().is_some_and(known) && text.split('.').all(is_bare)
+        };
+        let header = line.trim_start_matches('[').trim_end_matches(']');
+        let shown = if line.starts_with('[') && is_word(header) {
+            line.to_owned()
+        } else {
+            match line.split_once('=') {
+                Some((key, _)) if is_word(key) => format!("{} = …", key.trim()),
+                _ => "…".to_owned(),
+            }
+        };
+        let length = shown.chars().count();
+        (shown, (0, length))
+    }
+}
+
+fn is_bare(word: &str) -> bool {
+    let word = word.trim();
+    !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+}
+
+impl std::fmt::Debug for Text {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Text").field("name", &self.name).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,43 @@
+//! From the raw file to validated specs.
+
+pub(crate) mod chain;
+pub(crate) mod context;
+pub(crate) mod credential;
+pub(crate) mod egress;
+pub(crate) mod fixed;
+pub(crate) mod inject;
+pub(crate) mod listener;
+pub(crate) mod login;
+pub(crate) mod names;
+pub(crate) mod oauth2;
+pub(crate) mod route;
+pub(crate) mod secret;
+pub(crate) mod server;
+
+use crate::config::Config;
+use crate::config::raw;
+use crate::config::tree::Place;
+use crate::config::validate::context::Context;
+
+/// Checks everything and builds what can be built. It is whole only if nothing wrong was found.
+pub(crate) fn file(raw: &raw::File, root: Place<'_>, context: &mut Context<'_>) -> Option<Config> {
+    context.outputs = raw
+        .credentials
+        .into_iter()
+        .map(|(name, credential)| (name.clone(), credential::outputs(credential)))
+        .collect();
+    context.egress = raw.egress.names().map(str::to_owned).collect();
+
+    let server = server::server(&raw.server, root.key("server"), context);
+    server::store(&raw.store, root.key("store"), context);
+    let admin = listener::admin(&raw.admin, root.key("admin"), context);
+    let egress = egress::all(&raw.egress, root.key("egress"), context);
+    let listeners = listener::all(&raw.listeners, root.key("listeners"), context);
+    if let Some(admin) = &admin {
+        listener::apart(&listeners, &admin.listen, root, context);
+    }
+    let credentials = credential::all(&raw.credentials, root.key("credentials"), context);
+    let routes = route::all(raw, &credentials, root, context);
+    let credentials = chain::in_order(credentials, root.key("credentials"), context)?;
+    Some(Config { server: server?, admin: admin?, listeners, egress, credentials, routes })
+}

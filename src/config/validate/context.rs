@@ -1,0 +1,69 @@
+//! What every check needs: the surroundings, the names of the file, and where to tell mistakes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use crate::config::findings::Findings;
+use crate::config::problem::Location;
+use crate::config::suggest::{list, nearest};
+use crate::config::tree::Place;
+use crate::config::{Environment, SecretPlace};
+
+/// The surroundings of a file that is validated.
+pub(crate) struct Context<'a> {
+    pub(crate) environment: &'a Environment,
+    /// The configuration's folder, where relative paths start.
+    pub(crate) folder: &'a Path,
+    pub(crate) findings: Findings,
+    /// The outputs of each credential by its name; `None` where its own mistakes hide them.
+    pub(crate) outputs: BTreeMap<String, Option<Vec<String>>>,
+    /// The names of all egresses.
+    pub(crate) egress: Vec<String>,
+    /// Where each secret reference stands.
+    pub(crate) secrets: Vec<SecretPlace>,
+    /// Further files that were read.
+    pub(crate) files: BTreeSet<PathBuf>,
+}
+
+impl<'a> Context<'a> {
+    pub(crate) fn new(environment: &'a Environment, folder: &'a Path, findings: Findings) -> Self {
+        Self {
+            environment,
+            folder,
+            findings,
+            outputs: BTreeMap::new(),
+            egress: Vec::new(),
+            secrets: Vec::new(),
+            files: BTreeSet::new(),
+        }
+    }
+
+    /// A path of the file; a relative one starts at the configuration's folder.
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
+        self.folder.join(path)
+    }
+
+    /// The egress of a key `egress`; empty for the default.
+    pub(crate) fn egress(&mut self, name: Option<&str>, place: Place<'_>) -> String {
+        let Some(name) = name else { return String::new() };
+        if !self.egress.iter().any(|known| known == name) {
+            let known: Vec<&str> = self.egress.iter().map(String::as_str).collect();
+            unknown(&mut self.findings, place, "egress", name, &known);
+        }
+        name.to_owned()
+    }
+
+    pub(crate) fn location(&self, place: Place<'_>) -> Location {
+        self.findings.location(place)
+    }
+}
+
+/// Tells a name that nothing has. The name itself is not shown: it could be anything.
+pub(crate) fn unknown(findings: &mut Findings, place: Place<'_>, what: &str, name: &str, known: &[&str]) {
+    let problem = findings.error(place, format!("there is no {what} of this name"));
+    match nearest(name, known.iter().copied()) {
+        Some(near) => problem.meant(Some(near)),
+        None if known.is_empty() => problem.help(format!("the file has no {what} at all")),
+        None => problem.help(format!("there is {}", list(known.iter().copied()))),
+    }
+}

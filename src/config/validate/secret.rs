@@ -1,0 +1,220 @@
+//! Secret references, resolved to sources.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::config::raw::secret::{Assertion, SecretReference};
+use crate::config::suggest::{list, nearest};
+use crate::config::tree::Place;
+use crate::config::validate::context::{Context, unknown};
+use crate::config::validate::names::Names;
+use crate::credential::input::{AssertionSpec, Claim, strip_newline};
+use crate::credential::{CredentialName, Source};
+use crate::secret::Secret;
+
+const ALGORITHMS: [&str; 14] = [
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "HS256",
+    "HS384", "HS512", "Ed25519",
+];
+
+/// The source that a reference means. Texts of a `jwt` may use `names`.
+pub(crate) fn source(
+    raw: &SecretReference,
+    place: Place<'_>,
+    names: &Names,
+    context: &mut Context<'_>,
+) -> Option<Source> {
+    let kinds = [
+        ("file", raw.file.is_some()),
+        ("env", raw.env.is_some()),
+        ("systemd", raw.systemd.is_some()),
+        ("command", raw.command.is_some()),
+        ("credential", raw.credential.is_some()),
+        ("jwt", raw.jwt.is_some()),
+        ("value", raw.value.is_some()),
+    ];
+    let given: Vec<&str> = kinds.iter().filter(|(_, given)| *given).map(|(kind, _)| *kind).collect();
+    match given.as_slice() {
+        [_] => {}
+        [] if kinds.iter().any(|(kind, _)| place.is_spoiled(kind)) => return None,
+        [] => {
+            let possible = list(kinds.iter().map(|(kind, _)| *kind));
+            let problem = context.findings.error(place, "this reference does not say where the secret is");
+            problem.help(format!("say one of {possible}"));
+            return None;
+        }
+        several => {
+            let several = list(several.iter().copied());
+            context.findings.error(place, format!("a secret comes from one place, not from {several}"));
+            return None;
+        }
+    }
+    if raw.timeout.is_some() && raw.command.is_none() {
+        context.findings.error(place.key("timeout"), "`timeout` is for `command`");
+    }
+    if raw.output.is_some() && raw.credential.is_none() {
+        context.findings.error(place.key("output"), "`output` is for `credential`");
+    }
+    if let Some(path) = &raw.file {
+        let path = context.path(path);
+        return file(path, place.key("file"), context);
+    }
+    if let Some(name) = &raw.env {
+        return variable(name, place.key("env"), context);
+    }
+    if let Some(name) = &raw.systemd {
+        return systemd(name, place.key("systemd"), context);
+    }
+    if let Some(argv) = &raw.command {
+        if argv.first().is_none_or(String::is_empty) {
+            context.findings.error(place.key("command"), "`command` names no program");
+            return None;
+        }
+        let timeout = raw.timeout.map_or(Duration::from_secs(10), |timeout| timeout.0);
+        return Some(Source::Command { argv: argv.clone(), timeout });
+    }
+    if let Some(name) = &raw.credential {
+        return output(name, raw.output.as_deref(), place, context);
+    }
+    if let Some(value) = &raw.value {
+        let problem = context.findings.warning(place.key("value"), "this secret stands in the configuration itself");
+        problem.help("a file, the environment or systemd keeps it apart");
+        return non_empty(value.0.expose(), place.key("value"), context).map(Source::Value);
+    }
+    raw.jwt.as_ref().and_then(|jwt| assertion(jwt, place.key("jwt"), names, context))
+}
+
+/// A file that holds a secret; warned about if it is not there or others can read it.
+fn file(path: PathBuf, place: Place<'_>, context: &mut Context<'_>) -> Option<Source> {
+    match std::fs::metadata(&path) {
+        Ok(about) if about.is_dir() => {
+            context.findings.error(place, "this is a folder, not a file");
+            return None;
+        }
+        Ok(about) => warn_of_readers(&about, &path, place, context),
+        Err(error) => {
+            let problem = context
+                .findings
+                .warning(place, format!("the file {} cannot be read: {}", path.display(), error.kind()));
+            problem.help("the credential waits for it");
+        }
+    }
+    Some(Source::File(path))
+}
+
+#[cfg(unix)]
+fn warn_of_readers(about: &std::fs::Metadata, path: &Path, place: Place<'_>, context: &mut Context<'_>) {
+    use std::os::unix::fs::PermissionsExt;
+    if about.permissions().mode() & 0o004 != 0 {
+        let message = format!("every user of this machine can read {}", path.display());
+        context.findings.warning(place, message).help("chmod 600 keeps others out");
+    }
+}
+
+#[cfg(not(unix))]
+fn warn_of_readers(_: &std::fs::Metadata, _: &Path, _: Place<'_>, _: &mut Context<'_>) {}
+
+fn variable(name: &str, place: Place<'_>, context: &mut Context<'_>) -> Option<Source> {
+    match context.environment.variable(name) {
+        Some(value) => non_empty(&value, place, context).map(Source::Value),
+        None => {
+            context.findings.error(place, "the environment has no variable of this name");
+            None
+        }
+    }
+}
+
+fn systemd(name: &str, place: Place<'_>, context: &mut Context<'_>) -> Option<Source> {
+    if name.is_empty() || name.contains('/') || name == ".." {
+        context.findings.error(place, "this is not the name of a credential of systemd");
+        return None;
+    }
+    let Some(folder) = &context.environment.credentials_directory else {
+        let problem = context.findings.error(place, "systemd passed no credentials: $CREDENTIALS_DIRECTORY is not set");
+        problem.help("the unit needs `LoadCredential=`");
+        return None;
+    };
+    let path = folder.join(name);
+    file(path, place, context)
+}
+
+fn non_empty(value: &[u8], place: Place<'_>, context: &mut Context<'_>) -> Option<Secret> {
+    let value = strip_newline(value);
+    if value.is_empty() {
+        context.findings.error(place, "this secret is empty");
+        return None;
+    }
+    Some(Secret::new(value))
+}
+
+/// A link of a chain: an output of another credential.
+fn output(name: &str, wanted: Option<&str>, place: Place<'_>, context: &mut Context<'_>) -> Option<Source> {
+    let Some(outputs) = context.outputs.get(name) else {
+        let known: Vec<&str> = context.outputs.keys().map(String::as_str).collect();
+        unknown(&mut context.findings, place.key("credential"), "credential", name, &known);
+        return None;
+    };
+    let credential = CredentialName::from(name);
+    // The other credential is wrong itself, which is told there.
+    let outputs = outputs.as_ref()?;
+    let output = match wanted {
+        Some(wanted) if outputs.iter().any(|output| output == wanted) => wanted.to_owned(),
+        Some(wanted) => {
+            let near = nearest(wanted, outputs.iter().map(String::as_str));
+            let has = list(outputs.iter().map(String::as_str));
+            let message = format!("the credential `{credential}` has no such output: it has {has}");
+            context.findings.error(place.key("output"), message).meant(near);
+            return None;
+        }
+        None => match main_output(outputs) {
+            Some(output) => output.to_owned(),
+            None => {
+                let has = list(outputs.iter().map(String::as_str));
+                let message = format!("say which `output` of `{credential}` is meant: it has {has}");
+                context.findings.error(place.key("credential"), message);
+                return None;
+            }
+        },
+    };
+    Some(Source::Output { credential, output })
+}
+
+/// The output that is meant where none is named: the token, or the only one.
+fn main_output(outputs: &[String]) -> Option<&str> {
+    ["access_token", "token"]
+        .into_iter()
+        .find(|name| outputs.iter().any(|output| output == name))
+        .or_else(|| (outputs.len() == 1).then(|| outputs[0].as_str()))
+}
+
+fn assertion(raw: &Assertion, place: Place<'_>, names: &Names, context: &mut Context<'_>) -> Option<Source> {
+    let Some(key) = &raw.key else {
+        context.findings.missing(place, "key", "a signed assertion needs a private key");
+        return None;
+    };
+    if key.jwt.is_some() {
+        context.findings.error(place.key("key"), "a key is not an assertion itself");
+        return None;
+    }
+    let key = source(key, place.key("key"), names, context);
+    if let Some(algorithm) = &raw.alg
+        && !ALGORITHMS.contains(&algorithm.as_str())
+    {
+        let message = format!("this is not one of the algorithms {}", list(ALGORITHMS));
+        context.findings.error(place.key("alg"), message).meant(nearest(algorithm, ALGORITHMS));
+    }
+    let lifetime = raw.lifetime.map_or(Duration::from_secs(60), |lifetime| lifetime.0);
+    if lifetime.is_zero() {
+        context.findings.error(place.key("lifetime"), "an assertion lives longer than nothing");
+    }
+    let mut claims = std::collections::BTreeMap::new();
+    for (name, value) in &raw.claims {
+        let claim = match value.as_text() {
+            Some(text) => names.template(text, place.key("claims").key(name), &[], context).map(Claim::Text),
+            None => Some(Claim::Json(value.to_value())),
+        };
+        claims.insert(name.clone(), claim?);
+    }
+    let header = raw.header.into_iter().map(|(name, value)| (name.clone(), value.to_value())).collect();
+    Some(Source::Jwt(Box::new(AssertionSpec { key: key?, algorithm: raw.alg.clone(), header, claims, lifetime })))
+}
