@@ -1,22 +1,47 @@
 //! From TOML to validated specs.
 //!
 //! ```text
-//! file -> raw (serde) -> presets overlaid -> references resolved -> validated specs
+//! file -> tree -> presets overlaid -> raw (serde) -> references resolved -> validated specs
 //!           └──────────── every mistake on the way is a Problem; all are told at once
 //! ```
 //!
 //! Only this floor knows TOML: each subsystem below owns its spec type.
 
+mod deserialize;
+mod findings;
+mod later;
+pub mod preset;
+pub mod problem;
+mod raw;
+pub mod schema;
+mod shape;
+mod suggest;
+mod text;
+mod tree;
+mod validate;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use toml::de::DeTable;
+use zeroize::Zeroizing;
+
 use crate::admin::AdminSpec;
-use crate::credential::CredentialSpec;
+use crate::config::findings::Findings;
+use crate::config::text::Text;
+use crate::config::tree::{Node, Place};
+use crate::config::validate::context::Context;
+use crate::credential::{CredentialName, CredentialSpec};
 use crate::route::RouteSpec;
 use crate::server::ListenerSpec;
 use crate::telemetry::LogSpec;
-
-pub use crate::telemetry::AccessLog;
 use crate::upstream::EgressSpec;
+
+pub use crate::config::problem::{Location, Problem, Problems, Severity};
+pub use crate::telemetry::AccessLog;
 
 /// A whole valid configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,3 +76,168 @@ pub struct ServerSpec {
     /// Exchanges at once with one issuer.
     pub issuer_concurrency: usize,
 }
+
+/// The largest configuration file in bytes.
+const MAX_FILE: u64 = 16 << 20;
+
+/// The surroundings that a configuration refers to, read once at start.
+#[derive(Clone, Default)]
+pub struct Environment {
+    variables: BTreeMap<OsString, Zeroizing<Vec<u8>>>,
+    /// Where systemd puts credentials: `$CREDENTIALS_DIRECTORY`.
+    pub credentials_directory: Option<PathBuf>,
+}
+
+impl Environment {
+    /// The environment of this process.
+    pub fn of_process() -> Self {
+        std::env::vars_os().collect()
+    }
+
+    /// The value of a variable.
+    pub fn variable(&self, name: &str) -> Option<Zeroizing<Vec<u8>>> {
+        self.variables.get(std::ffi::OsStr::new(name)).cloned()
+    }
+
+    /// The value of a variable that names a file.
+    fn path(&self, name: &str) -> Option<PathBuf> {
+        let value = self.variable(name).filter(|value| !value.is_empty())?;
+        Some(PathBuf::from(OsString::from_vec(value.to_vec())))
+    }
+}
+
+impl<N: Into<OsString>, V: Into<OsString>> FromIterator<(N, V)> for Environment {
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(variables: I) -> Self {
+        let variables = variables
+            .into_iter()
+            .map(|(name, value)| (name.into(), Zeroizing::new(value.into().into_vec())))
+            .collect();
+        let mut environment = Self { variables, credentials_directory: None };
+        environment.credentials_directory = environment.path("CREDENTIALS_DIRECTORY");
+        environment
+    }
+}
+
+impl std::fmt::Debug for Environment {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names: Vec<&OsString> = self.variables.keys().collect();
+        formatter.debug_struct("Environment").field("variables", &names).finish_non_exhaustive()
+    }
+}
+
+/// A configuration that was read and accepted.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// What it says.
+    pub config: Config,
+    /// What is worth telling at every start.
+    pub warnings: Vec<Problem>,
+    /// What only `check` tells.
+    pub hints: Vec<Problem>,
+    /// All files that were read for it, the configuration first; secrets are not among them.
+    pub files: Vec<PathBuf>,
+    /// Where each secret reference of the credentials stands.
+    pub secrets: Vec<SecretPlace>,
+}
+
+/// Where a secret reference stands in the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretPlace {
+    /// Whose input it is.
+    pub credential: CredentialName,
+    /// The input's name.
+    pub input: String,
+    /// The place.
+    pub location: Location,
+}
+
+/// The configuration that is meant: `--config`, else `$BEARERD_CONFIG`, else `./bearerd.toml`, else
+/// `/etc/bearerd/bearerd.toml`. A problem if none of the last two is there.
+pub fn find(named: Option<&Path>, environment: &Environment) -> Result<PathBuf, Problems> {
+    if let Some(path) = named.map(Path::to_owned).or_else(|| environment.path("BEARERD_CONFIG")) {
+        return Ok(path);
+    }
+    let usual = [Path::new("bearerd.toml"), Path::new("/etc/bearerd/bearerd.toml")];
+    usual.into_iter().find(|path| path.exists()).map(Path::to_owned).ok_or_else(|| {
+        let mut problem = Problem::nowhere("there is no configuration");
+        problem.help(
+            "neither ./bearerd.toml nor /etc/bearerd/bearerd.toml is there; --config or $BEARERD_CONFIG \
+             names another, and `bearerd init` prints one to start from",
+        );
+        Problems::one(problem)
+    })
+}
+
+/// Reads and validates a configuration file. Relative paths in it start at its folder.
+///
+/// Blocks on the file system: it reads the file, looks at the secret files that it names, and reads
+/// the environment from `environment`. It talks to nobody.
+pub fn load(path: &Path, environment: &Environment) -> Result<Loaded, Problems> {
+    let name = path.display().to_string();
+    let unreadable = |reason: String| {
+        Problems::one(Problem::nowhere(format!("the configuration {name} cannot be read: {reason}")))
+    };
+    let about = std::fs::metadata(path).map_err(|error| unreadable(error.kind().to_string()))?;
+    if about.len() > MAX_FILE {
+        return Err(unreadable("it is larger than 16 MiB".to_owned()));
+    }
+    let bytes = std::fs::read(path).map_err(|error| unreadable(error.kind().to_string()))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        let line = error.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
+        // The bytes may hold secrets as any text does.
+        drop(Zeroizing::new(error.into_bytes()));
+        unreadable(format!("line {line} is not UTF-8"))
+    })?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let mut loaded = load_from(&name, Zeroizing::new(text), folder, environment)?;
+    loaded.files.insert(0, path.to_owned());
+    Ok(loaded)
+}
+
+/// Validates a configuration that is in no file; `name` stands in its problems. Relative paths in it
+/// start at the current folder.
+pub fn load_text(name: &str, text: &str, environment: &Environment) -> Result<Loaded, Problems> {
+    load_from(name, Zeroizing::new(text.to_owned()), Path::new(""), environment)
+}
+
+fn load_from(
+    name: &str,
+    text: Zeroizing<String>,
+    folder: &Path,
+    environment: &Environment,
+) -> Result<Loaded, Problems> {
+    let (document, mistakes) = DeTable::parse_recoverable(&text);
+    if !mistakes.is_empty() {
+        let mut findings = Findings::new(Text::broken(name, text.clone()));
+        for mistake in mistakes {
+            // The parser's messages are fixed texts: they quote nothing of the file.
+            findings.error_at(mistake.span().unwrap_or(0..0), format!("this is not TOML: {}", mistake.message()));
+        }
+        return Err(Problems(findings.finish().err().map(|problems| problems.0).unwrap_or_default()));
+    }
+    let mut tree = Node::from_document(document.get_ref(), text.len());
+    let mut values = Vec::new();
+    tree.value_spans(&mut values);
+    let mut findings = Findings::new(Text::parsed(name, text.clone(), values));
+    preset::overlay(&mut tree, &mut findings);
+    let raw: raw::File = shape::read(&mut tree, &mut findings);
+    let mut context = Context::new(environment, folder, findings);
+    let config = validate::file(&raw, Place::new(&tree), &mut context);
+    let told = context.findings.finish()?;
+    let (hints, warnings) = told.into_iter().partition(|problem| problem.severity == Severity::Hint);
+    let Some(config) = config else {
+        // Whatever keeps a spec from being built is told where it is found.
+        return Err(Problems::one(Problem::nowhere("the configuration is not whole, and it is not known why")));
+    };
+    Ok(Loaded {
+        config,
+        warnings,
+        hints,
+        files: context.files.into_iter().collect(),
+        secrets: context.secrets,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -165,6 +165,14 @@ impl Template {
         }
     }
 
+    /// The plain texts of the template, quoted ones in functions left out.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter_map(|piece| match piece {
+            Piece::Text(text) => Some(text.as_str()),
+            Piece::Value(_) => None,
+        })
+    }
+
     /// Puts plain values in place of names once and for all; other names stay.
     #[must_use]
     pub fn bind(self, value: &dyn Fn(&str) -> Option<String>) -> Self {

@@ -31,7 +31,7 @@ const KEYS: &[(&str, &[&str])] = &[
     // An injection.
     ("cookies", &["body"]),
     // A route.
-    ("upstream", &["subject", "inject_body", "rate"]),
+    ("upstream", &["subject", "inject_body"]),
 ];
 
 /// Words, by a word that stands for the same key.

@@ -193,6 +193,11 @@ impl<'a> Place<'a> {
         }
     }
 
+    /// Whether a key of this table is there.
+    pub(crate) fn has(self, key: &str) -> bool {
+        self.0.as_table().is_some_and(|table| table.get(key).is_some())
+    }
+
     /// Whether a key of this table was there and was wrong.
     pub(crate) fn is_spoiled(self, key: &str) -> bool {
         self.0.as_table().is_some_and(|table| table.spoiled.iter().any(|spoiled| spoiled == key))

@@ -19,6 +19,22 @@ pub(crate) enum Json {
 }
 
 impl Json {
+    /// The text, if it is one.
+    pub(crate) fn as_text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The values of a test: those of a list, or the one.
+    pub(crate) fn to_values(&self) -> Vec<Value> {
+        match self {
+            Self::Array(items) => items.iter().map(Self::to_value).collect(),
+            one => vec![one.to_value()],
+        }
+    }
+
     /// The same as a value without an order.
     pub(crate) fn to_value(&self) -> Value {
         match self {

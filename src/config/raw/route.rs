@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::config::raw::inject::{Inject, RefusalRule};
-use crate::config::raw::scalar::{Size, Time};
+use crate::config::raw::scalar::{Rate, Size, Time};
 
 /// Which request goes where, with which credential.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -36,6 +36,8 @@ pub(crate) struct Route {
     pub(crate) allow_plaintext: Option<bool>,
     /// What becomes of an encoded slash in a path; default `"refuse"`.
     pub(crate) encoded_slash: Option<EncodedSlash>,
+    /// At most so many requests in a time, such as `"100/s"`; default no limit.
+    pub(crate) rate: Option<Rate>,
     /// The longest request body; default none.
     pub(crate) max_body: Option<Size>,
     /// The longest request body that is held for one replay; default `"64KiB"`.

@@ -8,7 +8,7 @@ use crate::config::suggest::{list, nearest};
 use crate::config::tree::Place;
 use crate::config::validate::context::{Context, unknown};
 use crate::config::validate::names::Names;
-use crate::credential::input::{AssertionSpec, Claim, strip_newline};
+use crate::credential::input::{AssertionSpec, Claim};
 use crate::credential::{CredentialName, Source};
 use crate::secret::Secret;
 
@@ -217,4 +217,9 @@ fn assertion(raw: &Assertion, place: Place<'_>, names: &Names, context: &mut Con
     }
     let header = raw.header.into_iter().map(|(name, value)| (name.clone(), value.to_value())).collect();
     Some(Source::Jwt(Box::new(AssertionSpec { key: key?, algorithm: raw.alg.clone(), header, claims, lifetime })))
+}
+
+/// Without one newline at the end, which editors and `echo` leave there.
+fn strip_newline(value: &[u8]) -> &[u8] {
+    value.strip_suffix(b"\r\n").or_else(|| value.strip_suffix(b"\n")).unwrap_or(value)
 }

@@ -1,0 +1,291 @@
+//! Credentials: what all flows have in common.
+
+use std::time::Duration;
+
+use crate::config::raw::credential::{FLOW_KEYS, FlowKind};
+use crate::config::raw::{self, Map};
+use crate::config::suggest::list;
+use crate::config::tree::Place;
+use crate::config::validate::context::Context;
+use crate::config::validate::names::Names;
+use crate::config::validate::{fixed, inject, login, oauth2, secret};
+use crate::config::SecretPlace;
+use crate::credential::{CredentialName, CredentialSpec, Flow, RenewalRate, Source};
+use crate::inject::Injection;
+use crate::route::Refusal;
+use crate::upstream::{Origin, Url};
+
+/// A credential, and what its routes take from it.
+pub(crate) struct Credential {
+    pub(crate) spec: CredentialSpec,
+    pub(crate) names: Names,
+    pub(crate) outputs: Vec<String>,
+    /// What is injected where the route does not say.
+    pub(crate) injection: Option<Injection>,
+    pub(crate) refusal: Refusal,
+    pub(crate) wait: Duration,
+    pub(crate) allow_plaintext: bool,
+    /// Where exchanges go, and further URLs that routes deny.
+    pub(crate) endpoints: Vec<Endpoint>,
+}
+
+/// A URL that no route may reach: an origin and a path as it is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Endpoint {
+    pub(crate) origin: Origin,
+    pub(crate) path: String,
+}
+
+/// The names of a credential's outputs; `None` if its own mistakes hide them.
+pub(crate) fn outputs(raw: &raw::Credential) -> Option<Vec<String>> {
+    let names: Vec<String> = match raw.flow? {
+        FlowKind::Static => {
+            let token = raw.token.as_ref().map(|_| "token");
+            token.into_iter().chain(raw.secrets.names()).map(str::to_owned).collect()
+        }
+        FlowKind::OAuth2 => {
+            ["access_token", "id_token"].into_iter().chain(raw.outputs.names()).map(str::to_owned).collect()
+        }
+        FlowKind::Login => {
+            let steps = raw.steps.as_ref()?;
+            steps.iter().flat_map(|step| step.outputs.names()).map(str::to_owned).collect()
+        }
+    };
+    (!names.is_empty()).then_some(names)
+}
+
+/// All credentials, in the order of the file.
+pub(crate) fn all(
+    raw: &Map<raw::Credential>,
+    place: Place<'_>,
+    context: &mut Context<'_>,
+) -> Vec<Credential> {
+    raw.into_iter().filter_map(|(name, raw)| one(name, raw, place.key(name), context)).collect()
+}
+
+fn one(name: &str, raw: &raw::Credential, place: Place<'_>, context: &mut Context<'_>) -> Option<Credential> {
+    check_name(name, place, context);
+    let Some(kind) = raw.flow else {
+        if !place.is_spoiled("preset") {
+            let flows = "a `flow` (`static`, `oauth2` or `login`) or a `preset`";
+            context.findings.missing(place, "flow", &format!("a credential has {flows}"));
+        }
+        return None;
+    };
+    check_keys(kind, place, context);
+    if raw.preset.is_none() && raw.environment.is_some() {
+        context.findings.error(place.key("environment"), "environments belong to presets");
+    }
+
+    let names = Names { plain: plain(raw, kind, place, context), ..Names::default() };
+    let mut inputs = Inputs { names, sources: Vec::new(), owner: name.to_owned() };
+    for (key, reference) in &raw.secrets {
+        inputs.add(key, reference, place.key("secrets").key(key), context);
+    }
+    let mut endpoints = Vec::new();
+    let allow_plaintext = raw.allow_plaintext == Some(true);
+    let flow = match kind {
+        FlowKind::Static => {
+            fixed::flow(raw, place, &mut inputs, context).map(Flow::Static)
+        }
+        FlowKind::OAuth2 => oauth2::flow(raw, place, &mut inputs, &mut endpoints, context)
+            .map(|flow| Flow::OAuth2(Box::new(flow))),
+        FlowKind::Login => login::flow(raw, place, &mut inputs, &mut endpoints, context)
+            .map(|flow| Flow::Login(Box::new(flow))),
+    };
+    check_plaintext(&endpoints, allow_plaintext, place, context);
+    further_endpoints(raw, place, &inputs.names, &mut endpoints, context);
+
+    let outputs = outputs(raw).unwrap_or_default();
+    let injection = match &raw.inject {
+        Some(raw) => inject::injection(raw, place.key("inject"), &inputs.names, &outputs, context),
+        None => inject::by_default(kind, &outputs),
+    };
+    let refusal = match &raw.refusal {
+        Some(raw) => inject::refusal(raw, place.key("refusal"), context),
+        None => Refusal::default(),
+    };
+    let default_lifetime = raw.default_lifetime.map_or(Duration::from_secs(3600), |time| time.0);
+    let exchange_timeout = raw.exchange_timeout.map_or(Duration::from_secs(30), |time| time.0);
+    for (key, time) in [("default_lifetime", default_lifetime), ("exchange_timeout", exchange_timeout)] {
+        if time.is_zero() {
+            context.findings.error(place.key(key), format!("`{key}` is longer than nothing"));
+        }
+    }
+    let Inputs { names, sources, .. } = inputs;
+    let inputs = sources.into_iter().chain(names.links.take()).collect();
+    Some(Credential {
+        spec: CredentialSpec {
+            name: CredentialName::from(name),
+            flow: flow?,
+            inputs,
+            egress: context.egress(raw.egress.as_deref(), place.key("egress")),
+            renew_before: raw.renew_before.map(|time| time.0),
+            default_lifetime,
+            max_renewals: raw.max_renewals.map(|rate| RenewalRate { count: rate.count, per: rate.per }),
+            exchange_timeout,
+            optional: raw.optional == Some(true),
+            retry_ambiguous: raw.retry_ambiguous == Some(true),
+        },
+        names,
+        outputs,
+        injection,
+        refusal,
+        wait: raw.wait.map_or(Duration::from_secs(5), |time| time.0),
+        allow_plaintext,
+        endpoints,
+    })
+}
+
+/// The inputs of one credential as they are gathered.
+pub(crate) struct Inputs {
+    pub(crate) names: Names,
+    sources: Vec<(String, Source)>,
+    owner: String,
+}
+
+impl Inputs {
+    /// Resolves a reference and keeps it under a name.
+    pub(crate) fn add(
+        &mut self,
+        name: &str,
+        reference: &raw::secret::SecretReference,
+        place: Place<'_>,
+        context: &mut Context<'_>,
+    ) {
+        if let Some(source) = secret::source(reference, place, &self.names, context) {
+            self.put(name, source, place, context);
+        } else {
+            // The name is there, if wrong: templates may use it.
+            self.names.secrets.push(name.to_owned());
+        }
+    }
+
+    /// Keeps a source under a name.
+    pub(crate) fn put(&mut self, name: &str, source: Source, place: Place<'_>, context: &mut Context<'_>) {
+        let location = context.location(place);
+        context.secrets.push(SecretPlace {
+            credential: CredentialName::from(self.owner.as_str()),
+            input: name.to_owned(),
+            location,
+        });
+        self.names.secrets.push(name.to_owned());
+        self.sources.push((name.to_owned(), source));
+    }
+}
+
+/// A name that goes into URLs, metrics and templates.
+pub(crate) fn check_name(name: &str, place: Place<'_>, context: &mut Context<'_>) {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    if name.is_empty() || name.len() > 100 || !name.bytes().all(is_part) {
+        let message = "a name is made of letters, digits, `-` and `_`, at most 100 of them";
+        context.findings.error_at(place.key_span(), message);
+    }
+}
+
+/// Tells keys that belong to another flow.
+fn check_keys(kind: FlowKind, place: Place<'_>, context: &mut Context<'_>) {
+    for (key, flows) in FLOW_KEYS {
+        if place.has(key) && !flows.contains(&kind) {
+            let flows = list(flows.iter().map(|flow| flow.as_str()));
+            let message = format!("`{key}` belongs to the flow {flows}, and this is `{}`", kind.as_str());
+            context.findings.error_at(place.key(key).key_span(), message);
+        }
+    }
+}
+
+/// The plain parameters of a credential, which are put into its templates when they are read.
+fn plain(
+    raw: &raw::Credential,
+    kind: FlowKind,
+    place: Place<'_>,
+    context: &mut Context<'_>,
+) -> std::collections::BTreeMap<String, String> {
+    let mut plain = std::collections::BTreeMap::new();
+    if kind == FlowKind::Login {
+        for (name, value) in &raw.params {
+            if raw.secrets.get(name).is_some() {
+                let message = format!("`{name}` is a secret and a plain parameter: it can be one");
+                context.findings.error_at(place.key("params").key(name).key_span(), message);
+            }
+            plain.insert(name.clone(), value.0.clone());
+        }
+    }
+    if let Some(address) = &raw.base_url {
+        let place = place.key("base_url");
+        match address.parse::<Url>() {
+            Ok(url) if url.path_and_query.query().is_some() => {
+                context.findings.error(place, "a base address has no query");
+            }
+            Ok(_) => {}
+            Err(error) => {
+                context.findings.error(place, error);
+            }
+        }
+        plain.insert("base_url".to_owned(), address.trim_end_matches('/').to_owned());
+    }
+    plain
+}
+
+fn check_plaintext(endpoints: &[Endpoint], allowed: bool, place: Place<'_>, context: &mut Context<'_>) {
+    let Some(plain) = endpoints.iter().find(|endpoint| is_exposed(&endpoint.origin)) else { return };
+    let url_place = ["base_url", "token_url", "steps"].iter().find(|key| place.has(key));
+    let place = url_place.map_or(place, |key| place.key(key));
+    if allowed {
+        let message = format!("secrets are sent to {} over plain HTTP", plain.origin);
+        context.findings.warning(place, message).help("`allow_plaintext` permits it");
+    } else {
+        let message = format!("{} is plain HTTP: everyone on the way could read the secrets", plain.origin);
+        let help = "use https://, or say `allow_plaintext = true` if the issuer has nothing else";
+        context.findings.error(place, message).help(help);
+    }
+}
+
+/// Whether what is sent there could be read on the way.
+pub(crate) fn is_exposed(origin: &Origin) -> bool {
+    origin.scheme == crate::upstream::Scheme::Http && !origin.is_loopback()
+}
+
+fn further_endpoints(
+    raw: &raw::Credential,
+    place: Place<'_>,
+    names: &Names,
+    endpoints: &mut Vec<Endpoint>,
+    context: &mut Context<'_>,
+) {
+    for (index, url) in raw.token_endpoints.iter().flatten().enumerate() {
+        let place = place.key("token_endpoints").item(index);
+        if let Some(template) = names.template(url, place, &[], context) {
+            endpoints.extend(endpoint(&template, place, context));
+        }
+    }
+}
+
+/// The endpoint that a URL template means: its origin is plain text, its path is so up to the first
+/// placeholder.
+pub(crate) fn endpoint(
+    url: &crate::template::Template,
+    place: Place<'_>,
+    context: &mut Context<'_>,
+) -> Option<Endpoint> {
+    let text = url.literal_prefix();
+    let is_whole = url.as_text().is_some();
+    let authority = text.find("://").map(|at| at + 3);
+    let end = authority.and_then(|at| text[at..].find(['/', '?']).map(|length| at + length));
+    if !is_whole && end.is_none() {
+        let problem = context.findings.error(place, "scheme and host of a URL are plain text or plain parameters");
+        problem.help("a URL that a secret or an answer could move would take the secrets along");
+        return None;
+    }
+    match text.parse::<Url>() {
+        Ok(url) => {
+            let path = url.path();
+            let path = if is_whole { path } else { &path[..path.rfind('/').unwrap_or(0)] };
+            Some(Endpoint { path: path.to_owned(), origin: url.origin })
+        }
+        Err(error) => {
+            context.findings.error(place, error);
+            None
+        }
+    }
+}

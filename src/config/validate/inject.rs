@@ -1,0 +1,194 @@
+//! Injection, and how an upstream refuses.
+
+use http::{HeaderName, StatusCode};
+
+use crate::config::raw::credential::FlowKind;
+use crate::config::raw::inject::{Inject, RefusalRule};
+use crate::config::raw::json::Json;
+use crate::config::raw::scalar::Map;
+use crate::config::tree::Place;
+use crate::config::validate::context::Context;
+use crate::config::validate::names::Names;
+use crate::inject::Injection;
+use crate::inject::names::is_same_field;
+use crate::route::Refusal;
+use crate::template::Template;
+
+/// Fields that frame a message or belong to one hop (RFC 9110, section 7.6.1): no injection sets
+/// them, and neither does a step.
+const FRAMING: [&str; 13] = [
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "via",
+    "http2-settings",
+];
+
+/// What an `inject` table says.
+pub(crate) fn injection(
+    raw: &Inject,
+    place: Place<'_>,
+    names: &Names,
+    outputs: &[String],
+    context: &mut Context<'_>,
+) -> Option<Injection> {
+    let mut injection = Injection::default();
+    for (name, text) in &raw.headers {
+        let at = place.key("headers").key(name);
+        let field = field_name(name, at, context);
+        let template = names.over_outputs(text, at, outputs, context);
+        if let (Some(field), Some(template)) = (field, template)
+            && is_single_line(&template, at, context)
+        {
+            if injection.headers.iter().any(|(other, _)| is_same_field(other, &field)) {
+                let message = "this field is injected twice: letter case, `-` and `_` do not count";
+                context.findings.error_at(at.key_span(), message);
+            }
+            injection.headers.push((field, template));
+        }
+    }
+    for (kind, raw, into) in
+        [("query", &raw.query, &mut injection.query), ("cookies", &raw.cookies, &mut injection.cookies)]
+    {
+        for (name, text) in raw {
+            let at = place.key(kind).key(name);
+            let is_cookie = kind == "cookies";
+            if name.is_empty() || (is_cookie && name.parse::<HeaderName>().is_err()) {
+                context.findings.error_at(at.key_span(), "this name cannot be injected");
+                continue;
+            }
+            let Some(template) = names.over_outputs(text, at, outputs, context) else { continue };
+            if is_cookie && !is_cookie_value(&template, at, context) {
+                continue;
+            }
+            let folded = |name: &str| name.to_ascii_lowercase().replace('_', "-");
+            if into.iter().any(|(other, _): &(String, Template)| folded(other) == folded(name)) {
+                let message = "this name is injected twice: letter case, `-` and `_` do not count";
+                context.findings.error_at(at.key_span(), message);
+            }
+            into.push((name.clone(), template));
+        }
+    }
+    Some(injection)
+}
+
+/// What is injected where nobody says: the token as RFC 6750 has it; a login has no rule.
+pub(crate) fn by_default(kind: FlowKind, outputs: &[String]) -> Option<Injection> {
+    let output = match kind {
+        FlowKind::Static => "token",
+        FlowKind::OAuth2 => "access_token",
+        FlowKind::Login => return None,
+    };
+    if !outputs.iter().any(|name| name == output) {
+        return None;
+    }
+    let template = Template::parse(&format!("Bearer {{{output}}}")).ok()?;
+    Some(Injection { headers: vec![(http::header::AUTHORIZATION, template)], ..Injection::default() })
+}
+
+/// What a `refusal` table says.
+pub(crate) fn refusal(raw: &RefusalRule, place: Place<'_>, context: &mut Context<'_>) -> Refusal {
+    let default = Refusal::default();
+    check_statuses(raw.status.as_deref(), place.key("status"), context);
+    check_statuses(raw.except.as_deref(), place.key("except"), context);
+    let peek = raw.peek.map_or(default.peek as u64, |size| size.0);
+    let limit = 1 << 20;
+    if peek > limit {
+        context.findings.error(place.key("peek"), "at most \"1MiB\" of an answer is looked at");
+    }
+    Refusal {
+        status: raw.status.clone().unwrap_or(default.status),
+        except: raw.except.clone().unwrap_or_default(),
+        json: tests(&raw.json, place.key("json"), context),
+        peek: usize::try_from(peek.min(limit)).unwrap_or(default.peek),
+    }
+}
+
+/// JSON tests: pointers, and the values that they may point at.
+pub(crate) fn tests(
+    raw: &Map<Json>,
+    place: Place<'_>,
+    context: &mut Context<'_>,
+) -> Vec<(String, Vec<serde_json::Value>)> {
+    raw.into_iter()
+        .map(|(pointer, values)| {
+            check_pointer_at_key(pointer, place.key(pointer), context);
+            let values = values.to_values();
+            if values.is_empty() {
+                context.findings.error(place.key(pointer), "an empty list can never be met");
+            }
+            (pointer.clone(), values)
+        })
+        .collect()
+}
+
+/// Tells statuses that are none.
+pub(crate) fn check_statuses(statuses: Option<&[u16]>, place: Place<'_>, context: &mut Context<'_>) {
+    for (index, status) in statuses.unwrap_or_default().iter().enumerate() {
+        if StatusCode::from_u16(*status).is_err() {
+            context.findings.error(place.item(index), "a status is from 100 to 999");
+        }
+    }
+}
+
+/// Tells a value that is no JSON pointer (RFC 6901).
+pub(crate) fn check_pointer(pointer: &str, place: Place<'_>, context: &mut Context<'_>) {
+    if !is_pointer(pointer) {
+        let problem = context.findings.error(place, "this is not a JSON pointer (RFC 6901)");
+        problem.help("such as \"/data/token\"");
+    }
+}
+
+fn check_pointer_at_key(pointer: &str, place: Place<'_>, context: &mut Context<'_>) {
+    if !is_pointer(pointer) {
+        let problem = context.findings.error_at(place.key_span(), "this is not a JSON pointer (RFC 6901)");
+        problem.help("such as \"/responseCode\"");
+    }
+}
+
+fn is_pointer(pointer: &str) -> bool {
+    let escapes_are_right =
+        pointer.split('~').skip(1).all(|rest| rest.starts_with('0') || rest.starts_with('1'));
+    (pointer.is_empty() || pointer.starts_with('/')) && escapes_are_right
+}
+
+/// The name of a field that may be set; tells it if not.
+pub(crate) fn field_name(name: &str, place: Place<'_>, context: &mut Context<'_>) -> Option<HeaderName> {
+    let Ok(field) = name.parse::<HeaderName>() else {
+        context.findings.error_at(place.key_span(), "this is not the name of a header field");
+        return None;
+    };
+    if FRAMING.contains(&field.as_str()) {
+        let message = format!("`{field}` belongs to the connection, and bearerd makes it itself");
+        context.findings.error_at(place.key_span(), message);
+        return None;
+    }
+    Some(field)
+}
+
+/// Whether the plain text of a template can stand in a field; tells it if not.
+pub(crate) fn is_single_line(template: &Template, place: Place<'_>, context: &mut Context<'_>) -> bool {
+    let is_fine = template.texts().all(|text| !text.contains(|next: char| next.is_control() && next != '\t'));
+    if !is_fine {
+        context.findings.error(place, "a field cannot hold line breaks or control characters");
+    }
+    is_fine
+}
+
+/// RFC 6265, section 4.1.1.
+fn is_cookie_value(template: &Template, place: Place<'_>, context: &mut Context<'_>) -> bool {
+    let is_wrong = |next: char| !next.is_ascii_graphic() || matches!(next, '"' | ',' | ';' | '\\');
+    let is_fine = template.texts().all(|text| !text.contains(is_wrong));
+    if !is_fine {
+        context.findings.error(place, "a cookie cannot hold spaces, quotes, commas, semicolons or backslashes");
+    }
+    is_fine
+}

@@ -1,0 +1,194 @@
+//! Listeners, and the admin listener.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use crate::admin::AdminSpec;
+use crate::config::raw::{self, Map};
+use crate::config::tree::Place;
+use crate::config::validate::context::Context;
+use crate::config::validate::credential::check_name;
+use crate::config::validate::names::Names;
+use crate::config::validate::{route, secret};
+use crate::credential::Source;
+use crate::server::{Bind, ListenerLimits, ListenerSpec};
+
+/// Where the admin listener is without `[admin]`.
+const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9180);
+
+/// All listeners, in the order of the file.
+pub(crate) fn all(
+    raw: &Map<raw::Listener>,
+    place: Place<'_>,
+    context: &mut Context<'_>,
+) -> Vec<ListenerSpec> {
+    let mut listeners: Vec<ListenerSpec> = Vec::new();
+    for (name, raw) in raw {
+        let place = place.key(name);
+        check_name(name, place, context);
+        let Some(listener) = listener(name, raw, place, context) else { continue };
+        if let Some(other) = listeners.iter().find(|other| is_same(&other.bind, &listener.bind)) {
+            let message = format!("the listener `{}` is bound to this address too", other.name);
+            context.findings.error(place.key("bind"), message);
+        }
+        listeners.push(listener);
+    }
+    listeners
+}
+
+fn listener(
+    name: &str,
+    raw: &raw::Listener,
+    place: Place<'_>,
+    context: &mut Context<'_>,
+) -> Option<ListenerSpec> {
+    let bind = match &raw.bind {
+        Some(bind) => address(bind, place.key("bind"), context),
+        None => {
+            context.findings.missing(place, "bind", "such as \"127.0.0.1:8080\"");
+            None
+        }
+    };
+    if let Some(bind) = &bind {
+        check_remote(bind, raw.allow_remote, "bind", place, context);
+    }
+    let uids = raw.allow.as_ref().and_then(|allow| allow.uids.clone());
+    if let Some(uids) = &uids {
+        let at = place.key("allow").key("uids");
+        if matches!(bind, Some(Bind::Tcp(_))) {
+            let message = "callers' uids are looked at on Unix sockets only in this version";
+            context.findings.error_at(at.key_span(), message);
+        } else if uids.is_empty() {
+            context.findings.error(at, "an empty list lets nobody call");
+        }
+    }
+    let hosts = raw.hosts.as_deref().unwrap_or_default();
+    let hosts: Vec<Option<String>> = hosts
+        .iter()
+        .enumerate()
+        .map(|(index, host)| route::host_name(host, place.key("hosts").item(index), context))
+        .collect();
+    let limits = limits(raw, place, context);
+    Some(ListenerSpec {
+        name: name.to_owned(),
+        bind: bind?,
+        hosts: hosts.into_iter().collect::<Option<_>>()?,
+        allow_uids: uids.unwrap_or_default(),
+        limits,
+    })
+}
+
+/// The admin listener.
+pub(crate) fn admin(raw: &raw::Admin, place: Place<'_>, context: &mut Context<'_>) -> Option<AdminSpec> {
+    let listen = match &raw.listen {
+        Some(listen) => address(listen, place.key("listen"), context),
+        None => Some(Bind::Tcp(ADMIN)),
+    };
+    if let Some(listen) = &listen {
+        check_remote(listen, raw.allow_remote, "listen", place, context);
+    }
+    let token = raw.token.as_ref().map(|token| {
+        let at = place.key("token");
+        let source = secret::source(token, at, &Names::default(), context);
+        if let Some(Source::Output { .. } | Source::Jwt(_)) = source {
+            context.findings.error(at, "this token is a fixed secret: no output and no assertion");
+        }
+        source
+    });
+    Some(AdminSpec {
+        listen: listen?,
+        token: token.map_or(Some(None), |token| token.map(Some))?,
+        allow_quit: raw.allow_quit == Some(true),
+    })
+}
+
+/// Tells a listener at the address of the admin listener.
+pub(crate) fn apart(listeners: &[ListenerSpec], admin: &Bind, root: Place<'_>, context: &mut Context<'_>) {
+    for listener in listeners.iter().filter(|listener| is_same(&listener.bind, admin)) {
+        let at = root.key("listeners").key(&listener.name).key("bind");
+        let problem = context.findings.error(at, "the admin listener is bound to this address too");
+        problem.help("`listen` under [admin] moves it");
+    }
+}
+
+/// Two sockets cannot share an address; port 0 is another one each time.
+fn is_same(one: &Bind, other: &Bind) -> bool {
+    one == other && !matches!(one, Bind::Tcp(address) if address.port() == 0)
+}
+
+fn address(text: &str, place: Place<'_>, context: &mut Context<'_>) -> Option<Bind> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        if path.is_empty() || path.ends_with('/') {
+            context.findings.error(place, "this names no socket").help("such as \"unix:/run/bearerd/app.sock\"");
+            return None;
+        }
+        // The longest path that a socket address holds (unix(7)), its end included.
+        let path = context.path(path);
+        if path.as_os_str().len() > 107 {
+            context.findings.error(place, "the path of a Unix socket has at most 107 bytes");
+            return None;
+        }
+        return Some(Bind::Unix(path));
+    }
+    if text.starts_with("fd:") {
+        context.findings.error(place, "inherited sockets (`fd:`) are not available in this version");
+        return None;
+    }
+    let local = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
+    if let Ok(address) = local.as_deref().unwrap_or(text).parse() {
+        return Some(Bind::Tcp(address));
+    }
+    let problem = context.findings.error(place, "this is not an address to listen on");
+    problem.help("such as \"127.0.0.1:8080\", \"[::1]:8080\" or \"unix:/run/bearerd/app.sock\"");
+    None
+}
+
+fn check_remote(
+    bind: &Bind,
+    allowed: Option<bool>,
+    key: &str,
+    place: Place<'_>,
+    context: &mut Context<'_>,
+) {
+    let Bind::Tcp(address) = bind else { return };
+    if address.ip().to_canonical().is_loopback() {
+        return;
+    }
+    if allowed == Some(true) {
+        let message = "everyone who reaches this address may call: it is not a loopback address";
+        context.findings.warning(place.key(key), message).help("`allow_remote` permits it");
+    } else {
+        let message = "this is not a loopback address: everyone who reaches it could use the credentials";
+        let help = "bind to 127.0.0.1, or say `allow_remote = true` where the network keeps others out";
+        context.findings.error(place.key(key), message).help(help);
+    }
+}
+
+fn limits(raw: &raw::Listener, place: Place<'_>, context: &mut Context<'_>) -> ListenerLimits {
+    let default = ListenerLimits::default();
+    let size = |size: Option<raw::scalar::Size>, default: usize| {
+        size.map_or(default, |size| usize::try_from(size.0).unwrap_or(usize::MAX))
+    };
+    let count = |count: Option<u32>, default: usize| count.map_or(default, |count| count as usize);
+    let time = |time: Option<raw::scalar::Time>, default| time.map_or(default, |time| time.0);
+    let limits = ListenerLimits {
+        max_connections: count(raw.max_connections, default.max_connections),
+        max_head: size(raw.max_head, default.max_head),
+        max_fields: count(raw.max_fields, default.max_fields),
+        max_target: size(raw.max_target, default.max_target),
+        head_timeout: time(raw.head_timeout, default.head_timeout),
+        idle_timeout: time(raw.idle_timeout, default.idle_timeout),
+        body_timeout: time(raw.body_timeout, default.body_timeout),
+    };
+    let ranges = [
+        ("max_connections", limits.max_connections, 1, 1 << 20),
+        ("max_head", limits.max_head, 1 << 10, 1 << 20),
+        ("max_fields", limits.max_fields, 1, 10_000),
+        ("max_target", limits.max_target, 64, 1 << 20),
+    ];
+    for (key, value, least, most) in ranges {
+        if !(least..=most).contains(&value) {
+            context.findings.error(place.key(key), format!("`{key}` is from {least} to {most}"));
+        }
+    }
+    limits
+}

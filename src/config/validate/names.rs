@@ -1,0 +1,131 @@
+//! What templates of one credential may name: plain parameters, which are put in at once, the
+//! credential's own secrets, and outputs of other credentials.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use crate::config::suggest::{list, nearest};
+use crate::config::tree::Place;
+use crate::config::validate::context::{Context, unknown};
+use crate::credential::{CredentialName, Source};
+use crate::template::Template;
+
+/// The names of one credential.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    /// Plain parameters and their values.
+    pub(crate) plain: BTreeMap<String, String>,
+    /// The names of the credential's own secrets.
+    pub(crate) secrets: Vec<String>,
+    /// Outputs of other credentials that templates name, as inputs.
+    pub(crate) links: RefCell<BTreeMap<String, Source>>,
+}
+
+impl Names {
+    /// Parses a template and checks each name in it. `further` names have values only where this
+    /// template stands: the outputs of earlier steps.
+    pub(crate) fn template(
+        &self,
+        text: &str,
+        place: Place<'_>,
+        further: &[String],
+        context: &mut Context<'_>,
+    ) -> Option<Template> {
+        let template = self.bound(text, place, context)?;
+        let mut known = true;
+        for name in template.names() {
+            known &= match name.split_once('.') {
+                Some((credential, output)) => self.link(name, credential, output, place, context),
+                None => self.is_known(name, further, place, context),
+            };
+        }
+        known.then_some(template)
+    }
+
+    /// Parses a template over the outputs of this credential alone, for an injection.
+    pub(crate) fn over_outputs(
+        &self,
+        text: &str,
+        place: Place<'_>,
+        outputs: &[String],
+        context: &mut Context<'_>,
+    ) -> Option<Template> {
+        let template = self.bound(text, place, context)?;
+        let mut known = true;
+        for name in template.names() {
+            if outputs.iter().any(|output| output == name) {
+                continue;
+            }
+            known = false;
+            if name.contains('.') {
+                let message = "an injection names the outputs of its own credential only";
+                context.findings.error(place, message);
+                continue;
+            }
+            let near = nearest(name, outputs.iter().map(String::as_str));
+            let has = list(outputs.iter().map(String::as_str));
+            let problem =
+                context.findings.error(place, format!("the template names `{name}`, which is no output"));
+            match near {
+                Some(near) => problem.meant(Some(near)),
+                None => problem.help(format!("the credential's outputs are {has}")),
+            }
+        }
+        known.then_some(template)
+    }
+
+    fn bound(&self, text: &str, place: Place<'_>, context: &mut Context<'_>) -> Option<Template> {
+        match Template::parse(text) {
+            Ok(template) => Some(template.bind(&|name| self.plain.get(name).cloned())),
+            Err(error) => {
+                let problem = context.findings.error(place, format!("this is not a template: {error}"));
+                problem.help("placeholders are written {name}, braces themselves {{ and }}");
+                None
+            }
+        }
+    }
+
+    fn is_known(&self, name: &str, further: &[String], place: Place<'_>, context: &mut Context<'_>) -> bool {
+        let names = || {
+            let secrets = self.secrets.iter().chain(further).map(String::as_str);
+            secrets.chain(self.plain.keys().map(String::as_str))
+        };
+        if names().any(|known| known == name) {
+            return true;
+        }
+        let message = format!("the template names `{name}`, which has no value");
+        let problem = context.findings.error(place, message);
+        match nearest(name, names()) {
+            Some(near) => problem.meant(Some(near)),
+            None => problem.help(format!("names are {}, `uuid`, `now`, `now_s` and `now_ms`", list(names()))),
+        }
+        false
+    }
+
+    fn link(
+        &self,
+        name: &str,
+        credential: &str,
+        output: &str,
+        place: Place<'_>,
+        context: &mut Context<'_>,
+    ) -> bool {
+        let Some(outputs) = context.outputs.get(credential) else {
+            let known: Vec<&str> = context.outputs.keys().map(String::as_str).collect();
+            unknown(&mut context.findings, place, "credential", credential, &known);
+            return false;
+        };
+        if let Some(outputs) = outputs
+            && !outputs.iter().any(|known| known == output)
+        {
+            let has = list(outputs.iter().map(String::as_str));
+            let near = nearest(output, outputs.iter().map(String::as_str)).map(str::to_owned);
+            let message = format!("the credential `{credential}` has no such output: it has {has}");
+            context.findings.error(place, message).meant(near.as_deref());
+            return false;
+        }
+        let source = Source::Output { credential: CredentialName::from(credential), output: output.to_owned() };
+        self.links.borrow_mut().insert(name.to_owned(), source);
+        true
+    }
+}

@@ -1,0 +1,309 @@
+//! Routes.
+
+use std::time::Duration;
+
+use crate::config::raw;
+use crate::config::raw::route::EncodedSlash;
+use crate::config::tree::Place;
+use crate::config::validate::context::{Context, unknown};
+use crate::config::validate::credential::{Credential, check_name, is_exposed};
+use crate::config::validate::{inject, login};
+use crate::credential::CredentialName;
+use crate::inject::Injection;
+use crate::route::path::canonical;
+use crate::route::{AllowRule, Rate, RouteLimits, RouteSpec};
+use crate::upstream::Url;
+
+/// All routes, in the order of the file.
+pub(crate) fn all(
+    file: &raw::File,
+    credentials: &[Credential],
+    root: Place<'_>,
+    context: &mut Context<'_>,
+) -> Vec<RouteSpec> {
+    let place = root.key("routes");
+    let reader = Reader { file, credentials };
+    let mut routes: Vec<RouteSpec> = Vec::new();
+    for (name, raw) in &file.routes {
+        check_name(name, place.key(name), context);
+        let Some(route) = reader.route(name, raw, place.key(name), context) else { continue };
+        let same = |other: &&RouteSpec| {
+            (&other.listener, &other.host, &other.path) == (&route.listener, &route.host, &route.path)
+        };
+        if let Some(other) = routes.iter().find(same) {
+            let message = format!(
+                "the routes `{}` and `{name}` shadow each other: both take {} on `{}`",
+                other.name, route.path, route.listener
+            );
+            context.findings.error(place.key(name), message).help("they differ by `listener`, `host` or `path`");
+        }
+        routes.push(route);
+    }
+    if file.routes.is_empty() && !root.is_spoiled("routes") {
+        context.findings.warning(root, "there is no route: no request will be forwarded");
+    }
+    routes
+}
+
+struct Reader<'a> {
+    file: &'a raw::File,
+    credentials: &'a [Credential],
+}
+
+impl Reader<'_> {
+    fn route(
+        &self,
+        name: &str,
+        raw: &raw::Route,
+        place: Place<'_>,
+        context: &mut Context<'_>,
+    ) -> Option<RouteSpec> {
+        let listener = self.listener(raw, place, context);
+        let path = path(raw.path.as_deref().unwrap_or("/"), place.key("path"), context);
+        let host = raw.host.as_deref().map(|host| host_name(host, place.key("host"), context));
+        let upstream = upstream(raw, place, context);
+        let allow = allow(raw, place, context);
+        let limits = limits(raw, place, context);
+        let refusal = raw.refusal.as_ref().map(|raw| inject::refusal(raw, place.key("refusal"), context));
+        if raw.allow_token_answers == Some(false) {
+            let at = place.key("allow_token_answers");
+            context.findings.error(at, "answers are not looked at in this version: only `true` is possible");
+        }
+        let egress = context.egress(raw.egress.as_deref(), place.key("egress"));
+        let credential = self.credential(raw, place, context)?;
+        let injection = injection(raw, credential, place, context);
+        if let Some(upstream) = &upstream {
+            check_plaintext(raw, upstream, credential, place, context);
+        }
+        Some(RouteSpec {
+            name: name.to_owned(),
+            listener: listener?,
+            host: host.map_or(Some(None), |host| host.map(Some))?,
+            path: path?,
+            denied: self.denied(upstream.as_ref()?),
+            upstream: upstream?,
+            credential: credential.spec.name.clone(),
+            injection: injection?,
+            refusal: refusal.unwrap_or_else(|| credential.refusal.clone()),
+            allow: allow?,
+            wait: credential.wait,
+            egress,
+            encoded_slash: raw.encoded_slash == Some(EncodedSlash::Pass),
+            limits,
+            rate: raw.rate.map(|rate| Rate { count: rate.count, per: rate.per }),
+        })
+    }
+
+    fn listener(&self, raw: &raw::Route, place: Place<'_>, context: &mut Context<'_>) -> Option<String> {
+        let names: Vec<&str> = self.file.listeners.names().collect();
+        match (&raw.listener, names.as_slice()) {
+            (Some(name), _) if names.contains(&name.as_str()) => Some(name.clone()),
+            (Some(name), _) => {
+                unknown(&mut context.findings, place.key("listener"), "listener", name, &names);
+                None
+            }
+            (None, [only]) => Some((*only).to_owned()),
+            (None, []) => {
+                let problem = context.findings.error(place, "there is no listener for this route");
+                problem.help("such as [listeners.app] with bind = \"127.0.0.1:8080\"");
+                None
+            }
+            (None, _) => {
+                context.findings.missing(place, "listener", "there are several");
+                None
+            }
+        }
+    }
+
+    fn credential(
+        &self,
+        raw: &raw::Route,
+        place: Place<'_>,
+        context: &mut Context<'_>,
+    ) -> Option<&Credential> {
+        let Some(name) = &raw.credential else {
+            context.findings.missing(place, "credential", "a route injects one; without it nothing is forwarded");
+            return None;
+        };
+        if self.file.credentials.get(name).is_none() {
+            let names: Vec<&str> = self.file.credentials.names().collect();
+            unknown(&mut context.findings, place.key("credential"), "credential", name, &names);
+        }
+        let name = CredentialName::from(name.as_str());
+        // One that is there and was not built has mistakes of its own.
+        self.credentials.iter().find(|credential| credential.spec.name == name)
+    }
+
+    /// The token endpoints of all credentials on the server of a route: no app gets a token there.
+    fn denied(&self, upstream: &Url) -> Vec<String> {
+        let mut denied: Vec<String> = self
+            .credentials
+            .iter()
+            .flat_map(|credential| &credential.endpoints)
+            .filter(|endpoint| endpoint.origin.is_same_server(&upstream.origin))
+            .map(|endpoint| canonical(&endpoint.path))
+            .filter(|path| !path.is_empty())
+            .collect();
+        denied.sort();
+        denied.dedup();
+        denied
+    }
+}
+
+fn injection(
+    raw: &raw::Route,
+    credential: &Credential,
+    place: Place<'_>,
+    context: &mut Context<'_>,
+) -> Option<Injection> {
+    let injection = match &raw.inject {
+        Some(raw) => {
+            inject::injection(raw, place.key("inject"), &credential.names, &credential.outputs, context)
+        }
+        None => credential.injection.clone(),
+    };
+    let is_empty = |injection: &Injection| {
+        injection.headers.is_empty() && injection.query.is_empty() && injection.cookies.is_empty()
+    };
+    if injection.as_ref().is_none_or(is_empty) && !context.findings.has_errors() {
+        let message = format!("nothing is injected: `{}` has no rule of its own", credential.spec.name);
+        let first = credential.outputs.first().map_or("token", String::as_str);
+        let problem = context.findings.error(place, message);
+        problem.help(format!("say inject = {{ headers = {{ Authorization = \"Bearer {{{first}}}\" }} }}"));
+    }
+    injection
+}
+
+fn check_plaintext(
+    raw: &raw::Route,
+    upstream: &Url,
+    credential: &Credential,
+    place: Place<'_>,
+    context: &mut Context<'_>,
+) {
+    if !is_exposed(&upstream.origin) {
+        return;
+    }
+    let at = place.key("upstream");
+    if raw.allow_plaintext == Some(true) || credential.allow_plaintext {
+        let message = format!("tokens are sent to {} over plain HTTP", upstream.origin);
+        context.findings.warning(at, message).help("`allow_plaintext` permits it");
+    } else {
+        let message = format!("{} is plain HTTP: everyone on the way could read the token", upstream.origin);
+        let help = "use https://, or say `allow_plaintext = true` if the upstream has nothing else";
+        context.findings.error(at, message).help(help);
+    }
+}
+
+fn upstream(raw: &raw::Route, place: Place<'_>, context: &mut Context<'_>) -> Option<Url> {
+    let Some(text) = &raw.upstream else {
+        context.findings.missing(place, "upstream", "requests go there");
+        return None;
+    };
+    let at = place.key("upstream");
+    if text.starts_with("unix:") || text.starts_with("h2c://") {
+        let message = "upstreams by Unix socket and by h2c are not available in this version";
+        context.findings.error(at, message);
+        return None;
+    }
+    match text.parse::<Url>() {
+        Ok(url) if url.path_and_query.query().is_some() => {
+            context.findings.error(at, "an upstream has no query");
+            None
+        }
+        Ok(url) => Some(url),
+        Err(error) => {
+            context.findings.error(at, error);
+            None
+        }
+    }
+}
+
+/// A prefix without its trailing slash.
+fn path(text: &str, place: Place<'_>, context: &mut Context<'_>) -> Option<String> {
+    let trimmed = if text.len() > 1 { text.strip_suffix('/').unwrap_or(text) } else { text };
+    let mistake = if !text.starts_with('/') {
+        Some("a path starts with `/`".to_owned())
+    } else if text.contains(['?', '*', ' ']) || !text.is_ascii() {
+        Some("a path is a plain prefix, as it is sent: no query, no pattern, other characters as %XX".to_owned())
+    } else if trimmed.contains("//") || trimmed.len() > 1 && trimmed.ends_with('/') {
+        Some("a path has no empty segments".to_owned())
+    } else if trimmed == "/.bearerd" || trimmed.starts_with("/.bearerd/") {
+        Some("`/.bearerd` is kept for bearerd itself".to_owned())
+    } else {
+        crate::route::path::check(trimmed).err().map(|ambiguity| ambiguity.to_string())
+    };
+    match mistake {
+        None => Some(trimmed.to_owned()),
+        Some(mistake) => {
+            context.findings.error(place, mistake);
+            None
+        }
+    }
+}
+
+/// A name for `Host`: lower case, without port.
+pub(crate) fn host_name(text: &str, place: Place<'_>, context: &mut Context<'_>) -> Option<String> {
+    let is_name = |text: &str| {
+        let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        !text.is_empty() && text.bytes().all(is_part)
+    };
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    if is_name(text) || bare.parse::<std::net::Ipv6Addr>().is_ok() {
+        return Some(text.to_ascii_lowercase());
+    }
+    let problem = context.findings.error(place, "this is not the name of a host");
+    problem.help("such as \"api.localhost\": no scheme, no port, no pattern");
+    None
+}
+
+fn allow(raw: &raw::Route, place: Place<'_>, context: &mut Context<'_>) -> Option<Vec<AllowRule>> {
+    let Some(rules) = &raw.allow else { return Some(Vec::new()) };
+    let at = place.key("allow");
+    if rules.is_empty() {
+        if !place.is_spoiled("allow") {
+            let problem = context.findings.error(at, "an empty list allows nothing");
+            problem.help("without `allow` everything but token endpoints is allowed");
+        }
+        return None;
+    }
+    let rules: Vec<Option<AllowRule>> =
+        rules.iter().enumerate().map(|(index, rule)| allow_rule(rule, at.item(index), context)).collect();
+    rules.into_iter().collect()
+}
+
+fn allow_rule(rule: &str, place: Place<'_>, context: &mut Context<'_>) -> Option<AllowRule> {
+    let (method, pattern) = match rule.trim().split_once(char::is_whitespace) {
+        Some((method, pattern)) => (Some(method), pattern.trim_start()),
+        None => (None, rule.trim()),
+    };
+    if !pattern.starts_with('/') || pattern.contains(['?', '#']) || pattern.contains(char::is_whitespace) {
+        let problem = context.findings.error(place, "this is not a method and a path, or a path alone");
+        problem.help("such as \"GET /user/*\"; `*` stays in a segment, `**` crosses");
+        return None;
+    }
+    let method = match method {
+        None | Some("*") => None,
+        Some(name) => Some(login::method(name, place, context)?),
+    };
+    Some(AllowRule { method, pattern: pattern.to_owned() })
+}
+
+fn limits(raw: &raw::Route, place: Place<'_>, context: &mut Context<'_>) -> RouteLimits {
+    let default = RouteLimits::default();
+    if raw.timeout.is_some() && raw.answer_timeout.is_some() {
+        let message = "`timeout` and `answer_timeout` are the same: one is enough";
+        context.findings.error_at(place.key("timeout").key_span(), message);
+    }
+    let time = |given: Option<raw::scalar::Time>, default: Duration| given.map_or(default, |time| time.0);
+    RouteLimits {
+        max_body: raw.max_body.map(|size| size.0),
+        connect_timeout: time(raw.connect_timeout, default.connect_timeout),
+        answer_timeout: time(raw.answer_timeout.or(raw.timeout), default.answer_timeout),
+        stall_timeout: time(raw.stall_timeout, default.stall_timeout),
+        replay_body: raw
+            .replay_body
+            .map_or(default.replay_body, |size| usize::try_from(size.0).unwrap_or(usize::MAX)),
+    }
+}
+

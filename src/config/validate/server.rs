@@ -1,0 +1,61 @@
+//! `[server]` and `[store]`.
+
+use std::num::NonZero;
+use std::time::Duration;
+
+use crate::config::raw;
+use crate::config::raw::server::{AccessLog as RawAccessLog, LogFormat};
+use crate::config::tree::Place;
+use crate::config::validate::context::Context;
+use crate::config::{AccessLog, ServerSpec};
+use crate::telemetry::LogSpec;
+
+/// The most data-plane threads.
+const MOST_WORKERS: u16 = 1024;
+
+/// `[server]`.
+pub(crate) fn server(raw: &raw::Server, place: Place<'_>, context: &mut Context<'_>) -> Option<ServerSpec> {
+    let workers = match raw.workers {
+        Some(workers) if (1..=MOST_WORKERS).contains(&workers) => usize::from(workers),
+        Some(_) => {
+            let message = format!("`workers` is from 1 to {MOST_WORKERS}");
+            context.findings.error(place.key("workers"), message);
+            1
+        }
+        // The standard library asks the cgroup.
+        None => std::thread::available_parallelism().map_or(1, NonZero::get),
+    };
+    if raw.issuer_concurrency == Some(0) {
+        context.findings.error(place.key("issuer_concurrency"), "at least one exchange runs at once");
+    }
+    let filter = raw.log.clone().unwrap_or_else(|| "info".to_owned());
+    if LogSpec::check_filter(&filter).is_err() {
+        let problem = context.findings.error(place.key("log"), "this is not a filter of logs");
+        problem.help("such as \"info\", \"debug\" or \"warn,bearerd=debug\"");
+    }
+    Some(ServerSpec {
+        workers,
+        drain: raw.drain.map_or(Duration::from_secs(25), |time| time.0),
+        access_log: match raw.access_log {
+            None | Some(RawAccessLog::Off) => AccessLog::Off,
+            Some(RawAccessLog::Errors) => AccessLog::Errors,
+            Some(RawAccessLog::All) => AccessLog::All,
+        },
+        watch: raw.watch == Some(true),
+        log: LogSpec { filter, json: matches!(raw.log_format, Some(LogFormat::Json)) },
+        issuer_concurrency: usize::from(raw.issuer_concurrency.unwrap_or(32)),
+    })
+}
+
+/// `[store]`: there is but the one that forgets.
+pub(crate) fn store(raw: &raw::Store, place: Place<'_>, context: &mut Context<'_>) {
+    if place.is_spoiled("kind") {
+        return;
+    }
+    for (key, given) in [("path", raw.path.is_some()), ("key", raw.key.is_some())] {
+        if given {
+            let message = format!("`{key}` belongs to a store of kind `file`, and this is `memory`");
+            context.findings.error_at(place.key(key).key_span(), message);
+        }
+    }
+}
