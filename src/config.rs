@@ -184,13 +184,13 @@ pub fn load(path: &Path, environment: &Environment) -> Result<Loaded, Problems> 
     let bytes = std::fs::read(path).map_err(|error| unreadable(error.kind().to_string()))?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
-        let line = error.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
+        let line = memchr::memchr_iter(b'\n', &error.as_bytes()[..at]).count() + 1;
         // The bytes may hold secrets as any text does.
         drop(Zeroizing::new(error.into_bytes()));
         unreadable(format!("line {line} is not UTF-8"))
     })?;
     let folder = path.parent().unwrap_or(Path::new(""));
-    let mut loaded = load_from(&name, Zeroizing::new(text), folder, environment)?;
+    let mut loaded = load_from(&name, &Zeroizing::new(text), folder, environment)?;
     loaded.files.insert(0, path.to_owned());
     Ok(loaded)
 }
@@ -198,21 +198,22 @@ pub fn load(path: &Path, environment: &Environment) -> Result<Loaded, Problems> 
 /// Validates a configuration that is in no file; `name` stands in its problems. Relative paths in it
 /// start at the current folder.
 pub fn load_text(name: &str, text: &str, environment: &Environment) -> Result<Loaded, Problems> {
-    load_from(name, Zeroizing::new(text.to_owned()), Path::new(""), environment)
+    load_from(name, &Zeroizing::new(text.to_owned()), Path::new(""), environment)
 }
 
 fn load_from(
     name: &str,
-    text: Zeroizing<String>,
+    text: &Zeroizing<String>,
     folder: &Path,
     environment: &Environment,
 ) -> Result<Loaded, Problems> {
-    let (document, mistakes) = DeTable::parse_recoverable(&text);
+    let (document, mistakes) = DeTable::parse_recoverable(text);
     if !mistakes.is_empty() {
         let mut findings = Findings::new(Text::broken(name, text.clone()));
         for mistake in mistakes {
             // The parser's messages are fixed texts: they quote nothing of the file.
-            findings.error_at(mistake.span().unwrap_or(0..0), format!("this is not TOML: {}", mistake.message()));
+            findings
+                .error_at(mistake.span().unwrap_or(0..0), format!("this is not TOML: {}", mistake.message()));
         }
         return Err(Problems(findings.finish().err().map(|problems| problems.0).unwrap_or_default()));
     }
@@ -228,7 +229,9 @@ fn load_from(
     let (hints, warnings) = told.into_iter().partition(|problem| problem.severity == Severity::Hint);
     let Some(config) = config else {
         // Whatever keeps a spec from being built is told where it is found.
-        return Err(Problems::one(Problem::nowhere("the configuration is not whole, and it is not known why")));
+        return Err(Problems::one(Problem::nowhere(
+            "the configuration is not whole, and it is not known why",
+        )));
     };
     Ok(Loaded {
         config,

@@ -197,9 +197,7 @@ impl<'de> de::MapAccess<'de> for Entries<'de> {
         self.value = self.entries.next();
         let Some((key, _)) = self.value else { return Ok(None) };
         let deserializer: StrDeserializer<'_, Mistake> = key.as_str().into_deserializer();
-        seed.deserialize(deserializer)
-            .map(Some)
-            .map_err(|mistake| mistake.under(|| Step::Key(key.clone())))
+        seed.deserialize(deserializer).map(Some).map_err(|mistake| mistake.under(|| Step::Key(key.clone())))
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Mistake> {

@@ -136,9 +136,21 @@ fn overlay_one(user: &mut Node, findings: &mut Findings) {
     }
     let flow = merged.as_table().and_then(|table| table.get("flow")).and_then(Node::as_text);
     let flow = flow.unwrap_or_default().to_owned();
+    for (name, parameter) in &about.parameters {
+        // What is not there has been told: templates that name it are not wrong too.
+        if parameter.required && given.get(name).is_none() {
+            let home = if parameter.secret { "secrets" } else { "params" };
+            match merged.as_table_mut() {
+                Some(table) if is_native(name, &flow) => table.spoiled.push(name.clone()),
+                _ => merged.table_at(home).into_iter().for_each(|table| table.spoiled.push(name.clone())),
+            }
+        }
+    }
     for (key, node) in given.entries {
         let home = match about.parameters.get(&key) {
-            Some(parameter) if !is_native(&key, &flow) => Some(if parameter.secret { "secrets" } else { "params" }),
+            Some(parameter) if !is_native(&key, &flow) => {
+                Some(if parameter.secret { "secrets" } else { "params" })
+            }
             _ => None,
         };
         match home {
@@ -211,20 +223,17 @@ fn choose_environment(
         }
         return;
     };
-    let (address, span) = match given.get("environment") {
-        None => (default, named_at.clone()),
-        Some(node) => match node.as_text().and_then(|name| about.environments.get(name)) {
-            Some(address) => (address, node.span.clone()),
-            None => {
-                let near = node.as_text().and_then(|name| nearest(name, about.environments.names()));
-                let possible = list(about.environments.names());
-                findings
-                    .error(Place::new(node), format!("this is not one of the environments {possible}"))
-                    .meant(near);
-                (default, named_at.clone())
-            }
-        },
-    };
+    let (mut address, mut span) = (default, named_at.clone());
+    if let Some(node) = given.get("environment") {
+        if let Some(chosen) = node.as_text().and_then(|name| about.environments.get(name)) {
+            (address, span) = (chosen, node.span.clone());
+        } else {
+            let near = node.as_text().and_then(|name| nearest(name, about.environments.names()));
+            let possible = list(about.environments.names());
+            let message = format!("this is not one of the environments {possible}");
+            findings.error(Place::new(node), message).meant(near);
+        }
+    }
     if let Some(table) = merged.as_table_mut() {
         table.set("base_url", Node::text(address, span));
     }

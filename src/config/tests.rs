@@ -50,7 +50,7 @@ fn the_example_of_the_contract_is_accepted() {
 
 #[test]
 fn a_broken_file() {
-    println!("{}", refused(
+    let told = refused(
         r#"
 [server]
 wrkers = 2
@@ -99,5 +99,7 @@ upstream = "http://a.example"
 credential = "payhub"
 inject = { headers = { x = "{tokn}\r\nEvil: 1" } }
 guard = "mask"
-"#));
+"#,
+    );
+    assert_eq!(told.matches("error: ").count(), 25, "{told}");
 }

@@ -15,32 +15,33 @@ const HIDDEN: &str = "\"…\"";
 /// One file. It may hold secrets, so that it is wiped when it goes.
 pub(crate) struct Text {
     name: String,
-    text: Zeroizing<String>,
+    content: Zeroizing<String>,
     /// Where its values are, in order; `None` if it is not TOML, and anything could be a value.
     values: Option<Vec<Span>>,
 }
 
 impl Text {
     /// A text that could not be parsed: of its lines only what is surely a key is ever shown.
-    pub(crate) fn broken(name: &str, text: Zeroizing<String>) -> Self {
-        Self { name: name.to_owned(), text, values: None }
+    pub(crate) fn broken(name: &str, content: Zeroizing<String>) -> Self {
+        Self { name: name.to_owned(), content, values: None }
     }
 
     /// A text whose values are known.
-    pub(crate) fn parsed(name: &str, text: Zeroizing<String>, mut values: Vec<Span>) -> Self {
+    pub(crate) fn parsed(name: &str, content: Zeroizing<String>, mut values: Vec<Span>) -> Self {
         values.sort_by_key(|span| span.start);
-        Self { name: name.to_owned(), text, values: Some(values) }
+        Self { name: name.to_owned(), content, values: Some(values) }
     }
 
     /// A place as a problem tells it.
     pub(crate) fn location(&self, span: Span) -> Location {
-        let mut start = span.start.min(self.text.len());
-        while !self.text.is_char_boundary(start) {
+        let mut start = span.start.min(self.content.len());
+        while !self.content.is_char_boundary(start) {
             start -= 1;
         }
-        let before = &self.text[..start];
+        let before = &self.content[..start];
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        let line_end = self.text[line_start..].find('\n').map_or(self.text.len(), |length| line_start + length);
+        let line_end =
+            self.content[line_start..].find('\n').map_or(self.content.len(), |length| line_start + length);
         let line = line_start..line_end;
         let (excerpt, mark) = match &self.values {
             Some(values) => self.hide_values(&line, values, &(start..span.end.min(line_end).max(start))),
@@ -49,7 +50,7 @@ impl Text {
         Location {
             file: self.name.clone(),
             line: before.matches('\n').count() + 1,
-            column: self.text[line_start..start].chars().count() + 1,
+            column: self.content[line_start..start].chars().count() + 1,
             excerpt,
             mark,
         }
@@ -61,13 +62,13 @@ impl Text {
         let mut mark: Option<(usize, usize)> = None;
         let mut at = line.start;
         while at < line.end {
-            let value = values.iter().find(|value| value.contains(&at) || (value.start == at && value.is_empty()));
-            let (piece, next) = match value {
-                Some(value) => (HIDDEN, value.end.clamp(at + 1, line.end)),
-                None => {
-                    let next = at + self.text[at..].chars().next().map_or(1, char::len_utf8);
-                    (&self.text[at..next], next)
-                }
+            let value =
+                values.iter().find(|value| value.contains(&at) || (value.start == at && value.is_empty()));
+            let (piece, next) = if let Some(value) = value {
+                (HIDDEN, value.end.clamp(at + 1, line.end))
+            } else {
+                let next = at + self.content[at..].chars().next().map_or(1, char::len_utf8);
+                (&self.content[at..next], next)
             };
             if value.is_none() && piece == "#" {
                 break;
@@ -89,7 +90,7 @@ impl Text {
     /// The line of a text that is not TOML: a table's header or the key before `=`, if it can be
     /// nothing else.
     fn show_key_only(&self, line: &Span) -> (String, (usize, usize)) {
-        let line = self.text[line.clone()].trim();
+        let line = self.content[line.clone()].trim();
         let is_word = |text: &str| {
             let known = |word: &str| crate::config::raw::is_key(word.trim());
             text.split('.').next().is_some_and(known) && text.split('.').all(is_bare)

@@ -156,9 +156,7 @@ fn value(value: &DeValue<'_>) -> Value {
         // A number beyond 64 bits stays a text, which no key that wants a number takes.
         DeValue::Integer(integer) => i64::from_str_radix(integer.as_str(), integer.radix())
             .map_or_else(|_| text(integer.as_str()), Value::Integer),
-        DeValue::Float(float) => {
-            float.as_str().parse().map_or_else(|_| text(float.as_str()), Value::Float)
-        }
+        DeValue::Float(float) => float.as_str().parse().map_or_else(|_| text(float.as_str()), Value::Float),
         DeValue::Boolean(boolean) => Value::Boolean(*boolean),
         DeValue::Datetime(time) => text(&time.to_string()),
         DeValue::Array(items) => Value::Array(
@@ -200,7 +198,12 @@ impl<'a> Place<'a> {
 
     /// Whether a key of this table was there and was wrong.
     pub(crate) fn is_spoiled(self, key: &str) -> bool {
-        self.0.as_table().is_some_and(|table| table.spoiled.iter().any(|spoiled| spoiled == key))
+        self.spoiled().iter().any(|spoiled| spoiled == key)
+    }
+
+    /// The keys of this table that were there and were wrong.
+    pub(crate) fn spoiled(self) -> &'a [String] {
+        self.0.as_table().map_or(&[], |table| &table.spoiled)
     }
 
     /// Where the key of this place is.

@@ -1,7 +1,9 @@
 //! Credentials: what all flows have in common.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::config::SecretPlace;
 use crate::config::raw::credential::{FLOW_KEYS, FlowKind};
 use crate::config::raw::{self, Map};
 use crate::config::suggest::list;
@@ -9,7 +11,6 @@ use crate::config::tree::Place;
 use crate::config::validate::context::Context;
 use crate::config::validate::names::Names;
 use crate::config::validate::{fixed, inject, login, oauth2, secret};
-use crate::config::SecretPlace;
 use crate::credential::{CredentialName, CredentialSpec, Flow, RenewalRate, Source};
 use crate::inject::Injection;
 use crate::route::Refusal;
@@ -18,13 +19,12 @@ use crate::upstream::{Origin, Url};
 /// A credential, and what its routes take from it.
 pub(crate) struct Credential {
     pub(crate) spec: CredentialSpec,
-    pub(crate) names: Names,
-    pub(crate) outputs: Vec<String>,
+    /// Plain parameters, for the injections of routes.
+    pub(crate) plain: BTreeMap<String, String>,
     /// What is injected where the route does not say.
     pub(crate) injection: Option<Injection>,
     pub(crate) refusal: Refusal,
     pub(crate) wait: Duration,
-    pub(crate) allow_plaintext: bool,
     /// Where exchanges go, and further URLs that routes deny.
     pub(crate) endpoints: Vec<Endpoint>,
 }
@@ -77,7 +77,8 @@ fn one(name: &str, raw: &raw::Credential, place: Place<'_>, context: &mut Contex
         context.findings.error(place.key("environment"), "environments belong to presets");
     }
 
-    let names = Names { plain: plain(raw, kind, place, context), ..Names::default() };
+    let spoiled = ["secrets", "params"].iter().flat_map(|key| place.key(key).spoiled()).cloned().collect();
+    let names = Names { plain: plain(raw, kind, place, context), spoiled, ..Names::default() };
     let mut inputs = Inputs { names, sources: Vec::new(), owner: name.to_owned() };
     for (key, reference) in &raw.secrets {
         inputs.add(key, reference, place.key("secrets").key(key), context);
@@ -85,9 +86,7 @@ fn one(name: &str, raw: &raw::Credential, place: Place<'_>, context: &mut Contex
     let mut endpoints = Vec::new();
     let allow_plaintext = raw.allow_plaintext == Some(true);
     let flow = match kind {
-        FlowKind::Static => {
-            fixed::flow(raw, place, &mut inputs, context).map(Flow::Static)
-        }
+        FlowKind::Static => fixed::flow(raw, place, &mut inputs, context).map(Flow::Static),
         FlowKind::OAuth2 => oauth2::flow(raw, place, &mut inputs, &mut endpoints, context)
             .map(|flow| Flow::OAuth2(Box::new(flow))),
         FlowKind::Login => login::flow(raw, place, &mut inputs, &mut endpoints, context)
@@ -96,10 +95,13 @@ fn one(name: &str, raw: &raw::Credential, place: Place<'_>, context: &mut Contex
     check_plaintext(&endpoints, allow_plaintext, place, context);
     further_endpoints(raw, place, &inputs.names, &mut endpoints, context);
 
-    let outputs = outputs(raw).unwrap_or_default();
+    let outputs = outputs(raw);
     let injection = match &raw.inject {
-        Some(raw) => inject::injection(raw, place.key("inject"), &inputs.names, &outputs, context),
-        None => inject::by_default(kind, &outputs),
+        Some(raw) => {
+            let place = place.key("inject");
+            Some(inject::injection(raw, place, &inputs.names, outputs.as_deref(), context))
+        }
+        None => inject::by_default(kind, outputs.as_deref().unwrap_or_default()),
     };
     let refusal = match &raw.refusal {
         Some(raw) => inject::refusal(raw, place.key("refusal"), context),
@@ -127,12 +129,10 @@ fn one(name: &str, raw: &raw::Credential, place: Place<'_>, context: &mut Contex
             optional: raw.optional == Some(true),
             retry_ambiguous: raw.retry_ambiguous == Some(true),
         },
-        names,
-        outputs,
+        plain: names.plain,
         injection,
         refusal,
         wait: raw.wait.map_or(Duration::from_secs(5), |time| time.0),
-        allow_plaintext,
         endpoints,
     })
 }
@@ -200,8 +200,8 @@ fn plain(
     kind: FlowKind,
     place: Place<'_>,
     context: &mut Context<'_>,
-) -> std::collections::BTreeMap<String, String> {
-    let mut plain = std::collections::BTreeMap::new();
+) -> BTreeMap<String, String> {
+    let mut plain = BTreeMap::new();
     if kind == FlowKind::Login {
         for (name, value) in &raw.params {
             if raw.secrets.get(name).is_some() {
@@ -273,7 +273,8 @@ pub(crate) fn endpoint(
     let authority = text.find("://").map(|at| at + 3);
     let end = authority.and_then(|at| text[at..].find(['/', '?']).map(|length| at + length));
     if !is_whole && end.is_none() {
-        let problem = context.findings.error(place, "scheme and host of a URL are plain text or plain parameters");
+        let problem =
+            context.findings.error(place, "scheme and host of a URL are plain text or plain parameters");
         problem.help("a URL that a secret or an answer could move would take the secrets along");
         return None;
     }

@@ -14,12 +14,7 @@ pub(crate) fn all(raw: &Map<raw::Egress>, place: Place<'_>, context: &mut Contex
     raw.into_iter().filter_map(|(name, raw)| egress(name, raw, place.key(name), context)).collect()
 }
 
-fn egress(
-    name: &str,
-    raw: &raw::Egress,
-    place: Place<'_>,
-    context: &mut Context<'_>,
-) -> Option<EgressSpec> {
+fn egress(name: &str, raw: &raw::Egress, place: Place<'_>, context: &mut Context<'_>) -> Option<EgressSpec> {
     check_name(name, place, context);
     let ipv4_only = raw.ipv4_only == Some(true);
     let source: Option<IpAddr> = match raw.source.as_deref().map(str::parse::<IpAddr>) {

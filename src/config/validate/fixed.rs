@@ -38,7 +38,8 @@ fn expires(raw: &TextOr<RawExpires>, place: Place<'_>, context: &mut Context<'_>
             "jwt" => Some(Expires::Jwt),
             "never" => Some(Expires::Never),
             word => {
-                let message = "this is not `jwt`, `never`, { after = \"180d\" } or { at = \"2026-12-31T00:00:00Z\" }";
+                let message =
+                    "this is not `jwt`, `never`, { after = \"180d\" } or { at = \"2026-12-31T00:00:00Z\" }";
                 context.findings.error(place, message).meant(nearest(word, ["jwt", "never"]));
                 None
             }
@@ -48,14 +49,15 @@ fn expires(raw: &TextOr<RawExpires>, place: Place<'_>, context: &mut Context<'_>
             None
         }
         TextOr::Table(RawExpires { after: Some(after), at: None }) => Some(Expires::After(after.0)),
-        TextOr::Table(RawExpires { after: None, at: Some(at) }) => match at.parse::<Timestamp>() {
-            Ok(at) => Some(Expires::At(at)),
-            Err(_) => {
-                let problem = context.findings.error(place.key("at"), "this is not a time with its zone (RFC 3339)");
+        TextOr::Table(RawExpires { after: None, at: Some(at) }) => {
+            let at = at.parse::<Timestamp>().ok();
+            if at.is_none() {
+                let message = "this is not a time with its zone (RFC 3339)";
+                let problem = context.findings.error(place.key("at"), message);
                 problem.help("such as \"2026-12-31T00:00:00+05:30\"");
-                None
             }
-        },
+            at.map(Expires::At)
+        }
         TextOr::Table(_) if place.is_spoiled("after") || place.is_spoiled("at") => None,
         TextOr::Table(_) => {
             context.findings.error(place, "`expires` says either `after` or `at`");

@@ -37,9 +37,9 @@ pub(crate) fn injection(
     raw: &Inject,
     place: Place<'_>,
     names: &Names,
-    outputs: &[String],
+    outputs: Option<&[String]>,
     context: &mut Context<'_>,
-) -> Option<Injection> {
+) -> Injection {
     let mut injection = Injection::default();
     for (name, text) in &raw.headers {
         let at = place.key("headers").key(name);
@@ -77,7 +77,7 @@ pub(crate) fn injection(
             into.push((name.clone(), template));
         }
     }
-    Some(injection)
+    injection
 }
 
 /// What is injected where nobody says: the token as RFC 6750 has it; a login has no rule.
@@ -188,7 +188,9 @@ fn is_cookie_value(template: &Template, place: Place<'_>, context: &mut Context<
     let is_wrong = |next: char| !next.is_ascii_graphic() || matches!(next, '"' | ',' | ';' | '\\');
     let is_fine = template.texts().all(|text| !text.contains(is_wrong));
     if !is_fine {
-        context.findings.error(place, "a cookie cannot hold spaces, quotes, commas, semicolons or backslashes");
+        context
+            .findings
+            .error(place, "a cookie cannot hold spaces, quotes, commas, semicolons or backslashes");
     }
     is_fine
 }

@@ -41,13 +41,10 @@ fn listener(
     place: Place<'_>,
     context: &mut Context<'_>,
 ) -> Option<ListenerSpec> {
-    let bind = match &raw.bind {
-        Some(bind) => address(bind, place.key("bind"), context),
-        None => {
-            context.findings.missing(place, "bind", "such as \"127.0.0.1:8080\"");
-            None
-        }
-    };
+    if raw.bind.is_none() {
+        context.findings.missing(place, "bind", "such as \"127.0.0.1:8080\"");
+    }
+    let bind = raw.bind.as_ref().and_then(|bind| address(bind, place.key("bind"), context));
     if let Some(bind) = &bind {
         check_remote(bind, raw.allow_remote, "bind", place, context);
     }
@@ -118,7 +115,10 @@ fn is_same(one: &Bind, other: &Bind) -> bool {
 fn address(text: &str, place: Place<'_>, context: &mut Context<'_>) -> Option<Bind> {
     if let Some(path) = text.strip_prefix("unix:") {
         if path.is_empty() || path.ends_with('/') {
-            context.findings.error(place, "this names no socket").help("such as \"unix:/run/bearerd/app.sock\"");
+            context
+                .findings
+                .error(place, "this names no socket")
+                .help("such as \"unix:/run/bearerd/app.sock\"");
             return None;
         }
         // The longest path that a socket address holds (unix(7)), its end included.
@@ -142,13 +142,7 @@ fn address(text: &str, place: Place<'_>, context: &mut Context<'_>) -> Option<Bi
     None
 }
 
-fn check_remote(
-    bind: &Bind,
-    allowed: Option<bool>,
-    key: &str,
-    place: Place<'_>,
-    context: &mut Context<'_>,
-) {
+fn check_remote(bind: &Bind, allowed: Option<bool>, key: &str, place: Place<'_>, context: &mut Context<'_>) {
     let Bind::Tcp(address) = bind else { return };
     if address.ip().to_canonical().is_loopback() {
         return;

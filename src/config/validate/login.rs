@@ -77,13 +77,10 @@ impl Reader<'_> {
         context: &mut Context<'_>,
     ) -> Option<Step> {
         let place = self.place;
-        let url = match &raw.url {
-            Some(url) => self.template(url, place.key("url"), context),
-            None => {
-                context.findings.missing(place, "url", "a step asks someone");
-                None
-            }
-        };
+        if raw.url.is_none() {
+            context.findings.missing(place, "url", "a step asks someone");
+        }
+        let url = raw.url.as_ref().and_then(|url| self.template(url, place.key("url"), context));
         let endpoint = url.as_ref().and_then(|url| endpoint(url, place.key("url"), context));
         endpoints.extend(endpoint.clone());
         let body = self.body(raw, context);
@@ -148,7 +145,9 @@ impl Reader<'_> {
         let place = self.place;
         match (&raw.form, &raw.json, &raw.body) {
             (None, None, None) => Some(StepBody::Empty),
-            (Some(form), None, None) => Some(StepBody::Form(self.templates(form, place.key("form"), context))),
+            (Some(form), None, None) => {
+                Some(StepBody::Form(self.templates(form, place.key("form"), context)))
+            }
             (None, Some(json), None) => self.json(json, place.key("json"), context).map(StepBody::Json),
             (None, None, Some(body)) => self.template(body, place.key("body"), context).map(StepBody::Raw),
             _ => {
@@ -179,12 +178,7 @@ impl Reader<'_> {
     }
 
     /// A body is sent by `POST` unless the step says otherwise.
-    fn method(
-        &self,
-        raw: &LoginStep,
-        body: Option<&StepBody>,
-        context: &mut Context<'_>,
-    ) -> Option<Method> {
+    fn method(&self, raw: &LoginStep, body: Option<&StepBody>, context: &mut Context<'_>) -> Option<Method> {
         let has_body = !matches!(body, None | Some(StepBody::Empty));
         match &raw.method {
             None if has_body => Some(Method::POST),
@@ -243,7 +237,8 @@ fn extract(raw: &TextOr<RawExtract>, place: Place<'_>, context: &mut Context<'_>
         (None, None, None, Some(pattern)) => match regex_lite::Regex::new(pattern) {
             Ok(regex) if regex.captures_len() == 2 => Some(Extract::Regex(pattern.clone())),
             Ok(_) => {
-                let problem = context.findings.error(place.key("regex"), "the pattern has one group: what is taken");
+                let problem =
+                    context.findings.error(place.key("regex"), "the pattern has one group: what is taken");
                 problem.help("such as \"code (\\\\d+)\"");
                 None
             }
@@ -264,7 +259,9 @@ fn expiry(raw: &LoginStep, place: Place<'_>, context: &mut Context<'_>) -> Optio
     match (&raw.expires_in, &raw.expires_at) {
         (None, None) => None,
         (Some(_), Some(_)) => {
-            context.findings.error(place.key("expires_at"), "a step says `expires_in` or `expires_at`, not both");
+            context
+                .findings
+                .error(place.key("expires_at"), "a step says `expires_in` or `expires_at`, not both");
             None
         }
         (Some(TextOr::Text(text)), None) => match parse_duration(text) {

@@ -17,6 +17,8 @@ pub(crate) struct Names {
     pub(crate) plain: BTreeMap<String, String>,
     /// The names of the credential's own secrets.
     pub(crate) secrets: Vec<String>,
+    /// Names that were meant to have a value and whose mistake has been told.
+    pub(crate) spoiled: Vec<String>,
     /// Outputs of other credentials that templates name, as inputs.
     pub(crate) links: RefCell<BTreeMap<String, Source>>,
 }
@@ -42,15 +44,17 @@ impl Names {
         known.then_some(template)
     }
 
-    /// Parses a template over the outputs of this credential alone, for an injection.
+    /// Parses a template over the outputs of this credential alone, for an injection. Without
+    /// outputs, which mistakes of the credential may hide, no name is wrong.
     pub(crate) fn over_outputs(
         &self,
         text: &str,
         place: Place<'_>,
-        outputs: &[String],
+        outputs: Option<&[String]>,
         context: &mut Context<'_>,
     ) -> Option<Template> {
         let template = self.bound(text, place, context)?;
+        let Some(outputs) = outputs else { return Some(template) };
         let mut known = true;
         for name in template.names() {
             if outputs.iter().any(|output| output == name) {
@@ -90,6 +94,9 @@ impl Names {
             let secrets = self.secrets.iter().chain(further).map(String::as_str);
             secrets.chain(self.plain.keys().map(String::as_str))
         };
+        if self.spoiled.iter().any(|spoiled| spoiled == name) {
+            return false;
+        }
         if names().any(|known| known == name) {
             return true;
         }
@@ -124,7 +131,8 @@ impl Names {
             context.findings.error(place, message).meant(near.as_deref());
             return false;
         }
-        let source = Source::Output { credential: CredentialName::from(credential), output: output.to_owned() };
+        let source =
+            Source::Output { credential: CredentialName::from(credential), output: output.to_owned() };
         self.links.borrow_mut().insert(name.to_owned(), source);
         true
     }

@@ -12,10 +12,10 @@ use crate::config::validate::context::Context;
 use crate::config::validate::credential::{Endpoint, Inputs, endpoint};
 use crate::config::validate::inject::check_pointer;
 use crate::config::validate::secret;
-use crate::credential::flow::oauth2::{ClientAuth, Grant};
-use crate::credential::input::{AssertionSpec, Claim};
 use crate::credential::Source;
 use crate::credential::flow::OAuth2Flow;
+use crate::credential::flow::oauth2::{ClientAuth, Grant};
+use crate::credential::input::{AssertionSpec, Claim};
 use crate::template::Template;
 use crate::upstream::Url;
 
@@ -158,7 +158,6 @@ fn text_or_secret(
 /// `basic`, but for an assertion grant whose client has no secret: its assertion says who it is.
 fn client_auth(raw: &raw::Credential, grant: Option<Grant>, place: Place<'_>) -> ClientAuth {
     match raw.client_auth {
-        Some(RawAuth::Basic) => ClientAuth::Basic,
         Some(RawAuth::Post) => ClientAuth::Post,
         Some(RawAuth::PrivateKeyJwt) => ClientAuth::PrivateKeyJwt,
         Some(RawAuth::None) => ClientAuth::None,
@@ -166,7 +165,7 @@ fn client_auth(raw: &raw::Credential, grant: Option<Grant>, place: Place<'_>) ->
         None if grant == Some(Grant::JwtBearer) && raw.client_secret.is_none() => ClientAuth::None,
         // What the wrong word meant is not known.
         None if place.is_spoiled("client_auth") => ClientAuth::None,
-        None => ClientAuth::Basic,
+        Some(RawAuth::Basic) | None => ClientAuth::Basic,
     }
 }
 
@@ -181,12 +180,11 @@ fn client_secrets(
     match client_auth {
         ClientAuth::Basic | ClientAuth::Post => {
             unused("client_assertion", raw.client_assertion.is_some(), place, context);
-            match &raw.client_secret {
-                Some(secret) => inputs.add("client_secret", secret, place.key("client_secret"), context),
-                None => {
-                    let why = "the client shows it; a public client says `client_auth = \"none\"`";
-                    context.findings.missing(place, "client_secret", why);
-                }
+            if let Some(secret) = &raw.client_secret {
+                inputs.add("client_secret", secret, place.key("client_secret"), context);
+            } else {
+                let why = "the client shows it; a public client says `client_auth = \"none\"`";
+                context.findings.missing(place, "client_secret", why);
             }
         }
         ClientAuth::None => {

@@ -7,6 +7,7 @@ use crate::config::raw::route::EncodedSlash;
 use crate::config::tree::Place;
 use crate::config::validate::context::{Context, unknown};
 use crate::config::validate::credential::{Credential, check_name, is_exposed};
+use crate::config::validate::names::Names;
 use crate::config::validate::{inject, login};
 use crate::credential::CredentialName;
 use crate::inject::Injection;
@@ -35,7 +36,10 @@ pub(crate) fn all(
                 "the routes `{}` and `{name}` shadow each other: both take {} on `{}`",
                 other.name, route.path, route.listener
             );
-            context.findings.error(place.key(name), message).help("they differ by `listener`, `host` or `path`");
+            context
+                .findings
+                .error(place.key(name), message)
+                .help("they differ by `listener`, `host` or `path`");
         }
         routes.push(route);
     }
@@ -70,11 +74,13 @@ impl Reader<'_> {
             context.findings.error(at, "answers are not looked at in this version: only `true` is possible");
         }
         let egress = context.egress(raw.egress.as_deref(), place.key("egress"));
-        let credential = self.credential(raw, place, context)?;
+        let (named, credential) = self.credential(raw, place, context);
         let injection = injection(raw, credential, place, context);
         if let Some(upstream) = &upstream {
-            check_plaintext(raw, upstream, credential, place, context);
+            let of_credential = named.and_then(|credential| credential.allow_plaintext);
+            check_plaintext(upstream, raw.allow_plaintext.or(of_credential) == Some(true), place, context);
         }
+        let credential = credential?;
         Some(RouteSpec {
             name: name.to_owned(),
             listener: listener?,
@@ -115,23 +121,29 @@ impl Reader<'_> {
         }
     }
 
+    /// The credential that a route names: as it is written, and as it was built. One that was not
+    /// built has mistakes of its own.
     fn credential(
         &self,
         raw: &raw::Route,
         place: Place<'_>,
         context: &mut Context<'_>,
-    ) -> Option<&Credential> {
+    ) -> (Option<&raw::Credential>, Option<&Credential>) {
         let Some(name) = &raw.credential else {
-            context.findings.missing(place, "credential", "a route injects one; without it nothing is forwarded");
-            return None;
+            context.findings.missing(
+                place,
+                "credential",
+                "a route injects one; without it nothing is forwarded",
+            );
+            return (None, None);
         };
-        if self.file.credentials.get(name).is_none() {
+        let written = self.file.credentials.get(name);
+        if written.is_none() {
             let names: Vec<&str> = self.file.credentials.names().collect();
             unknown(&mut context.findings, place.key("credential"), "credential", name, &names);
         }
         let name = CredentialName::from(name.as_str());
-        // One that is there and was not built has mistakes of its own.
-        self.credentials.iter().find(|credential| credential.spec.name == name)
+        (written, self.credentials.iter().find(|credential| credential.spec.name == name))
     }
 
     /// The token endpoints of all credentials on the server of a route: no app gets a token there.
@@ -150,42 +162,47 @@ impl Reader<'_> {
     }
 }
 
+/// What a route injects: its own rule, or that of its credential.
 fn injection(
     raw: &raw::Route,
-    credential: &Credential,
+    credential: Option<&Credential>,
     place: Place<'_>,
     context: &mut Context<'_>,
 ) -> Option<Injection> {
-    let injection = match &raw.inject {
-        Some(raw) => {
-            inject::injection(raw, place.key("inject"), &credential.names, &credential.outputs, context)
+    let outputs = raw.credential.as_ref().and_then(|name| context.outputs.get(name)?.clone());
+    let Some(raw) = &raw.inject else {
+        let credential = credential?;
+        let of_credential = credential.injection.clone().filter(|injection| !is_empty(injection));
+        if of_credential.is_none() {
+            let message = format!("nothing is injected: `{}` has no rule of its own", credential.spec.name);
+            let output = outputs.unwrap_or_default().first().cloned().unwrap_or_else(|| "token".to_owned());
+            let problem = context.findings.error(place, message);
+            problem.help(format!(
+                "such as inject = {{ headers = {{ Authorization = \"Bearer {{{output}}}\" }} }}"
+            ));
         }
-        None => credential.injection.clone(),
+        return of_credential;
     };
-    let is_empty = |injection: &Injection| {
-        injection.headers.is_empty() && injection.query.is_empty() && injection.cookies.is_empty()
-    };
-    if injection.as_ref().is_none_or(is_empty) && !context.findings.has_errors() {
-        let message = format!("nothing is injected: `{}` has no rule of its own", credential.spec.name);
-        let first = credential.outputs.first().map_or("token", String::as_str);
-        let problem = context.findings.error(place, message);
-        problem.help(format!("say inject = {{ headers = {{ Authorization = \"Bearer {{{first}}}\" }} }}"));
+    let at = place.key("inject");
+    if raw.headers.is_empty() && raw.query.is_empty() && raw.cookies.is_empty() && at.spoiled().is_empty() {
+        let problem = context.findings.error(at, "this injects nothing");
+        problem.help("without `inject` the credential's rule counts");
     }
-    injection
+    let plain = credential.map(|credential| credential.plain.clone()).unwrap_or_default();
+    let names = Names { plain, ..Names::default() };
+    Some(inject::injection(raw, at, &names, outputs.as_deref(), context))
 }
 
-fn check_plaintext(
-    raw: &raw::Route,
-    upstream: &Url,
-    credential: &Credential,
-    place: Place<'_>,
-    context: &mut Context<'_>,
-) {
+fn is_empty(injection: &Injection) -> bool {
+    injection.headers.is_empty() && injection.query.is_empty() && injection.cookies.is_empty()
+}
+
+fn check_plaintext(upstream: &Url, allowed: bool, place: Place<'_>, context: &mut Context<'_>) {
     if !is_exposed(&upstream.origin) {
         return;
     }
     let at = place.key("upstream");
-    if raw.allow_plaintext == Some(true) || credential.allow_plaintext {
+    if allowed {
         let message = format!("tokens are sent to {} over plain HTTP", upstream.origin);
         context.findings.warning(at, message).help("`allow_plaintext` permits it");
     } else {
@@ -225,7 +242,10 @@ fn path(text: &str, place: Place<'_>, context: &mut Context<'_>) -> Option<Strin
     let mistake = if !text.starts_with('/') {
         Some("a path starts with `/`".to_owned())
     } else if text.contains(['?', '*', ' ']) || !text.is_ascii() {
-        Some("a path is a plain prefix, as it is sent: no query, no pattern, other characters as %XX".to_owned())
+        Some(
+            "a path is a plain prefix, as it is sent: no query, no pattern, other characters as %XX"
+                .to_owned(),
+        )
     } else if trimmed.contains("//") || trimmed.len() > 1 && trimmed.ends_with('/') {
         Some("a path has no empty segments".to_owned())
     } else if trimmed == "/.bearerd" || trimmed.starts_with("/.bearerd/") {
@@ -306,4 +326,3 @@ fn limits(raw: &raw::Route, place: Place<'_>, context: &mut Context<'_>) -> Rout
             .map_or(default.replay_body, |size| usize::try_from(size.0).unwrap_or(usize::MAX)),
     }
 }
-

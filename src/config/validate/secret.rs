@@ -77,7 +77,8 @@ pub(crate) fn source(
         return output(name, raw.output.as_deref(), place, context);
     }
     if let Some(value) = &raw.value {
-        let problem = context.findings.warning(place.key("value"), "this secret stands in the configuration itself");
+        let problem =
+            context.findings.warning(place.key("value"), "this secret stands in the configuration itself");
         problem.help("a file, the environment or systemd keeps it apart");
         return non_empty(value.0.expose(), place.key("value"), context).map(Source::Value);
     }
@@ -115,13 +116,11 @@ fn warn_of_readers(about: &std::fs::Metadata, path: &Path, place: Place<'_>, con
 fn warn_of_readers(_: &std::fs::Metadata, _: &Path, _: Place<'_>, _: &mut Context<'_>) {}
 
 fn variable(name: &str, place: Place<'_>, context: &mut Context<'_>) -> Option<Source> {
-    match context.environment.variable(name) {
-        Some(value) => non_empty(&value, place, context).map(Source::Value),
-        None => {
-            context.findings.error(place, "the environment has no variable of this name");
-            None
-        }
-    }
+    let Some(value) = context.environment.variable(name) else {
+        context.findings.error(place, "the environment has no variable of this name");
+        return None;
+    };
+    non_empty(&value, place, context).map(Source::Value)
 }
 
 fn systemd(name: &str, place: Place<'_>, context: &mut Context<'_>) -> Option<Source> {
@@ -130,7 +129,8 @@ fn systemd(name: &str, place: Place<'_>, context: &mut Context<'_>) -> Option<So
         return None;
     }
     let Some(folder) = &context.environment.credentials_directory else {
-        let problem = context.findings.error(place, "systemd passed no credentials: $CREDENTIALS_DIRECTORY is not set");
+        let problem =
+            context.findings.error(place, "systemd passed no credentials: $CREDENTIALS_DIRECTORY is not set");
         problem.help("the unit needs `LoadCredential=`");
         return None;
     };
@@ -157,26 +157,23 @@ fn output(name: &str, wanted: Option<&str>, place: Place<'_>, context: &mut Cont
     let credential = CredentialName::from(name);
     // The other credential is wrong itself, which is told there.
     let outputs = outputs.as_ref()?;
+    let has = list(outputs.iter().map(String::as_str));
     let output = match wanted {
-        Some(wanted) if outputs.iter().any(|output| output == wanted) => wanted.to_owned(),
-        Some(wanted) => {
-            let near = nearest(wanted, outputs.iter().map(String::as_str));
-            let has = list(outputs.iter().map(String::as_str));
-            let message = format!("the credential `{credential}` has no such output: it has {has}");
-            context.findings.error(place.key("output"), message).meant(near);
-            return None;
-        }
-        None => match main_output(outputs) {
-            Some(output) => output.to_owned(),
-            None => {
-                let has = list(outputs.iter().map(String::as_str));
-                let message = format!("say which `output` of `{credential}` is meant: it has {has}");
-                context.findings.error(place.key("credential"), message);
-                return None;
-            }
-        },
+        Some(wanted) => outputs.iter().find(|output| *output == wanted).map(String::as_str),
+        None => main_output(outputs),
     };
-    Some(Source::Output { credential, output })
+    if let Some(output) = output {
+        return Some(Source::Output { credential, output: output.to_owned() });
+    }
+    if let Some(wanted) = wanted {
+        let near = nearest(wanted, outputs.iter().map(String::as_str));
+        let message = format!("the credential `{credential}` has no such output: it has {has}");
+        context.findings.error(place.key("output"), message).meant(near);
+    } else {
+        let message = format!("say which `output` of `{credential}` is meant: it has {has}");
+        context.findings.error(place.key("credential"), message);
+    }
+    None
 }
 
 /// The output that is meant where none is named: the token, or the only one.
@@ -216,7 +213,13 @@ fn assertion(raw: &Assertion, place: Place<'_>, names: &Names, context: &mut Con
         claims.insert(name.clone(), claim?);
     }
     let header = raw.header.into_iter().map(|(name, value)| (name.clone(), value.to_value())).collect();
-    Some(Source::Jwt(Box::new(AssertionSpec { key: key?, algorithm: raw.alg.clone(), header, claims, lifetime })))
+    Some(Source::Jwt(Box::new(AssertionSpec {
+        key: key?,
+        algorithm: raw.alg.clone(),
+        header,
+        claims,
+        lifetime,
+    })))
 }
 
 /// Without one newline at the end, which editors and `echo` leave there.

@@ -14,7 +14,7 @@ use crate::telemetry::LogSpec;
 const MOST_WORKERS: u16 = 1024;
 
 /// `[server]`.
-pub(crate) fn server(raw: &raw::Server, place: Place<'_>, context: &mut Context<'_>) -> Option<ServerSpec> {
+pub(crate) fn server(raw: &raw::Server, place: Place<'_>, context: &mut Context<'_>) -> ServerSpec {
     let workers = match raw.workers {
         Some(workers) if (1..=MOST_WORKERS).contains(&workers) => usize::from(workers),
         Some(_) => {
@@ -33,7 +33,7 @@ pub(crate) fn server(raw: &raw::Server, place: Place<'_>, context: &mut Context<
         let problem = context.findings.error(place.key("log"), "this is not a filter of logs");
         problem.help("such as \"info\", \"debug\" or \"warn,bearerd=debug\"");
     }
-    Some(ServerSpec {
+    ServerSpec {
         workers,
         drain: raw.drain.map_or(Duration::from_secs(25), |time| time.0),
         access_log: match raw.access_log {
@@ -44,7 +44,7 @@ pub(crate) fn server(raw: &raw::Server, place: Place<'_>, context: &mut Context<
         watch: raw.watch == Some(true),
         log: LogSpec { filter, json: matches!(raw.log_format, Some(LogFormat::Json)) },
         issuer_concurrency: usize::from(raw.issuer_concurrency.unwrap_or(32)),
-    })
+    }
 }
 
 /// `[store]`: there is but the one that forgets.
