@@ -8,6 +8,8 @@ pub mod jwt;
 mod lifetime;
 pub mod login;
 pub mod oauth2;
+#[cfg(test)]
+mod testing;
 
 pub use fixed::StaticFlow;
 pub use login::LoginFlow;

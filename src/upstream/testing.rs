@@ -34,6 +34,11 @@ impl Reply {
     pub(crate) fn answer(head: &str, body: &str) -> Self {
         Self::raw(&format!("HTTP/1.1 {head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()))
     }
+
+    /// `200 OK` with a JSON body.
+    pub(crate) fn json(body: &str) -> Self {
+        Self::answer("200 OK\r\ncontent-type: application/json", body)
+    }
 }
 
 /// A running server. It serves one connection a reply, in order, and then stops listening.

@@ -148,3 +148,6 @@ fn basic(client_id: &[u8], client_secret: &[u8]) -> Result<HeaderValue, MintErro
         message: "the client's identifier and secret make no header value".to_owned(),
     })
 }
+
+#[cfg(test)]
+mod tests;
