@@ -188,3 +188,6 @@ fn shown(value: &Value, exchange: &Exchange<'_>) -> String {
         .and_then(|text| quote(&text, exchange.inputs))
         .map_or_else(|| "something that is not shown here".to_owned(), |text| format!("`{text}`"))
 }
+
+#[cfg(test)]
+mod tests;
