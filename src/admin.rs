@@ -27,7 +27,7 @@ use crate::credential::keeper::Keeper;
 use crate::route::RouteTable;
 use crate::server::{Bind, Server};
 
-pub use listener::serve;
+pub use listener::AdminListener;
 use metrics::ControlMetrics;
 
 /// The longest request body: a token.
@@ -63,7 +63,7 @@ pub struct Admin {
     /// Whether the process drains.
     pub draining: watch::Receiver<bool>,
     /// Where commands go that change the process as a whole.
-    pub commands: mpsc::Sender<Command>,
+    pub commands: mpsc::UnboundedSender<Command>,
 }
 
 /// What the admin listener asks of the process as a whole.

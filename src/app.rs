@@ -1,1 +1,227 @@
-//! Build, bind, spawn, reload, drain.
+//! The life of the process.
+//!
+//! ```text
+//! load -> bind -> spawn the control plane and the data plane -> ready
+//!                    ▲                                            │
+//!                    └── reload (SIGHUP, the admin listener, a changed file): all or nothing
+//!                                                                 │ SIGTERM, SIGINT, quit
+//!                                                                 ▼
+//!                                                    drain -> end (a second signal: at once)
+//! ```
+//!
+//! The runtime in which [`start`] is called is the control plane: one thread is enough for it. The
+//! data plane has threads of its own.
+
+mod conductor;
+mod issuers;
+mod watch;
+mod wiring;
+
+use std::fmt;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::admin::metrics::ControlMetrics;
+use crate::admin::{Admin, AdminListener, Command};
+use crate::clock::Clock;
+use crate::config::{Environment, Loaded};
+use crate::credential::keeper::{self, Keeper, Options};
+use crate::credential::store::MemoryStore;
+use crate::server::listener::{self, Bind, BindError, bind_socket};
+use crate::server::{self, Plane};
+use crate::telemetry::Logs;
+use conductor::Conductor;
+use issuers::Issuers;
+use wiring::{connectors, wire};
+
+/// A running bearerd. It ends when it is told to, and at once when its runtime does.
+pub struct Running {
+    listeners: Vec<(String, Bind)>,
+    admin: Bind,
+    keeper: Keeper,
+    commands: mpsc::UnboundedSender<Command>,
+    conductor: JoinHandle<()>,
+}
+
+/// Why bearerd could not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    Bind(BindError),
+    /// The configuration is valid, but names something that cannot be used.
+    Configuration(String),
+    /// The machine gives no more threads.
+    Machine(std::io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bind(error) => error.fmt(formatter),
+            Self::Configuration(reason) => formatter.write_str(reason),
+            Self::Machine(error) => write!(formatter, "the data plane cannot start: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// Starts a bearerd: when this returns, it accepts requests, and obtains its first tokens meanwhile.
+///
+/// Must be called within a tokio runtime, which becomes the control plane. A reload reads the file
+/// that `loaded` came from again, in the same `environment`; `logs`, if there are any, take over its
+/// filter.
+pub fn start(
+    loaded: Loaded,
+    environment: Environment,
+    clock: Clock,
+    logs: Option<Logs>,
+) -> Result<Running, StartError> {
+    let config = &loaded.config;
+    let bound = listener::bind(&config.listeners).map_err(StartError::Bind)?;
+    let (admin_address, admin_listener) = bind_admin(&config.admin.listen)?;
+    let connectors = connectors(&config.egress).map_err(StartError::Configuration)?;
+    // Confinement will stand here: everything is bound, and no thread has begun.
+
+    let mut tasks = JoinSet::new();
+    let metrics = Arc::new(ControlMetrics::default());
+    let issuers = Arc::new(Issuers::new(&connectors, &clock));
+    let keeper = {
+        let metrics = Arc::clone(&metrics);
+        let options = Options {
+            issuer_concurrency: config.server.issuer_concurrency,
+            observe: Box::new(move |name, outcome, took| metrics.renewed(name, outcome, took)),
+        };
+        let store = Arc::new(MemoryStore::new(&clock));
+        let (keeper, task) = keeper::start(clock.clone(), store, Arc::clone(&issuers) as _, options);
+        keeper.reconcile(config.credentials.clone());
+        tasks.spawn(task);
+        tasks.spawn(crate::credential::watch::run(keeper.clone()));
+        keeper
+    };
+
+    let table = Arc::new(ArcSwap::from_pointee(wire(&config.routes, &keeper, &connectors, &clock, None)));
+    let plane = Plane {
+        table: Arc::clone(&table),
+        clock: clock.clone(),
+        workers: config.server.workers,
+        access_log: config.server.access_log,
+    };
+    let server = Arc::new(server::start(bound, plane).map_err(StartError::Machine)?);
+
+    let (commands, inbox) = mpsc::unbounded_channel();
+    let (draining, is_draining) = tokio::sync::watch::channel(false);
+    let admin = Arc::new(Admin {
+        clock: clock.clone(),
+        keeper: keeper.clone(),
+        spec: ArcSwap::from_pointee(config.admin.clone()),
+        table: Arc::clone(&table),
+        server: Arc::clone(&server),
+        metrics,
+        draining: is_draining,
+        commands: commands.clone(),
+    });
+    let serving = tasks.spawn(admin_listener.serve(Arc::clone(&admin)));
+    let watching = tokio::sync::watch::Sender::new(watch::files(&loaded));
+    tasks.spawn(watch::run(watching.subscribe(), commands.clone()));
+
+    let listeners: Vec<_> =
+        server.listeners().iter().map(|listener| (listener.name.clone(), listener.address.clone())).collect();
+    for (listener, address) in
+        listeners.iter().map(|(name, of)| (name.as_str(), of)).chain([("admin", &admin_address)])
+    {
+        tracing::info!(listener, %address, "listening");
+    }
+    warn(&loaded);
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
+    let conductor = Conductor {
+        loaded,
+        environment,
+        clock,
+        logs,
+        keeper: keeper.clone(),
+        issuers,
+        table,
+        server,
+        admin,
+        serving,
+        watching,
+        draining,
+        tasks,
+    };
+    let conductor = tokio::spawn(conductor.run(inbox));
+    Ok(Running { listeners, admin: admin_address, keeper, commands, conductor })
+}
+
+fn bind_admin(bind: &Bind) -> Result<(Bind, AdminListener), StartError> {
+    let bound = bind_socket(bind).and_then(|(address, socket)| Ok((address, AdminListener::new(socket)?)));
+    bound.map_err(|error| {
+        let (listener, bind) = ("admin".to_owned(), bind.clone());
+        StartError::Bind(BindError { listener, bind, reason: error.to_string() })
+    })
+}
+
+/// Logs what is worth a warning, at every start and reload.
+fn warn(loaded: &Loaded) {
+    for problem in &loaded.warnings {
+        tracing::warn!(%problem, "configuration");
+    }
+}
+
+impl Running {
+    /// Where a listener listens; the port is the one that the system gave.
+    pub fn listener(&self, name: &str) -> Option<&Bind> {
+        self.listeners.iter().find(|(listener, _)| listener == name).map(|(_, address)| address)
+    }
+
+    /// Where the admin listener listens.
+    pub fn admin(&self) -> &Bind {
+        &self.admin
+    }
+
+    /// The credentials.
+    pub fn keeper(&self) -> &Keeper {
+        &self.keeper
+    }
+
+    /// Reads the configuration again. The problems, if there are any: then nothing has changed.
+    pub async fn reload(&self) -> Result<(), Vec<String>> {
+        let ending = || vec!["bearerd is ending".to_owned()];
+        self.request_reload().await.unwrap_or_else(|_| Err(ending()))
+    }
+
+    /// Has it read the configuration again, without waiting for the outcome.
+    pub fn request_reload(&self) -> oneshot::Receiver<Result<(), Vec<String>>> {
+        let (answer, outcome) = oneshot::channel();
+        // Nobody takes the command when it is ending: then nobody answers either.
+        let _ = self.commands.send(Command::Reload(answer));
+        outcome
+    }
+
+    /// Has it drain and end; [`Self::ended`] tells when.
+    pub fn quit(&self) {
+        // It is ending already if nobody takes the command.
+        let _ = self.commands.send(Command::Quit);
+    }
+
+    /// Waits until it has ended.
+    pub async fn ended(&mut self) {
+        // Whether it ended in order or in a panic, which was logged: it is gone.
+        let _ = (&mut self.conductor).await;
+    }
+
+    /// Drains and ends.
+    pub async fn stop(mut self) {
+        self.quit();
+        self.ended().await;
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.conductor.abort();
+    }
+}

@@ -30,6 +30,8 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::cli::exit::Exit;
+use crate::config::problem::Problems;
+use crate::config::{self, Environment, Loaded};
 
 /// The arguments of bearerd.
 #[derive(Debug, Parser)]
@@ -62,6 +64,14 @@ pub struct ConfigFile {
     /// The configuration [default: $BEARERD_CONFIG, ./bearerd.toml or /etc/bearerd/bearerd.toml]
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
+}
+
+impl ConfigFile {
+    /// Finds, reads and validates the configuration.
+    pub fn load(&self, environment: &Environment) -> Result<Loaded, Problems> {
+        let path = config::find(self.config.as_deref(), environment)?;
+        config::load(&path, environment)
+    }
 }
 
 /// What bearerd can be asked to do.

@@ -139,8 +139,8 @@ async fn serve(admin: &Admin, caller: Caller, head: &Parts, body: Incoming) -> R
         Place::Reload => reload(admin).await,
         Place::Quit => {
             tracing::info!("asked to quit over the admin listener");
-            // A full queue holds this very command already; without a reader the process is ending.
-            let _ = admin.commands.try_send(Command::Quit);
+            // Without a reader the process is ending already.
+            let _ = admin.commands.send(Command::Quit);
             Ok(empty(StatusCode::ACCEPTED))
         }
     }
@@ -217,7 +217,7 @@ async fn read(body: Incoming) -> Result<zeroize::Zeroizing<Vec<u8>>, Refusal> {
 async fn reload(admin: &Admin) -> Result<Answer, Refusal> {
     let (answer, outcome) = oneshot::channel();
     let ending = || Refusal::Conflict("bearerd is ending".to_owned());
-    admin.commands.send(Command::Reload(answer)).await.map_err(|_| ending())?;
+    admin.commands.send(Command::Reload(answer)).map_err(|_| ending())?;
     match outcome.await.map_err(|_| ending())? {
         Ok(()) => Ok(json(StatusCode::OK, &json!({ "outcome": "ok" }))),
         Err(problems) => Err(Refusal::InvalidConfiguration(problems)),

@@ -27,43 +27,51 @@ const MAX_FIELDS: usize = 100;
 /// After accepting failed, which is mostly for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// An accepting socket within the runtime.
-enum Listener {
+/// The admin listener's socket, ready to be served.
+pub struct AdminListener(Listening);
+
+enum Listening {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
 
-/// Serves the admin listener for ever. Must be called within a runtime.
-pub async fn serve(socket: Socket, admin: Arc<Admin>) -> io::Result<Infallible> {
-    let listener = match socket {
-        Socket::Tcp(socket) => {
-            socket.set_nonblocking(true)?;
-            Listener::Tcp(TcpListener::from_std(socket)?)
-        }
-        Socket::Unix(socket) => {
-            socket.set_nonblocking(true)?;
-            Listener::Unix(UnixListener::from_std(socket)?)
-        }
-    };
-    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    loop {
-        // The semaphore is never closed.
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { continue };
-        if let Err(error) = accept(&listener, &admin, permit).await {
-            tracing::warn!(%error, "the admin listener cannot accept");
-            tokio::time::sleep(ACCEPT_PAUSE).await;
+impl AdminListener {
+    /// Takes a bound socket into the runtime in which it is called.
+    pub fn new(socket: Socket) -> io::Result<Self> {
+        Ok(Self(match socket {
+            Socket::Tcp(socket) => {
+                socket.set_nonblocking(true)?;
+                Listening::Tcp(TcpListener::from_std(socket)?)
+            }
+            Socket::Unix(socket) => {
+                socket.set_nonblocking(true)?;
+                Listening::Unix(UnixListener::from_std(socket)?)
+            }
+        }))
+    }
+
+    /// Serves until the task is ended.
+    pub async fn serve(self, admin: Arc<Admin>) {
+        let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        loop {
+            // The semaphore is never closed.
+            let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
+            if let Err(error) = accept(&self.0, &admin, permit).await {
+                tracing::warn!(%error, "the admin listener cannot accept");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
         }
     }
 }
 
-async fn accept(listener: &Listener, admin: &Arc<Admin>, permit: OwnedSemaphorePermit) -> io::Result<()> {
+async fn accept(listener: &Listening, admin: &Arc<Admin>, permit: OwnedSemaphorePermit) -> io::Result<()> {
     match listener {
-        Listener::Tcp(listener) => {
+        Listening::Tcp(listener) => {
             let (stream, _) = listener.accept().await?;
             let caller = Caller::Tcp(stream.local_addr()?);
             tokio::spawn(connection(stream, caller, Arc::clone(admin), permit));
         }
-        Listener::Unix(listener) => {
+        Listening::Unix(listener) => {
             let (stream, _) = listener.accept().await?;
             let uid = stream.peer_cred()?.uid();
             if may_call(uid) {

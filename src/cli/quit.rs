@@ -4,8 +4,9 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::cli::client::Target;
+use crate::cli::client::{self, PROMPT, Question, Target};
 use crate::cli::exit::Exit;
+use crate::cli::output;
 
 /// The arguments of `bearerd quit`.
 #[derive(Debug, Args)]
@@ -15,7 +16,10 @@ pub struct Arguments {
     pub target: Target,
 }
 
-/// Ends it.
-pub fn run(_: &Arguments) -> ExitCode {
-    Exit::Unavailable.into()
+/// Has a running bearerd drain and end; does not wait for it.
+pub fn run(arguments: &Arguments) -> ExitCode {
+    client::ask(&arguments.target, Question::post("/v1/quit", PROMPT), |_| {
+        output::talk("bearerd: it finishes the requests in flight and ends");
+        Exit::Done.into()
+    })
 }

@@ -1,11 +1,13 @@
-//! `bearerd refresh`.
+//! `bearerd refresh NAME`.
 
 use std::process::ExitCode;
 
 use clap::Args;
+use serde::Deserialize;
 
-use crate::cli::client::Target;
+use crate::cli::client::{self, PATIENT, Question, Target};
 use crate::cli::exit::Exit;
+use crate::cli::output;
 
 /// The arguments of `bearerd refresh`.
 #[derive(Debug, Args)]
@@ -20,7 +22,29 @@ pub struct Arguments {
     pub target: Target,
 }
 
-/// Renews a credential.
-pub fn run(_: &Arguments) -> ExitCode {
-    Exit::Unavailable.into()
+#[derive(Deserialize)]
+struct Outcome {
+    outcome: String,
+}
+
+/// Renews a credential now, waits for it and tells the outcome.
+pub fn run(arguments: &Arguments) -> ExitCode {
+    let query = if arguments.force { "/refresh?wait=true&force=true" } else { "/refresh?wait=true" };
+    let question = Question::post(client::credential_path(&arguments.name, query), PATIENT);
+    client::ask(&arguments.target, question, |reply| {
+        let outcome =
+            serde_json::from_slice(&reply.body).map_or_else(|_| String::new(), |Outcome { outcome }| outcome);
+        let (exit, meaning) = match outcome.as_str() {
+            "ok" => (Exit::Done, "it has a new token"),
+            "rejected" => {
+                (Exit::Unavailable, "the issuer refused its input; it is tried again when the input changes")
+            }
+            "ambiguous" => {
+                (Exit::Unavailable, "the answer was lost, and may have used up its single-use input")
+            }
+            _ => (Exit::Unavailable, "it failed and is tried again"),
+        };
+        output::talk(format_args!("bearerd: `{}`: {meaning}", arguments.name));
+        if exit == Exit::Done { output::data(outcome + "\n") } else { exit.into() }
+    })
 }

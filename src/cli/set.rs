@@ -1,23 +1,54 @@
-//! `bearerd set`.
+//! `bearerd set NAME`.
 
+use std::io::{IsTerminal, Read};
 use std::process::ExitCode;
 
+use bytes::Bytes;
 use clap::Args;
+use http::Method;
+use zeroize::Zeroizing;
 
-use crate::cli::client::Target;
+use crate::cli::client::{self, PROMPT, Question, Target};
 use crate::cli::exit::Exit;
+use crate::cli::output;
+
+/// More than any token, and as much as the admin listener takes.
+const LONGEST: u64 = 64 * 1024;
 
 /// The arguments of `bearerd set`.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// The credential
+    /// The credential, of the flow `static`
     pub name: String,
     /// Which bearerd.
     #[command(flatten)]
     pub target: Target,
 }
 
-/// Replaces a static token.
-pub fn run(_: &Arguments) -> ExitCode {
-    Exit::Unavailable.into()
+/// Replaces a static token in a running bearerd; the token comes from standard input.
+pub fn run(arguments: &Arguments) -> ExitCode {
+    let input = std::io::stdin();
+    if input.is_terminal() {
+        output::talk("bearerd: type or paste the token, then Enter and Ctrl-D");
+    }
+    let mut token = Zeroizing::new(Vec::with_capacity(4096));
+    if let Err(error) = input.lock().take(LONGEST + 1).read_to_end(&mut token) {
+        output::talk(format_args!("bearerd: standard input cannot be read: {error}"));
+        return Exit::Internal.into();
+    }
+    if token.len() as u64 > LONGEST || token.trim_ascii().is_empty() {
+        let wrong = if token.trim_ascii().is_empty() { "empty" } else { "longer than 64 KiB" };
+        output::talk(format_args!("bearerd: standard input should hold the token, and it is {wrong}"));
+        return Exit::Usage.into();
+    }
+    let question = Question {
+        method: Method::PUT,
+        path: client::credential_path(&arguments.name, "/token"),
+        body: Bytes::from_owner(token),
+        limit: PROMPT,
+    };
+    client::ask(&arguments.target, question, |_| {
+        output::talk(format_args!("bearerd: `{}` has the new token", arguments.name));
+        Exit::Done.into()
+    })
 }

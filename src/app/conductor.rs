@@ -1,0 +1,144 @@
+//! Holds the parts together: reloads them, and lets them end in order.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{AbortHandle, JoinSet};
+
+use crate::admin::{Admin, Command};
+use crate::app::bind_admin;
+use crate::app::issuers::Issuers;
+use crate::app::watch::files as watched_files;
+use crate::app::wiring::{connectors, wire};
+use crate::clock::Clock;
+use crate::config::{self, Environment, Loaded};
+use crate::credential::keeper::Keeper;
+use crate::route::RouteTable;
+use crate::server::Server;
+use crate::telemetry::Logs;
+
+/// How long the last exchanges may take when the process ends.
+const LAST_EXCHANGES: Duration = Duration::from_secs(5);
+
+/// All parts of a running bearerd. Dropping it ends them at once.
+pub(super) struct Conductor {
+    /// The configuration in force.
+    pub(super) loaded: Loaded,
+    /// What it refers to, read once at start.
+    pub(super) environment: Environment,
+    pub(super) clock: Clock,
+    pub(super) logs: Option<Logs>,
+    pub(super) keeper: Keeper,
+    pub(super) issuers: Arc<Issuers>,
+    pub(super) table: Arc<ArcSwap<RouteTable>>,
+    pub(super) server: Arc<Server>,
+    pub(super) admin: Arc<Admin>,
+    /// The admin listener's task.
+    pub(super) serving: AbortHandle,
+    /// The files that are watched for a change of the configuration.
+    pub(super) watching: watch::Sender<Vec<PathBuf>>,
+    pub(super) draining: watch::Sender<bool>,
+    /// The tasks of the control plane.
+    pub(super) tasks: JoinSet<()>,
+}
+
+impl Conductor {
+    /// Obeys commands until one says to end, then drains.
+    pub(super) async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Command>) {
+        while let Some(command) = inbox.recv().await {
+            match command {
+                Command::Reload(answer) => {
+                    let outcome = self.reload().await;
+                    // Whoever asked may be gone; the outcome was logged.
+                    let _ = answer.send(outcome);
+                }
+                Command::Quit => break,
+            }
+        }
+        self.drain().await;
+    }
+
+    /// All or nothing: the problems, if there are any, and then nothing has changed.
+    async fn reload(&mut self) -> Result<(), Vec<String>> {
+        let outcome = self.take_over().await;
+        match &outcome {
+            Ok(()) => {
+                self.admin.metrics.reloads_ok.increment();
+                tracing::info!("configuration reloaded");
+            }
+            Err(problems) => {
+                self.admin.metrics.reloads_rejected.increment();
+                for problem in problems {
+                    tracing::error!(problem, "reload rejected: the old configuration stays in force");
+                }
+            }
+        }
+        outcome
+    }
+
+    async fn take_over(&mut self) -> Result<(), Vec<String>> {
+        let one = |problem: String| vec![problem];
+        // First all that can fail, and nothing that can be seen from outside.
+        let Some(path) = self.loaded.files.first().cloned() else {
+            return Err(one("this configuration is in no file".to_owned()));
+        };
+        let environment = self.environment.clone();
+        let next = tokio::task::spawn_blocking(move || config::load(&path, &environment))
+            .await
+            .map_err(|error| one(format!("the configuration could not be read: {error}")))?
+            .map_err(|problems| problems.0.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        let (old, new) = (&self.loaded.config, &next.config);
+        let connectors = connectors(&new.egress).map_err(one)?;
+        let listeners = self.server.prepare(&new.listeners).map_err(|error| one(error.to_string()))?;
+        let admin_moves = new.admin.listen != old.admin.listen;
+        let admin_listener = admin_moves.then(|| bind_admin(&new.admin.listen)).transpose();
+        let admin_listener = admin_listener.map_err(|error| one(error.to_string()))?;
+
+        // From here on nothing fails. Credentials come first: routes read them.
+        self.issuers.replace(&connectors);
+        self.keeper.reconcile(new.credentials.clone());
+        let table = wire(&new.routes, &self.keeper, &connectors, &self.clock, Some(&self.table.load()));
+        self.table.store(Arc::new(table));
+        self.server.apply(listeners);
+        self.server.set_access_log(new.server.access_log);
+        self.admin.spec.store(Arc::new(new.admin.clone()));
+        if let Some((address, listener)) = admin_listener {
+            self.serving.abort();
+            self.serving = self.tasks.spawn(listener.serve(Arc::clone(&self.admin)));
+            tracing::info!(listener = "admin", %address, "listening");
+        }
+        self.watching.send_replace(watched_files(&next));
+        if let Some(logs) = &self.logs
+            && let Err(error) = logs.set_filter(&new.server.log.filter)
+        {
+            tracing::error!(%error, "the old log filter stays");
+        }
+        for (key, differs) in [
+            ("workers", old.server.workers != new.server.workers),
+            ("issuer_concurrency", old.server.issuer_concurrency != new.server.issuer_concurrency),
+            ("log_format", old.server.log.json != new.server.log.json),
+        ] {
+            if differs {
+                tracing::warn!(key, "this change of `[server]` counts from the next start");
+            }
+        }
+        super::warn(&next);
+        self.loaded = next;
+        Ok(())
+    }
+
+    /// Lets requests in flight finish, and exchanges that must not be torn.
+    async fn drain(self) {
+        let limit = self.loaded.config.server.drain;
+        tracing::info!(connections = self.server.connections(), limit = ?limit, "draining");
+        self.draining.send_replace(true);
+        let broken_off = self.server.drain(limit).await;
+        if tokio::time::timeout(LAST_EXCHANGES, self.keeper.shutdown()).await.is_err() {
+            tracing::warn!("an exchange with an issuer was broken off");
+        }
+        tracing::info!(broken_off, "ended");
+    }
+}

@@ -1,0 +1,35 @@
+//! The issuers, exchanged as a whole when a reload brings other ways out.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use crate::app::wiring::Connectors;
+use crate::clock::Clock;
+use crate::credential::CredentialSpec;
+use crate::credential::flow::{Issuer, Mint, MintFuture};
+use crate::credential::input::Inputs;
+
+/// The current [`Issuer`].
+pub(super) struct Issuers {
+    current: ArcSwap<Issuer>,
+    clock: Clock,
+}
+
+impl Issuers {
+    pub(super) fn new(connectors: &Connectors, clock: &Clock) -> Self {
+        let issuer = Issuer::new(connectors.clone(), clock.clone());
+        Self { current: ArcSwap::from_pointee(issuer), clock: clock.clone() }
+    }
+
+    /// Exchanges that begin from now on leave by these; those that run go on.
+    pub(super) fn replace(&self, connectors: &Connectors) {
+        self.current.store(Arc::new(Issuer::new(connectors.clone(), self.clock.clone())));
+    }
+}
+
+impl Mint for Issuers {
+    fn mint(&self, spec: Arc<CredentialSpec>, inputs: Inputs) -> MintFuture {
+        self.current.load().mint(spec, inputs)
+    }
+}

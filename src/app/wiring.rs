@@ -1,0 +1,46 @@
+//! Routes connected to credentials and to the ways out.
+
+use std::collections::BTreeMap;
+
+use crate::clock::Clock;
+use crate::credential::keeper::Keeper;
+use crate::route::{RouteSpec, RouteTable, Wiring};
+use crate::upstream::EgressSpec;
+use crate::upstream::connect::Connector;
+
+/// A connector for each egress, by name; the default one is named "".
+pub(super) type Connectors = BTreeMap<String, Connector>;
+
+/// Makes a connector for each egress. An error says which cannot be used.
+pub(super) fn connectors(specs: &[EgressSpec]) -> Result<Connectors, String> {
+    let default = EgressSpec::default();
+    specs
+        .iter()
+        .chain([&default])
+        .map(|spec| match Connector::new(spec) {
+            Ok(connector) => Ok((spec.name.clone(), connector)),
+            Err(error) if spec.name.is_empty() => Err(format!("the default egress: {}", error.0)),
+            Err(error) => Err(format!("the egress `{}`: {}", spec.name, error.0)),
+        })
+        .collect()
+}
+
+/// Builds the route table. Routes that `previous` had keep their numbers.
+pub(super) fn wire(
+    routes: &[RouteSpec],
+    keeper: &Keeper,
+    connectors: &Connectors,
+    clock: &Clock,
+    previous: Option<&RouteTable>,
+) -> RouteTable {
+    let mut wiring = |route: &RouteSpec| {
+        let (injection, clock) = (route.injection.clone(), clock.clone());
+        let prepare =
+            Box::new(move |minted: &crate::credential::Minted| injection.prepare(&minted.outputs, &clock));
+        Wiring {
+            slot: keeper.slot(&route.credential, prepare).expect("a valid route names a kept credential"),
+            connector: connectors.get(&route.egress).cloned().expect("a valid route names an egress"),
+        }
+    };
+    RouteTable::build(routes, &mut wiring, previous)
+}
