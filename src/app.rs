@@ -167,7 +167,9 @@ fn bind_admin(bind: &Bind) -> Result<(Bind, AdminListener), StartError> {
 /// Logs what is worth a warning, at every start and reload.
 fn warn(loaded: &Loaded) {
     for problem in &loaded.warnings {
-        tracing::warn!(%problem, "configuration");
+        let place = problem.location.as_ref().map(|at| format!("{}:{}:{}", at.file, at.line, at.column));
+        let (place, help) = (place.unwrap_or_default(), problem.help.as_deref().unwrap_or_default());
+        tracing::warn!(warning = problem.message, help, place, "configuration");
     }
 }
 

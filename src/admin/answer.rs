@@ -78,7 +78,7 @@ impl Refusal {
                 (StatusCode::CONFLICT, "conflict", "This credential cannot do that", detail.clone())
             }
             Self::NotReady(detail) => {
-                (StatusCode::SERVICE_UNAVAILABLE, "not_ready", "Not ready", detail.clone())
+                (StatusCode::SERVICE_UNAVAILABLE, "not_ready", "Not ready", format!("not ready: {detail}"))
             }
             Self::TooLarge => (
                 StatusCode::PAYLOAD_TOO_LARGE,

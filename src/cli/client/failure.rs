@@ -29,7 +29,6 @@ pub enum Failure {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Problem {
-    title: String,
     detail: String,
     problems: Vec<String>,
 }
@@ -73,8 +72,8 @@ impl fmt::Display for Failure {
             Self::Refused(StatusCode::UNAUTHORIZED, _) => formatter.write_str(
                 "the admin token is missing or wrong: set $BEARERD_ADMIN_TOKEN, or name the running bearerd's configuration with --config",
             ),
-            Self::Refused(_, problem) if !problem.title.is_empty() => {
-                write!(formatter, "{}: {}", problem.title, problem.detail)?;
+            Self::Refused(_, problem) if !problem.detail.is_empty() => {
+                formatter.write_str(&problem.detail)?;
                 problem.problems.iter().try_for_each(|problem| write!(formatter, "\n\n{problem}"))
             }
             Self::Refused(status, _) => write!(formatter, "it answered {status}"),
