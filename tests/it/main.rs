@@ -5,8 +5,9 @@
 
 #![expect(unreachable_pub, reason = "nothing is outside a test binary")]
 
-#[expect(dead_code, unused_imports, reason = "the tests of the proxy come with it")]
+#[expect(dead_code, reason = "the tests of the proxy come with it")]
 mod support;
 
+mod admin;
 mod house;
 mod sandbox;
