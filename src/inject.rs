@@ -49,6 +49,7 @@ struct Dynamic {
 }
 
 /// What is put on one request.
+#[derive(Default)]
 pub struct Rendered {
     /// Fields.
     pub headers: Vec<(HeaderName, HeaderValue)>,
@@ -103,7 +104,7 @@ fn render(
     let text = |what: &str, name: &str, template: &Template| {
         template.render(&value, clock).map_err(|missing| format!("{what} `{name}`: {missing}"))
     };
-    let mut rendered = Rendered { headers: Vec::new(), query: Vec::new(), cookies: Vec::new() };
+    let mut rendered = Rendered::default();
     for (name, template) in &injection.headers {
         let bytes = text("header", name.as_str(), template)?;
         let mut field = HeaderValue::from_bytes(&bytes).map_err(|_| {

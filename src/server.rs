@@ -4,17 +4,27 @@
 //! bind -> addresses known -> start -> (prepare -> apply)* -> drain
 //! ```
 
+pub mod accept;
+pub mod connection;
+pub mod head;
 pub mod listener;
+pub mod socket;
+pub mod worker;
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::sync::{Semaphore, watch};
 
 use crate::clock::Clock;
+use crate::proxy::Shared;
+use crate::proxy::admit::Door;
 use crate::route::RouteTable;
-use crate::route::metrics::{Counter, Gauge, RouteMetrics};
+use crate::route::metrics::ListenerMetrics;
+use crate::server::head::HeadLimits;
+use crate::server::worker::{Command, Thread};
 use crate::telemetry::AccessLog;
 
 pub use listener::{Bind, BindError, Bound};
@@ -36,6 +46,10 @@ pub struct Plane {
 #[derive(Debug)]
 pub struct Server {
     listeners: ArcSwap<Vec<Arc<Listener>>>,
+    shared: Arc<Shared>,
+    /// Accepts, if there are several workers; dropped before them.
+    acceptor: Option<Thread>,
+    workers: Vec<Thread>,
 }
 
 /// A running listener.
@@ -43,40 +57,46 @@ pub struct Server {
 pub struct Listener {
     /// The name in the configuration.
     pub name: String,
+    /// Where the configuration wants it.
+    bind: Bind,
     /// Where it listens; the port is the one that the system gave.
     pub address: Bind,
     /// Its numbers.
-    pub metrics: ListenerMetrics,
+    pub metrics: Arc<ListenerMetrics>,
+    /// What a reload may change for new connections.
+    settings: ArcSwap<Settings>,
+    /// Room for connections.
+    places: Arc<Semaphore>,
+    closed: watch::Sender<bool>,
 }
 
-/// The numbers of one listener.
-#[derive(Debug, Default)]
-pub struct ListenerMetrics {
-    /// Connections that are open.
-    pub connections: Gauge,
-    /// Connections accepted so far.
-    pub accepted: Counter,
-    /// Requests that reached no route, and the listener's limits.
-    pub unrouted: RouteMetrics,
+/// What a reload may change of a listener.
+#[derive(Debug)]
+pub struct Settings {
+    door: Arc<Door>,
+    head_limits: HeadLimits,
+    allow_uids: Vec<u32>,
+    max_connections: usize,
 }
 
 /// Listeners that a reload brings: bound, but not in use before [`Server::apply`].
 #[derive(Debug)]
 pub struct ListenerChange {
+    specs: Vec<ListenerSpec>,
     added: Vec<Bound>,
 }
 
 /// Starts the data plane on bound listeners. Fails if threads cannot be started.
 pub fn start(bound: Vec<Bound>, plane: Plane) -> io::Result<Server> {
-    let _ = plane;
-    let listeners = bound.into_iter().map(|bound| {
-        Arc::new(Listener {
-            name: bound.spec().name.clone(),
-            address: bound.address().clone(),
-            metrics: ListenerMetrics::default(),
-        })
-    });
-    Ok(Server { listeners: ArcSwap::from_pointee(listeners.collect()) })
+    let shared = Arc::new(Shared::new(plane.table, plane.clock, plane.access_log));
+    let workers = (0..plane.workers.max(1))
+        .map(|index| Thread::worker(index, shared.clone()))
+        .collect::<io::Result<Vec<_>>>()?;
+    let acceptor = if workers.len() > 1 { Some(Thread::acceptor(&workers)?) } else { None };
+    let server = Server { listeners: ArcSwap::default(), shared, acceptor, workers };
+    let listeners = bound.into_iter().map(|bound| server.listen(bound)).collect();
+    server.listeners.store(Arc::new(listeners));
+    Ok(server)
 }
 
 impl Server {
@@ -94,25 +114,119 @@ impl Server {
     /// Binds what a reload adds. Nothing changes before [`Self::apply`]; dropping the change leaves
     /// all as it is.
     pub fn prepare(&self, specs: &[ListenerSpec]) -> Result<ListenerChange, BindError> {
-        Ok(ListenerChange { added: listener::bind(specs)? })
+        let listeners = self.listeners.load();
+        let is_new = |spec: &&ListenerSpec| !listeners.iter().any(|listener| listener.is(spec));
+        let added: Vec<ListenerSpec> = specs.iter().filter(is_new).cloned().collect();
+        Ok(ListenerChange { specs: specs.to_vec(), added: listener::bind(&added)? })
     }
 
     /// Takes a change over: new listeners accept, those that are gone stop accepting, and those that
     /// stay have the new hosts and limits for new connections.
     pub fn apply(&self, change: ListenerChange) {
-        drop(change.added);
+        let mut listeners = Vec::new();
+        for listener in self.listeners.load().iter() {
+            if let Some(spec) = change.specs.iter().find(|spec| listener.is(spec)) {
+                listener.set(spec);
+                listeners.push(listener.clone());
+            } else {
+                listener.closed.send_replace(true);
+            }
+        }
+        listeners.extend(change.added.into_iter().map(|bound| self.listen(bound)));
+        self.listeners.store(Arc::new(listeners));
     }
 
     /// Which requests are logged from now on.
     pub fn set_access_log(&self, access_log: AccessLog) {
-        let _ = access_log;
+        self.shared.access_log.store(Arc::new(access_log));
     }
 
     /// Stops accepting and waits up to `limit` for requests in flight. Returns how many connections
-    /// were broken off at the end.
+    /// were left; dropping the server breaks them off.
     pub async fn drain(&self, limit: Duration) -> u64 {
-        let _ = limit;
+        for listener in self.listeners.load().iter() {
+            listener.closed.send_replace(true);
+        }
+        for worker in &self.workers {
+            worker.tell(Command::Drain);
+        }
+        let deadline = Clock::instant() + limit;
+        while self.connections() > 0 && Clock::instant() < deadline {
+            tokio::time::sleep(DRAIN_LOOK).await;
+        }
         self.connections()
+    }
+
+    fn listen(&self, bound: Bound) -> Arc<Listener> {
+        let listener = Arc::new(Listener::new(&bound));
+        let accepting = self.acceptor.as_ref().or(self.workers.first());
+        if let Some(thread) = accepting {
+            thread.tell(Command::Listen(bound.into_socket(), listener.clone()));
+        }
+        listener
+    }
+}
+
+/// How often a drain looks whether connections are left.
+const DRAIN_LOOK: Duration = Duration::from_millis(20);
+
+impl Listener {
+    fn new(bound: &Bound) -> Self {
+        let spec = bound.spec();
+        let metrics = Arc::new(ListenerMetrics::default());
+        let settings = Settings::new(spec, bound.address(), &metrics);
+        Self {
+            name: spec.name.clone(),
+            bind: spec.bind.clone(),
+            address: bound.address().clone(),
+            places: Arc::new(Semaphore::new(settings.max_connections)),
+            settings: ArcSwap::from_pointee(settings),
+            metrics,
+            closed: watch::Sender::new(false),
+        }
+    }
+
+    /// Whether a spec speaks of this very listener: another place makes another listener.
+    fn is(&self, spec: &ListenerSpec) -> bool {
+        self.name == spec.name && self.bind == spec.bind
+    }
+
+    fn set(&self, spec: &ListenerSpec) {
+        let settings = Settings::new(spec, &self.address, &self.metrics);
+        let before = self.settings.load().max_connections;
+        match settings.max_connections.checked_sub(before) {
+            Some(more) => self.places.add_permits(more),
+            None => drop(self.places.forget_permits(before - settings.max_connections)),
+        }
+        self.settings.store(Arc::new(settings));
+    }
+}
+
+impl Settings {
+    fn new(spec: &ListenerSpec, address: &Bind, metrics: &Arc<ListenerMetrics>) -> Self {
+        let limits = &spec.limits;
+        let door = Door {
+            listener: spec.name.clone(),
+            address: match address {
+                Bind::Tcp(address) => Some(*address),
+                Bind::Unix(_) => None,
+            },
+            hosts: spec.hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
+            body_timeout: limits.body_timeout,
+            idle_timeout: limits.idle_timeout,
+            head_timeout: limits.head_timeout,
+            metrics: metrics.clone(),
+        };
+        Self {
+            door: Arc::new(door),
+            head_limits: HeadLimits {
+                bytes: limits.max_head,
+                fields: limits.max_fields,
+                target: limits.max_target,
+            },
+            allow_uids: spec.allow_uids.clone(),
+            max_connections: limits.max_connections.min(Semaphore::MAX_PERMITS),
+        }
     }
 }
 

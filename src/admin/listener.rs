@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::admin::guard::{Caller, may_call};
 use crate::admin::{Admin, dispatch};
-use crate::server::listener::Socket;
+use crate::server::listener::{Socket, SocketFile};
 
 /// Connections at once; beyond, accepting pauses.
 const MAX_CONNECTIONS: usize = 64;
@@ -32,7 +32,8 @@ pub struct AdminListener(Listening);
 
 enum Listening {
     Tcp(TcpListener),
-    Unix(UnixListener),
+    /// With the file that goes when the listener does.
+    Unix(UnixListener, SocketFile),
 }
 
 impl AdminListener {
@@ -43,9 +44,9 @@ impl AdminListener {
                 socket.set_nonblocking(true)?;
                 Listening::Tcp(TcpListener::from_std(socket)?)
             }
-            Socket::Unix(socket) => {
+            Socket::Unix(socket, file) => {
                 socket.set_nonblocking(true)?;
-                Listening::Unix(UnixListener::from_std(socket)?)
+                Listening::Unix(UnixListener::from_std(socket)?, file)
             }
         }))
     }
@@ -71,7 +72,7 @@ async fn accept(listener: &Listening, admin: &Arc<Admin>, permit: OwnedSemaphore
             let caller = Caller::Tcp(stream.local_addr()?);
             tokio::spawn(connection(stream, caller, Arc::clone(admin), permit));
         }
-        Listening::Unix(listener) => {
+        Listening::Unix(listener, _) => {
             let (stream, _) = listener.accept().await?;
             let uid = stream.peer_cred()?.uid();
             if may_call(uid) {

@@ -182,6 +182,11 @@ impl Shared {
         });
     }
 
+    /// Whether a refusal can lead to a new token.
+    pub fn is_renewable(&self) -> bool {
+        self.renewable.load(Ordering::Acquire)
+    }
+
     /// The generation under suspicion; 0 for none.
     pub fn suspected(&self) -> u64 {
         self.suspected.load(Ordering::Acquire)

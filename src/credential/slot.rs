@@ -90,6 +90,11 @@ impl<T> Slot<T> {
         self.shared.name()
     }
 
+    /// Whether a refusal can lead to another token at all: without, no request is held for a replay.
+    pub fn is_renewable(&self) -> bool {
+        self.shared.is_renewable()
+    }
+
     /// The token to put on a request now: not expired and not under suspicion. On `None`, see
     /// [`Self::wait`].
     pub fn current(&self, now: Moment) -> Option<Guard<Option<Arc<Current<T>>>>> {

@@ -23,22 +23,35 @@ impl InjectedNames {
         }
     }
 
+    /// The fields that are injected.
+    pub fn headers(&self) -> &[HeaderName] {
+        &self.headers
+    }
+
     /// Whether a field is injected: letter case and `-` or `_` do not count, since servers that make
     /// variables of fields (RFC 3875, section 4.1.18) see one name in all of them.
     pub fn has_header(&self, name: &HeaderName) -> bool {
         self.headers.iter().any(|injected| is_same_field(injected, name))
     }
 
-    /// Whether query parameters are injected.
-    pub fn has_query(&self) -> bool {
-        !self.query.is_empty()
+    /// Whether a field is injected whose name has an underscore.
+    pub fn has_underscores(&self) -> bool {
+        self.headers.iter().any(|name| name.as_str().contains('_'))
     }
 
-    /// Whether a query parameter with this name, as it stands in the query, is injected.
-    pub fn has_parameter(&self, name: &[u8]) -> bool {
-        let spaces: Vec<u8> = name.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
-        let decoded: Vec<u8> = percent_decode(&spaces).collect();
-        self.query.iter().any(|injected| is_same_name(injected.as_bytes(), &decoded))
+    /// Whether a query has a parameter that is injected.
+    pub fn has_any_parameter(&self, query: &str) -> bool {
+        !self.query.is_empty() && query.split('&').any(|parameter| self.has_parameter(parameter))
+    }
+
+    /// Whether a piece of a query, as it stands between two `&`, is a parameter that is injected.
+    /// Some servers take `;` for `&`.
+    pub fn has_parameter(&self, piece: &str) -> bool {
+        piece.split(';').any(|parameter| {
+            let name = parameter.split('=').next().unwrap_or_default().replace('+', " ");
+            let decoded: Vec<u8> = percent_decode(name.as_bytes()).collect();
+            self.query.iter().any(|injected| is_same_name(injected.as_bytes(), &decoded))
+        })
     }
 
     /// Whether cookies are injected.

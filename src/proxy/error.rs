@@ -7,7 +7,11 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-use http::StatusCode;
+use bytes::Bytes;
+use http::header::{self, HeaderName};
+use http::{HeaderValue, Response, StatusCode};
+
+use crate::route::RouteSpec;
 
 /// What went wrong, as `code` names it in answers and metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -260,6 +264,57 @@ impl ProxyError {
         self
     }
 }
+
+impl ProxyError {
+    /// The answer's head and body: a problem document (RFC 9457) and `Proxy-Status` (RFC 9209).
+    pub fn response(&self, route: Option<&RouteSpec>) -> Response<Bytes> {
+        let code = self.code.as_str();
+        let mut document = serde_json::json!({
+            "type": format!("urn:bearerd:error:{code}"),
+            "title": self.code.title(),
+            "status": self.code.status().as_u16(),
+            "detail": self.detail,
+            "code": code,
+        });
+        if let Some(route) = route {
+            document["route"] = route.name.as_str().into();
+            document["credential"] = route.credential.as_str().into();
+        }
+        let mut response = Response::new(Bytes::from(document.to_string()));
+        *response.status_mut() = self.code.status();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        let status = format!("bearerd; error={}; details=\"{code}\"", self.code.kind());
+        if let Ok(value) = HeaderValue::try_from(status) {
+            headers.insert(HeaderName::from_static("proxy-status"), value);
+        }
+        if let Some(pause) = self.pause() {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(pause));
+        }
+        if self.code == Code::MethodNotAllowed {
+            let methods = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+            headers.insert(header::ALLOW, HeaderValue::from_static(methods));
+        }
+        if self.close {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    /// Whole seconds until the next try; always said with 503 and 429.
+    fn pause(&self) -> Option<u64> {
+        let is_pausing =
+            matches!(self.code.status(), StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS);
+        let seconds = self.retry_after.map(|pause| pause.as_secs_f64().ceil().max(1.0));
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a few hours at most")]
+        let seconds = seconds.map(|seconds| seconds as u64);
+        is_pausing.then(|| seconds.unwrap_or(DEFAULT_PAUSE))
+    }
+}
+
+/// `Retry-After` in seconds where nobody knows when to try again: a person has to act first.
+const DEFAULT_PAUSE: u64 = 30;
 
 impl fmt::Display for ProxyError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -35,6 +35,11 @@ impl Matcher {
         self.hosts.contains_key(host)
     }
 
+    /// Whether any route asks for a host.
+    pub fn has_hosts(&self) -> bool {
+        !self.hosts.is_empty()
+    }
+
     /// The route for this host (lower case, without port) and this path (without query).
     pub fn find(&self, host: &str, path: &str) -> Option<&Arc<Route>> {
         let by_host = if self.hosts.is_empty() { None } else { self.hosts.get(host) };

@@ -103,10 +103,26 @@ impl RouteMetrics {
         self.requests[class].record(duration);
     }
 
+    /// Counts an error that bearerd answered with, by the place of its code in `proxy::Code::ALL`.
+    pub fn refused(&self, code: usize) {
+        self.errors[code % ERROR_CODES].increment();
+    }
+
     /// Counts a limit that bit.
     pub fn limited(&self, limit: Limit) {
         self.limited[limit as usize].increment();
     }
+}
+
+/// The numbers of one listener.
+#[derive(Debug, Default)]
+pub struct ListenerMetrics {
+    /// Connections that are open.
+    pub connections: Gauge,
+    /// Connections accepted so far.
+    pub accepted: Counter,
+    /// Requests that reached no route, and the listener's limits.
+    pub unrouted: RouteMetrics,
 }
 
 /// A limit, as `bearerd_limited_total` names it.

@@ -2,7 +2,7 @@
 
 use http::Method;
 
-use crate::route::path::canonical;
+use crate::route::path::{Shape, canonical};
 use crate::route::{AllowRule, RouteSpec};
 
 /// What one route lets pass.
@@ -10,6 +10,8 @@ use crate::route::{AllowRule, RouteSpec};
 pub struct Policy {
     allow: Vec<AllowRule>,
     denied: Vec<String>,
+    /// The upstream's own path has but one spelling, save for letter case.
+    base_is_canonical: bool,
 }
 
 /// Why a route does not let a request pass.
@@ -25,23 +27,36 @@ impl Policy {
     /// The policy of a route.
     pub fn new(spec: &RouteSpec) -> Self {
         let denied = spec.denied.iter().map(|path| canonical(path)).collect();
-        Self { allow: spec.allow.clone(), denied }
+        let base = spec.upstream.path().trim_end_matches('/');
+        let base_is_canonical = canonical(base) == base.to_ascii_lowercase();
+        Self { allow: spec.allow.clone(), denied, base_is_canonical }
     }
 
-    /// Judges a request by its method, its stripped path and the path that the upstream would see,
-    /// both without the query.
-    pub fn check(&self, method: &Method, stripped: &str, upstream: &str) -> Result<(), Denial> {
-        if !self.allow.is_empty() && !self.allow.iter().any(|rule| rule.takes(method, stripped)) {
+    /// Judges a request by its method, its stripped path and the path before it upstream, both
+    /// without the query.
+    pub fn check(&self, method: &Method, base: &str, stripped: &str, shape: Shape) -> Result<(), Denial> {
+        let path = if stripped.is_empty() { "/" } else { stripped };
+        if !self.allow.is_empty() && !self.allow.iter().any(|rule| rule.takes(method, path)) {
             return Err(Denial::NoRule);
         }
-        if !self.denied.is_empty() {
-            let upstream = canonical(upstream);
-            if self.denied.contains(&upstream) {
-                return Err(Denial::TokenEndpoint);
-            }
+        if self.denied.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let is_denied = if shape.plain && !stripped.contains("//") && self.base_is_canonical {
+            // Letter case and a trailing slash are all that can differ.
+            let rest = stripped.trim_end_matches('/');
+            self.denied.iter().any(|denied| is_concatenation(denied, base, rest))
+        } else {
+            self.denied.contains(&canonical(&format!("{base}{stripped}")))
+        };
+        if is_denied { Err(Denial::TokenEndpoint) } else { Ok(()) }
     }
+}
+
+fn is_concatenation(whole: &str, first: &str, second: &str) -> bool {
+    whole.len() == first.len() + second.len()
+        && whole.as_bytes()[..first.len()].eq_ignore_ascii_case(first.as_bytes())
+        && whole.as_bytes()[first.len()..].eq_ignore_ascii_case(second.as_bytes())
 }
 
 impl AllowRule {

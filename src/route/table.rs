@@ -81,14 +81,14 @@ impl RouteTable {
         self.routes.iter().find(|route| route.spec.name == name)
     }
 
-    /// The route of a listener for this host (lower case, without port) and path (without query).
-    pub fn find(&self, listener: &str, host: &str, path: &str) -> Option<&Arc<Route>> {
-        self.listeners.get(listener)?.find(host, path)
+    /// The routes of a listener.
+    pub fn listener(&self, name: &str) -> Option<&Matcher> {
+        self.listeners.get(name)
     }
 
-    /// Whether a route of the listener asks for this host (lower case, without port).
-    pub fn has_host(&self, listener: &str, host: &str) -> bool {
-        self.listeners.get(listener).is_some_and(|matcher| matcher.has_host(host))
+    /// The route of a listener for this host (lower case, without port) and path (without query).
+    pub fn find(&self, listener: &str, host: &str, path: &str) -> Option<&Arc<Route>> {
+        self.listener(listener)?.find(host, path)
     }
 }
 
@@ -114,17 +114,6 @@ impl Route {
     /// in front.
     pub fn strip<'a>(&self, path: &'a str) -> &'a str {
         &path[self.spec.path.trim_end_matches('/').len()..]
-    }
-
-    /// The path that the upstream gets for a stripped path.
-    pub fn upstream_path(&self, stripped: &str) -> String {
-        let mut path = String::with_capacity(self.base.len() + stripped.len().max(1));
-        path.push_str(&self.base);
-        path.push_str(stripped);
-        if path.is_empty() {
-            path.push('/');
-        }
-        path
     }
 }
 

@@ -1,0 +1,150 @@
+//! Accepting connections, and handing them out.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::route::metrics::{Limit, ListenerMetrics};
+use crate::server::Listener;
+use crate::server::listener::{Socket, SocketFile};
+use crate::server::socket::AppStream;
+
+/// How long accepting pauses when the process has no more file descriptors or memory.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A connection that was accepted.
+pub struct Accepted<S = AppStream> {
+    /// The connection.
+    pub stream: S,
+    /// The listener that it came through.
+    pub listener: Arc<Listener>,
+    /// The caller is not one of those who may call: its requests are refused.
+    pub is_denied: bool,
+    /// Its place among the listener's connections.
+    pub place: Place,
+}
+
+impl<S> Accepted<S> {
+    /// Makes another kind of stream of the stream.
+    pub fn map<T>(self, convert: impl FnOnce(S) -> io::Result<T>) -> io::Result<Accepted<T>> {
+        let Self { stream, listener, is_denied, place } = self;
+        Ok(Accepted { stream: convert(stream)?, listener, is_denied, place })
+    }
+}
+
+/// One of the connections that a listener may have.
+#[derive(Debug)]
+pub struct Place {
+    metrics: Arc<ListenerMetrics>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.metrics.connections.decrement();
+    }
+}
+
+enum Acceptor {
+    Tcp(TcpListener),
+    Unix(UnixListener, #[expect(dead_code, reason = "removed when it is dropped")] SocketFile),
+}
+
+impl Acceptor {
+    /// Takes a socket into this thread's runtime.
+    fn new(socket: Socket) -> io::Result<Self> {
+        Ok(match socket {
+            Socket::Tcp(listener) => Self::Tcp(TcpListener::from_std(listener)?),
+            Socket::Unix(listener, file) => Self::Unix(UnixListener::from_std(listener)?, file),
+        })
+    }
+
+    async fn accept(&self) -> io::Result<AppStream> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, _) = listener.accept().await?;
+                // Without it an answer in two pieces waits for an acknowledgement between them.
+                stream.set_nodelay(true)?;
+                Ok(AppStream::Tcp(stream))
+            }
+            Self::Unix(listener, _) => Ok(AppStream::Unix(listener.accept().await?.0)),
+        }
+    }
+}
+
+/// Accepts from one listener until it is closed.
+pub async fn run(socket: Socket, listener: Arc<Listener>, deliver: impl Fn(Accepted)) {
+    let acceptor = match Acceptor::new(socket) {
+        Ok(acceptor) => acceptor,
+        Err(error) => {
+            tracing::error!(listener = listener.name, %error, "the listener cannot be accepted from");
+            return;
+        }
+    };
+    let mut closed = listener.closed.subscribe();
+    let accepting = async {
+        loop {
+            let permit = permit(&listener).await;
+            let stream = next(&acceptor, &listener).await;
+            let is_denied = is_denied(&stream, &listener);
+            listener.metrics.accepted.increment();
+            listener.metrics.connections.increment();
+            let place = Place { metrics: listener.metrics.clone(), _permit: permit };
+            deliver(Accepted { stream, listener: listener.clone(), is_denied, place });
+        }
+    };
+    tokio::select! {
+        () = accepting => {}
+        _ = closed.wait_for(|closed| *closed) => {}
+    }
+}
+
+/// Waits for a free place: with as many connections as there may be, accepting pauses.
+async fn permit(listener: &Listener) -> OwnedSemaphorePermit {
+    let places: &Arc<Semaphore> = &listener.places;
+    if let Ok(permit) = places.clone().try_acquire_owned() {
+        return permit;
+    }
+    listener.metrics.unrouted.limited(Limit::MaxConnections);
+    tracing::warn!(listener = listener.name, "accepting pauses: `max_connections` are open");
+    places.clone().acquire_owned().await.expect("the places are never closed")
+}
+
+/// The next connection; a process without file descriptors pauses and tries again.
+async fn next(acceptor: &Acceptor, listener: &Listener) -> AppStream {
+    let mut is_told = false;
+    loop {
+        match acceptor.accept().await {
+            Ok(stream) => return stream,
+            Err(error) if is_exhaustion(&error) => {
+                if !is_told {
+                    tracing::error!(listener = listener.name, %error, "accepting pauses");
+                    is_told = true;
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+            // A connection that went away before it was accepted.
+            Err(error) => tracing::debug!(listener = listener.name, %error, "a connection was lost"),
+        }
+    }
+}
+
+fn is_exhaustion(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    error.raw_os_error().is_some_and(|code| exhausted.iter().any(|errno| errno.raw_os_error() == code))
+}
+
+/// A Unix socket takes exactly the users that it names, or else only bearerd's own.
+fn is_denied(stream: &AppStream, listener: &Listener) -> bool {
+    let AppStream::Unix(stream) = stream else { return false };
+    let settings = listener.settings.load();
+    let allowed = &settings.allow_uids;
+    let is_allowed = |uid: u32| {
+        if allowed.is_empty() { uid == rustix::process::geteuid().as_raw() } else { allowed.contains(&uid) }
+    };
+    !stream.peer_cred().is_ok_and(|caller| is_allowed(caller.uid()))
+}

@@ -1,0 +1,177 @@
+//! The threads of the data plane.
+//!
+//! Each worker is a thread with a runtime of its own, which never moves a task to another. With one
+//! worker it accepts by itself; with more, one accept thread hands each connection to the worker
+//! that has the fewest.
+
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::spawn_local;
+
+use crate::proxy::watch::{Phase, Sweeper};
+use crate::proxy::{Proxy, Shared};
+use crate::server::Listener;
+use crate::server::accept::{self, Accepted};
+use crate::server::connection;
+use crate::server::listener::Socket;
+use crate::server::socket::{AppStream, RawStream};
+
+/// How often idle upstream connections are looked through.
+const TIDY: Duration = Duration::from_secs(5);
+
+/// What a thread of the data plane is told.
+pub enum Command {
+    /// Accept from this socket.
+    Listen(Socket, Arc<Listener>),
+    /// Serve this connection.
+    Serve(Accepted<RawStream>),
+    /// Finish the requests in flight and take no others.
+    Drain,
+}
+
+/// What the accept thread knows of a worker.
+struct Handle {
+    commands: UnboundedSender<Command>,
+    load: Arc<AtomicUsize>,
+}
+
+/// A running thread; it ends when its handle is dropped.
+#[derive(Debug)]
+pub struct Thread {
+    commands: Option<UnboundedSender<Command>>,
+    load: Arc<AtomicUsize>,
+    handle: Option<JoinHandle<()>>,
+}
+
+impl Thread {
+    /// Starts a worker.
+    pub fn worker(index: usize, shared: Arc<Shared>) -> io::Result<Self> {
+        let load = Arc::new(AtomicUsize::new(0));
+        let count = load.clone();
+        Self::start(format!("worker-{index}"), load, move |commands| work(shared, count, commands))
+    }
+
+    /// Starts the accept thread for several workers.
+    pub fn acceptor(workers: &[Self]) -> io::Result<Self> {
+        let handle =
+            |worker: &Self| Some(Handle { commands: worker.commands.clone()?, load: worker.load.clone() });
+        let workers: Vec<Handle> = workers.iter().filter_map(handle).collect();
+        Self::start("accept".into(), Arc::default(), move |commands| hand_out(Rc::new(workers), commands))
+    }
+
+    fn start<F: Future<Output = ()>>(
+        name: String,
+        load: Arc<AtomicUsize>,
+        run: impl FnOnce(UnboundedReceiver<Command>) -> F + Send + 'static,
+    ) -> io::Result<Self> {
+        let (sender, receiver) = unbounded_channel();
+        let handle =
+            std::thread::Builder::new().name(name).spawn(move || {
+                match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+                    Ok(runtime) => runtime.block_on(run(receiver)),
+                    Err(error) => tracing::error!(%error, "a thread of the data plane cannot start"),
+                }
+            })?;
+        Ok(Self { commands: Some(sender), load, handle: Some(handle) })
+    }
+
+    /// Tells the thread something; one that has ended does not hear it.
+    pub fn tell(&self, command: Command) {
+        if let Some(commands) = &self.commands {
+            let _ = commands.send(command);
+        }
+    }
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        self.commands.take();
+        if let Some(handle) = self.handle.take() {
+            // A worker that panicked has said so; there is nothing to add.
+            let _ = handle.join();
+        }
+    }
+}
+
+/// A worker's life.
+async fn work(shared: Arc<Shared>, load: Arc<AtomicUsize>, mut commands: UnboundedReceiver<Command>) {
+    let sweeper = Sweeper::new();
+    let worker = Rc::new(Worker { proxy: Rc::new(Proxy::new(shared, sweeper.clone())), sweeper, load });
+    spawn_local(worker.sweeper.clone().run());
+    spawn_local(tidy(worker.proxy.clone()));
+    while let Some(command) = commands.recv().await {
+        match command {
+            Command::Listen(socket, listener) => {
+                let worker = worker.clone();
+                spawn_local(accept::run(socket, listener, move |accepted| {
+                    worker.load.fetch_add(1, Ordering::Relaxed);
+                    worker.serve(accepted);
+                }));
+            }
+            Command::Serve(accepted) => match accepted.map(AppStream::from_raw) {
+                Ok(accepted) => worker.serve(accepted),
+                Err(error) => tracing::error!(%error, "a connection was lost between two threads"),
+            },
+            Command::Drain => worker.sweeper.drain(),
+        }
+    }
+}
+
+/// The accept thread's life.
+async fn hand_out(workers: Rc<Vec<Handle>>, mut commands: UnboundedReceiver<Command>) {
+    while let Some(command) = commands.recv().await {
+        if let Command::Listen(socket, listener) = command {
+            let workers = workers.clone();
+            spawn_local(accept::run(socket, listener, move |accepted| {
+                match accepted.map(AppStream::into_raw) {
+                    Ok(accepted) => hand_to_idlest(&workers, accepted),
+                    Err(error) => tracing::error!(%error, "a connection was lost between two threads"),
+                }
+            }));
+        }
+    }
+}
+
+/// The connection goes to the worker with the fewest.
+fn hand_to_idlest(workers: &[Handle], accepted: Accepted<RawStream>) {
+    if let Some(worker) = workers.iter().min_by_key(|worker| worker.load.load(Ordering::Relaxed)) {
+        // Counted here, so that connections that come at once do not go to one worker.
+        worker.load.fetch_add(1, Ordering::Relaxed);
+        let _ = worker.commands.send(Command::Serve(accepted));
+    }
+}
+
+async fn tidy(proxy: Rc<Proxy>) {
+    loop {
+        tokio::time::sleep(TIDY).await;
+        proxy.tidy();
+    }
+}
+
+/// What the connections of one worker share.
+struct Worker {
+    proxy: Rc<Proxy>,
+    sweeper: Rc<Sweeper>,
+    load: Arc<AtomicUsize>,
+}
+
+impl Worker {
+    fn serve(self: &Rc<Self>, accepted: Accepted) {
+        let worker = self.clone();
+        let settings = accepted.listener.settings.load_full();
+        let watch = self.sweeper.watch(Phase::Head, settings.door.head_timeout);
+        spawn_local(async move {
+            let Accepted { stream, listener: _, is_denied, place } = accepted;
+            connection::serve(&worker.proxy, &settings, watch, stream, is_denied).await;
+            worker.load.fetch_sub(1, Ordering::Relaxed);
+            drop(place);
+        });
+    }
+}
