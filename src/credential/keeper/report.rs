@@ -199,6 +199,12 @@ impl Task {
             entry.trouble = Some(Trouble::new(Cause::Far, ErrorClass::Rejected, message, now));
         }
         let status = entry.status(now, parent.as_ref());
+        if status.waits_for.is_some() && !status.running {
+            // Nobody can say when the parent will have a token.
+            for waiter in entry.waiters.drain(..) {
+                let _ = waiter.send(Outcome::Transient);
+            }
+        }
         if status == before {
             return;
         }
@@ -210,12 +216,6 @@ impl Task {
                     tracing::debug!(credential = %name, from, to, "state");
                 }
                 _ => tracing::warn!(credential = %name, from, to, "state"),
-            }
-        }
-        if status.waits_for.is_some() && !status.running {
-            // Nobody can say when the parent will have a token.
-            for waiter in entry.waiters.drain(..) {
-                let _ = waiter.send(Outcome::Transient);
             }
         }
         entry.shared.set_status(status);

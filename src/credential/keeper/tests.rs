@@ -25,7 +25,7 @@ use crate::clock::Clock;
 use crate::credential::flow::oauth2::{ClientAuth, Grant};
 use crate::credential::flow::{Mint, MintError, MintFuture, OAuth2Flow, StaticFlow, fixed::Expires};
 use crate::credential::input::Inputs;
-use crate::credential::keeper::{Keeper, Options, Outcome, start};
+use crate::credential::keeper::{Keeper, Options, Outcome, SetError, start};
 use crate::credential::slot::{AfterRefusal, Slot, Unavailable};
 use crate::credential::store::{MemoryStore, Store};
 use crate::credential::{
@@ -55,7 +55,7 @@ impl House {
     }
 
     fn with(clock: Clock, store: Option<Arc<dyn Store>>, issuer_concurrency: usize) -> Self {
-        let issuer = Arc::new(ScriptedIssuer { clock: clock.clone(), scripts: Mutex::default() });
+        let issuer = Arc::new(ScriptedIssuer { clock: clock.clone(), scripts: Arc::default() });
         let outcomes = Arc::new(Mutex::new(Vec::new()));
         let heard = Arc::clone(&outcomes);
         let options = Options {
@@ -202,7 +202,7 @@ fn refresh_spec(name: &str, token: &str) -> CredentialSpec {
 /// An issuer that does what a test says.
 struct ScriptedIssuer {
     clock: Clock,
-    scripts: Mutex<HashMap<CredentialName, Script>>,
+    scripts: Arc<Mutex<HashMap<CredentialName, Script>>>,
 }
 
 #[derive(Default)]
@@ -211,8 +211,10 @@ struct Script {
     /// How many are being answered.
     open: usize,
     most_open: usize,
-    answer: Option<Arc<dyn Fn(&Call) -> Answer + Send + Sync>>,
+    answer: Option<Arc<Answering>>,
 }
+
+type Answering = dyn Fn(&Call) -> Answer + Send + Sync;
 
 /// One exchange, as the issuer saw it.
 #[derive(Debug, Clone)]
@@ -317,7 +319,24 @@ impl Mint for ScriptedIssuer {
             script.calls.push(call);
             answer
         });
-        Box::pin(carry_out(answer))
+        let open = OpenCall { scripts: Arc::clone(&self.scripts), name: spec.name.clone() };
+        Box::pin(async move {
+            let _open = open;
+            carry_out(answer).await
+        })
+    }
+}
+
+/// Counts an exchange as open for as long as it lives.
+struct OpenCall {
+    scripts: Arc<Mutex<HashMap<CredentialName, Script>>>,
+    name: CredentialName,
+}
+
+impl Drop for OpenCall {
+    fn drop(&mut self) {
+        let mut scripts = self.scripts.lock().unwrap_or_else(PoisonError::into_inner);
+        scripts.entry(self.name.clone()).or_default().open -= 1;
     }
 }
 
