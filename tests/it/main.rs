@@ -10,4 +10,5 @@ mod support;
 
 mod admin;
 mod house;
+mod presets;
 mod sandbox;
