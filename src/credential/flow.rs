@@ -38,6 +38,9 @@ use crate::upstream::{Origin, Url};
 /// How long a connection to an issuer may take, within the whole exchange.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
+/// Longer limits for a whole exchange are cut to this, so that no clock overflows.
+const LONGEST_EXCHANGE: Duration = Duration::from_secs(86_400);
+
 /// The largest answer of an issuer, in bytes.
 const LARGEST_ANSWER: usize = 1024 * 1024;
 
@@ -148,7 +151,7 @@ impl Mint for Issuer {
                 let message = format!("there is no egress `{}`: this is a fault of bearerd", spec.egress);
                 return Err(MintError::Stubborn { message });
             };
-            let deadline = Clock::instant() + spec.exchange_timeout;
+            let deadline = Clock::instant() + spec.exchange_timeout.min(LONGEST_EXCHANGE);
             let exchange = Exchange { inputs: &inputs, connector, clock, deadline };
             match &spec.flow {
                 Flow::OAuth2(flow) => oauth2::mint(flow, &exchange).await,

@@ -267,7 +267,7 @@ mod sahamati {
     #[tokio::test]
     async fn the_secret_is_read_with_the_user_token_and_ends_in_seconds_or_milliseconds() {
         for (expires_on, end) in
-            [(json!(1_725_010_763), 1_725_010_763_000), (json!(1_733_226_041_466_i64), 1_733_226_041_466)]
+            [(json!(1_725_010_763), 1_725_010_763_000), (json!(1_733_226_041_466_i64), 1_733_226_041_000)]
         {
             let (token, found) = (canary::secret(), canary::secret());
             let vendor = vendor([ok(&json!({
