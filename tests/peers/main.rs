@@ -1,6 +1,18 @@
-//! Tests against servers and clients that others wrote.
+//! Tests against servers and clients that others wrote. `install.sh` brings them, in pinned versions,
+//! into `target/peers`; the first test to need one runs it.
 
-#[test]
-fn the_version_is_a_version() {
-    assert!(env!("CARGO_PKG_VERSION").split('.').count() == 3);
+#![expect(unreachable_pub, reason = "nothing is outside a test binary")]
+
+/// The support of the other test binary: the built bearerd, a recording upstream, a raw client.
+#[path = "../it"]
+#[expect(dead_code, unused_imports, reason = "shared with the other test binary, which uses the rest")]
+mod it {
+    pub mod support;
 }
+
+use it::support;
+
+mod apps;
+mod counterpart;
+mod oidc_provider;
+mod specification;
