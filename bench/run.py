@@ -15,15 +15,13 @@ import json
 import os
 import platform
 import shutil
-import signal
-import socket
-import subprocess
 import time
 from pathlib import Path
 from statistics import median
 
 import measure
 import proxies
+import start
 
 PROXY_CPU, LOAD_CPU = 0, 1
 RESULTS = Path(__file__).parent / "results"
@@ -82,35 +80,6 @@ def count(contestants: list[proxies.Server], folder: Path) -> dict:
     return counts
 
 
-def start_to_first_answer(folder: Path, tries: int = 11) -> tuple[float, float]:
-    """`bearerd run` to its first proxied 200, with all four simulated vendors: login and all, in ms;
-    and its resident memory then, in MiB."""
-    port = proxies.free_port()
-    sandbox = subprocess.Popen(
-        [proxies.BINARY, "sandbox", "--port", "0", "--quiet"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    config = folder / "sandbox.toml"
-    times, memory = [], 0.0
-    try:
-        text = []
-        for line in sandbox.stdout:  # the configuration ends where the sandbox says so
-            text.append(line)
-            if line.startswith("# end"):
-                break
-        config.write_text("".join(text))
-        del port
-        for _ in range(tries):
-            took, memory = first_answer(config)
-            times.append(took)
-    finally:
-        sandbox.send_signal(signal.SIGTERM)
-        sandbox.wait(10)
-    return median(times), memory
-
-
-def first_answer(config: Path) -> tuple[float, float]:
-    raise NotImplementedError
-
-
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--rounds", type=int, default=15)
@@ -139,6 +108,10 @@ def main() -> None:
         for other in names[1:]:
             print(f"  {names[0]} / {other:9} %.3f  [%.3f, %.3f]" % ratios(turns, names[0], other))
         counts = {} if options.no_counts else count(contestants, contest.folder)
+        if proxies.BINARY.exists():
+            took, (resident, proportional) = start.measured(contest.folder)
+            print(f"\nbearerd run to the first proxied 200, four simulated vendors: {took:.0f} ms; "
+                  f"at rest then {resident:.1f} MiB RSS, {proportional:.1f} MiB PSS")
     finally:
         for server in [*contestants, contest.origin]:
             server.stop()

@@ -14,5 +14,6 @@ use it::support;
 
 mod apps;
 mod counterpart;
+mod deployment;
 mod oidc_provider;
 mod specification;
