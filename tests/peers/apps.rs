@@ -127,8 +127,8 @@ fn curl_posts_forms_and_uploads_in_chunks() {
     let told = stage.curl_json(&["-d", "a=1&b=2", "BASE/form"], b"");
     assert_eq!((&told["method"], &told["start"]), (&"POST".into(), &"a=1&b=2".into()));
     assert_eq!(told["type"], "application/x-www-form-urlencoded");
-    let told =
-        stage.curl_json(&["-T", "-", "-H", "Transfer-Encoding: chunked", "BASE/upload"], &vec![b'c'; 300_000]);
+    let told = stage
+        .curl_json(&["-T", "-", "-H", "Transfer-Encoding: chunked", "BASE/upload"], &vec![b'c'; 300_000]);
     assert_eq!((&told["method"], &told["size"]), (&"PUT".into(), &300_000.into()));
     assert_eq!(told["sum"], 300_000 * u64::from(b'c'));
 }
