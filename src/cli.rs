@@ -45,7 +45,8 @@ use crate::config::{self, Environment, Loaded};
         never sees one.",
     after_help = "New here? `bearerd demo` shows it at work, `bearerd init` prints a configuration to start from.\n\
         \n\
-        Exit codes: 0 done, 64 usage, 69 unavailable, 70 internal fault, 78 configuration.",
+        Exit codes: 0 done, 1 no (explain, demo), 64 usage, 69 unavailable, 70 internal fault,\n\
+        78 configuration.",
     subcommand_required = true,
     arg_required_else_help = true,
     disable_help_subcommand = true,

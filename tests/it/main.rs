@@ -9,6 +9,8 @@
 mod support;
 
 mod admin;
+mod commands;
 mod house;
+mod life;
 mod presets;
 mod sandbox;
