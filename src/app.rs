@@ -27,9 +27,10 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::admin::metrics::ControlMetrics;
 use crate::admin::{Admin, AdminListener, Command};
 use crate::clock::Clock;
-use crate::config::{Environment, Loaded};
+use crate::config::{Config, Environment, Loaded};
 use crate::credential::keeper::{self, Keeper, Options};
 use crate::credential::store::MemoryStore;
+use crate::route::RouteTable;
 use crate::server::listener::{self, Bind, BindError, bind_socket};
 use crate::server::{self, Plane};
 use crate::telemetry::Logs;
@@ -126,7 +127,7 @@ pub fn start(
     });
     let serving = tasks.spawn(admin_listener.serve(Arc::clone(&admin)));
     let watching = tokio::sync::watch::Sender::new(watch::files(&loaded));
-    tasks.spawn(watch::run(watching.subscribe(), commands.clone()));
+    tasks.spawn(watch::run(watching.subscribe(), watch::look(&loaded.files), commands.clone()));
 
     let listeners: Vec<_> =
         server.listeners().iter().map(|listener| (listener.name.clone(), listener.address.clone())).collect();
@@ -154,6 +155,17 @@ pub fn start(
     };
     let conductor = tokio::spawn(conductor.run(inbox));
     Ok(Running { listeners, admin: admin_address, keeper, commands, conductor })
+}
+
+/// The route table of a configuration whose credentials nobody keeps: what `explain` asks.
+pub fn unkept_table(config: &Config, clock: &Clock) -> Result<RouteTable, StartError> {
+    let connectors = connectors(&config.egress).map_err(StartError::Configuration)?;
+    let options =
+        Options { issuer_concurrency: config.server.issuer_concurrency, observe: Box::new(|_, _, _| ()) };
+    let (store, issuers) = (Arc::new(MemoryStore::new(clock)), Arc::new(Issuers::new(&connectors, clock)));
+    let (keeper, _never_run) = keeper::start(clock.clone(), store, issuers, options);
+    keeper.reconcile(config.credentials.clone());
+    Ok(wire(&config.routes, &keeper, &connectors, clock, None))
 }
 
 fn bind_admin(bind: &Bind) -> Result<(Bind, AdminListener), StartError> {

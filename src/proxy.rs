@@ -12,6 +12,7 @@
 
 pub mod admit;
 pub mod answer;
+pub mod choose;
 pub mod error;
 pub mod forward;
 pub mod pointer;
@@ -41,6 +42,7 @@ use crate::credential::slot::{AfterRefusal, Current, Unavailable};
 use crate::inject::Prepared;
 use crate::proxy::admit::{Door, Found};
 use crate::proxy::answer::AnswerBody;
+use crate::proxy::choose::choose;
 use crate::proxy::forward::{Lease, RoutePool, forward};
 use crate::proxy::record::Record;
 use crate::proxy::refusal::Peeked;
@@ -48,8 +50,7 @@ use crate::proxy::sanitize::{Outbound, Sanitized};
 use crate::proxy::upload::{RequestBody, Upload, UploadLimits};
 use crate::proxy::watch::{Sweeper, Watch};
 use crate::route::metrics::Limit;
-use crate::route::policy::Denial;
-use crate::route::{Route, RouteTable, path};
+use crate::route::{Route, RouteTable};
 use crate::telemetry::AccessLog;
 use crate::upstream::pool::Pool;
 
@@ -138,24 +139,12 @@ impl Proxy {
     async fn answer(&self, record: &mut Record, parts: Parts, body: Incoming) -> Result<Answer, ProxyError> {
         let (route, found) = {
             let table = self.shared.table.load();
-            let routes = table.listener(&record.door().listener);
-            let has_host = |host: &str| routes.is_some_and(|routes| routes.has_host(host));
-            let found = admit::admit(record.door(), &parts, &self.shared.pseudonym, &has_host)?;
-            if found.answer_here || parts.uri.path() == "*" {
+            let Some(choice) = choose(&table, record.door(), &parts, &self.shared.pseudonym)? else {
                 return Ok(Answer::Own(StatusCode::NO_CONTENT));
-            }
-            let shape = path::check(parts.uri.path())
-                .map_err(|why| ProxyError::new(Code::PathAmbiguous, why.to_string()))?;
-            let host = match routes {
-                Some(routes) if routes.has_hosts() => admit::host(&parts.headers, &parts.uri),
-                _ => String::new(),
             };
-            let route = routes.and_then(|routes| routes.find(&host, parts.uri.path()));
-            let route =
-                route.ok_or_else(|| ProxyError::new(Code::NoRoute, "no route takes this host and path"))?;
-            record.route = Some(route.clone());
-            check_policy(route, &parts, shape)?;
-            (route.clone(), found)
+            record.route = Some(choice.route.clone());
+            choice.check_policy(&parts)?;
+            (choice.route.clone(), choice.found)
         };
         self.check_limits(&route, &found)?;
         let own = own_authority(&parts.headers, &parts.uri, record.door());
@@ -273,22 +262,6 @@ fn put_on(route: &Route, sanitized: Sanitized, current: &Current<Prepared>) -> R
     })?;
     route.metrics.injections.increment();
     Ok(outbound)
-}
-
-fn check_policy(route: &Route, parts: &Parts, shape: path::Shape) -> Result<(), ProxyError> {
-    if shape.encoded_slash && !route.spec.encoded_slash {
-        return Err(ProxyError::new(Code::PathAmbiguous, path::Ambiguity::EncodedSlash.to_string()));
-    }
-    let stripped = route.strip(parts.uri.path());
-    route.policy.check(&parts.method, &route.base, stripped, shape).map_err(|denial| {
-        ProxyError::new(
-            Code::NotAllowed,
-            match denial {
-                Denial::NoRule => "no `allow` rule of the route takes this method and path",
-                Denial::TokenEndpoint => "token endpoints cannot be called through a route",
-            },
-        )
-    })
 }
 
 fn upload(route: &Route, body: &Incoming, found: &Found, record: &Record) -> Option<Rc<Upload>> {

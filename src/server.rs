@@ -205,20 +205,8 @@ impl Listener {
 impl Settings {
     fn new(spec: &ListenerSpec, address: &Bind, metrics: &Arc<ListenerMetrics>) -> Self {
         let limits = &spec.limits;
-        let door = Door {
-            listener: spec.name.clone(),
-            address: match address {
-                Bind::Tcp(address) => Some(*address),
-                Bind::Unix(_) => None,
-            },
-            hosts: spec.hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
-            body_timeout: limits.body_timeout,
-            idle_timeout: limits.idle_timeout,
-            head_timeout: limits.head_timeout,
-            metrics: metrics.clone(),
-        };
         Self {
-            door: Arc::new(door),
+            door: Arc::new(spec.door(address, metrics)),
             head_limits: HeadLimits {
                 bytes: limits.max_head,
                 fields: limits.max_fields,
@@ -243,6 +231,24 @@ pub struct ListenerSpec {
     pub allow_uids: Vec<u32>,
     /// Limits of this listener.
     pub limits: ListenerLimits,
+}
+
+impl ListenerSpec {
+    /// What requests know of the listener, once it listens on `address`.
+    pub fn door(&self, address: &Bind, metrics: &Arc<ListenerMetrics>) -> Door {
+        Door {
+            listener: self.name.clone(),
+            address: match address {
+                Bind::Tcp(address) => Some(*address),
+                Bind::Unix(_) => None,
+            },
+            hosts: self.hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
+            body_timeout: self.limits.body_timeout,
+            idle_timeout: self.limits.idle_timeout,
+            head_timeout: self.limits.head_timeout,
+            metrics: metrics.clone(),
+        }
+    }
 }
 
 /// Limits of a listener; a zero duration switches a time limit off.

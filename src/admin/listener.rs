@@ -19,7 +19,7 @@ use crate::server::listener::{Socket, SocketFile};
 /// Connections at once; beyond, accepting pauses.
 const MAX_CONNECTIONS: usize = 64;
 /// For a whole head, and between requests.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of a head.
 const MAX_HEAD: usize = 32 * 1024;
 /// Fields of a head.

@@ -5,6 +5,7 @@
 //! is being written is not read by half.
 
 use std::collections::BTreeMap;
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,19 +22,27 @@ const INTERVAL: Duration = Duration::from_millis(500);
 type Mark = (u64, u64, u64, i64, i64);
 
 /// The mark of each watched file; `None` while it cannot be seen.
-type Marks = BTreeMap<PathBuf, Option<Mark>>;
+pub(super) type Marks = BTreeMap<PathBuf, Option<Mark>>;
 
 /// The files whose change means a new configuration; none unless `server.watch` says so.
 pub(super) fn files(loaded: &Loaded) -> Vec<PathBuf> {
     if loaded.config.server.watch { loaded.files.clone() } else { Vec::new() }
 }
 
-/// Has the configuration reloaded whenever one of `files` changes.
-pub(super) async fn run(mut files: watch::Receiver<Vec<PathBuf>>, commands: mpsc::UnboundedSender<Command>) {
-    let mut in_force = Marks::new();
+/// Has the configuration reloaded whenever one of `files` differs from what is in force.
+pub(super) async fn run(
+    mut files: watch::Receiver<Vec<PathBuf>>,
+    mut in_force: Marks,
+    commands: mpsc::UnboundedSender<Command>,
+) {
     loop {
         let watched = files.borrow_and_update().clone();
-        in_force = look(&watched, &in_force).await;
+        // A file that a reload has brought is in force as it is; one that left is forgotten.
+        let mut found = look_aside(&watched).await;
+        for (file, mark) in &mut found {
+            *mark = in_force.get(file).copied().unwrap_or(*mark);
+        }
+        in_force = found;
         tokio::select! {
             changed = files.changed() => if changed.is_err() { return },
             now = change(&watched, &in_force) => {
@@ -58,7 +67,7 @@ async fn change(files: &[PathBuf], in_force: &Marks) -> Marks {
     let mut before = in_force.clone();
     loop {
         tokio::time::sleep(INTERVAL).await;
-        let now = look(files, &Marks::new()).await;
+        let now = look_aside(files).await;
         if now != *in_force && now == before && now.values().all(Option::is_some) {
             return now;
         }
@@ -66,30 +75,25 @@ async fn change(files: &[PathBuf], in_force: &Marks) -> Marks {
     }
 }
 
-/// The mark of each file; those in `known` are taken over instead of looked at.
-async fn look(files: &[PathBuf], known: &Marks) -> Marks {
-    let mut marks = Marks::new();
-    for file in files {
-        let mark = match known.get(file) {
-            Some(mark) => *mark,
-            None => tokio::fs::metadata(file)
-                .await
-                .ok()
-                .map(|data| (data.dev(), data.ino(), data.size(), data.mtime(), data.mtime_nsec())),
-        };
-        marks.insert(file.clone(), mark);
-    }
-    marks
+/// The mark of each file.
+pub(super) fn look(files: &[PathBuf]) -> Marks {
+    let mark = |data: Metadata| (data.dev(), data.ino(), data.size(), data.mtime(), data.mtime_nsec());
+    files.iter().map(|file| (file.clone(), std::fs::metadata(file).ok().map(mark))).collect()
+}
+
+/// The same, beside the control thread: a network's file system may take its time.
+async fn look_aside(files: &[PathBuf]) -> Marks {
+    let files = files.to_vec();
+    tokio::task::spawn_blocking(move || look(&files)).await.unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::time::Duration;
 
     use tokio::sync::{mpsc, watch};
 
-    use super::run;
+    use super::{look, run};
     use crate::admin::Command;
 
     async fn next(inbox: &mut mpsc::UnboundedReceiver<Command>) {
@@ -107,9 +111,8 @@ mod tests {
         std::os::unix::fs::symlink(&file, &link).expect("a link");
         let files = watch::Sender::new(vec![link.clone()]);
         let (commands, mut inbox) = mpsc::unbounded_channel();
-        let watching = tokio::spawn(run(files.subscribe(), commands));
-        // The first look is over when the watcher has had a turn and the file system answered.
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        let in_force = look(&files.borrow());
+        let watching = tokio::spawn(run(files.subscribe(), in_force, commands));
 
         fs::write(&file, "22").expect("a file");
         next(&mut inbox).await;

@@ -1,25 +1,172 @@
-//! `bearerd explain`.
+//! `bearerd explain METHOD URL`: what would become of a request, told by the code that would do it,
+//! without any network.
 
+use std::fmt::Write;
 use std::process::ExitCode;
 
 use clap::Args;
+use http::header::HOST;
+use http::request::Parts;
+use http::uri::Authority;
+use http::{HeaderValue, Method, Request, Uri};
 
-use crate::cli::ConfigFile;
+use crate::app;
 use crate::cli::exit::Exit;
+use crate::cli::{ConfigFile, output};
+use crate::clock::Clock;
+use crate::config::{Config, Environment};
+use crate::credential::Flow;
+use crate::proxy::ProxyError;
+use crate::proxy::admit::PSEUDONYM;
+use crate::proxy::choose::choose;
+use crate::proxy::sanitize::Sanitized;
+use crate::route::{AllowRule, Route, RouteTable};
+use crate::server::{Bind, ListenerSpec};
+use crate::template::Template;
 
 /// The arguments of `bearerd explain`.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// The method, such as GET
-    pub method: String,
+    pub method: Method,
     /// The URL as the app would call it, such as http://127.0.0.1:8080/ledger/user/me
-    pub url: String,
+    pub url: Uri,
     /// Which configuration.
     #[command(flatten)]
     pub file: ConfigFile,
 }
 
-/// Explains.
-pub fn run(_: &Arguments) -> ExitCode {
-    Exit::Unavailable.into()
+/// Explains; the exit code says whether the request would be forwarded.
+pub fn run(arguments: &Arguments) -> ExitCode {
+    let Some((authority, parts)) = request(&arguments.method, &arguments.url) else {
+        output::talk("bearerd: the URL is written http://HOST:PORT/PATH, as the app would call it");
+        return Exit::Usage.into();
+    };
+    let config = match arguments.file.load(&Environment::of_process()) {
+        Ok(loaded) => loaded.config,
+        Err(problems) => {
+            output::talk(problems);
+            return Exit::Configuration.into();
+        }
+    };
+    let table = match app::unkept_table(&config, &Clock::system()) {
+        Ok(table) => table,
+        Err(error) => {
+            output::talk(format_args!("bearerd: {error}"));
+            return Exit::Configuration.into();
+        }
+    };
+    let (text, exit) = explain(&config, &table, &authority, parts);
+    let written = output::data(text);
+    if exit == Exit::Done { written } else { exit.into() }
+}
+
+/// The request as it would arrive, and the authority that it was sent to.
+fn request(method: &Method, url: &Uri) -> Option<(Authority, Parts)> {
+    let authority = url.authority().filter(|_| url.scheme_str() == Some("http"))?.clone();
+    let target = url.path_and_query().map_or("/", |target| target.as_str());
+    let host = HeaderValue::from_str(authority.as_str()).ok()?;
+    let request = Request::builder().method(method).uri(target).header(HOST, host).body(()).ok()?;
+    Some((authority, request.into_parts().0))
+}
+
+/// What is told, line by line.
+struct Told(String);
+
+impl Told {
+    fn line(&mut self, what: &str, how: impl std::fmt::Display) {
+        // Writing to a text does not fail.
+        let _ = writeln!(self.0, "{what:<12}{how}");
+    }
+
+    fn refused(mut self, error: &ProxyError) -> (String, Exit) {
+        self.line(
+            "refused",
+            format_args!("{} {}: {}", error.code.status().as_u16(), error.code.as_str(), error.detail),
+        );
+        (self.0, Exit::No)
+    }
+}
+
+fn explain(config: &Config, table: &RouteTable, authority: &Authority, parts: Parts) -> (String, Exit) {
+    let mut told = Told(String::new());
+    let Some(listener) = listener(&config.listeners, authority) else {
+        told.line("refused", format_args!("no listener of this configuration listens on {authority}"));
+        return (told.0, Exit::No);
+    };
+    told.line("listener", format_args!("{} ({})", listener.name, listener.bind));
+    let door = listener.door(&listener.bind, &std::sync::Arc::default());
+    let choice = match choose(table, &door, &parts, PSEUDONYM) {
+        Ok(Some(choice)) => choice,
+        Ok(None) => {
+            told.line("answered", "by bearerd itself");
+            return (told.0, Exit::No);
+        }
+        Err(error) => return told.refused(&error),
+    };
+    let route = choice.route;
+    describe(&mut told, config, route);
+    if let Err(error) = choice.check_policy(&parts) {
+        return told.refused(&error);
+    }
+    let stripped = route.strip(parts.uri.path()).to_owned();
+    let via = HeaderValue::from_static("1.1 bearerd");
+    match Sanitized::new(parts, &choice.found, route, &stripped, &via) {
+        Ok(sanitized) => {
+            let (method, target) = (sanitized.method(), sanitized.target());
+            told.line("forwarded", format_args!("{method} {}{target}", route.spec.upstream.origin));
+            (told.0, Exit::Done)
+        }
+        Err(error) => told.refused(&error),
+    }
+}
+
+/// The listener that an authority leads to: that of its port; else the only one, if its port is
+/// not known before it listens or it has none.
+fn listener<'a>(listeners: &'a [ListenerSpec], authority: &Authority) -> Option<&'a ListenerSpec> {
+    let port = authority.port_u16().unwrap_or(80);
+    let of_port = |listener: &&ListenerSpec| matches!(&listener.bind, Bind::Tcp(at) if at.port() == port);
+    let only = match listeners {
+        [only] if !matches!(&only.bind, Bind::Tcp(at) if at.port() != 0) => Some(only),
+        _ => None,
+    };
+    listeners.iter().find(of_port).or(only)
+}
+
+fn describe(told: &mut Told, config: &Config, route: &Route) {
+    let spec = &route.spec;
+    let host = spec.host.as_ref().map(|host| format!(", host {host}")).unwrap_or_default();
+    told.line("route", format_args!("{} (path {}{host})", spec.name, spec.path));
+    let rules: Vec<String> = spec.allow.iter().map(rule).collect();
+    let denied = if spec.denied.is_empty() { "" } else { ", but its token endpoints" };
+    let allowed = if rules.is_empty() { "everything".to_owned() } else { rules.join(", ") };
+    told.line("allows", format_args!("{allowed}{denied}"));
+    let credential = config.credentials.iter().find(|credential| credential.name == spec.credential);
+    let flow = credential.map(|credential| &credential.flow).map_or("", Flow::as_str);
+    told.line("credential", format_args!("{} ({flow})", spec.credential));
+    let injection = &spec.injection;
+    for (name, template) in &injection.headers {
+        told.line("injects", format_args!("header {name}: {}", redacted(template)));
+    }
+    for (name, template) in &injection.query {
+        told.line("injects", format_args!("query parameter {name}={}", redacted(template)));
+    }
+    for (name, template) in &injection.cookies {
+        told.line("injects", format_args!("cookie {name}={}", redacted(template)));
+    }
+}
+
+fn rule(rule: &AllowRule) -> String {
+    match &rule.method {
+        Some(method) => format!("`{method} {}`", rule.pattern),
+        None => format!("`{}`", rule.pattern),
+    }
+}
+
+/// A template with its values, and what follows them, hidden.
+fn redacted(template: &Template) -> String {
+    match template.names().as_slice() {
+        [] => "[a fixed value]".to_owned(),
+        names => format!("{}[{}]", template.literal_prefix(), names.join(", ")),
+    }
 }

@@ -71,6 +71,11 @@ impl Sanitized {
     pub fn method(&self) -> &Method {
         &self.method
     }
+
+    /// The target, before anything is injected into its query.
+    pub fn target(&self) -> &PathAndQuery {
+        &self.target
+    }
 }
 
 impl Outbound {

@@ -192,8 +192,8 @@ fn a_missing_or_bad_configuration_ends_with_78_and_says_all() {
 
 #[test]
 fn an_address_in_use_ends_with_69_and_names_it() {
-    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = taken.local_addr().expect("an address");
+    let other = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = other.local_addr().expect("an address");
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("bearerd.toml");
     let token = canary::token();

@@ -10,6 +10,7 @@ mod support;
 
 mod admin;
 mod commands;
+mod explain;
 mod house;
 mod life;
 mod presets;

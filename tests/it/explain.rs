@@ -1,0 +1,76 @@
+//! `bearerd explain`: the fate of a request, told without any network.
+
+use std::fs;
+
+use crate::support::sidecar::run;
+use crate::support::{bearerd, canary};
+
+/// A configuration whose upstreams and issuer do not exist.
+fn explain(method: &str, url: &str) -> (Option<i32>, String) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("bearerd.toml");
+    let (token, secret) = (canary::token(), canary::secret());
+    let configuration = format!(
+        "[listeners.app]\nbind = \"127.0.0.1:8080\"\n[listeners.other]\nbind = \"127.0.0.1:8081\"\n\
+         [credentials.fixed]\nflow = \"static\"\ntoken = {{ value = \"{token}\" }}\nexpires = \"never\"\n\
+         [credentials.granted]\nflow = \"oauth2\"\ngrant = \"client_credentials\"\n\
+         token_url = \"https://api.invalid/oauth/token\"\nclient_id = \"me\"\nclient_secret = {{ value = \"{secret}\" }}\n\
+         [routes.board]\nlistener = \"app\"\npath = \"/board\"\nupstream = \"https://board.invalid/v2\"\n\
+         credential = \"fixed\"\nallow = [\"GET /notes/*\"]\n\
+         inject = {{ headers = {{ x-key = \"Key {{token}}\" }}, query = {{ key = \"{{token}}\" }} }}\n\
+         [routes.api]\nlistener = \"app\"\npath = \"/api\"\nupstream = \"https://api.invalid\"\ncredential = \"granted\"\n"
+    );
+    fs::write(&file, configuration).expect("a file");
+    let mut command = bearerd(&["explain", method, url, "--config"]);
+    command.arg(&file);
+    let output = run(command, "");
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    (output.status.code(), String::from_utf8(output.stdout).expect("text"))
+}
+
+#[test]
+fn a_request_that_passes_is_told_with_route_policy_credential_injection_and_target() {
+    let (code, text) = explain("GET", "http://127.0.0.1:8080/board/notes/7?key=mine&a=%20b");
+    assert_eq!(code, Some(0), "{text}");
+    insta::assert_snapshot!(text, @r"
+    listener    app (127.0.0.1:8080)
+    route       board (path /board)
+    allows      `GET /notes/*`
+    credential  fixed (static)
+    injects     header x-key: Key [token]
+    injects     query parameter key=[token]
+    forwarded   GET https://board.invalid/v2/notes/7?a=%20b
+    ");
+}
+
+#[test]
+fn a_request_that_does_not_pass_ends_with_1_and_the_reason() {
+    for (method, url, reason) in [
+        ("GET", "http://127.0.0.1:8080/nowhere", "404 no_route"),
+        ("GET", "http://127.0.0.1:8080/boards", "404 no_route"),
+        ("POST", "http://127.0.0.1:8080/board/notes/7", "403 not_allowed"),
+        ("GET", "http://127.0.0.1:8080/board/notes/7/8", "403 not_allowed"),
+        ("POST", "http://127.0.0.1:8080/api/oauth/token", "403 not_allowed"),
+        ("POST", "http://127.0.0.1:8080/api/OAuth//t%6fken/", "403 not_allowed"),
+        ("GET", "http://127.0.0.1:8080/board/../api", "400 path_ambiguous"),
+        ("GET", "http://127.0.0.1:8080/api/a%2fb", "400 path_ambiguous"),
+        ("CONNECT", "http://127.0.0.1:8080/api", "405 method_not_allowed"),
+        ("get", "http://127.0.0.1:8080/api", "405 method_not_allowed"),
+        ("GET", "http://evil.invalid:8080/api", "403 caller_denied"),
+        ("GET", "http://127.0.0.1:8081/api", "404 no_route"),
+        ("GET", "http://127.0.0.1:9999/api", "no listener"),
+    ] {
+        let (code, text) = explain(method, url);
+        assert_eq!(code, Some(1), "{method} {url}\n{text}");
+        let last = text.lines().last().unwrap_or_default();
+        assert!(last.starts_with("refused") && last.contains(reason), "{method} {url}\n{text}");
+    }
+}
+
+#[test]
+fn a_mistaken_url_ends_with_64() {
+    for url in ["/api", "https://127.0.0.1:8080/api", "127.0.0.1:8080/api"] {
+        let output = run(bearerd(&["explain", "GET", url, "--config", "/nowhere"]), "");
+        assert_eq!(output.status.code(), Some(64), "{url}");
+    }
+}
