@@ -1,9 +1,237 @@
-//! Watches the files that inputs are read from.
+//! Watches the files that inputs are read from, and tells the keeper which ones may have changed.
+//!
+//! Folders are watched, not files: editors replace a file by renaming, Kubernetes swaps the `..data`
+//! link beside it, and it may not exist yet. Links on the way to a file have their folders watched
+//! too. A slow sweep finds what the system does not tell of (network file systems, exhausted watches).
+//! Whether the content really changed is for the keeper to see, which compares fingerprints.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
 
 use crate::credential::keeper::Keeper;
 
+/// Writers are given so long to finish what they began.
+const DEBOUNCE: Duration = Duration::from_millis(100);
+
+/// How often all files are looked at without being told.
+const SWEEP: Duration = Duration::from_secs(30);
+
+/// So many links are followed on the way to a file; more are a loop.
+const LONGEST_CHAIN_OF_LINKS: usize = 16;
+
 /// Watches for as long as the keeper lives; spawn it beside the keeper's own task.
 pub async fn run(keeper: Keeper) {
+    let (events, mut told) = mpsc::unbounded_channel();
     let mut files = keeper.files();
-    while files.changed().await.is_ok() {}
+    files.mark_changed();
+    let mut sweep = tokio::time::interval(SWEEP);
+    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut lookout = Lookout::new(events);
+    loop {
+        let look = tokio::select! {
+            changed = files.changed() => match changed {
+                Ok(()) => Look::For(Arc::clone(&files.borrow_and_update())),
+                Err(_gone) => return,
+            },
+            Some(path) = told.recv() => {
+                tokio::time::sleep(DEBOUNCE).await;
+                let mut paths = BTreeSet::from([path]);
+                while let Ok(path) = told.try_recv() {
+                    paths.insert(path);
+                }
+                Look::Near(paths)
+            }
+            _ = sweep.tick() => Look::Everywhere,
+        };
+        // Files may lie on a slow disk: the control thread does not wait for it.
+        let looked = tokio::task::spawn_blocking(move || {
+            let changed = lookout.look(look);
+            (lookout, changed)
+        });
+        let Ok((back, changed)) = looked.await else { return };
+        lookout = back;
+        if !changed.is_empty() {
+            keeper.input_changed(changed);
+        }
+    }
 }
+
+/// Where to look.
+enum Look {
+    /// From now on for these files.
+    For(Arc<BTreeSet<PathBuf>>),
+    /// At the files that something happened to, or near.
+    Near(BTreeSet<PathBuf>),
+    /// At all files.
+    Everywhere,
+}
+
+/// What is watched, and how it looked last.
+struct Lookout {
+    /// `None` if the system has no watcher for us: then only the sweep finds changes.
+    watcher: Option<RecommendedWatcher>,
+    files: HashMap<PathBuf, Seen>,
+    /// By watched folder: the files whose way leads through it.
+    folders: HashMap<PathBuf, BTreeSet<PathBuf>>,
+}
+
+/// A file as it was seen last.
+#[derive(Default)]
+struct Seen {
+    look: Option<Signature>,
+    folders: BTreeSet<PathBuf>,
+}
+
+/// What differs when a file was replaced or written: its device and number, length, and time.
+#[derive(Debug, PartialEq, Eq)]
+struct Signature {
+    identity: (u64, u64),
+    length: u64,
+    modified: Option<SystemTime>,
+}
+
+impl Lookout {
+    fn new(events: mpsc::UnboundedSender<PathBuf>) -> Self {
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            // To read a file is an event too: ours would answer themselves for ever.
+            for path in
+                event.into_iter().filter(|event| !event.kind.is_access()).flat_map(|event| event.paths)
+            {
+                // A receiver that is gone needs no more news.
+                let _ = events.send(path);
+            }
+        });
+        let watcher = watcher.inspect_err(|error| {
+            tracing::warn!(%error, "files cannot be watched: they are looked at every {SWEEP:?}");
+        });
+        Self { watcher: watcher.ok(), files: HashMap::new(), folders: HashMap::new() }
+    }
+
+    /// Looks, and says which files may have changed.
+    fn look(&mut self, look: Look) -> Vec<PathBuf> {
+        match look {
+            Look::For(wanted) => {
+                let gone: Vec<_> =
+                    self.files.keys().filter(|path| !wanted.contains(*path)).cloned().collect();
+                for path in gone {
+                    self.forget(&path);
+                }
+                // A new file may have changed between its first reading and now: it is told, too.
+                let new: Vec<_> =
+                    wanted.iter().filter(|path| !self.files.contains_key(*path)).cloned().collect();
+                for path in &new {
+                    self.has_changed(path);
+                }
+                new
+            }
+            Look::Near(paths) => {
+                let mut near: BTreeSet<_> =
+                    paths.iter().filter(|path| self.files.contains_key(*path)).cloned().collect();
+                for folder in paths.iter().flat_map(|path| [Some(path.as_path()), path.parent()]).flatten() {
+                    near.extend(self.folders.get(folder).into_iter().flatten().cloned());
+                }
+                // What was named may have been written without a change of its looks.
+                near.into_iter().filter(|path| self.has_changed(path) || paths.contains(path)).collect()
+            }
+            Look::Everywhere => {
+                let all: Vec<_> = self.files.keys().cloned().collect();
+                all.into_iter().filter(|path| self.has_changed(path)).collect()
+            }
+        }
+    }
+
+    /// Watches the way to a file as it is now, and says whether the file looks different.
+    fn has_changed(&mut self, path: &Path) -> bool {
+        let mut folders = BTreeSet::new();
+        collect_folders(path, LONGEST_CHAIN_OF_LINKS, &mut folders);
+        // A folder that was deleted and made again has to be watched again: so each time, all.
+        for folder in &folders {
+            self.watch(folder);
+            self.folders.entry(folder.clone()).or_default().insert(path.to_owned());
+        }
+        let now = Seen { look: signature(path).ok(), folders };
+        let before = self.files.insert(path.to_owned(), now).unwrap_or_default();
+        let left: Vec<_> = before.folders.difference(&self.files[path].folders).cloned().collect();
+        self.leave(path, left);
+        before.look != self.files[path].look
+    }
+
+    fn forget(&mut self, path: &Path) {
+        if let Some(seen) = self.files.remove(path) {
+            self.leave(path, seen.folders);
+        }
+    }
+
+    /// The way to a file leads no longer through these folders.
+    fn leave(&mut self, path: &Path, folders: impl IntoIterator<Item = PathBuf>) {
+        for folder in folders {
+            let Some(files) = self.folders.get_mut(&folder) else { continue };
+            files.remove(path);
+            if files.is_empty() {
+                self.folders.remove(&folder);
+                if let Some(watcher) = &mut self.watcher {
+                    // It is not watched any more if it was deleted: that is as good.
+                    let _ = watcher.unwatch(&folder);
+                }
+            }
+        }
+    }
+
+    fn watch(&mut self, folder: &Path) {
+        let Some(watcher) = &mut self.watcher else { return };
+        if let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive)
+            && !matches!(&error.kind, notify::ErrorKind::PathNotFound)
+            && !matches!(&error.kind, notify::ErrorKind::Io(error) if error.kind() == io::ErrorKind::NotFound)
+        {
+            let folder = folder.display();
+            tracing::debug!(%folder, %error, "a folder cannot be watched: it is looked at every {SWEEP:?}");
+        }
+    }
+}
+
+/// The folders in which something happens when a file is replaced, or a link on the way to it.
+fn collect_folders(path: &Path, links_left: usize, folders: &mut BTreeSet<PathBuf>) {
+    let mut way = PathBuf::new();
+    for component in path.components() {
+        way.push(component);
+        let is_last = way.as_os_str().len() == path.as_os_str().len();
+        let link = if matches!(component, Component::Normal(_)) { fs::read_link(&way).ok() } else { None };
+        if (link.is_some() || is_last)
+            && let Some(folder) = way.parent()
+        {
+            // A relative path of one component lies in the current folder.
+            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+            folders.insert(folder.to_owned());
+            if let Some(target) = link
+                && links_left > 0
+            {
+                let rest = path.strip_prefix(&way).unwrap_or(Path::new(""));
+                let target = if rest.as_os_str().is_empty() { target } else { target.join(rest) };
+                collect_folders(&folder.join(target), links_left - 1, folders);
+            }
+        }
+    }
+}
+
+fn signature(path: &Path) -> io::Result<Signature> {
+    let metadata = fs::metadata(path)?;
+    #[cfg(unix)]
+    let identity = {
+        use std::os::unix::fs::MetadataExt;
+        (metadata.dev(), metadata.ino())
+    };
+    #[cfg(not(unix))]
+    let identity = (0, 0);
+    Ok(Signature { identity, length: metadata.len(), modified: metadata.modified().ok() })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,182 @@
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::{LONGEST_CHAIN_OF_LINKS, Look, Lookout, collect_folders, run};
+use crate::clock::Clock;
+use crate::credential::flow::fixed::Expires;
+use crate::credential::flow::{Mint, MintFuture, StaticFlow};
+use crate::credential::input::Inputs;
+use crate::credential::keeper::{Options, start};
+use crate::credential::slot::Slot;
+use crate::credential::store::MemoryStore;
+use crate::credential::{CredentialSpec, Flow, Lifetime, Minted, Source};
+use crate::secret::Secret;
+
+fn folders(path: &Path) -> Vec<PathBuf> {
+    let mut folders = BTreeSet::new();
+    collect_folders(path, LONGEST_CHAIN_OF_LINKS, &mut folders);
+    folders.into_iter().collect()
+}
+
+#[test]
+fn the_folders_of_all_links_on_the_way_are_watched() {
+    let root = tempfile::tempdir().expect("a folder");
+    let root = root.path().canonicalize().expect("a path");
+    fs::create_dir_all(root.join("v1/deep")).expect("made");
+    fs::create_dir(root.join("elsewhere")).expect("made");
+    symlink("v1", root.join("current")).expect("linked");
+    symlink(root.join("elsewhere/token"), root.join("v1/deep/token")).expect("linked");
+    let found = folders(&root.join("current/deep/token"));
+    let expected = ["", "current/deep", "elsewhere", "v1/deep"].map(|path| root.join(path));
+    for folder in expected {
+        let is_there = found.iter().any(|it| it.components().eq(folder.components()));
+        assert!(is_there, "{} is not among {found:?}", folder.display());
+    }
+}
+
+#[test]
+fn a_loop_of_links_ends() {
+    let root = tempfile::tempdir().expect("a folder");
+    symlink("b", root.path().join("a")).expect("linked");
+    symlink("a", root.path().join("b")).expect("linked");
+    assert!(!folders(&root.path().join("a/token")).is_empty());
+}
+
+#[test]
+fn the_sweep_finds_what_nobody_told() {
+    let root = tempfile::tempdir().expect("a folder");
+    let path = root.path().join("token");
+    let (events, _told) = mpsc::unbounded_channel();
+    let mut lookout = Lookout { watcher: None, ..Lookout::new(events) };
+    lookout.look(Look::For(Arc::new(BTreeSet::from([path.clone()]))));
+    assert!(lookout.look(Look::Everywhere).is_empty(), "it is not there, as before");
+    fs::write(&path, "one").expect("written");
+    assert_eq!(lookout.look(Look::Everywhere), std::slice::from_ref(&path));
+    assert!(lookout.look(Look::Everywhere).is_empty());
+    fs::write(&path, "three").expect("written");
+    assert_eq!(lookout.look(Look::Everywhere), std::slice::from_ref(&path));
+    lookout.look(Look::For(Arc::default()));
+    fs::remove_file(&path).expect("removed");
+    assert!(lookout.look(Look::Everywhere).is_empty(), "nobody asks for it any more");
+    assert!(lookout.folders.is_empty() && lookout.files.is_empty());
+}
+
+struct Copies;
+
+impl Mint for Copies {
+    fn mint(&self, _: Arc<CredentialSpec>, inputs: Inputs) -> MintFuture {
+        let lifetime = Some(Lifetime::Unlimited);
+        let minted = Minted { outputs: inputs.values, lifetime, rotated: None, warnings: Vec::new() };
+        Box::pin(async { Ok(minted) })
+    }
+}
+
+/// A static credential that is kept and watched.
+struct Watched {
+    clock: Clock,
+    slot: Arc<Slot<String>>,
+}
+
+impl Watched {
+    fn new(path: &Path) -> Self {
+        let clock = Clock::system();
+        let store = Arc::new(MemoryStore::new(&clock));
+        let options = Options { issuer_concurrency: 32, observe: Box::new(|_, _, _| {}) };
+        let (keeper, task) = start(clock.clone(), store, Arc::new(Copies), options);
+        tokio::spawn(task);
+        keeper.reconcile(vec![CredentialSpec {
+            name: "a".into(),
+            flow: Flow::Static(StaticFlow { expires: Expires::Never }),
+            inputs: [("token".to_owned(), Source::File(path.to_owned()))].into(),
+            egress: String::new(),
+            renew_before: None,
+            default_lifetime: Duration::from_secs(3600),
+            max_renewals: None,
+            exchange_timeout: Duration::from_secs(30),
+            optional: false,
+            retry_ambiguous: false,
+        }]);
+        let prepare = |minted: &Minted| {
+            let token = minted.outputs.get("token").and_then(Secret::expose_str);
+            Ok(token.unwrap_or_default().to_owned())
+        };
+        let slot = keeper.slot(&"a".into(), Box::new(prepare)).expect("it is kept");
+        tokio::spawn(run(keeper));
+        Self { clock, slot }
+    }
+
+    /// Waits until requests carry this token; well before the sweep would find it.
+    async fn carries(&self, token: &str) {
+        let arrives = async {
+            loop {
+                let carried = self.slot.current(self.clock.now());
+                if carried.is_some_and(|carried| carried.as_ref().is_some_and(|it| it.value == token)) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let in_time = tokio::time::timeout(Duration::from_secs(10), arrives).await;
+        in_time.unwrap_or_else(|_| panic!("`{token}` did not arrive"));
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_written_replaced_or_made_again_is_followed() {
+    let root = tempfile::tempdir().expect("a folder");
+    let path = root.path().join("token");
+    let watched = Watched::new(&path);
+    fs::write(&path, "made").expect("written");
+    watched.carries("made").await;
+    fs::write(&path, "written").expect("written");
+    watched.carries("written").await;
+    fs::write(root.path().join(".token.swp"), "renamed").expect("written");
+    fs::rename(root.path().join(".token.swp"), &path).expect("renamed");
+    watched.carries("renamed").await;
+    fs::remove_file(&path).expect("removed");
+    fs::write(&path, "again").expect("written");
+    watched.carries("again").await;
+}
+
+#[tokio::test]
+async fn a_kubernetes_volume_is_followed_through_its_swaps() {
+    let root = tempfile::tempdir().expect("a folder");
+    let version = |name: &str, token: &str| {
+        fs::create_dir(root.path().join(name)).expect("made");
+        fs::write(root.path().join(name).join("token"), token).expect("written");
+        symlink(name, root.path().join("..data_tmp")).expect("linked");
+        fs::rename(root.path().join("..data_tmp"), root.path().join("..data")).expect("renamed");
+    };
+    version("..2026_01", "one");
+    symlink("..data/token", root.path().join("token")).expect("linked");
+    let watched = Watched::new(&root.path().join("token"));
+    watched.carries("one").await;
+    for (name, before, token) in [("..2026_02", "..2026_01", "two"), ("..2026_03", "..2026_02", "six")] {
+        version(name, token);
+        fs::remove_dir_all(root.path().join(before)).expect("removed");
+        watched.carries(token).await;
+    }
+}
+
+#[tokio::test]
+async fn a_folder_that_is_a_link_is_followed_to_its_next_target() {
+    let root = tempfile::tempdir().expect("a folder");
+    for (folder, token) in [("v1", "one"), ("v2", "two")] {
+        fs::create_dir(root.path().join(folder)).expect("made");
+        fs::write(root.path().join(folder).join("token"), token).expect("written");
+    }
+    symlink("v1", root.path().join("current")).expect("linked");
+    let watched = Watched::new(&root.path().join("current/token"));
+    watched.carries("one").await;
+    symlink("v2", root.path().join("next")).expect("linked");
+    fs::rename(root.path().join("next"), root.path().join("current")).expect("renamed");
+    watched.carries("two").await;
+    fs::write(root.path().join("v2/token"), "three").expect("written");
+    watched.carries("three").await;
+}
