@@ -84,3 +84,107 @@ impl Pace {
         by_interval.max(by_rate).unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use jiff::Timestamp;
+    use proptest::prelude::{ProptestConfig, any, prop_assert, proptest};
+
+    use super::{LEAST_INTERVAL, LONGEST_LIFETIME, Pace, lifetime, renewal};
+    use crate::clock::Moment;
+    use crate::credential::flow::fixed::Expires;
+    use crate::credential::flow::{LoginFlow, StaticFlow};
+    use crate::credential::{CredentialSpec, Expiry, Flow, Lifetime, RenewalRate};
+
+    const START: Moment = Moment { wall: Timestamp::UNIX_EPOCH, boot: Duration::from_secs(500) };
+
+    fn spec(flow: Flow) -> CredentialSpec {
+        CredentialSpec {
+            name: "a".into(),
+            flow,
+            inputs: BTreeMap::new(),
+            egress: String::new(),
+            renew_before: None,
+            default_lifetime: Duration::from_secs(3600),
+            max_renewals: None,
+            exchange_timeout: Duration::from_secs(30),
+            optional: false,
+            retry_ambiguous: false,
+        }
+    }
+
+    fn login() -> CredentialSpec {
+        spec(Flow::Login(Box::new(LoginFlow { steps: Vec::new() })))
+    }
+
+    #[test]
+    fn a_static_token_is_believed_and_never_renewed() {
+        let spec = spec(Flow::Static(StaticFlow { expires: Expires::Unsaid }));
+        for said in [
+            Lifetime::Unlimited,
+            Lifetime::For(LONGEST_LIFETIME * 5),
+            Lifetime::Until(Timestamp::UNIX_EPOCH - Duration::from_secs(1)),
+        ] {
+            assert_eq!(lifetime(&spec, Some(said), START), (said, None));
+            assert_eq!(renewal(&spec, &Expiry::new(START, said), 0.5), None);
+        }
+    }
+
+    #[test]
+    fn a_year_is_believed_and_a_day_more_than_a_leap_year_is_not() {
+        let said = Lifetime::For(LONGEST_LIFETIME);
+        assert_eq!(lifetime(&login(), Some(said), START), (said, None));
+        let (assumed, warning) =
+            lifetime(&login(), Some(Lifetime::For(LONGEST_LIFETIME + Duration::from_secs(1))), START);
+        assert_eq!(assumed, Lifetime::For(Duration::from_secs(3600)));
+        assert!(warning.is_some_and(|warning| warning.contains("default_lifetime")));
+    }
+
+    #[test]
+    fn a_date_is_a_lifetime_from_its_receipt() {
+        let until = Lifetime::Until(START.wall + Duration::from_secs(90));
+        let believed = Lifetime::For(Duration::from_secs(90));
+        assert_eq!(lifetime(&login(), Some(until), START), (believed, None));
+    }
+
+    #[test]
+    fn pace_keeps_two_seconds_between_renewals_and_so_many_exchanges_in_a_time() {
+        let second = Duration::from_secs(1);
+        let rate = Some(RenewalRate { count: 3, per: 60 * second });
+        let mut pace = Pace::default();
+        assert_eq!(pace.earliest(rate), Duration::ZERO);
+        for at in [10, 20, 30_u32] {
+            pace.note_exchange(at * second, rate);
+            pace.note_renewal(at * second);
+        }
+        assert_eq!(pace.earliest(rate), 70 * second);
+        assert_eq!(pace.earliest(None), 30 * second + LEAST_INTERVAL);
+        pace.note_exchange(70 * second, rate);
+        assert_eq!(pace.earliest(rate), 80 * second);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_renewal_lies_between_the_receipt_and_the_end(
+            milliseconds in 1..LONGEST_LIFETIME.as_millis(),
+            before in any::<Option<u32>>(),
+            fraction in 0.0..1.0_f64,
+        ) {
+            let length = Duration::from_millis(u64::try_from(milliseconds).expect("a year fits"));
+            let before = before.map(|seconds| Duration::from_secs(seconds.into()));
+            let spec = CredentialSpec { renew_before: before, ..login() };
+            let expiry = Expiry::new(START, Lifetime::For(length));
+            let at = renewal(&spec, &expiry, fraction).expect("it ends, so it is renewed");
+            let age = at.boot - START.boot;
+            match before.filter(|before| *before < length) {
+                Some(before) => prop_assert!(age == length - before),
+                None => prop_assert!(age >= length.mul_f64(0.6999) && age <= length.mul_f64(0.8001)),
+            }
+        }
+    }
+}

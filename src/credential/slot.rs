@@ -172,3 +172,6 @@ impl<T> Slot<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
