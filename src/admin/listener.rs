@@ -32,8 +32,7 @@ pub struct AdminListener(Listening);
 
 enum Listening {
     Tcp(TcpListener),
-    /// With the file that goes when the listener does.
-    Unix(UnixListener, SocketFile),
+    Unix(UnixListener, #[expect(dead_code, reason = "removed when it is dropped")] SocketFile),
 }
 
 impl AdminListener {
