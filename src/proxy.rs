@@ -32,7 +32,8 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
+use http::uri::Authority;
+use http::{HeaderValue, Request, Response, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;
 
@@ -147,20 +148,22 @@ impl Proxy {
             (choice.route.clone(), choice.found)
         };
         self.check_limits(&route, &found)?;
-        let own = own_authority(&parts.headers, &parts.uri, record.door());
-        let stripped = route.strip(parts.uri.path()).to_owned();
-        let sanitized = Sanitized::new(parts, &found, &route, &stripped, &self.shared.via)?;
+        let called = Called::new(&parts);
+        let sanitized = Sanitized::new(parts, &found, &route, &self.shared.via)?;
         let upload = upload(&route, &body, &found, record);
         let body = match &upload {
             None => RequestBody::Empty,
             Some(upload) => RequestBody::Streaming(body, upload.clone()),
         };
-        let (mut response, peeked, lease) =
+        let (mut response, peeked, mut lease) =
             self.exchange(&route, record.watch(), sanitized, body, upload.as_deref()).await?;
         let headers = response.headers_mut();
+        if answer::has_two_framings(headers) {
+            lease.distrust();
+        }
         answer::sanitize(headers, &route);
         if headers.contains_key(header::LOCATION) {
-            answer::rewrite_location(headers, &route, &own);
+            answer::rewrite_location(headers, &route, &called.authority(record.door()));
         }
         *response.version_mut() = http::Version::HTTP_11;
         Ok(Answer::Upstream(response, peeked, lease))
@@ -280,12 +283,24 @@ fn upload(route: &Route, body: &Incoming, found: &Found, record: &Record) -> Opt
     Some(Upload::new(record.watch().clone(), limits, known))
 }
 
-/// The authority under which the app called, for the `Location` of an answer.
-fn own_authority(headers: &HeaderMap, uri: &Uri, door: &Door) -> String {
-    let named = uri.authority().map(|authority| authority.as_str().to_owned());
-    let named = named.or_else(|| headers.get(header::HOST)?.to_str().ok().map(str::to_owned));
-    named
-        .unwrap_or_else(|| door.address.map_or_else(|| "localhost".to_owned(), |address| address.to_string()))
+/// The authority under which the app called.
+struct Called {
+    target: Option<Authority>,
+    host: Option<HeaderValue>,
+}
+
+impl Called {
+    fn new(parts: &Parts) -> Self {
+        Self { target: parts.uri.authority().cloned(), host: parts.headers.get(header::HOST).cloned() }
+    }
+
+    /// As text, for the `Location` of an answer.
+    fn authority(&self, door: &Door) -> String {
+        let named = self.target.as_ref().map(Authority::as_str);
+        let named = named.or_else(|| self.host.as_ref()?.to_str().ok());
+        let own = || door.address.map_or_else(|| "localhost".to_owned(), |address| address.to_string());
+        named.map_or_else(own, str::to_owned)
+    }
 }
 
 async fn judge(

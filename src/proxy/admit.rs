@@ -149,7 +149,7 @@ fn malformed(detail: &'static str) -> ProxyError {
 }
 
 fn denied(detail: &'static str) -> ProxyError {
-    ProxyError::new(Code::CallerDenied, detail)
+    ProxyError::new(Code::CallerDenied, detail).and_close()
 }
 
 /// hyper would open a tunnel for CONNECT, forwards TRACE (which echoes what is injected) and takes

@@ -17,6 +17,12 @@ use crate::proxy::watch::Phase;
 use crate::route::Route;
 use crate::upstream::Url;
 
+/// Whether an answer says its length twice: then the coding counts (RFC 9112, section 6.3), the
+/// length is taken away, and nothing else is read from that connection.
+pub fn has_two_framings(headers: &mut HeaderMap) -> bool {
+    headers.contains_key(header::TRANSFER_ENCODING) && headers.remove(header::CONTENT_LENGTH).is_some()
+}
+
 /// Takes away what ends at this hop (RFC 9110, section 7.6.1), what would lead the app past the
 /// proxy, and cookies of injected names.
 pub fn sanitize(headers: &mut HeaderMap, route: &Route) {

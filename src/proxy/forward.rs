@@ -25,6 +25,7 @@ pub struct Lease {
     pool: Rc<RoutePool>,
     watch: Rc<Watch>,
     upload: Option<Rc<Upload>>,
+    is_trusted: bool,
 }
 
 impl std::fmt::Debug for Lease {
@@ -34,11 +35,19 @@ impl std::fmt::Debug for Lease {
 }
 
 impl Lease {
+    /// The connection is closed when the answer has ended.
+    pub fn distrust(&mut self) {
+        self.is_trusted = false;
+    }
+
     /// The answer has ended. If the request has not, the connection cannot be used again: what is
     /// left of the upload is stopped.
     pub fn finish(&mut self) {
         let is_sent = self.upload.as_ref().is_none_or(|upload| upload.progress() == Progress::Finished);
-        if is_sent && let Some(connection) = self.connection.take() {
+        if is_sent
+            && self.is_trusted
+            && let Some(connection) = self.connection.take()
+        {
             self.pool.put(connection, self.watch.sweeper().now());
         }
     }
@@ -86,6 +95,7 @@ pub async fn forward(
             pool: pool.clone(),
             watch: watch.clone(),
             upload: upload.clone(),
+            is_trusted: true,
         };
         match send(route, watch, &mut lease, request).await {
             Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {

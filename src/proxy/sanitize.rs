@@ -38,16 +38,9 @@ pub struct Outbound {
 }
 
 impl Sanitized {
-    /// Makes the head for `route` of the app's head. `stripped` is the path without the route's
-    /// prefix; `via` is this process's own entry.
-    pub fn new(
-        parts: Parts,
-        found: &Found,
-        route: &Route,
-        stripped: &str,
-        via: &HeaderValue,
-    ) -> Result<Self, ProxyError> {
-        let target = target(&parts.uri, route, stripped)?;
+    /// Makes the head for `route` of the app's head; `via` is this process's own entry.
+    pub fn new(parts: Parts, found: &Found, route: &Route, via: &HeaderValue) -> Result<Self, ProxyError> {
+        let target = target(&parts.uri, route)?;
         let mut headers = parts.headers;
         for name in &found.remove {
             headers.remove(name);
@@ -107,7 +100,8 @@ impl Outbound {
 }
 
 /// Upstream path, stripped path and query, byte for byte but for injected parameters.
-fn target(uri: &Uri, route: &Route, stripped: &str) -> Result<PathAndQuery, ProxyError> {
+fn target(uri: &Uri, route: &Route) -> Result<PathAndQuery, ProxyError> {
+    let stripped = route.strip(uri.path());
     let query = uri.query();
     let keeps_query = query.is_none_or(|query| !route.injected.has_any_parameter(query));
     if keeps_query
@@ -237,3 +231,6 @@ fn add_cookies<'a>(headers: &mut HeaderMap, pairs: impl Iterator<Item = &'a Secr
     headers.insert(header::COOKIE, value);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

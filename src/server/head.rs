@@ -35,6 +35,8 @@ pub enum Violation {
     TargetTooLong,
     /// A raw `#` in the target.
     Fragment,
+    /// A version that is not HTTP/1.0 or HTTP/1.1.
+    UnknownVersion,
     /// `Content-Length` and `Transfer-Encoding` in one head (RFC 9112, section 6.1).
     TwoFramings,
 }
@@ -47,6 +49,7 @@ impl Violation {
             Self::TooManyFields => (Code::HeadTooLarge, "the request head has more than `max_fields` fields"),
             Self::TargetTooLong => (Code::TargetTooLong, "the request target is longer than `max_target`"),
             Self::Fragment => (Code::PathAmbiguous, "the target has a `#`"),
+            Self::UnknownVersion => (Code::BadRequest, "this listener speaks HTTP/1.1"),
             Self::TwoFramings => {
                 (Code::BadRequest, "`Content-Length` and `Transfer-Encoding` stand in one request")
             }
@@ -60,7 +63,7 @@ impl Violation {
             Self::HeadTooLarge => Some(Limit::MaxHead),
             Self::TooManyFields => Some(Limit::MaxFields),
             Self::TargetTooLong => Some(Limit::MaxTarget),
-            Self::Fragment | Self::TwoFramings => None,
+            Self::Fragment | Self::UnknownVersion | Self::TwoFramings => None,
         }
     }
 }
@@ -253,9 +256,13 @@ fn request_line(line: &[u8], limits: HeadLimits) -> Result<(), Scan> {
     let (Some(first), Some(last)) = (memchr(b' ', line), memrchr(b' ', line)) else {
         return Err(Scan::Malformed);
     };
-    let is_known = matches!(&line[last + 1..], b"HTTP/1.1" | b"HTTP/1.0");
-    if first == last || !is_known || !line.first().copied().is_some_and(is_token) {
+    if first == last || !line.first().copied().is_some_and(is_token) {
         return Err(Scan::Malformed);
+    }
+    match &line[last + 1..] {
+        b"HTTP/1.1" | b"HTTP/1.0" => {}
+        other if other.starts_with(b"HTTP/") => return Err(Scan::Refused(Violation::UnknownVersion)),
+        _ => return Err(Scan::Malformed),
     }
     let target = &line[first + 1..last];
     if target.len() > limits.target {
@@ -394,6 +401,7 @@ mod tests {
     #[test]
     fn what_hyper_would_hide_is_refused() {
         check(b"GET /a#b HTTP/1.1\r\n\r\n", b"", Some(Violation::Fragment), 0);
+        check(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"", Some(Violation::UnknownVersion), 0);
         for fields in [
             "Content-Length: 3\r\nTransfer-Encoding: chunked",
             "transfer-encoding: chunked\ncontent-length: 3",
@@ -417,7 +425,7 @@ mod tests {
 
     #[test]
     fn what_is_not_http_is_left_to_hyper() {
-        for bytes in [b"\x16\x03\x01\x02".as_slice(), b"GET /\r\n", b"GET / HTTP/1.2\r\n", b"garbage\n"] {
+        for bytes in [b"\x16\x03\x01\x02".as_slice(), b"GET /\r\n", b"GET / http/1.1\r\n", b"garbage\n"] {
             check(bytes, bytes, None, 0);
         }
     }

@@ -1,0 +1,276 @@
+//! What leaves is what the specification says, whatever comes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use http::header::HeaderName;
+use http::{HeaderValue, Request};
+use proptest::prelude::*;
+use tokio::sync::mpsc;
+
+use super::{Outbound, Sanitized};
+use crate::clock::Clock;
+use crate::credential::shared::Shared;
+use crate::credential::slot::Slot;
+use crate::credential::status::Status;
+use crate::credential::{CredentialName, State};
+use crate::inject::Injection;
+use crate::proxy::admit::{Door, admit};
+use crate::route::{Refusal, Route, RouteLimits, RouteSpec, RouteTable, Wiring};
+use crate::secret::Secret;
+use crate::template::Template;
+use crate::upstream::EgressSpec;
+use crate::upstream::connect::Connector;
+
+const VIA: &str = "1.1 bearerd-0123456789abcdef";
+
+fn injection() -> Injection {
+    let template = |text| Template::parse(text).expect("a template");
+    Injection {
+        headers: vec![
+            (HeaderName::from_static("authorization"), template("Bearer {token}")),
+            (HeaderName::from_static("x-api-key"), template("{token}")),
+        ],
+        query: vec![("api key".into(), template("{token}"))],
+        cookies: vec![("sid".into(), template("{token}"))],
+    }
+}
+
+fn route(upstream: &str, injection: Injection) -> Arc<Route> {
+    let spec = RouteSpec {
+        name: "r".into(),
+        listener: "app".into(),
+        host: None,
+        path: "/r".into(),
+        upstream: upstream.parse().expect("a URL"),
+        credential: CredentialName::from("c"),
+        injection,
+        refusal: Refusal::default(),
+        allow: Vec::new(),
+        denied: Vec::new(),
+        wait: std::time::Duration::ZERO,
+        egress: String::new(),
+        encoded_slash: false,
+        rate: None,
+        limits: RouteLimits::default(),
+    };
+    let mut wire = |_: &RouteSpec| {
+        let (pokes, _) = mpsc::unbounded_channel();
+        let status = Status {
+            name: CredentialName::from("c"),
+            flow: "static",
+            state: State::Pending,
+            generation: 0,
+            obtained_at: None,
+            expires_at: None,
+            renew_at: None,
+            last_error: None,
+            warnings: Vec::new(),
+            running: false,
+            next_try: None,
+            waits_for: None,
+            optional: false,
+        };
+        let slot = Slot::new(Arc::new(Shared::new(true, status, pokes)), Box::new(|_| Err(String::new())));
+        Wiring {
+            slot: Arc::new(slot),
+            connector: Connector::new(&EgressSpec::default()).expect("a connector"),
+        }
+    };
+    RouteTable::build(&[spec], &mut wire, None).routes()[0].clone()
+}
+
+/// Sends a head through; the fields that leave, sorted, with the target.
+fn pass(route: &Route, target: &str, fields: &[(&str, &[u8])]) -> Option<(String, Vec<(String, Vec<u8>)>)> {
+    let door = Door {
+        listener: "app".into(),
+        address: Some("127.0.0.1:80".parse().expect("an address")),
+        hosts: std::collections::HashSet::default(),
+        body_timeout: std::time::Duration::ZERO,
+        idle_timeout: std::time::Duration::ZERO,
+        head_timeout: std::time::Duration::ZERO,
+        metrics: Arc::default(),
+    };
+    let mut request = Request::builder().uri(target).header("host", "localhost");
+    for (name, value) in fields {
+        request = request.header(*name, *value);
+    }
+    let (parts, ()) = request.body(()).expect("a request").into_parts();
+    let found = admit(&door, &parts, "bearerd-0123456789abcdef", &|_| false).ok()?;
+    let sanitized = Sanitized::new(parts, &found, route, &HeaderValue::from_static(VIA)).expect("a target");
+    let outputs = BTreeMap::from([("token".to_owned(), Secret::from("t/1="))]);
+    let prepared = route.spec.injection.prepare(&outputs, &Clock::system()).expect("a value");
+    let outbound = Outbound::new(sanitized, &prepared).expect("an outbound request").into_request(());
+    let mut left: Vec<(String, Vec<u8>)> = outbound
+        .headers()
+        .iter()
+        .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
+        .collect();
+    left.sort_by(|one, other| one.0.cmp(&other.0));
+    Some((outbound.uri().to_string(), left))
+}
+
+/// The same, as the specification says it (RFC 9110, section 7.6, and PRODUCT, "Request rules").
+fn specified(fields: &[(&str, &[u8])]) -> Vec<(String, Vec<u8>)> {
+    let fold = |name: &str| name.to_ascii_lowercase().replace('_', "-");
+    let listed: Vec<String> = fields
+        .iter()
+        .filter(|(name, _)| name.eq_ignore_ascii_case("connection"))
+        .flat_map(|(_, value)| {
+            String::from_utf8_lossy(value)
+                .split(',')
+                .map(|name| name.trim().to_lowercase())
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    let ends_here = [
+        "connection",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "proxy-authorization",
+        "forwarded",
+        "expect",
+        "authorization",
+        "x-api-key",
+    ];
+    let mut left: Vec<(String, Vec<u8>)> = fields
+        .iter()
+        .filter(|(name, _)| {
+            let name = name.to_ascii_lowercase();
+            let is_gone = ends_here.contains(&name.as_str())
+                || matches!(
+                    fold(&name).as_str(),
+                    "authorization" | "x-api-key" | "proxy-authorization" | "proxy-connection"
+                )
+                || fold(&name).starts_with("x-forwarded-")
+                || (listed.contains(&name) && name != "content-length" && name != "host");
+            !is_gone && name != "cookie"
+        })
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.to_vec()))
+        .collect();
+    let cookies: Vec<String> = fields
+        .iter()
+        .filter(|(name, _)| name.eq_ignore_ascii_case("cookie") && !listed.contains(&"cookie".to_owned()))
+        .flat_map(|(_, value)| {
+            String::from_utf8_lossy(value).split(';').map(|pair| pair.trim().to_owned()).collect::<Vec<_>>()
+        })
+        .filter(|pair| !pair.is_empty() && pair.split('=').next().map(str::trim) != Some("sid"))
+        .chain(["sid=t/1=".to_owned()])
+        .collect();
+    left.push(("cookie".into(), cookies.join("; ").into_bytes()));
+    left.push(("host".into(), b"up.example:8443".to_vec()));
+    left.push(("via".into(), VIA.into()));
+    left.push(("authorization".into(), b"Bearer t/1=".to_vec()));
+    left.push(("x-api-key".into(), b"t/1=".to_vec()));
+    left.sort_by(|one, other| one.0.cmp(&other.0));
+    left
+}
+
+fn field() -> impl Strategy<Value = (&'static str, Vec<u8>)> {
+    let name = prop::sample::select(vec![
+        "Accept",
+        "X-One",
+        "x-two",
+        "X_Two",
+        "Connection",
+        "connection",
+        "Keep-Alive",
+        "Proxy-Connection",
+        "TE",
+        "Trailer",
+        "Upgrade",
+        "Authorization",
+        "authorization",
+        "X-Api-Key",
+        "x_api-key",
+        "X_API_KEY",
+        "Proxy-Authorization",
+        "Forwarded",
+        "X-Forwarded-For",
+        "x-forwarded-anything",
+        "Via",
+        "Cookie",
+        "If-None-Match",
+        "Range",
+        "Content-Type",
+    ]);
+    let connection = prop::sample::select(vec![
+        "close",
+        "keep-alive, x-one",
+        "authorization",
+        "X-TWO , accept",
+        "cookie",
+        "x-api-key,via",
+        "host",
+        "",
+    ]);
+    let value = prop_oneof![
+        connection.prop_map(|text| text.as_bytes().to_vec()),
+        prop::sample::select(vec!["a=1; sid=mine", "sid=2", "b = 3;;c", "1.0 fred"])
+            .prop_map(|text| text.as_bytes().to_vec()),
+        prop::collection::vec(prop_oneof![0x21_u8..0x7f, 0x80_u8..=0xff], 0..6),
+    ];
+    (name, value)
+}
+
+proptest! {
+    #[test]
+    fn what_leaves_is_what_the_specification_says(fields in prop::collection::vec(field(), 0..12)) {
+        let route = route("https://up.example:8443", injection());
+        let fields: Vec<(&str, &[u8])> = fields.iter().map(|(name, value)| (*name, value.as_slice())).collect();
+        // Cookies hold any bytes only up to what text can show of them.
+        prop_assume!(fields.iter().all(|(name, value)| !matches!(name.to_ascii_lowercase().as_str(), "cookie" | "connection") || value.is_ascii()));
+        let (_, left) = pass(&route, "/r/x", &fields).expect("it may pass");
+        prop_assert_eq!(left, specified(&fields));
+    }
+}
+
+#[test]
+fn path_and_query_pass_byte_for_byte_behind_the_upstreams_path() {
+    let plain = Injection { headers: injection().headers, ..Injection::default() };
+    for (upstream, target, wanted) in [
+        ("http://up", "/r/a%2Fb//c;d?q=%20&&x", "/a%2Fb//c;d?q=%20&&x"),
+        ("http://up", "/r", "/"),
+        ("http://up", "/r?", "/?"),
+        ("http://up", "/r/", "/"),
+        ("http://up/base", "/r", "/base"),
+        ("http://up/base", "/r?q", "/base?q"),
+        ("http://up/base/", "/r/", "/base/"),
+        ("http://up/base", "/r//x", "/base//x"),
+    ] {
+        let route = route(upstream, plain.clone());
+        assert_eq!(pass(&route, target, &[]).map(|(target, _)| target).as_deref(), Some(wanted), "{target}");
+    }
+}
+
+#[test]
+fn an_injected_parameter_replaces_the_apps_in_any_spelling() {
+    let route = route("http://up", injection());
+    for (query, wanted) in [
+        ("", "?api%20key=t%2F1%3D"),
+        ("?a=%41&b", "?a=%41&b&api%20key=t%2F1%3D"),
+        ("?api+key=mine&a=1", "?a=1&api%20key=t%2F1%3D"),
+        ("?a=1&API%20KEY=mine&%61pi%20key", "?a=1&api%20key=t%2F1%3D"),
+        ("?a=1;api+key=mine", "?api%20key=t%2F1%3D"),
+    ] {
+        let (target, _) = pass(&route, &format!("/r/x{query}"), &[]).expect("it may pass");
+        assert_eq!(target, format!("/x{wanted}"), "{query}");
+    }
+}
+
+#[test]
+fn a_chunked_get_stays_chunked_and_a_length_has_one_spelling() {
+    let route = route("http://up", Injection { headers: injection().headers, ..Injection::default() });
+    let length = |value: &[u8]| {
+        let (_, left) = pass(&route, "/r", &[("content-length", value)])?;
+        left.into_iter().find(|(name, _)| name == "content-length").map(|(_, value)| value)
+    };
+    assert_eq!(length(b"007").as_deref(), Some(b"7".as_slice()));
+    assert_eq!(length(b"0").as_deref(), Some(b"0".as_slice()));
+    let (_, left) = pass(&route, "/r", &[("transfer-encoding", b"Chunked")]).expect("it may pass");
+    assert!(left.contains(&("transfer-encoding".into(), b"chunked".to_vec())));
+}
