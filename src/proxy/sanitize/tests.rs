@@ -80,8 +80,11 @@ fn route(upstream: &str, injection: Injection) -> Arc<Route> {
     RouteTable::build(&[spec], &mut wire, None).routes()[0].clone()
 }
 
+/// Fields by their names.
+type Fields = Vec<(String, Vec<u8>)>;
+
 /// Sends a head through; the fields that leave, sorted, with the target.
-fn pass(route: &Route, target: &str, fields: &[(&str, &[u8])]) -> Option<(String, Vec<(String, Vec<u8>)>)> {
+fn pass(route: &Route, target: &str, fields: &[(&str, &[u8])]) -> Option<(String, Fields)> {
     let door = Door {
         listener: "app".into(),
         address: Some("127.0.0.1:80".parse().expect("an address")),
@@ -101,7 +104,7 @@ fn pass(route: &Route, target: &str, fields: &[(&str, &[u8])]) -> Option<(String
     let outputs = BTreeMap::from([("token".to_owned(), Secret::from("t/1="))]);
     let prepared = route.spec.injection.prepare(&outputs, &Clock::system()).expect("a value");
     let outbound = Outbound::new(sanitized, &prepared).expect("an outbound request").into_request(());
-    let mut left: Vec<(String, Vec<u8>)> = outbound
+    let mut left: Fields = outbound
         .headers()
         .iter()
         .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
@@ -111,7 +114,7 @@ fn pass(route: &Route, target: &str, fields: &[(&str, &[u8])]) -> Option<(String
 }
 
 /// The same, as the specification says it (RFC 9110, section 7.6, and PRODUCT, "Request rules").
-fn specified(fields: &[(&str, &[u8])]) -> Vec<(String, Vec<u8>)> {
+fn specified(fields: &[(&str, &[u8])]) -> Fields {
     let fold = |name: &str| name.to_ascii_lowercase().replace('_', "-");
     let listed: Vec<String> = fields
         .iter()
@@ -137,7 +140,7 @@ fn specified(fields: &[(&str, &[u8])]) -> Vec<(String, Vec<u8>)> {
         "authorization",
         "x-api-key",
     ];
-    let mut left: Vec<(String, Vec<u8>)> = fields
+    let mut left: Fields = fields
         .iter()
         .filter(|(name, _)| {
             let name = name.to_ascii_lowercase();
