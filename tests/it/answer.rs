@@ -19,7 +19,7 @@ fn start(upstream: &Upstream, listener: &str, route: &str) -> Sidecar {
 
 /// One answer of the upstream, as the app gets it.
 fn relayed(bytes: &'static str) -> Message {
-    before(bytes, "", "").app().get_with("/api/x", "TE: trailers\r\n")
+    before(bytes, "", "").app().request("GET", "/api/x", "TE: trailers\r\n", b"")
 }
 
 fn code(answer: &Message) -> String {
@@ -126,8 +126,7 @@ fn head_204_and_304_have_no_body() {
 
 #[test]
 fn an_app_of_http_1_0_gets_an_answer_it_can_read() {
-    let bearerd =
-        before("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", "", "");
+    let bearerd = before("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", "", "");
     let answer = bearerd.app().raw(b"GET /api/x HTTP/1.0\r\n\r\n");
     assert!(answer.ends_with("\r\n\r\nok") && !answer.to_lowercase().contains("chunked"), "{answer}");
 }

@@ -9,8 +9,10 @@
 mod support;
 
 mod admin;
+mod answer;
 mod commands;
 mod explain;
+mod framing;
 mod house;
 mod life;
 mod presets;

@@ -7,6 +7,7 @@
 
 pub mod canary;
 pub mod client;
+pub mod configuration;
 pub mod issuer;
 pub mod message;
 pub mod sidecar;
