@@ -1,6 +1,8 @@
 //! What upstreams and apps do wrong while a request is on its way, and the limits that end it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use bearerd::clock::Clock;
 
 use crate::support::configuration::fixed;
 use crate::support::message::Message;
@@ -134,7 +136,7 @@ fn an_app_of_http_1_0_gets_an_answer_it_can_read() {
 #[test]
 fn a_head_that_is_not_whole_in_time_is_408_and_silence_is_closed() {
     let bearerd = before("", "head_timeout = \"300ms\"\nidle_timeout = \"300ms\"", "");
-    let started = Instant::now();
+    let started = Clock::instant();
     assert_eq!(bearerd.app().raw(b""), "");
     let answer = bearerd.app().raw(b"GET /api/x HTTP/1.1\r\nHost: loc");
     assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("request_timeout"), "{answer}");
