@@ -109,9 +109,8 @@ fn explain(config: &Config, table: &RouteTable, authority: &Authority, parts: Pa
     if let Err(error) = choice.check_policy(&parts) {
         return told.refused(&error);
     }
-    let stripped = route.strip(parts.uri.path()).to_owned();
     let via = HeaderValue::from_static("1.1 bearerd");
-    match Sanitized::new(parts, &choice.found, route, &stripped, &via) {
+    match Sanitized::new(parts, &choice.found, route, &via) {
         Ok(sanitized) => {
             let (method, target) = (sanitized.method(), sanitized.target());
             told.line("forwarded", format_args!("{method} {}{target}", route.spec.upstream.origin));
