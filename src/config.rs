@@ -41,6 +41,7 @@ use crate::telemetry::LogSpec;
 use crate::upstream::EgressSpec;
 
 pub use crate::config::problem::{Location, Problem, Problems, Severity};
+pub(crate) use crate::config::raw::scalar::parse_duration;
 pub use crate::telemetry::AccessLog;
 
 /// A whole valid configuration.

@@ -18,6 +18,7 @@ mod received;
 pub mod sahamati;
 mod station;
 mod token;
+mod tour;
 
 use std::fmt;
 use std::io;
@@ -25,10 +26,11 @@ use std::net::Ipv4Addr;
 use std::str::FromStr;
 
 pub use answer::Answer;
-pub use fault::{Fault, ScriptedFault};
+pub use fault::{Fault, Part, ScriptedFault};
 pub use received::Received;
 pub use station::{Record, Station};
 pub use token::{Dead, TokenBook};
+pub use tour::{Exchange, Tour};
 
 use crate::clock::Clock;
 

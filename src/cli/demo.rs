@@ -1,16 +1,102 @@
-//! `bearerd demo`.
+//! `bearerd demo`: four token services, bearerd and an app in one process, all on loopback.
+//!
+//! The demo tells what happens and checks each statement against what the vendors recorded; it
+//! succeeds only if all of them are true.
 
+mod acts;
+mod caller;
+mod page;
+mod stage;
+
+use std::io;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::Args;
+use tokio::runtime::Builder;
 
+use crate::app::{self, Running};
 use crate::cli::exit::Exit;
+use crate::cli::output;
+use crate::clock::Clock;
+use crate::config::{self, Environment};
+use crate::sandbox::{Fault, Part, Sandbox, ScriptedFault, Vendor};
+use crate::server::Bind;
+use caller::Caller;
+use page::Page;
+use stage::Stage;
 
 /// The arguments of `bearerd demo`.
 #[derive(Debug, Args)]
 pub struct Arguments {}
 
-/// Runs it.
+/// Plays all acts; succeeds if everything that was told is true.
 pub fn run(_: &Arguments) -> ExitCode {
-    Exit::Unavailable.into()
+    let played = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .and_then(|runtime| runtime.block_on(play(&Clock::system())));
+    match played {
+        Ok(true) => Exit::Done.into(),
+        Ok(false) => Exit::No.into(),
+        Err(error) => {
+            output::talk(format_args!("bearerd: the demo broke off: {error}"));
+            Exit::Internal.into()
+        }
+    }
+}
+
+async fn play(clock: &Clock) -> io::Result<bool> {
+    let started = clock.boot();
+    let sandbox = Sandbox::start(0, &short_lives(), clock).await?;
+    let running = start(&sandbox, clock)?;
+    let app = Caller::new(address(running.listener("app"))?);
+    let admin = Caller::new(address(Some(running.admin()))?);
+    let mut stage = Stage::new(Page::new(), sandbox, app, admin);
+    stage.page.title(
+        "bearerd demo",
+        "An app, bearerd and four simulated token services, all in this process and on loopback.\n\
+         Tokens live for a few seconds here, so that their renewals can be watched.",
+    );
+    stage.wait_until_ready().await?;
+
+    acts::calls(&mut stage).await?;
+    acts::exchanges(&mut stage).await?;
+    acts::renewals(&mut stage).await?;
+    acts::revocations(&mut stage).await?;
+    acts::secrecy(&mut stage);
+
+    let all_true = stage.conclude();
+    let took = (clock.boot() - started).as_secs_f64();
+    let (init, sandbox) = ("bearerd init", "bearerd sandbox");
+    stage.page.end(&format!(
+        "It took {took:.1} s. Go on with `{init}`, or with `{sandbox}` for these vendors to try."
+    ));
+    running.stop().await;
+    Ok(all_true)
+}
+
+/// Starts a bearerd in front of the sandbox, in this process, without a file.
+fn start(sandbox: &Sandbox, clock: &Clock) -> io::Result<Running> {
+    let environment = Environment::of_process();
+    let text = sandbox.configuration("127.0.0.1:0", "127.0.0.1:0");
+    let loaded = config::load_text("demo.toml", &text, &environment)
+        .map_err(|problems| io::Error::other(problems.to_string()))?;
+    app::start(loaded, environment, clock.clone(), None).map_err(io::Error::other)
+}
+
+fn address(bind: Option<&Bind>) -> io::Result<SocketAddr> {
+    match bind {
+        Some(Bind::Tcp(address)) => Ok(*address),
+        _ => Err(io::Error::other("bearerd does not listen where it was told to")),
+    }
+}
+
+/// Lifetimes short enough to watch a renewal.
+fn short_lives() -> Vec<ScriptedFault> {
+    let lives = |vendor: Vendor| {
+        let lifetime = vendor.tour().lifetime?;
+        Some(ScriptedFault { vendor, part: Part::Whole, fault: Fault::Expire(lifetime) })
+    };
+    Vendor::ALL.into_iter().filter_map(lives).collect()
 }

@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use http::Method;
 use serde_json::json;
 
 use super::token::{self, TokenBook};
-use super::{Answer, Received, Simulator};
+use super::{Answer, Exchange, Received, Simulator, Tour};
 use crate::clock::Clock;
 
 /// The client that was registered.
@@ -143,6 +144,20 @@ impl Simulator for Digilocker {
 
     fn tokens(&self) -> &TokenBook {
         &self.tokens
+    }
+}
+
+/// What there is to see here: a refresh token that is replaced each time.
+pub(super) fn tour() -> Tour {
+    Tour {
+        method: Method::GET,
+        app_path: "/digilocker/oauth2/1/user",
+        path: USER,
+        body: "",
+        exchanges: &[Exchange { path: TOKEN, shows: "client and refresh token", brings: "access token" }],
+        rotating: Some("refresh_token"),
+        refusal: "HTTP 401",
+        lifetime: Some(Duration::from_secs(4)),
     }
 }
 

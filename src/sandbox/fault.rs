@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::Vendor;
+use crate::config::parse_duration;
 
 /// What there is, for the help and for the usage error.
 pub const SYNTAX: &str = "\
@@ -130,18 +131,7 @@ fn parse(text: &str) -> Result<ScriptedFault, String> {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("`{text}` is not a duration such as `500ms`, `30s` or `2m`");
-    let digits = text.find(|character: char| !character.is_ascii_digit()).ok_or_else(wrong)?;
-    let (number, unit) = text.split_at(digits);
-    let number: u32 = number.parse().map_err(|_| wrong())?;
-    let unit = match unit {
-        "ms" => Duration::from_millis(1),
-        "s" => Duration::from_secs(1),
-        "m" => Duration::from_secs(60),
-        "h" => Duration::from_secs(3600),
-        _ => return Err(wrong()),
-    };
-    Ok(unit * number)
+    parse_duration(text).ok_or_else(|| format!("`{text}` is not a duration such as `500ms`, `30s` or `2m`"))
 }
 
 #[cfg(test)]

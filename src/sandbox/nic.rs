@@ -5,10 +5,11 @@
 
 use std::time::Duration;
 
+use http::Method;
 use serde_json::json;
 
 use super::token::TokenBook;
-use super::{Answer, Received, Simulator};
+use super::{Answer, Received, Simulator, Tour};
 
 /// The token that was mailed.
 pub const TOKEN: &str = "nic-ma-demo-token-3b7e51f0c2a94d68";
@@ -59,6 +60,20 @@ impl Simulator for NicMa {
 
     fn tokens(&self) -> &TokenBook {
         &self.tokens
+    }
+}
+
+/// What there is to see here: one call.
+pub(super) fn tour() -> Tour {
+    Tour {
+        method: Method::GET,
+        app_path: "/nic-ma/api/gram-panchayats",
+        path: DATA,
+        body: "",
+        exchanges: &[],
+        rotating: None,
+        refusal: "HTTP 401",
+        lifetime: None,
     }
 }
 

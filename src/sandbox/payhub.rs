@@ -5,10 +5,11 @@
 
 use std::time::Duration;
 
+use http::Method;
 use serde_json::{Value, json};
 
 use super::token::{self, TokenBook};
-use super::{Answer, Received, Simulator};
+use super::{Answer, Exchange, Received, Simulator, Tour};
 use crate::clock::Clock;
 
 /// The account that may log in.
@@ -96,6 +97,20 @@ impl Simulator for Payhub {
 
     fn tokens(&self) -> &TokenBook {
         &self.tokens
+    }
+}
+
+/// What there is to see here: a refusal inside HTTP 200.
+pub(super) fn tour() -> Tour {
+    Tour {
+        method: Method::POST,
+        app_path: "/payhub/user/getpayinstatus",
+        path: CALLS[0],
+        body: r#"{"transaction_id":"PH-1001"}"#,
+        exchanges: &[Exchange { path: LOGIN, shows: "email and password", brings: "token and key" }],
+        rotating: None,
+        refusal: "HTTP 200 with responseCode 403",
+        lifetime: Some(Duration::from_secs(5)),
     }
 }
 

@@ -8,11 +8,12 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use http::Method;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::token::{self, TokenBook};
-use super::{Answer, Received, Simulator};
+use super::{Answer, Exchange, Received, Simulator, Tour};
 use crate::clock::Clock;
 
 /// The entity's administrator.
@@ -206,6 +207,24 @@ impl Simulator for Sahamati {
 
     fn tokens(&self) -> &TokenBook {
         &self.tokens
+    }
+}
+
+/// What there is to see here: a chain of three exchanges.
+pub(super) fn tour() -> Tour {
+    Tour {
+        method: Method::GET,
+        app_path: "/sahamati/cr/v2/entityInfo/AA",
+        path: REGISTRY,
+        body: "",
+        exchanges: &[
+            Exchange { path: USER_TOKEN, shows: "username and password", brings: "user token" },
+            Exchange { path: READ_SECRET, shows: "user token", brings: "entity secret" },
+            Exchange { path: ENTITY_TOKEN, shows: "entity secret", brings: "entity token" },
+        ],
+        rotating: None,
+        refusal: "HTTP 401",
+        lifetime: Some(Duration::from_secs(6)),
     }
 }
 

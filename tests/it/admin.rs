@@ -125,6 +125,8 @@ fn it_is_ready_once_every_credential_in_use_was_obtained() {
     assert_eq!(answer.status(), 503);
     assert!(answer.text().contains("`api`"), "{}", answer.text());
     assert_eq!(sidecar.admin().get("/live").status(), 200);
+    // The first exchange has ended: the refresh below is another one.
+    sidecar.wait("an error", || (!sidecar.credential("api")["last_error"].is_null()).then_some(()));
     issuer.always(None);
     let answer = sidecar.control("POST", "/v1/credentials/api/refresh?wait=true", b"");
     assert_eq!((answer.status(), answer.json()), (200, json!({ "outcome": "ok" })));

@@ -5,15 +5,21 @@
 
 #![expect(unreachable_pub, reason = "nothing is outside a test binary")]
 
-#[expect(dead_code, reason = "the tests of the proxy come with it")]
 mod support;
 
 mod admin;
 mod answer;
 mod commands;
+mod configuration;
+mod demo;
+mod drain;
+mod errors;
 mod explain;
 mod framing;
 mod house;
 mod life;
+mod lifecycle;
 mod presets;
+mod reload;
+mod request;
 mod sandbox;

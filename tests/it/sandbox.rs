@@ -6,7 +6,7 @@ use std::process::{Child, Stdio};
 use serde_json::json;
 
 use crate::support::sidecar::run;
-use crate::support::{Client, bearerd};
+use crate::support::{Client, Setup, Sidecar, bearerd};
 
 /// A running sandbox; it is killed when this is dropped.
 struct Sandbox {
@@ -30,6 +30,12 @@ impl Sandbox {
             assert_ne!(stdout.read_line(&mut configuration).expect("text"), 0, "{configuration}");
         }
         Self { process, configuration }
+    }
+
+    /// A bearerd with the printed credentials and routes.
+    fn proxied(&self) -> Sidecar {
+        let (_, rest) = self.configuration.split_once("[credentials").expect("credentials");
+        Setup::new(&format!("[credentials{rest}")).start()
     }
 
     /// A client of the upstream of a route.
@@ -68,6 +74,70 @@ fn a_scripted_fault_strikes_the_vendor_that_it_names() {
     assert!(sandbox.vendor("payhub").post("/user/login", "{}").text().contains("<!doctype html>"));
     assert_eq!(sandbox.vendor("digilocker").get("/public/oauth2/1/user").status(), 503);
     assert_eq!(sandbox.vendor("nic-ma").raw(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"), "");
+}
+
+/// One ordinary call of an app to each vendor, through bearerd.
+fn call_all(app: Client) {
+    let answers = [
+        app.get("/nic-ma/api/gram-panchayats"),
+        app.get("/sahamati/cr/v2/entityInfo/AA"),
+        app.post("/payhub/user/getpayinstatus", r#"{"transaction_id":"PH-1001"}"#),
+        app.get("/digilocker/oauth2/1/user"),
+    ];
+    for answer in answers {
+        assert_eq!(answer.status(), 200, "{}\n{}", answer.head(), answer.text());
+        assert!(!answer.text().contains("403"), "{}", answer.text());
+    }
+}
+
+#[test]
+fn with_the_printed_configuration_an_app_calls_four_vendors_without_a_credential() {
+    let sandbox = Sandbox::start(&[]);
+    let bearerd = sandbox.proxied();
+    bearerd.wait_until_ready();
+    call_all(bearerd.app());
+}
+
+#[test]
+fn an_app_does_not_notice_that_tokens_are_revoked() {
+    let sandbox = Sandbox::start(&["payhub=revoke:1s", "digilocker=revoke:1s", "sahamati=revoke:1s"]);
+    let bearerd = sandbox.proxied();
+    bearerd.wait_until_ready();
+    for _ in 0..30 {
+        call_all(bearerd.app());
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    for credential in ["payhub", "digilocker", "sahamati"] {
+        assert_eq!(bearerd.credential(credential)["generation"], 2, "{credential}");
+    }
+}
+
+#[test]
+fn bearerd_comes_up_when_a_vendor_does() {
+    let sandbox = Sandbox::start(&["sahamati=down:2s", "payhub=html:2s", "digilocker=status:503:2s"]);
+    let bearerd = sandbox.proxied();
+    assert_eq!(bearerd.admin().get("/ready").status(), 503);
+    bearerd.wait_until_ready();
+    call_all(bearerd.app());
+}
+
+#[test]
+fn the_message_of_a_grace_period_becomes_a_warning() {
+    let sandbox = Sandbox::start(&["sahamati=grace"]);
+    let bearerd = sandbox.proxied();
+    bearerd.wait_until_ready();
+    let said = bearerd.credential("sahamati");
+    assert!(said["warnings"].to_string().contains("grace"), "{said}");
+}
+
+#[test]
+fn trouble_behind_a_vendor_passes_and_renews_nothing() {
+    let sandbox = Sandbox::start(&[]);
+    let bearerd = sandbox.proxied();
+    bearerd.wait_until_ready();
+    let file = "/digilocker/oauth2/1/file/in.gov.transport-DRVLC-UNREACHABLE";
+    assert_eq!(bearerd.app().get(file).status(), 530);
+    assert_eq!(bearerd.credential("digilocker")["generation"], 1);
 }
 
 #[test]

@@ -20,5 +20,5 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 
 pub use client::Client;
 pub use issuer::Issuer;
-pub use sidecar::{Sidecar, bearerd};
+pub use sidecar::{Setup, Sidecar, bearerd};
 pub use upstream::{Reply, Upstream};

@@ -1,7 +1,7 @@
 //! The app: raw bytes in, a whole answer out. No answer may show a canary.
 
 use std::io::{BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 
 use super::message::Message;
 use super::{PATIENCE, canary};
@@ -33,6 +33,12 @@ impl Client {
     #[track_caller]
     pub fn get(&self, target: &str) -> Message {
         self.request("GET", target, "", b"")
+    }
+
+    /// GET with further fields, each ended by CRLF.
+    #[track_caller]
+    pub fn get_with(&self, target: &str, fields: &str) -> Message {
+        self.request("GET", target, fields, b"")
     }
 
     /// POST with a JSON body.
@@ -82,11 +88,6 @@ impl Connection {
     #[track_caller]
     pub fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).expect("the server takes bytes");
-    }
-
-    /// Says that nothing more will be sent.
-    pub fn finish(&self) {
-        let _ = self.stream.shutdown(Shutdown::Write);
     }
 
     /// Reads one whole answer.

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -21,6 +22,7 @@ struct Script {
     /// Answers everything behind the queue, in place of grants.
     always: Option<Reply>,
     granted: Vec<String>,
+    delay: Duration,
 }
 
 impl Issuer {
@@ -33,18 +35,42 @@ impl Issuer {
 
     /// An issuer whose grants look as `grant` makes them of a new token.
     pub fn shaped(grant: impl Fn(&str) -> serde_json::Value + Send + Sync + 'static) -> Self {
+        Self::new(grant, |_| None)
+    }
+
+    /// An issuer that answers what `judge` says, and grants where that says nothing.
+    pub fn judging(
+        expires_in: u64,
+        judge: impl Fn(&Message) -> Option<Reply> + Send + Sync + 'static,
+    ) -> Self {
+        let grant = move |token: &str| json!({"access_token": token, "token_type": "Bearer", "expires_in": expires_in});
+        Self::new(grant, judge)
+    }
+
+    fn new(
+        grant: impl Fn(&str) -> serde_json::Value + Send + Sync + 'static,
+        judge: impl Fn(&Message) -> Option<Reply> + Send + Sync + 'static,
+    ) -> Self {
         let script = Arc::<Mutex<Script>>::default();
         let shared = Arc::clone(&script);
-        let server = Upstream::issuer(move |_| {
+        let server = Upstream::issuer(move |request| {
             let mut script = shared.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(scripted) = script.queue.pop_front().or_else(|| script.always.clone()) {
-                return scripted;
+            let scripted = script.queue.pop_front().or_else(|| script.always.clone());
+            if let Some(reply) = scripted.or_else(|| judge(request)) {
+                return reply;
             }
             let token = canary::token();
             script.granted.push(token.clone());
-            Reply::json(200, &grant(&token))
+            let delay = script.delay;
+            Reply::json(200, &grant(&token)).after(delay)
         });
         Self { server, script }
+    }
+
+    /// The same, but grants come that much later.
+    pub fn delayed(self, delay: Duration) -> Self {
+        self.script.lock().unwrap_or_else(PoisonError::into_inner).delay = delay;
+        self
     }
 
     /// Puts an answer at the end of the queue.
@@ -56,6 +82,11 @@ impl Issuer {
     /// From now on every answer is this one; `None` means grants again.
     pub fn always(&self, reply: Option<Reply>) {
         self.script.lock().unwrap_or_else(PoisonError::into_inner).always = reply;
+    }
+
+    /// Grants a token that no one asked for here.
+    pub fn grant_to_somebody_else(&self) {
+        self.script.lock().unwrap_or_else(PoisonError::into_inner).granted.push(canary::token());
     }
 
     /// The URL of the token endpoint.

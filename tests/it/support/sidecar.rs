@@ -151,11 +151,6 @@ impl Sidecar {
         line["address"].as_str().and_then(|address| address.parse().ok()).expect("an address in the log")
     }
 
-    /// The folder of the configuration.
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
-    }
-
     /// Waits until `/ready` says so.
     #[track_caller]
     pub fn wait_until_ready(&self) {
