@@ -1,7 +1,7 @@
 //! The app: raw bytes in, a whole answer out. No answer may show a canary.
 
 use std::io::{BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 
 use super::message::Message;
 use super::{PATIENCE, canary};
@@ -88,6 +88,11 @@ impl Connection {
     #[track_caller]
     pub fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).expect("the server takes bytes");
+    }
+
+    /// Says that nothing more will be sent.
+    pub fn finish(&self) {
+        let _ = self.stream.shutdown(Shutdown::Write);
     }
 
     /// Reads one whole answer.
