@@ -193,8 +193,31 @@ fn system_boot() -> Duration {
     rustix::time::clock_gettime(clock).try_into().unwrap_or_default()
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is the source of randomness")]
+/// Asks the kernel, since aws-lc's generator gathers entropy for 40 ms before its first number, and
+/// a process that speaks no TLS never needs it.
 fn system_random(bytes: &mut [u8]) {
+    #[cfg(target_os = "linux")]
+    if kernel_random(bytes).is_ok() {
+        return;
+    }
+    library_random(bytes);
+}
+
+#[cfg(target_os = "linux")]
+fn kernel_random(bytes: &mut [u8]) -> rustix::io::Result<()> {
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty()) {
+            Ok(count) => filled += count,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the source of randomness")]
+fn library_random(bytes: &mut [u8]) {
     // aws-lc's generator fails only if the system has no randomness at all: then nothing that
     // bearerd does would be safe.
     aws_lc_rs::rand::fill(bytes).expect("the system's random number generator works");
