@@ -14,6 +14,7 @@ pub mod preset;
 pub mod problem;
 mod raw;
 pub mod schema;
+pub mod secrets;
 mod shape;
 mod suggest;
 mod text;
@@ -137,15 +138,15 @@ pub struct Loaded {
     pub hints: Vec<Problem>,
     /// All files that were read for it, the configuration first; secrets are not among them.
     pub files: Vec<PathBuf>,
-    /// Where each secret reference of the credentials stands.
+    /// Where each secret reference stands.
     pub secrets: Vec<SecretPlace>,
 }
 
 /// Where a secret reference stands in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretPlace {
-    /// Whose input it is.
-    pub credential: CredentialName,
+    /// The credential whose input it is; `None` for the admin token.
+    pub owner: Option<CredentialName>,
     /// The input's name.
     pub input: String,
     /// The place.

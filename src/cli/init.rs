@@ -1,10 +1,12 @@
-//! `bearerd init`.
+//! `bearerd init [PRESET..]`.
 
+use std::fmt::Write;
 use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::cli::exit::Exit;
+use crate::cli::{output, presets};
+use crate::config::preset::{Parameter, Preset};
 
 /// The arguments of `bearerd init`.
 #[derive(Debug, Args)]
@@ -14,7 +16,162 @@ pub struct Arguments {
     pub presets: Vec<String>,
 }
 
-/// Runs it.
-pub fn run(_: &Arguments) -> ExitCode {
-    Exit::Unavailable.into()
+/// The preset of a starter file for which nobody asked for one.
+const USUAL: &str = "bearer";
+
+/// What every starter file begins with.
+const HEAD: &str = r#"# bearerd: the secrets and tokens of this host's apps. `bearerd check` validates this file.
+
+[server]
+# drain = "25s"          # how long SIGTERM waits for requests in flight
+# access_log = "errors"  # "off", "errors" or "all"; never a query or a value
+# watch = true           # reload when this file changes
+
+[admin]
+# Status, metrics and control.
+# listen = "127.0.0.1:9180"
+# token = { file = "/run/secrets/bearerd-admin-token" }  # for changes over TCP
+
+# Apps take http://127.0.0.1:8080 and a route's path for the base URL of an API.
+[listeners.app]
+bind = "127.0.0.1:8080"
+"#;
+
+/// Prints a commented configuration to start from.
+pub fn run(arguments: &Arguments) -> ExitCode {
+    let mut chosen: Vec<Preset> = Vec::new();
+    for name in &arguments.presets {
+        let Some(preset) = Preset::named(name) else { return presets::unknown(name) };
+        if !chosen.contains(&preset) {
+            chosen.push(preset);
+        }
+    }
+    if chosen.is_empty() {
+        chosen.extend(Preset::named(USUAL));
+    }
+    output::data(starter(&chosen))
+}
+
+fn starter(presets: &[Preset]) -> String {
+    let mut text = HEAD.to_owned();
+    for preset in presets {
+        // Writing to a text cannot fail.
+        let _ = credential(&mut text, *preset, presets);
+        if preset.injects() {
+            let _ = route(&mut text, *preset);
+        }
+    }
+    text
+}
+
+fn credential(text: &mut String, preset: Preset, chosen: &[Preset]) -> std::fmt::Result {
+    let name = preset.name;
+    writeln!(text, "\n# {}.", preset.summary())?;
+    if let Some(docs) = preset.docs() {
+        writeln!(text, "# {docs}")?;
+    }
+    writeln!(text, "[credentials.{name}]\npreset = \"{name}\"")?;
+    if let [usual, others @ ..] = preset.environments().as_slice()
+        && !others.is_empty()
+    {
+        writeln!(text, "# environment = \"{usual}\"  # or {}", others.join(", "))?;
+    }
+    for parameter in preset.parameters() {
+        let comment = if parameter.required { "" } else { "# " };
+        let value = value(&parameter, name, chosen);
+        writeln!(text, "{comment}{} = {value}  # {}", parameter.name, parameter.description)?;
+    }
+    Ok(())
+}
+
+/// What a starter file says under a parameter's name.
+fn value(parameter: &Parameter, preset: &str, chosen: &[Preset]) -> String {
+    let source = parameter.from.as_deref().filter(|from| chosen.iter().any(|preset| preset.name == *from));
+    match (source, &parameter.example) {
+        (Some(source), _) => format!("{{ credential = \"{source}\" }}"),
+        (None, Some(example)) => example.clone(),
+        (None, None) if parameter.secret => {
+            let file = parameter.name.replace('_', "-");
+            format!("{{ file = \"/run/secrets/{preset}-{file}\" }}")
+        }
+        (None, None) => format!("\"{}\"", parameter.name.replace('_', "-")),
+    }
+}
+
+fn route(text: &mut String, preset: Preset) -> std::fmt::Result {
+    let name = preset.name;
+    let address = preset.base_url().unwrap_or_else(|| "https://api.example".to_owned());
+    let origin_end =
+        address.find("://").and_then(|at| address[at + 3..].find('/').map(|length| at + 3 + length));
+    let origin = &address[..origin_end.unwrap_or(address.len())];
+    writeln!(text, "\n[routes.{name}]\npath = \"/{name}\"  # stripped before forwarding")?;
+    writeln!(text, "upstream = \"{}\"", origin.replacen("http://", "https://", 1))?;
+    writeln!(text, "credential = \"{name}\"")?;
+    writeln!(text, "# allow = [\"GET /**\"]  # without it everything but token endpoints")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::starter;
+    use crate::config::preset::{PRESETS, Preset};
+    use crate::config::{Environment, load_text};
+
+    #[test]
+    fn the_starter_of_every_preset_is_a_configuration() {
+        for preset in PRESETS {
+            let text = starter(&[*preset]);
+            // A link of a chain has no route of its own.
+            let loaded = load_text(preset.name, &text, &Environment::default());
+            let loaded = loaded.unwrap_or_else(|problems| panic!("{problems}\n{text}"));
+            assert_eq!(loaded.config.credentials.len(), 1, "{text}");
+            assert_eq!(loaded.config.routes.len(), usize::from(preset.injects()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_chain_of_presets_is_linked() {
+        let chain: Vec<Preset> = ["sahamati-entity", "sahamati-secret", "sahamati-user"]
+            .into_iter()
+            .filter_map(Preset::named)
+            .collect();
+        let loaded = load_text("starter", &starter(&chain), &Environment::default());
+        let config = loaded.expect("a configuration").config;
+        let order: Vec<&str> = config.credentials.iter().map(|spec| spec.name.as_str()).collect();
+        assert_eq!(order, ["sahamati-user", "sahamati-secret", "sahamati-entity"]);
+    }
+
+    #[test]
+    fn a_starter_is_commented() {
+        insta::assert_snapshot!(starter(&[Preset::named("payhub").expect("a preset")]), @r#"
+    # bearerd: the secrets and tokens of this host's apps. `bearerd check` validates this file.
+
+    [server]
+    # drain = "25s"          # how long SIGTERM waits for requests in flight
+    # access_log = "errors"  # "off", "errors" or "all"; never a query or a value
+    # watch = true           # reload when this file changes
+
+    [admin]
+    # Status, metrics and control.
+    # listen = "127.0.0.1:9180"
+    # token = { file = "/run/secrets/bearerd-admin-token" }  # for changes over TCP
+
+    # Apps take http://127.0.0.1:8080 and a route's path for the base URL of an API.
+    [listeners.app]
+    bind = "127.0.0.1:8080"
+
+    # PayHub: token and API key by mail address and password.
+    # https://docs.payhub.link/docs/generate-token
+    [credentials.payhub]
+    preset = "payhub"
+    # environment = "production"  # or payouts, sandbox
+    email = { file = "/run/secrets/payhub-email" }  # the merchant's mail address
+    password = { file = "/run/secrets/payhub-password" }  # the merchant's password
+
+    [routes.payhub]
+    path = "/payhub"  # stripped before forwarding
+    upstream = "https://server.payhub.link"
+    credential = "payhub"
+    # allow = ["GET /**"]  # without it everything but token endpoints
+    "#);
+    }
 }

@@ -1,10 +1,13 @@
-//! `bearerd presets`.
+//! `bearerd presets [NAME]`.
 
+use std::fmt::Write;
 use std::process::ExitCode;
 
 use clap::Args;
 
 use crate::cli::exit::Exit;
+use crate::cli::output;
+use crate::config::preset::{PRESETS, Preset};
 
 /// The arguments of `bearerd presets`.
 #[derive(Debug, Args)]
@@ -13,7 +16,48 @@ pub struct Arguments {
     pub name: Option<String>,
 }
 
-/// Runs it.
-pub fn run(_: &Arguments) -> ExitCode {
-    Exit::Unavailable.into()
+/// Lists the presets, or prints one as it is laid under a credential.
+pub fn run(arguments: &Arguments) -> ExitCode {
+    let Some(name) = &arguments.name else { return output::data(table()) };
+    match Preset::named(name) {
+        Some(preset) => output::data(preset.text),
+        None => unknown(name),
+    }
+}
+
+/// Tells that there is no such preset.
+pub(super) fn unknown(name: &str) -> ExitCode {
+    let meant =
+        Preset::nearest(name).map_or_else(String::new, |near| format!("; did you mean `{}`?", near.name));
+    output::talk(format_args!("bearerd: there is no preset `{name}`{meant}\n`bearerd presets` lists them"));
+    Exit::Usage.into()
+}
+
+/// A line each: name, parameters that it needs, what it is for.
+fn table() -> String {
+    let width = PRESETS.iter().map(|preset| preset.name.len()).max().unwrap_or_default();
+    let mut table = String::new();
+    for preset in PRESETS {
+        // Writing to a text cannot fail.
+        let _ = writeln!(table, "{:width$}  {}", preset.name, preset.summary());
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn each_preset_has_a_line() {
+        insta::assert_snapshot!(super::table(), @r#"
+        bearer           any API that takes a bearer token
+        basic            any API that takes a name and a password
+        api-key          any API that takes a key in a header field
+        digilocker       DigiLocker: OAuth 2 with a refresh token that rotates
+        nic-ma           NIC Mission Antyodaya: a token that comes by mail
+        payhub           PayHub: token and API key by mail address and password
+        sahamati-entity  Sahamati: an entity's token
+        sahamati-secret  Sahamati: an entity's secret, read with an administrator's token
+        sahamati-user    Sahamati: an administrator's token
+        "#);
+    }
 }

@@ -4,13 +4,14 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::cli::exit::Exit;
+use crate::cli::output;
+use crate::config::schema::schema;
 
 /// The arguments of `bearerd schema`.
 #[derive(Debug, Args)]
 pub struct Arguments {}
 
-/// Runs it.
+/// Prints the JSON Schema of the configuration.
 pub fn run(_: &Arguments) -> ExitCode {
-    Exit::Unavailable.into()
+    output::data(format!("{:#}\n", schema()))
 }

@@ -36,6 +36,10 @@ pub struct Parameter {
     pub secret: bool,
     /// It must be given.
     pub required: bool,
+    /// What a starter file says, as TOML.
+    pub example: Option<String>,
+    /// The preset whose credential normally gives it.
+    pub from: Option<String>,
 }
 
 macro_rules! presets {
@@ -63,6 +67,11 @@ impl Preset {
         PRESETS.iter().copied().find(|preset| preset.name == name)
     }
 
+    /// The preset whose name is nearest, if any is near enough to be meant.
+    pub fn nearest(name: &str) -> Option<Self> {
+        nearest(name, PRESETS.iter().map(|preset| preset.name)).and_then(Self::named)
+    }
+
     /// One line that says what it is for.
     pub fn summary(self) -> String {
         self.parse().0.summary
@@ -85,6 +94,8 @@ impl Preset {
                 description: parameter.description,
                 secret: parameter.secret,
                 required: parameter.required,
+                example: parameter.example,
+                from: parameter.from,
             })
             .collect()
     }
@@ -92,6 +103,18 @@ impl Preset {
     /// The environments of the vendor; the first is the default.
     pub fn environments(self) -> Vec<String> {
         self.parse().0.environments.names().map(str::to_owned).collect()
+    }
+
+    /// The vendor's address, in its first environment.
+    pub fn base_url(self) -> Option<String> {
+        let (about, credential) = self.parse();
+        let own = credential.as_table().and_then(|table| table.get("base_url")?.as_text().map(str::to_owned));
+        about.environments.0.first().map(|(_, address)| address.clone()).or(own)
+    }
+
+    /// Whether it injects anything by itself: one that does not is a link of a chain.
+    pub fn injects(self) -> bool {
+        self.parse().1.as_table().is_some_and(|table| table.get("inject").is_some())
     }
 
     /// What it says about itself, and the table that it lays under the user's.
@@ -199,10 +222,10 @@ fn named_preset(user: &mut Node, findings: &mut Findings) -> Option<(Preset, Spa
     if let Some(preset) = Preset::named(name) {
         return Some((preset, node.span.clone()));
     }
-    let near = nearest(name, PRESETS.iter().map(|preset| preset.name));
+    let near = Preset::nearest(name);
     let problem = findings.error(Place::new(node), "there is no preset of this name");
     match near {
-        Some(near) => problem.meant(Some(near)),
+        Some(near) => problem.meant(Some(near.name)),
         None => problem.help(format!("there are {}", list(PRESETS.iter().map(|preset| preset.name)))),
     }
     // Without its preset nothing that the table says can be judged.

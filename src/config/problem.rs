@@ -72,8 +72,7 @@ impl Severity {
     fn as_str(self) -> &'static str {
         match self {
             Self::Error => "error",
-            Self::Warning => "warning",
-            Self::Hint => "hint",
+            Self::Warning | Self::Hint => "warning",
         }
     }
 }

@@ -38,6 +38,6 @@ pub(crate) fn file(raw: &raw::File, root: Place<'_>, context: &mut Context<'_>) 
     }
     let credentials = credential::all(&raw.credentials, root.key("credentials"), context);
     let routes = route::all(raw, &credentials, root, context);
-    let credentials = chain::in_order(credentials, root.key("credentials"), context)?;
+    let credentials = chain::in_order(credentials, root.key("credentials"), context);
     Some(Config { server, admin: admin?, listeners, egress, credentials, routes })
 }

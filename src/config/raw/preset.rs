@@ -28,4 +28,8 @@ pub(crate) struct Parameter {
     pub(crate) secret: bool,
     /// It must be given.
     pub(crate) required: bool,
+    /// What `bearerd init` writes, as TOML; the name where there is nothing to say.
+    pub(crate) example: Option<String>,
+    /// The preset whose credential normally gives it.
+    pub(crate) from: Option<String>,
 }

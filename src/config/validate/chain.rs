@@ -1,72 +1,90 @@
 //! Chains: credentials whose secrets are outputs of others. Parents come before their dependents,
 //! and no chain bites its tail.
 
+use std::collections::BTreeMap;
+
 use crate::config::tree::Place;
 use crate::config::validate::context::Context;
 use crate::config::validate::credential::Credential;
-use crate::credential::{CredentialName, CredentialSpec, Source};
+use crate::credential::CredentialSpec;
 
-/// The specs, parents first; else in the order of the file. Tells every circle.
+/// The specs, parents first; else in the order of the file. Tells every circle, also one through a
+/// credential that could not be built.
 pub(crate) fn in_order(
     credentials: Vec<Credential>,
     place: Place<'_>,
     context: &mut Context<'_>,
-) -> Option<Vec<CredentialSpec>> {
-    let mut waiting: Vec<CredentialSpec> =
-        credentials.into_iter().map(|credential| credential.spec).collect();
-    let mut ordered: Vec<CredentialSpec> = Vec::with_capacity(waiting.len());
-    loop {
-        let is_waited_for = |name: &CredentialName| waiting.iter().any(|spec| spec.name == *name);
-        let is_ready = |spec: &CredentialSpec| !parents(spec).iter().any(|parent| is_waited_for(parent));
-        let Some(ready) = waiting.iter().position(is_ready) else { break };
-        ordered.push(waiting.remove(ready));
+) -> Vec<CredentialSpec> {
+    let mut links: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (child, parent) in &context.links {
+        links.entry(child).or_default().push(parent);
     }
-    let mut told: Vec<CredentialName> = Vec::new();
-    for spec in &waiting {
-        if told.contains(&spec.name) {
-            continue;
-        }
-        let Some(circle) = circle(spec, &waiting) else { continue };
-        let names: Vec<&str> = circle.iter().map(|name| name.as_str()).collect();
-        let way = format!("{} -> {}", names.join(" -> "), names[0]);
+    let mut walk = Walk { links: &links, marks: BTreeMap::new(), order: Vec::new(), circles: Vec::new() };
+    let mut specs: Vec<CredentialSpec> = credentials.into_iter().map(|credential| credential.spec).collect();
+    for name in specs.iter().map(|spec| spec.name.as_str()).chain(links.keys().copied()) {
+        walk.visit(name);
+    }
+    let Walk { order, circles, .. } = walk;
+    let circles: Vec<Vec<String>> =
+        circles.into_iter().map(|circle| circle.into_iter().map(str::to_owned).collect()).collect();
+    let rank: BTreeMap<String, usize> =
+        order.into_iter().enumerate().map(|(rank, name)| (name.to_owned(), rank)).collect();
+    for circle in circles {
+        let way = format!("{} -> {}", circle.join(" -> "), circle[0]);
         let message = format!("these credentials wait for each other: {way}");
-        context.findings.error(place.key(spec.name.as_str()), message);
-        told.extend(circle.into_iter().cloned());
+        context.findings.error(place.key(&circle[0]), message);
     }
-    waiting.is_empty().then_some(ordered)
+    specs.sort_by_key(|spec| rank.get(spec.name.as_str()).copied());
+    specs
 }
 
-/// The credentials whose outputs a credential takes.
-pub(crate) fn parents(spec: &CredentialSpec) -> Vec<&CredentialName> {
-    let mut parents = Vec::new();
-    for source in spec.inputs.values() {
-        let source = match source {
-            Source::Jwt(assertion) => &assertion.key,
-            other => other,
-        };
-        if let Source::Output { credential, .. } = source {
-            parents.push(credential);
-        }
-    }
-    parents
+/// A walk over all chains, from dependents to parents. It keeps a stack of its own, since a chain
+/// may be longer than the thread's is deep.
+struct Walk<'a> {
+    links: &'a BTreeMap<&'a str, Vec<&'a str>>,
+    marks: BTreeMap<&'a str, Mark>,
+    /// Those that are done: each after all its parents.
+    order: Vec<&'a str>,
+    circles: Vec<Vec<&'a str>>,
 }
 
-/// The circle that a credential is part of, itself first; `None` if it only waits for one.
-fn circle<'a>(start: &'a CredentialSpec, among: &'a [CredentialSpec]) -> Option<Vec<&'a CredentialName>> {
-    let mut ways: Vec<Vec<&CredentialName>> = vec![vec![&start.name]];
-    let mut seen: Vec<&CredentialName> = Vec::new();
-    while let Some(way) = ways.pop() {
-        let last = *way.last()?;
-        let Some(spec) = among.iter().find(|spec| spec.name == *last) else { continue };
-        for parent in parents(spec) {
-            if *parent == start.name {
-                return Some(way);
-            }
-            if !seen.contains(&parent) {
-                seen.push(parent);
-                ways.push(way.iter().copied().chain([parent]).collect());
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mark {
+    OnTheWay,
+    Done,
+}
+
+impl<'a> Walk<'a> {
+    fn visit(&mut self, start: &'a str) {
+        if self.marks.contains_key(start) {
+            return;
+        }
+        self.marks.insert(start, Mark::OnTheWay);
+        // The way down, and which parent of each is next.
+        let mut way = vec![(start, 0)];
+        while let Some((name, next)) = way.last_mut() {
+            let name = *name;
+            let Some(parent) = self.links.get(name).and_then(|parents| parents.get(*next).copied()) else {
+                self.marks.insert(name, Mark::Done);
+                self.order.push(name);
+                way.pop();
+                continue;
+            };
+            *next += 1;
+            match self.marks.get(parent) {
+                None => {
+                    self.marks.insert(parent, Mark::OnTheWay);
+                    way.push((parent, 0));
+                }
+                Some(Mark::OnTheWay) => {
+                    let start = way.iter().position(|(name, _)| *name == parent).unwrap_or(0);
+                    let circle: Vec<&str> = way[start..].iter().map(|(name, _)| *name).collect();
+                    if !self.circles.contains(&circle) {
+                        self.circles.push(circle);
+                    }
+                }
+                Some(Mark::Done) => {}
             }
         }
     }
-    None
 }

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::config::findings::Findings;
-use crate::config::problem::Location;
 use crate::config::suggest::{list, nearest};
 use crate::config::tree::Place;
 use crate::config::{Environment, SecretPlace};
+use crate::credential::CredentialName;
 
 /// The surroundings of a file that is validated.
 pub(crate) struct Context<'a> {
@@ -17,6 +17,10 @@ pub(crate) struct Context<'a> {
     pub(crate) findings: Findings,
     /// The outputs of each credential by its name; `None` where its own mistakes hide them.
     pub(crate) outputs: BTreeMap<String, Option<Vec<String>>>,
+    /// The credential that is being validated; empty for none.
+    pub(crate) owner: String,
+    /// Which credential takes an output of which other.
+    pub(crate) links: Vec<(String, String)>,
     /// The names of all egresses.
     pub(crate) egress: Vec<String>,
     /// Where each secret reference stands.
@@ -32,6 +36,8 @@ impl<'a> Context<'a> {
             folder,
             findings,
             outputs: BTreeMap::new(),
+            owner: String::new(),
+            links: Vec::new(),
             egress: Vec::new(),
             secrets: Vec::new(),
             files: BTreeSet::new(),
@@ -53,8 +59,16 @@ impl<'a> Context<'a> {
         name.to_owned()
     }
 
-    pub(crate) fn location(&self, place: Place<'_>) -> Location {
-        self.findings.location(place)
+    /// Notes that the credential in hand takes an output of another.
+    pub(crate) fn link(&mut self, parent: &str) {
+        self.links.push((self.owner.clone(), parent.to_owned()));
+    }
+
+    /// Notes where an input of the credential in hand stands.
+    pub(crate) fn input(&mut self, name: &str, place: Place<'_>) {
+        let owner = (!self.owner.is_empty()).then(|| CredentialName::from(self.owner.as_str()));
+        let location = self.findings.location(place);
+        self.secrets.push(SecretPlace { owner, input: name.to_owned(), location });
     }
 }
 

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::config::SecretPlace;
 use crate::config::raw::credential::{FLOW_KEYS, FlowKind};
 use crate::config::raw::{self, Map};
 use crate::config::suggest::list;
@@ -79,7 +78,8 @@ fn one(name: &str, raw: &raw::Credential, place: Place<'_>, context: &mut Contex
 
     let spoiled = ["secrets", "params"].iter().flat_map(|key| place.key(key).spoiled()).cloned().collect();
     let names = Names { plain: plain(raw, kind, place, context), spoiled, ..Names::default() };
-    let mut inputs = Inputs { names, sources: Vec::new(), owner: name.to_owned() };
+    let mut inputs = Inputs { names, sources: Vec::new() };
+    name.clone_into(&mut context.owner);
     for (key, reference) in &raw.secrets {
         inputs.add(key, reference, place.key("secrets").key(key), context);
     }
@@ -141,7 +141,6 @@ fn one(name: &str, raw: &raw::Credential, place: Place<'_>, context: &mut Contex
 pub(crate) struct Inputs {
     pub(crate) names: Names,
     sources: Vec<(String, Source)>,
-    owner: String,
 }
 
 impl Inputs {
@@ -163,12 +162,7 @@ impl Inputs {
 
     /// Keeps a source under a name.
     pub(crate) fn put(&mut self, name: &str, source: Source, place: Place<'_>, context: &mut Context<'_>) {
-        let location = context.location(place);
-        context.secrets.push(SecretPlace {
-            credential: CredentialName::from(self.owner.as_str()),
-            input: name.to_owned(),
-            location,
-        });
+        context.input(name, place);
         self.names.secrets.push(name.to_owned());
         self.sources.push((name.to_owned(), source));
     }

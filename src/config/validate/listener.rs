@@ -86,6 +86,7 @@ pub(crate) fn admin(raw: &raw::Admin, place: Place<'_>, context: &mut Context<'_
     let token = raw.token.as_ref().map(|token| {
         let at = place.key("token");
         let source = secret::source(token, at, &Names::default(), context);
+        context.input("token", at);
         if let Some(Source::Output { .. } | Source::Jwt(_)) = source {
             context.findings.error(at, "this token is a fixed secret: no output and no assertion");
         }

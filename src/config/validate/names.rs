@@ -122,7 +122,9 @@ impl Names {
             unknown(&mut context.findings, place, "credential", credential, &known);
             return false;
         };
-        if let Some(outputs) = outputs
+        let outputs = outputs.clone();
+        context.link(credential);
+        if let Some(outputs) = &outputs
             && !outputs.iter().any(|known| known == output)
         {
             let has = list(outputs.iter().map(String::as_str));

@@ -155,12 +155,14 @@ fn output(name: &str, wanted: Option<&str>, place: Place<'_>, context: &mut Cont
         return None;
     };
     let credential = CredentialName::from(name);
+    let outputs = outputs.clone();
+    context.link(name);
     // The other credential is wrong itself, which is told there.
-    let outputs = outputs.as_ref()?;
+    let outputs = outputs?;
     let has = list(outputs.iter().map(String::as_str));
     let output = match wanted {
         Some(wanted) => outputs.iter().find(|output| *output == wanted).map(String::as_str),
-        None => main_output(outputs),
+        None => main_output(&outputs),
     };
     if let Some(output) = output {
         return Some(Source::Output { credential, output: output.to_owned() });

@@ -26,6 +26,13 @@ pub struct LoginFlow {
 }
 
 impl LoginFlow {
+    /// The origins of all steps, in their order, each once.
+    pub fn origins(&self) -> Vec<Origin> {
+        let mut origins: Vec<Origin> = self.steps.iter().filter_map(|step| origin_of(&step.url)).collect();
+        origins.dedup();
+        origins
+    }
+
     /// The origin of the last step, whose answer is the token.
     pub fn issuer(&self) -> Option<Origin> {
         origin_of(&self.steps.last()?.url)
