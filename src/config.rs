@@ -224,7 +224,7 @@ fn load_from(
     tree.value_spans(&mut values);
     let mut findings = Findings::new(Text::parsed(name, text.clone(), values));
     preset::overlay(&mut tree, &mut findings);
-    let raw: raw::File = shape::read(&mut tree, &mut findings);
+    let raw = shape::file(&mut tree, &mut findings);
     let mut context = Context::new(environment, folder, findings);
     let config = validate::file(&raw, Place::new(&tree), &mut context);
     let told = context.findings.finish()?;
@@ -243,6 +243,3 @@ fn load_from(
         secrets: context.secrets,
     })
 }
-
-#[cfg(test)]
-mod tests;

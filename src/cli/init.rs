@@ -129,49 +129,22 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_of_presets_is_linked() {
-        let chain: Vec<Preset> = ["sahamati-entity", "sahamati-secret", "sahamati-user"]
-            .into_iter()
-            .filter_map(Preset::named)
-            .collect();
-        let loaded = load_text("starter", &starter(&chain), &Environment::default());
-        let config = loaded.expect("a configuration").config;
-        let order: Vec<&str> = config.credentials.iter().map(|spec| spec.name.as_str()).collect();
-        assert_eq!(order, ["sahamati-user", "sahamati-secret", "sahamati-entity"]);
+    fn the_starter_of_a_preset_and_of_those_it_takes_secrets_from_is_linked() {
+        for preset in PRESETS {
+            let mut chain = vec![*preset];
+            while let Some(from) = chain[chain.len() - 1].parameters().iter().find_map(|it| it.from.clone()) {
+                chain.push(Preset::named(&from).expect("a preset takes secrets from one that is there"));
+            }
+            let loaded = load_text(preset.name, &starter(&chain), &Environment::default());
+            let config = loaded.unwrap_or_else(|problems| panic!("{problems}")).config;
+            let order: Vec<&str> = config.credentials.iter().rev().map(|spec| spec.name.as_str()).collect();
+            let chain: Vec<&str> = chain.iter().map(|preset| preset.name).collect();
+            assert_eq!(order, chain, "parents come first");
+        }
     }
 
     #[test]
     fn a_starter_is_commented() {
-        insta::assert_snapshot!(starter(&[Preset::named("payhub").expect("a preset")]), @r#"
-    # bearerd: the secrets and tokens of this host's apps. `bearerd check` validates this file.
-
-    [server]
-    # drain = "25s"          # how long SIGTERM waits for requests in flight
-    # access_log = "errors"  # "off", "errors" or "all"; never a query or a value
-    # watch = true           # reload when this file changes
-
-    [admin]
-    # Status, metrics and control.
-    # listen = "127.0.0.1:9180"
-    # token = { file = "/run/secrets/bearerd-admin-token" }  # for changes over TCP
-
-    # Apps take http://127.0.0.1:8080 and a route's path for the base URL of an API.
-    [listeners.app]
-    bind = "127.0.0.1:8080"
-
-    # PayHub: token and API key by mail address and password.
-    # https://docs.payhub.link/docs/generate-token
-    [credentials.payhub]
-    preset = "payhub"
-    # environment = "production"  # or payouts, sandbox
-    email = { file = "/run/secrets/payhub-email" }  # the merchant's mail address
-    password = { file = "/run/secrets/payhub-password" }  # the merchant's password
-
-    [routes.payhub]
-    path = "/payhub"  # stripped before forwarding
-    upstream = "https://server.payhub.link"
-    credential = "payhub"
-    # allow = ["GET /**"]  # without it everything but token endpoints
-    "#);
+        insta::assert_snapshot!(starter(&[Preset::named("bearer").expect("a preset")]), @"");
     }
 }

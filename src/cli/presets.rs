@@ -43,21 +43,3 @@ fn table() -> String {
     }
     table
 }
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn each_preset_has_a_line() {
-        insta::assert_snapshot!(super::table(), @r#"
-        bearer           any API that takes a bearer token
-        basic            any API that takes a name and a password
-        api-key          any API that takes a key in a header field
-        digilocker       DigiLocker: OAuth 2 with a refresh token that rotates
-        nic-ma           NIC Mission Antyodaya: a token that comes by mail
-        payhub           PayHub: token and API key by mail address and password
-        sahamati-entity  Sahamati: an entity's token
-        sahamati-secret  Sahamati: an entity's secret, read with an administrator's token
-        sahamati-user    Sahamati: an administrator's token
-        "#);
-    }
-}

@@ -42,24 +42,8 @@ pub struct Parameter {
     pub from: Option<String>,
 }
 
-macro_rules! presets {
-    ($($name:literal),* $(,)?) => {
-        &[$(Preset { name: $name, text: include_str!(concat!("../../presets/", $name, ".toml")) }),*]
-    };
-}
-
 /// All presets, in the order in which they are listed.
-pub const PRESETS: &[Preset] = presets![
-    "bearer",
-    "basic",
-    "api-key",
-    "digilocker",
-    "nic-ma",
-    "payhub",
-    "sahamati-entity",
-    "sahamati-secret",
-    "sahamati-user",
-];
+pub const PRESETS: &[Preset] = include!("../../presets/list.rs");
 
 impl Preset {
     /// The preset of a name.

@@ -6,8 +6,26 @@ use serde::de::DeserializeOwned;
 use crate::config::deserialize::{Deserializer, Kind, Mistake, Step};
 use crate::config::findings::Findings;
 use crate::config::later;
+use crate::config::raw::{Credential, Egress, File, Listener, Route};
 use crate::config::suggest::{list, nearest};
 use crate::config::tree::{Node, Place, Value};
+
+/// Reads the file: its named tables one by one first, so that a mistake in one does not have the
+/// others read again.
+pub(crate) fn file(tree: &mut Node, findings: &mut Findings) -> File {
+    each::<Listener>(tree, "listeners", findings);
+    each::<Egress>(tree, "egress", findings);
+    each::<Credential>(tree, "credentials", findings);
+    each::<Route>(tree, "routes", findings);
+    read(tree, findings)
+}
+
+fn each<T: DeserializeOwned + Default>(tree: &mut Node, key: &str, findings: &mut Findings) {
+    let named = tree.as_table_mut().and_then(|table| table.get_mut(key)?.as_table_mut());
+    for (_, node) in named.into_iter().flat_map(|table| &mut table.entries) {
+        read::<T>(node, findings);
+    }
+}
 
 /// Reads the tree. What is left of it afterwards is what the raw value was made of.
 pub(crate) fn read<T: DeserializeOwned + Default>(tree: &mut Node, findings: &mut Findings) -> T {

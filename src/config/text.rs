@@ -16,6 +16,8 @@ const HIDDEN: &str = "\"…\"";
 pub(crate) struct Text {
     name: String,
     content: Zeroizing<String>,
+    /// Where its lines begin.
+    lines: Vec<usize>,
     /// Where its values are, in order; `None` if it is not TOML, and anything could be a value.
     values: Option<Vec<Span>>,
 }
@@ -23,13 +25,13 @@ pub(crate) struct Text {
 impl Text {
     /// A text that could not be parsed: of its lines only what is surely a key is ever shown.
     pub(crate) fn broken(name: &str, content: Zeroizing<String>) -> Self {
-        Self { name: name.to_owned(), content, values: None }
+        Self { name: name.to_owned(), lines: lines(&content), content, values: None }
     }
 
     /// A text whose values are known.
     pub(crate) fn parsed(name: &str, content: Zeroizing<String>, mut values: Vec<Span>) -> Self {
         values.sort_by_key(|span| span.start);
-        Self { name: name.to_owned(), content, values: Some(values) }
+        Self { name: name.to_owned(), lines: lines(&content), content, values: Some(values) }
     }
 
     /// A place as a problem tells it.
@@ -38,19 +40,18 @@ impl Text {
         while !self.content.is_char_boundary(start) {
             start -= 1;
         }
-        let before = &self.content[..start];
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        let line_end =
-            self.content[line_start..].find('\n').map_or(self.content.len(), |length| line_start + length);
-        let line = line_start..line_end;
+        let number = self.lines.partition_point(|begin| *begin <= start);
+        let begin = self.lines[number - 1];
+        let end = self.lines.get(number).map_or(self.content.len(), |next| next - 1);
+        let line = begin..end;
         let (excerpt, mark) = match &self.values {
-            Some(values) => self.hide_values(&line, values, &(start..span.end.min(line_end).max(start))),
+            Some(values) => self.hide_values(&line, values, &(start..span.end.min(end).max(start))),
             None => self.show_key_only(&line),
         };
         Location {
             file: self.name.clone(),
-            line: before.matches('\n').count() + 1,
-            column: self.content[line_start..start].chars().count() + 1,
+            line: number,
+            column: self.content[begin..start].chars().count() + 1,
             excerpt,
             mark,
         }
@@ -58,6 +59,9 @@ impl Text {
 
     /// The line with its values and comments hidden, and what of it `meant` is there.
     fn hide_values(&self, line: &Span, values: &[Span], meant: &Span) -> (String, (usize, usize)) {
+        let first = values.partition_point(|value| value.end <= line.start);
+        let last = values.partition_point(|value| value.start < line.end);
+        let values = &values[first..last.max(first)];
         let mut shown = String::new();
         let mut mark: Option<(usize, usize)> = None;
         let mut at = line.start;
@@ -107,6 +111,10 @@ impl Text {
         let length = shown.chars().count();
         (shown, (0, length))
     }
+}
+
+fn lines(content: &str) -> Vec<usize> {
+    [0].into_iter().chain(memchr::memchr_iter(b'\n', content.as_bytes()).map(|newline| newline + 1)).collect()
 }
 
 fn is_bare(word: &str) -> bool {

@@ -10,6 +10,7 @@ mod support;
 mod admin;
 mod answer;
 mod commands;
+mod config;
 mod configuration;
 mod demo;
 mod drain;

@@ -93,6 +93,12 @@ fn one(name: &str, raw: &raw::Credential, place: Place<'_>, context: &mut Contex
             .map(|flow| Flow::Login(Box::new(flow))),
     };
     check_plaintext(&endpoints, allow_plaintext, place, context);
+    if kind != FlowKind::Static && inputs.names.secrets.iter().any(|name| name == "password") {
+        let message =
+            "this credential sends a password, and no durable store counts its rejections over restarts";
+        let problem = context.findings.hint(place, message);
+        problem.help("an issuer that locks accounts may see more than three wrong tries");
+    }
     further_endpoints(raw, place, &inputs.names, &mut endpoints, context);
 
     let outputs = outputs(raw);
@@ -275,7 +281,8 @@ pub(crate) fn endpoint(
     match text.parse::<Url>() {
         Ok(url) => {
             let path = url.path();
-            let path = if is_whole { path } else { &path[..path.rfind('/').unwrap_or(0)] };
+            let is_path_whole = is_whole || text.contains('?');
+            let path = if is_path_whole { path } else { &path[..path.rfind('/').unwrap_or(0)] };
             Some(Endpoint { path: path.to_owned(), origin: url.origin })
         }
         Err(error) => {

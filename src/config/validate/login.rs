@@ -32,13 +32,6 @@ pub(crate) fn flow(
         context.findings.missing(place, "steps", "a login has at least one step");
         return None;
     }
-    if inputs.names.secrets.iter().any(|name| name == "password") {
-        let problem = context.findings.hint(
-            place,
-            "this login sends a password, and no durable store counts its rejections over restarts",
-        );
-        problem.help("an issuer that locks accounts may see more than three wrong tries");
-    }
     let mut known = Vec::new();
     let mut steps = Vec::new();
     for (index, raw) in raw.iter().enumerate() {

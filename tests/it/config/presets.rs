@@ -1,0 +1,156 @@
+//! Laws that every preset keeps, and what each vendor's says.
+
+use bearerd::config::preset::{PRESETS, Preset};
+use bearerd::config::{Config, Environment, Severity, load_text};
+use bearerd::credential::Flow;
+use bearerd::credential::flow::login::{ExpiryRule, Step, StepBody, TimeFormat};
+
+use super::accepted;
+
+/// A file with one credential of a preset and a route for it, all parameters given.
+fn file(preset: Preset, further: &str) -> String {
+    let mut text =
+        format!("[listeners.app]\nbind = \"127.0.0.1:0\"\n[credentials.c]\npreset = \"{}\"\n", preset.name);
+    for parameter in preset.parameters().iter().filter(|parameter| parameter.required) {
+        let value = match &parameter.example {
+            Some(example) => example.clone(),
+            None if parameter.secret => "{ env = \"SECRET\" }".to_owned(),
+            None => "\"a-value\"".to_owned(),
+        };
+        text += &format!("{} = {value}\n", parameter.name);
+    }
+    text += further;
+    if preset.injects() {
+        text += "\n[routes.r]\nupstream = \"https://api.example\"\ncredential = \"c\"\n";
+    }
+    text
+}
+
+fn config(name: &str, further: &str) -> Config {
+    accepted(&file(Preset::named(name).expect(name), further)).config
+}
+
+fn only_step(config: &Config) -> Step {
+    let Flow::Login(flow) = &config.credentials[0].flow else { panic!("{config:?}") };
+    assert_eq!(flow.steps.len(), 1);
+    flow.steps[0].clone()
+}
+
+#[test]
+fn every_preset_says_what_it_is_and_makes_a_credential() {
+    for preset in PRESETS {
+        let config = accepted(&file(*preset, "")).config;
+        assert_eq!(config.credentials.len(), 1, "{}", preset.name);
+        assert!(!preset.summary().is_empty(), "{}", preset.name);
+        let docs = preset.docs().expect(preset.name);
+        assert!(docs.starts_with("https://") || docs.starts_with("http://secapi.nic.in/"), "{docs}");
+        assert!(preset.text.starts_with("# "), "{} begins with what to know", preset.name);
+        for parameter in preset.parameters() {
+            assert!(!parameter.description.is_empty(), "{} {}", preset.name, parameter.name);
+        }
+    }
+}
+
+#[test]
+fn every_issuer_of_a_preset_is_asked_over_https_in_every_environment() {
+    for preset in PRESETS {
+        let environments = preset.environments();
+        let all = environments.iter().map(|name| format!("environment = \"{name}\"\n"));
+        for environment in all.chain([String::new()]) {
+            let config = accepted(&file(*preset, &environment)).config;
+            for origin in match &config.credentials[0].flow {
+                Flow::Static(_) => Vec::new(),
+                Flow::OAuth2(flow) => vec![flow.token_url.origin.clone()],
+                Flow::Login(flow) => flow.origins(),
+            } {
+                assert_eq!(origin.scheme.as_str(), "https", "{} {environment}", preset.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_preset_denies_its_endpoints_to_routes_of_its_own_server() {
+    for preset in PRESETS {
+        let base = "http://127.0.0.1:9999/base";
+        let text = file(*preset, &format!("base_url = \"{base}\"\n"))
+            .replace("https://api.example", "http://127.0.0.1:9999/api");
+        let config = accepted(&text).config;
+        for route in &config.routes {
+            let asked = !matches!(config.credentials[0].flow, Flow::Static(_));
+            assert!(!asked || !route.denied.is_empty(), "{}", preset.name);
+            assert!(route.denied.iter().all(|path| path.starts_with("/base/")), "{:?}", route.denied);
+        }
+    }
+}
+
+#[test]
+fn a_preset_that_misses_a_parameter_says_which() {
+    for preset in PRESETS {
+        let text = format!("[credentials.c]\npreset = \"{}\"\n", preset.name);
+        let problems = load_text("x", &text, &Environment::default()).expect_err("parameters are missing");
+        let required: Vec<_> =
+            preset.parameters().into_iter().filter(|parameter| parameter.required).collect();
+        let errors = problems.0.iter().filter(|problem| problem.severity == Severity::Error).count();
+        assert_eq!(errors, required.len(), "{problems}");
+        for parameter in required {
+            let needle = format!("the preset `{}` needs `{}`", preset.name, parameter.name);
+            assert!(problems.to_string().contains(&needle), "{problems}");
+        }
+    }
+}
+
+#[test]
+fn an_address_replaces_that_of_the_preset_and_the_environment() {
+    let further = "environment = \"sandbox\"\nbase_url = \"http://127.0.0.1:1/x/\"\n";
+    let step = only_step(&config("sahamati-user", further));
+    assert_eq!(step.url.as_text(), Some("http://127.0.0.1:1/x/user/token/generate"));
+    let step = only_step(&config("sahamati-user", "environment = \"sandbox\"\n"));
+    let url = "https://api.sandbox.sahamati.org.in/iam/v1/user/token/generate";
+    assert_eq!(step.url.as_text(), Some(url));
+}
+
+#[test]
+fn sahamati_takes_forms_for_tokens_and_json_for_secrets() {
+    let user = only_step(&config("sahamati-user", ""));
+    let StepBody::Form(form) = &user.body else { panic!("{user:?}") };
+    let names: Vec<_> = form.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["username", "password"]);
+
+    let entity = only_step(&config("sahamati-entity", ""));
+    let StepBody::Form(form) = &entity.body else { panic!("{entity:?}") };
+    assert_eq!(form[0].1.as_text(), Some("a-value"));
+    assert_eq!(form[1].1.names(), ["secret"]);
+    assert_eq!(entity.warn.as_deref(), Some("/message"));
+
+    let secret = only_step(&config("sahamati-secret", ""));
+    assert_eq!(secret.url.as_text(), Some("https://api.sahamati.org.in/iam/v1/entity/secret/read"));
+    assert!(matches!(secret.body, StepBody::Json(_)));
+    let ends = ExpiryRule::At { pointer: "/expiresOn".into(), format: TimeFormat::EpochSeconds };
+    assert_eq!(secret.expiry, Some(ends));
+    assert_eq!(secret.headers.iter().filter(|(name, _)| name == "authorization").count(), 1);
+}
+
+#[test]
+fn payhub_says_in_the_body_how_it_went() {
+    let config = config("payhub", "");
+    let step = only_step(&config);
+    assert_eq!(step.success.json, [("/responseCode".to_owned(), vec![200.into()])]);
+    assert!(step.reject.json[0].1.contains(&405.into()) && !step.reject.json[0].1.contains(&500.into()));
+    let route = &config.routes[0];
+    assert_eq!(route.refusal.json[0].0, "/responseCode");
+    assert!(route.refusal.json[0].1.contains(&403.into()));
+    let outputs: Vec<_> = step.outputs.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(outputs, ["token", "api_key"]);
+}
+
+#[test]
+fn a_fault_of_a_repository_behind_digilocker_is_no_refusal() {
+    let config = config("digilocker", "");
+    assert_eq!(
+        (config.routes[0].refusal.status.as_slice(), config.routes[0].refusal.except.as_slice()),
+        ([401].as_slice(), [530].as_slice())
+    );
+    let Flow::OAuth2(flow) = &config.credentials[0].flow else { panic!("{config:?}") };
+    assert_eq!(flow.token_url.to_string(), "https://digilocker.meripehchaan.gov.in/public/oauth2/1/token");
+}
