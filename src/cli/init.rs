@@ -145,6 +145,35 @@ mod tests {
 
     #[test]
     fn a_starter_is_commented() {
-        insta::assert_snapshot!(starter(&[Preset::named("bearer").expect("a preset")]), @"");
+        insta::assert_snapshot!(starter(&[Preset::named("bearer").expect("a preset")]), @r#"
+        # bearerd: the secrets and tokens of this host's apps. `bearerd check` validates this file.
+
+        [server]
+        # drain = "25s"          # how long SIGTERM waits for requests in flight
+        # access_log = "errors"  # "off", "errors" or "all"; never a query or a value
+        # watch = true           # reload when this file changes
+
+        [admin]
+        # Status, metrics and control.
+        # listen = "127.0.0.1:9180"
+        # token = { file = "/run/secrets/bearerd-admin-token" }  # for changes over TCP
+
+        # Apps take http://127.0.0.1:8080 and a route's path for the base URL of an API.
+        [listeners.app]
+        bind = "127.0.0.1:8080"
+
+        # any API that takes a bearer token.
+        # https://www.rfc-editor.org/rfc/rfc6750
+        [credentials.bearer]
+        preset = "bearer"
+        token = { file = "/run/secrets/bearer-token" }  # the token
+        # expires = { after = "180d" }  # when it ends; without it by the token itself, if that is a JWT
+
+        [routes.bearer]
+        path = "/bearer"  # stripped before forwarding
+        upstream = "https://api.example"
+        credential = "bearer"
+        # allow = ["GET /**"]  # without it everything but token endpoints
+        "#);
     }
 }

@@ -69,6 +69,11 @@ impl Findings {
             problem.location.as_ref().map(|location| (location.line, location.column))
         });
         found.dedup();
-        if refused { Err(Problems(found)) } else { Ok(found) }
+        if refused {
+            // Advice is for a file that is right otherwise.
+            found.retain(|problem| problem.severity != Severity::Hint);
+            return Err(Problems(found));
+        }
+        Ok(found)
     }
 }

@@ -208,10 +208,9 @@ fn named_preset(user: &mut Node, findings: &mut Findings) -> Option<(Preset, Spa
     }
     let near = Preset::nearest(name);
     let problem = findings.error(Place::new(node), "there is no preset of this name");
-    match near {
-        Some(near) => problem.meant(Some(near.name)),
-        None => problem.help(format!("there are {}", list(PRESETS.iter().map(|preset| preset.name)))),
-    }
+    problem.meant_or(near.map(|near| near.name), || {
+        format!("there are {}", list(PRESETS.iter().map(|preset| preset.name)))
+    });
     // Without its preset nothing that the table says can be judged.
     *table = Table { entries: Vec::new(), spoiled: vec!["preset".to_owned()] };
     None
@@ -261,10 +260,9 @@ fn is_possible(key: &str, about: &PresetFile, node: &Node, findings: &mut Findin
         return true;
     }
     let problem = findings.error_at(Place::new(node).key_span(), format!("there is no key `{key}` here"));
-    match meant(key, about) {
-        Some(near) => problem.meant(Some(near)),
-        None => problem.help(format!("parameters of this preset are {}", list(about.parameters.names()))),
-    }
+    problem.meant_or(meant(key, about), || {
+        format!("parameters of this preset are {}", list(about.parameters.names()))
+    });
     false
 }
 

@@ -66,6 +66,11 @@ impl Problem {
             self.help(format!("did you mean `{near}`?"));
         }
     }
+
+    /// Says what was meant, or something else if nothing is near enough.
+    pub fn meant_or(&mut self, near: Option<&str>, otherwise: impl FnOnce() -> String) {
+        self.help = Some(near.map_or_else(otherwise, |near| format!("did you mean `{near}`?")));
+    }
 }
 
 impl Severity {

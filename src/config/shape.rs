@@ -52,10 +52,8 @@ fn tell(mistake: &Mistake, tree: &Node, findings: &mut Findings) {
         }
         Kind::UnknownKey { key, keys } => {
             let problem = findings.error_at(place.key_span(), format!("there is no key `{key}` here"));
-            match nearest(key, keys.iter().copied()) {
-                Some(near) => problem.meant(Some(near)),
-                None => problem.help(format!("possible are {}", list(keys.iter().copied()))),
-            }
+            let near = nearest(key, keys.iter().copied());
+            problem.meant_or(near, || format!("possible are {}", list(keys.iter().copied())));
         }
         Kind::UnknownWord { word, words } if later::is_word(word, words) => {
             findings.error(place, format!("`{word}` is not available in this version"));

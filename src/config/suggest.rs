@@ -6,7 +6,10 @@ pub(crate) fn nearest<'a>(written: &str, candidates: impl IntoIterator<Item = &'
     candidates
         .into_iter()
         .map(|candidate| {
-            let distance = strsim::damerau_levenshtein(&written, &normal(candidate));
+            let other = normal(candidate);
+            // `prod` for `production` is short, not misspelt.
+            let is_short = written.len() >= 3 && other.starts_with(&written);
+            let distance = if is_short { 1 } else { strsim::damerau_levenshtein(&written, &other) };
             (distance, candidate)
         })
         .filter(|(distance, candidate)| *distance <= candidate.len().max(written.len()) / 3)
@@ -39,6 +42,7 @@ mod tests {
         assert_eq!(nearest("pasword", names), Some("password"));
         assert_eq!(nearest("upsteram", names), Some("upstream"));
         assert_eq!(nearest("Max-Head", names), Some("max_head"));
+        assert_eq!(nearest("pass", names), Some("password"));
         assert_eq!(nearest("colour", names), None);
         assert_eq!(nearest("", names), None);
     }

@@ -75,9 +75,10 @@ impl<'a> Context<'a> {
 /// Tells a name that nothing has. The name itself is not shown: it could be anything.
 pub(crate) fn unknown(findings: &mut Findings, place: Place<'_>, what: &str, name: &str, known: &[&str]) {
     let problem = findings.error(place, format!("there is no {what} of this name"));
-    match nearest(name, known.iter().copied()) {
-        Some(near) => problem.meant(Some(near)),
-        None if known.is_empty() => problem.help(format!("the file has no {what} at all")),
-        None => problem.help(format!("there is {}", list(known.iter().copied()))),
-    }
+    problem.meant_or(nearest(name, known.iter().copied()), || {
+        if known.is_empty() {
+            return format!("the file has no {what} at all");
+        }
+        format!("there is {}", list(known.iter().copied()))
+    });
 }

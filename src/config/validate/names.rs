@@ -70,10 +70,7 @@ impl Names {
             let has = list(outputs.iter().map(String::as_str));
             let problem =
                 context.findings.error(place, format!("the template names `{name}`, which is no output"));
-            match near {
-                Some(near) => problem.meant(Some(near)),
-                None => problem.help(format!("the credential's outputs are {has}")),
-            }
+            problem.meant_or(near, || format!("the credential's outputs are {has}"));
         }
         known.then_some(template)
     }
@@ -102,10 +99,8 @@ impl Names {
         }
         let message = format!("the template names `{name}`, which has no value");
         let problem = context.findings.error(place, message);
-        match nearest(name, names()) {
-            Some(near) => problem.meant(Some(near)),
-            None => problem.help(format!("names are {}, `uuid`, `now`, `now_s` and `now_ms`", list(names()))),
-        }
+        let made = ["uuid", "now", "now_s", "now_ms"];
+        problem.meant_or(nearest(name, names()), || format!("names are {}", list(names().chain(made))));
         false
     }
 

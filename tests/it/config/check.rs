@@ -115,7 +115,7 @@ fn the_schema_knows_every_key_of_the_example() {
 /// Notes the keys of `value` that `schema` does not have: as much of a validator as that takes.
 fn compare(root: &Value, schema: &Value, value: &Value, place: &str, unknown: &mut Vec<String>) {
     if let Some(reference) = schema["$ref"].as_str() {
-        return compare(root, &root.pointer(&reference[1..]).expect(reference), value, place, unknown);
+        return compare(root, root.pointer(&reference[1..]).expect(reference), value, place, unknown);
     }
     if let Some(choices) = schema["anyOf"].as_array() {
         let unknown_of = |choice: &Value| {

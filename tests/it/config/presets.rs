@@ -1,5 +1,7 @@
 //! Laws that every preset keeps, and what each vendor's says.
 
+use std::fmt::Write;
+
 use bearerd::config::preset::{PRESETS, Preset};
 use bearerd::config::{Config, Environment, Severity, load_text};
 use bearerd::credential::Flow;
@@ -17,7 +19,7 @@ fn file(preset: Preset, further: &str) -> String {
             None if parameter.secret => "{ env = \"SECRET\" }".to_owned(),
             None => "\"a-value\"".to_owned(),
         };
-        text += &format!("{} = {value}\n", parameter.name);
+        writeln!(text, "{} = {value}", parameter.name).expect("a text takes all");
     }
     text += further;
     if preset.injects() {

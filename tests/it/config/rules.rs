@@ -1,5 +1,6 @@
 //! What an accepted file means.
 
+use std::fmt::Write;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -340,10 +341,13 @@ fn equal_files_make_equal_configurations() {
 fn a_thousand_credentials_and_mistakes_are_read_in_no_time() {
     let mut text = "[listeners.app]\nbind = \"127.0.0.1:0\"\n".to_owned();
     for number in 0..1000 {
-        text += &format!(
+        writeln!(
+            text,
             "[credentials.c{number}]\nflow = \"static\"\ntoken = {{ env = \"SECRET\" }}\n\
-             [routes.r{number}]\npath = \"/r{number}\"\nupstream = \"https://a.example\"\ncredential = \"c{number}\"\n"
-        );
+             [routes.r{number}]\npath = \"/r{number}\"\nupstream = \"https://a.example\"\n\
+             credential = \"c{number}\""
+        )
+        .expect("a text takes all");
     }
     assert_eq!(accepted(&text).config.routes.len(), 1000);
     let wrong = text.replace("flow = ", "folw = ").replace("upstream = ", "upstraem = ");
