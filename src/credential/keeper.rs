@@ -13,6 +13,7 @@
 
 mod chain;
 mod entry;
+mod events;
 mod exchange;
 mod lanes;
 mod report;

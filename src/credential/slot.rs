@@ -28,8 +28,8 @@ pub struct Current<T> {
 /// Why there is no token for a request.
 #[derive(Debug, Clone)]
 pub struct Unavailable {
-    /// The state of the credential, or of the one that it waits for: `rejected` and
-    /// `login_required` call for a human either way.
+    /// The state of the credential; if it waits for one that calls for a human (`rejected`,
+    /// `login_required`), that one's.
     pub state: State,
     /// The time to the next try.
     pub retry_after: Option<Duration>,
@@ -111,10 +111,11 @@ impl<T> Slot<T> {
         let mut watch = self.shared.watch();
         let deadline = Clock::instant() + limit;
         loop {
-            let (state, running, next_try) = {
+            let (own, state, running, next_try) = {
                 let status = watch.borrow_and_update();
-                let state = status.waits_for.as_ref().map_or(status.state, |(_, state)| *state);
-                (state, status.running, status.next_try)
+                let blocker = status.waits_for.as_ref().map(|(_, state)| *state);
+                let blocker = blocker.filter(|state| matches!(state, State::Rejected | State::LoginRequired));
+                (status.state, blocker.unwrap_or(status.state), status.running, status.next_try)
             };
             let now = clock.now();
             let left = deadline.saturating_duration_since(Clock::instant());
@@ -129,7 +130,7 @@ impl<T> Slot<T> {
             // is this moment. The keeper looks and says what is true.
             let unnoticed = usable.is_none()
                 && newest.is_some()
-                && matches!(state, State::Ready | State::Renewing | State::Failing);
+                && matches!(own, State::Ready | State::Renewing | State::Failing);
             if unnoticed {
                 self.shared.tell_expired();
             }

@@ -92,6 +92,7 @@ impl Task {
                 entry.awaited.clear();
                 entry.stop = Some(Stop { state: State::Rejected, inputs: entry.inputs });
                 self.consider(&child);
+                self.disappoint_children(&child);
             }
         }
     }

@@ -125,7 +125,7 @@ impl Exchange {
         let before = self.record(report).await?;
         let mut record = before.clone();
         let (mut inputs, base) = self.inputs(&before).await?;
-        let fingerprint = self.store.fingerprint(&inputs.identity);
+        let fingerprint = self.fingerprint(&inputs);
         report.inputs = Some(fingerprint);
         if self.unless == Some(fingerprint) && self.set.is_none() {
             return Err(Failure::Unchanged);
@@ -272,6 +272,16 @@ impl Exchange {
             record.reusable = in_use.filter(|_| self.spec.flow.is_single_use());
         }
         Ok(())
+    }
+
+    /// Identifies what the issuer would be sent: the inputs, and how they are used. A corrected client
+    /// identifier is worth a new try as much as a corrected password.
+    fn fingerprint(&self, inputs: &Inputs) -> Fingerprint {
+        let flow = format!("{:?} {}", self.spec.flow, self.spec.egress);
+        let mut identity = inputs.identity.clone();
+        // No input is called so: an empty name cannot be configured.
+        identity.insert(String::new(), Secret::from(flow));
+        self.store.fingerprint(&identity)
     }
 
     fn fingerprint_of(&self, name: &str, value: &Secret) -> Fingerprint {

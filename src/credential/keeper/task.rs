@@ -10,16 +10,15 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 
 use crate::clock::{Clock, Moment};
+use crate::credential::CredentialName;
 use crate::credential::flow::Mint;
-use crate::credential::keeper::entry::{Cause, Entry, Next, Phase, Set, Trouble};
+use crate::credential::keeper::entry::{Entry, Phase};
 use crate::credential::keeper::exchange::{Exchange, Report};
 use crate::credential::keeper::lanes::{Issuer, Lanes};
 use crate::credential::keeper::timers::Timers;
-use crate::credential::keeper::{Command, Directory, Options, Outcome};
-use crate::credential::schedule::LEAST_INTERVAL;
-use crate::credential::shared::{Poke, Shared};
+use crate::credential::keeper::{Command, Options};
+use crate::credential::shared::Poke;
 use crate::credential::store::Store;
-use crate::credential::{CredentialName, ErrorClass};
 
 /// The runtime's timers stand still while the machine sleeps, and nobody tells when the wall clock is
 /// stepped: so the clocks are looked at this often at least.
@@ -27,9 +26,6 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(5);
 
 /// A difference between the clocks that counts as a step; less is drift.
 const CLOCK_STEP: SignedDuration = SignedDuration::from_secs(1);
-
-/// How long a refused request is let wait for a renewal that may not start yet.
-const REFUSAL_PATIENCE: Duration = Duration::from_secs(5);
 
 /// All that the keeper knows. One event at a time changes it; each costs no more than the logarithm of
 /// the number of credentials, but for a reload and a clock that was stepped.
@@ -43,27 +39,37 @@ pub(super) struct Task {
     /// By parent: the credentials that use its outputs.
     pub(super) children: HashMap<CredentialName, Vec<CredentialName>>,
     /// By file: the credentials that read it.
-    readers: HashMap<PathBuf, Vec<CredentialName>>,
+    pub(super) readers: HashMap<PathBuf, Vec<CredentialName>>,
     timers: Timers,
     lanes: Lanes,
     exchanges: JoinSet<Report>,
     /// At most one exchange per name runs, also while an older entry of that name is still at it.
-    running: HashMap<CredentialName, Running>,
+    pub(super) running: HashMap<CredentialName, Running>,
     /// By the runtime's task: whose exchange it is.
     names: HashMap<tokio::task::Id, CredentialName>,
     /// Wall clock less time since boot, when last compared.
     offset: SignedDuration,
-    last_id: u64,
+    pub(super) last_id: u64,
     /// Set once the process is ending: who waits for the end.
-    ending: Option<Vec<oneshot::Sender<()>>>,
+    pub(super) ending: Option<Vec<oneshot::Sender<()>>>,
 }
 
-struct Running {
+/// An exchange that runs.
+pub(super) struct Running {
     id: u64,
     issuer: Issuer,
     abort: AbortHandle,
     /// To break it off could lose what nobody gives twice.
     precious: bool,
+}
+
+impl Running {
+    /// Breaks the exchange off, if nothing is lost by it.
+    pub(super) fn give_up(&self) {
+        if !self.precious {
+            self.abort.abort();
+        }
+    }
 }
 
 impl Task {
@@ -119,160 +125,14 @@ impl Task {
         }
     }
 
-    fn obey(&mut self, command: Command) {
-        match command {
-            Command::Reconcile(directory) => self.reconcile(&directory),
-            Command::Refresh { shared, force, answer } => self.refresh(&shared, force, answer),
-            Command::Set { shared, token, answer } => {
-                if let Some(entry) = entry_of(&mut self.entries, &shared) {
-                    entry.set = Some(Set { token, answer });
-                    self.consider(shared.name());
-                }
-            }
-            Command::InputChanged(paths) => {
-                for path in paths {
-                    for name in self.readers.get(&path).cloned().unwrap_or_default() {
-                        self.look(&name);
-                    }
-                }
-            }
-            Command::Shutdown(answer) => {
-                self.wind_up();
-                self.ending.get_or_insert_default().push(answer);
-            }
-        }
-    }
-
     /// Starts nothing more, and breaks off what loses nothing by it.
-    fn wind_up(&mut self) {
+    pub(super) fn wind_up(&mut self) {
         self.ending.get_or_insert_default();
-        self.running.values().filter(|running| !running.precious).for_each(|it| it.abort.abort());
-    }
-
-    fn reconcile(&mut self, directory: &Directory) {
-        let kept = |name: &CredentialName, entry: &Entry| {
-            directory.get(name).is_some_and(|kept| Arc::ptr_eq(&kept.shared, &entry.shared))
-        };
-        let Self { entries, running, .. } = self;
-        entries.retain(|name, entry| {
-            let kept = kept(name, entry);
-            if !kept {
-                entry.shared.retire();
-                if let Some(running) = running.get(name).filter(|running| !running.precious) {
-                    running.abort.abort();
-                }
-            }
-            entry.trouble.take_if(|trouble| trouble.cause == Cause::Reader);
-            kept
-        });
-        self.children.clear();
-        self.readers.clear();
-        for (name, kept) in directory {
-            for (parent, _) in kept.spec.parents() {
-                let children = self.children.entry(parent.clone()).or_default();
-                if children.last() != Some(name) {
-                    children.push(name.clone());
-                }
-            }
-            for path in kept.spec.files() {
-                self.readers.entry(path.clone()).or_default().push(name.clone());
-            }
-            if !self.entries.contains_key(name) {
-                self.last_id += 1;
-                self.entries.insert(name.clone(), Entry::new(self.last_id, kept));
-            }
-        }
-        for name in directory.keys() {
-            self.consider(name);
-        }
-    }
-
-    fn refresh(&mut self, shared: &Arc<Shared>, force: bool, answer: oneshot::Sender<Outcome>) {
-        let now = self.clock.boot();
-        let Some(entry) = entry_of(&mut self.entries, shared) else { return };
-        if entry.earliest() > now + LEAST_INTERVAL {
-            // `max_renewals` holds for operators too: the issuer counts them all.
-            let _ = answer.send(Outcome::Transient);
-        } else {
-            entry.waiters.push(answer);
-        }
-        if entry.phase != Phase::Renewing {
-            entry.force |= force;
-            entry.parents_renewed = false;
-            entry.next = Next::Now;
-        }
-        self.consider(shared.name());
-    }
-
-    /// An input may have changed.
-    fn look(&mut self, name: &CredentialName) {
-        let now = self.clock.boot();
-        let Some(entry) = self.entries.get_mut(name) else { return };
-        entry.look = Some(now);
-        if matches!(entry.next, Next::Retry(_)) && entry.is_in_trouble(Cause::Local) {
-            entry.next = Next::Now;
-        }
-        self.consider(name);
-    }
-
-    fn heed(&mut self, poke: Poke) {
-        let now = self.clock.now();
-        match poke {
-            Poke::Expired { shared } => {
-                shared.expiry_seen();
-                self.compare_clocks();
-                if entry_of(&mut self.entries, &shared).is_some() {
-                    self.consider(shared.name());
-                }
-            }
-            Poke::Unusable { shared, message } => {
-                let Some(entry) = entry_of(&mut self.entries, &shared) else { return };
-                tracing::warn!(credential = %shared.name(), reason = message, "a route cannot use the token");
-                let message = format!("a route cannot use the token: {message}");
-                entry.trouble = Some(Trouble::new(Cause::Reader, ErrorClass::Transient, message, now));
-                if entry.spec.is_renewable() && !matches!(entry.next, Next::Retry(_)) {
-                    entry.next = Next::Now;
-                }
-                self.consider(shared.name());
-            }
-            Poke::Refused { shared, generation } => self.refused(&shared, generation, now),
-        }
-    }
-
-    fn refused(&mut self, shared: &Arc<Shared>, generation: u64, now: Moment) {
-        let Some(entry) = entry_of(&mut self.entries, shared) else {
-            shared.retire();
-            return;
-        };
-        tracing::warn!(credential = %shared.name(), generation, "an upstream refused the token");
-        if !entry.spec.is_renewable() {
-            let message = format!(
-                "an upstream refused the token (generation {generation}); it cannot renew itself: replace it at its \
-                 source, or by `bearerd set {}`",
-                shared.name()
-            );
-            entry.trouble = Some(Trouble::new(Cause::Far, ErrorClass::Refused, message, now));
-            self.show(shared.name());
-            return;
-        }
-        let is_current = entry.generation() == generation;
-        let may_start = entry.stop.is_none()
-            && entry.blocked_by.is_none()
-            && !matches!(entry.next, Next::Retry(_))
-            && entry.earliest() <= now.boot + REFUSAL_PATIENCE;
-        let joins = matches!(entry.phase, Phase::Renewing | Phase::Queued);
-        if is_current && (joins || may_start) {
-            if !joins {
-                entry.next = Next::Now;
-                self.consider(shared.name());
-            }
-        } else {
-            shared.clear_suspicion();
-        }
+        self.running.values().for_each(Running::give_up);
     }
 
     /// After a step of the wall clock, timers that follow it are set anew.
-    fn compare_clocks(&mut self) {
+    pub(super) fn compare_clocks(&mut self) {
         let offset = offset(self.clock.now());
         let step = offset - self.offset;
         if step.abs() <= CLOCK_STEP {
@@ -413,14 +273,6 @@ impl Task {
             }
         }
     }
-}
-
-/// The entry that these readers belong to, if it is still kept.
-fn entry_of<'a>(
-    entries: &'a mut HashMap<CredentialName, Entry>,
-    shared: &Arc<Shared>,
-) -> Option<&'a mut Entry> {
-    entries.get_mut(shared.name()).filter(|entry| Arc::ptr_eq(&entry.shared, shared))
 }
 
 fn offset(now: Moment) -> SignedDuration {

@@ -177,3 +177,36 @@ async fn an_operator_who_renews_a_child_of_a_dead_parent_is_answered() {
     let answer = tokio::time::timeout(seconds(10), house.refresh("entity", false)).await;
     assert_eq!(answer.expect("an answer"), Outcome::Transient);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_request_on_an_expired_child_does_not_wait_for_a_parent_that_is_far_off() {
+    let house = House::new();
+    house.issuer.answers("user", |call| match call.number {
+        1 => next_token(call),
+        _ => Answer::Fails(MintError::Stubborn { message: "400".to_owned() }),
+    });
+    house.issuer.answers("entity", |call| match call.number {
+        1 => token("short", seconds(100)),
+        _ => rejected(),
+    });
+    house.keep([spec("user"), child("entity", "user")]);
+    let slot = house.slot("entity");
+    pass(seconds(120)).await;
+    assert_eq!((house.state("user"), house.state("entity")), (State::Failing, State::Expired));
+    let start = house.clock.boot();
+    let unavailable = house.wait(&slot).await.expect_err("nothing is there");
+    assert_eq!((house.clock.boot(), unavailable.state), (start, State::Expired));
+    assert!(unavailable.retry_after.expect("the parent's next try") > seconds(100));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rejection_that_stands_is_told_down_the_whole_chain() {
+    let house = House::new();
+    house.issuer.answers("user", |call| if call.number == 1 { next_token(call) } else { rejected() });
+    house.issuer.answers("secret", |_| rejected());
+    house.keep(family());
+    let slot = house.slot("entity");
+    pass(seconds(10)).await;
+    assert_eq!((house.state("secret"), house.state("entity")), (State::Rejected, State::Pending));
+    assert_eq!(house.wait(&slot).await.expect_err("nothing is there").state, State::Rejected);
+}

@@ -153,3 +153,22 @@ async fn after_a_changed_input_a_failure_is_tried_again_like_any_other() {
     pass(seconds(3)).await;
     assert_eq!(house.state("a"), State::Ready);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_corrected_configuration_is_tried_again_also_after_three_rejections() {
+    let house = House::new();
+    house.issuer.answers("a", |_| rejected());
+    house.keep([spec("a")]);
+    settle().await;
+    for _ in 0..3 {
+        assert_eq!(house.refresh("a", false).await, Outcome::Rejected);
+    }
+    house.issuer.answers("a", next_token);
+    let mut corrected = spec("a");
+    if let Flow::OAuth2(flow) = &mut corrected.flow {
+        flow.client_id = Template::text("the right client");
+    }
+    house.keep([corrected]);
+    settle().await;
+    assert_eq!(house.state("a"), State::Ready);
+}

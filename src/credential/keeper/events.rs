@@ -1,0 +1,171 @@
+//! What the task is told, by handles and by requests.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::clock::Moment;
+use crate::credential::keeper::entry::{Cause, Entry, Next, Phase, Set, Trouble};
+use crate::credential::keeper::task::{Running, Task};
+use crate::credential::keeper::{Command, Directory, Outcome};
+use crate::credential::schedule::LEAST_INTERVAL;
+use crate::credential::shared::{Poke, Shared};
+use crate::credential::{CredentialName, ErrorClass};
+
+/// How long a refused request is let wait for a renewal that may not start yet.
+const REFUSAL_PATIENCE: Duration = Duration::from_secs(5);
+
+impl Task {
+    pub(super) fn obey(&mut self, command: Command) {
+        match command {
+            Command::Reconcile(directory) => self.reconcile(&directory),
+            Command::Refresh { shared, force, answer } => self.refresh(&shared, force, answer),
+            Command::Set { shared, token, answer } => {
+                if let Some(entry) = entry_of(&mut self.entries, &shared) {
+                    entry.set = Some(Set { token, answer });
+                    self.consider(shared.name());
+                }
+            }
+            Command::InputChanged(paths) => {
+                for path in paths {
+                    for name in self.readers.get(&path).cloned().unwrap_or_default() {
+                        self.look(&name);
+                    }
+                }
+            }
+            Command::Shutdown(answer) => {
+                self.wind_up();
+                self.ending.get_or_insert_default().push(answer);
+            }
+        }
+    }
+
+    fn reconcile(&mut self, directory: &Directory) {
+        let Self { entries, running, .. } = self;
+        entries.retain(|name, entry| {
+            let stays = directory.get(name).is_some_and(|kept| Arc::ptr_eq(&kept.shared, &entry.shared));
+            if stays {
+                // Routes that cannot use the token have their say again.
+                entry.trouble.take_if(|trouble| trouble.cause == Cause::Reader);
+            } else {
+                entry.shared.retire();
+                running.get(name).into_iter().for_each(Running::give_up);
+            }
+            stays
+        });
+        self.children.clear();
+        self.readers.clear();
+        for (name, kept) in directory {
+            for (parent, _) in kept.spec.parents() {
+                let children = self.children.entry(parent.clone()).or_default();
+                if children.last() != Some(name) {
+                    children.push(name.clone());
+                }
+            }
+            for path in kept.spec.files() {
+                self.readers.entry(path.clone()).or_default().push(name.clone());
+            }
+            if !self.entries.contains_key(name) {
+                self.last_id += 1;
+                self.entries.insert(name.clone(), Entry::new(self.last_id, kept));
+            }
+        }
+        for name in directory.keys() {
+            self.consider(name);
+        }
+    }
+
+    fn refresh(&mut self, shared: &Arc<Shared>, force: bool, answer: oneshot::Sender<Outcome>) {
+        let now = self.clock.boot();
+        let Some(entry) = entry_of(&mut self.entries, shared) else { return };
+        if entry.earliest() > now + LEAST_INTERVAL {
+            // `max_renewals` holds for operators too: the issuer counts them all.
+            let _ = answer.send(Outcome::Transient);
+        } else {
+            entry.waiters.push(answer);
+        }
+        if entry.phase != Phase::Renewing {
+            entry.force |= force;
+            entry.parents_renewed = false;
+            entry.next = Next::Now;
+        }
+        self.consider(shared.name());
+    }
+
+    /// An input may have changed.
+    fn look(&mut self, name: &CredentialName) {
+        let now = self.clock.boot();
+        let Some(entry) = self.entries.get_mut(name) else { return };
+        entry.look = Some(now);
+        if matches!(entry.next, Next::Retry(_)) && entry.is_in_trouble(Cause::Local) {
+            entry.next = Next::Now;
+        }
+        self.consider(name);
+    }
+
+    pub(super) fn heed(&mut self, poke: Poke) {
+        let now = self.clock.now();
+        match poke {
+            Poke::Expired { shared } => {
+                shared.expiry_seen();
+                self.compare_clocks();
+                if entry_of(&mut self.entries, &shared).is_some() {
+                    self.consider(shared.name());
+                }
+            }
+            Poke::Unusable { shared, message } => {
+                let Some(entry) = entry_of(&mut self.entries, &shared) else { return };
+                tracing::warn!(credential = %shared.name(), reason = message, "a route cannot use the token");
+                let message = format!("a route cannot use the token: {message}");
+                entry.trouble = Some(Trouble::new(Cause::Reader, ErrorClass::Transient, message, now));
+                if entry.spec.is_renewable() && !matches!(entry.next, Next::Retry(_)) {
+                    entry.next = Next::Now;
+                }
+                self.consider(shared.name());
+            }
+            Poke::Refused { shared, generation } => self.refused(&shared, generation, now),
+        }
+    }
+
+    fn refused(&mut self, shared: &Arc<Shared>, generation: u64, now: Moment) {
+        let Some(entry) = entry_of(&mut self.entries, shared) else {
+            shared.retire();
+            return;
+        };
+        tracing::warn!(credential = %shared.name(), generation, "an upstream refused the token");
+        if !entry.spec.is_renewable() {
+            let message = format!(
+                "an upstream refused the token (generation {generation}); it cannot renew itself: replace it at its \
+                 source, or by `bearerd set {}`",
+                shared.name()
+            );
+            entry.trouble = Some(Trouble::new(Cause::Far, ErrorClass::Refused, message, now));
+            self.show(shared.name());
+            return;
+        }
+        let is_current = entry.generation() == generation;
+        let may_start = entry.stop.is_none()
+            && entry.blocked_by.is_none()
+            && !matches!(entry.next, Next::Retry(_))
+            && entry.earliest() <= now.boot + REFUSAL_PATIENCE;
+        let joins = matches!(entry.phase, Phase::Renewing | Phase::Queued);
+        if is_current && (joins || may_start) {
+            if !joins {
+                entry.next = Next::Now;
+                self.consider(shared.name());
+            }
+        } else {
+            shared.clear_suspicion();
+        }
+    }
+}
+
+/// The entry that these readers belong to, if it is still kept.
+fn entry_of<'a>(
+    entries: &'a mut HashMap<CredentialName, Entry>,
+    shared: &Arc<Shared>,
+) -> Option<&'a mut Entry> {
+    entries.get_mut(shared.name()).filter(|entry| Arc::ptr_eq(&entry.shared, shared))
+}
