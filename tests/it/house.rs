@@ -1,8 +1,15 @@
 //! The house rules that a compiler does not know: floors, sizes, names, and what the pages promise.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use bearerd::credential::State;
+use bearerd::proxy::Code;
+use serde_json::Value;
+
+use crate::support::bearerd;
+use crate::support::sidecar::run;
 
 /// The longest a source file may be, in lines.
 const LONGEST_FILE: usize = 600;
@@ -88,6 +95,62 @@ fn every_link_between_the_pages_leads_somewhere() {
             let path = page.parent().unwrap_or(Path::new(".")).join(&target);
             assert!(path.exists(), "{} links to {target}, which is not there", page.display());
         }
+    }
+}
+
+#[test]
+fn the_pages_tell_of_every_error_code_and_state() {
+    let page = read(Path::new("docs/states-and-errors.md"));
+    for code in Code::ALL {
+        let row = format!("| `{}` |", code.as_str());
+        let told = page.lines().find(|line| line.starts_with(&row));
+        assert!(told.is_some_and(|line| line.contains(code.status().as_str())), "no row tells of {code:?}");
+    }
+    for state in State::ALL {
+        assert!(page.contains(&format!("| `{}` |", state.as_str())), "no row tells of {state:?}");
+    }
+}
+
+#[test]
+fn the_pages_tell_of_every_preset() {
+    let page = read(Path::new("docs/README.md"));
+    for preset in files(Path::new("presets"), "toml") {
+        let name = preset.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        assert!(page.contains(&format!("`{name}`")), "docs/README.md does not name {name}");
+    }
+}
+
+#[test]
+fn the_reference_tells_of_every_key_of_the_schema() {
+    let schema = run(bearerd(&["schema"]), "");
+    let schema: Value = serde_json::from_slice(&schema.stdout).expect("a schema");
+    let page = read(Path::new("docs/configuration.md"));
+    let mut keys = BTreeSet::new();
+    collect_keys(&schema, &mut keys);
+    assert!(keys.len() > 100, "the schema has few keys: {keys:?}");
+    // As a word of its own within code: a row's name, or a table's key in an example.
+    let code: String = page.split('`').skip(1).step_by(2).flat_map(|code| [code, " "]).collect();
+    let words: BTreeSet<&str> = code
+        .split(|next: char| !next.is_alphanumeric() && next != '_')
+        .filter(|word| !word.is_empty())
+        .collect();
+    let missing: Vec<_> = keys.iter().filter(|key| !words.contains(key.as_str())).collect();
+    assert!(missing.is_empty(), "docs/configuration.md does not tell of {missing:?}");
+}
+
+/// The names of all properties, anywhere in a JSON Schema.
+fn collect_keys(schema: &Value, keys: &mut BTreeSet<String>) {
+    match schema {
+        Value::Object(entries) => {
+            for (name, value) in entries {
+                if let ("properties", Value::Object(properties)) = (name.as_str(), value) {
+                    keys.extend(properties.keys().cloned());
+                }
+                collect_keys(value, keys);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| collect_keys(item, keys)),
+        _ => {}
     }
 }
 
