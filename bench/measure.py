@@ -76,8 +76,8 @@ def load(server: proxies.Server, seconds: int, connections: int, cpu: int, heade
         requests,
         float(re.search(r"Requests/sec:\s+([\d.]+)", output)[1]),
         used / requests * 1e6,
-        milliseconds(re.search(r"50%\s+(\S+)", output)[1]),
-        milliseconds(re.search(r"99%\s+(\S+)", output)[1]),
+        milliseconds(re.search(r"^\s+50%\s+(\S+)", output, re.M)[1]),
+        milliseconds(re.search(r"^\s+99%\s+(\S+)", output, re.M)[1]),
     )
 
 
