@@ -88,7 +88,7 @@ fn explain_tells_what_would_become_of_a_request_without_any_network() {
     );
     let yes = with_configuration(&setup, &["explain", "POST", "http://127.0.0.1:8080/hub/user/me?x=1"]);
     assert_eq!(yes.status.code(), Some(0), "{}{}", stdout(&yes), stderr(&yes));
-    for part in ["hub", "server.payhub.link", "/user/me", "token", "apiKey"] {
+    for part in ["hub", "server.payhub.link", "/user/me", "token", "apikey"] {
         assert!(stdout(&yes).contains(part), "{part} is missing:\n{}", stdout(&yes));
     }
     assert!(!stdout(&yes).contains("hunter2"));
