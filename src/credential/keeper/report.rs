@@ -16,6 +16,9 @@ impl Task {
     pub(super) fn take(&mut self, name: &CredentialName, report: Option<Report>, now: Moment) {
         let Some(entry) = self.entries.get_mut(name) else { return };
         let phase = std::mem::replace(&mut entry.phase, Phase::Idle);
+        if report.is_some() {
+            entry.unsaved = None;
+        }
         let report = report.unwrap_or_else(Report::lost);
         let same_inputs = report.inputs.is_none() || report.inputs == entry.inputs;
         if !same_inputs {
@@ -165,8 +168,10 @@ impl Task {
             tracing::error!(credential = %name, reason = message, class = class.as_str(), "not renewed");
             entry.next = Next::Nothing;
         }
-        // While a human is needed, the reason for that is worth more than a file that cannot be read.
-        if !(local && entry.stop.is_some()) {
+        // What the issuer said last is worth more than a file that could not be looked at.
+        let hides =
+            local && (entry.stop.is_some() || phase == Phase::Looking && entry.is_in_trouble(Cause::Far));
+        if !hides {
             let cause = if local { Cause::Local } else { Cause::Far };
             entry.trouble = Some(Trouble::new(cause, class, message, now));
         }

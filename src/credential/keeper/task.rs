@@ -223,7 +223,7 @@ impl Task {
             unless: entry.inputs.filter(|_| !is_due),
             force: std::mem::take(&mut entry.force),
             set,
-            unsaved: entry.unsaved.take(),
+            unsaved: entry.unsaved.clone(),
         };
         let running = Running {
             id: entry.id,

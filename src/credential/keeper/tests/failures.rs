@@ -126,3 +126,29 @@ async fn an_input_that_cannot_be_read_is_tried_again() {
     pass(seconds(300)).await;
     assert_eq!((house.issuer.count("a"), house.state("a")), (1, State::Ready));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_comes_and_goes_does_not_hide_that_the_issuer_is_down() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("secret");
+    std::fs::write(&path, "s").expect("written");
+    let house = House::new();
+    house.issuer.answers("a", |call| match call.number {
+        1 => next_token(call),
+        _ => Answer::Fails(MintError::Stubborn { message: "the issuer is down".to_owned() }),
+    });
+    house.keep([with_inputs(spec("a"), [("client_secret", Source::File(path.clone()))])]);
+    pass(seconds(5)).await;
+    assert_eq!(house.refresh("a", false).await, Outcome::Transient);
+    for there in [false, true] {
+        if there {
+            std::fs::write(&path, "s").expect("written");
+        } else {
+            std::fs::remove_file(&path).expect("removed");
+        }
+        house.keeper.input_changed(vec![path.clone()]);
+        settle().await;
+        let error = house.status("a").last_error.expect("an error");
+        assert_eq!((house.state("a"), error.message.as_str()), (State::Failing, "the issuer is down"));
+    }
+}

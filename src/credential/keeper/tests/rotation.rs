@@ -261,3 +261,12 @@ async fn a_shutdown_waits_until_what_was_rotated_is_saved() {
     settle().await;
     assert_eq!(house.issuer.count("a"), 1, "nothing starts any more");
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_exchange_that_panics_is_not_repeated_with_a_single_use_token() {
+    let house = House::new();
+    house.issuer.answers("a", |_| Answer::Panics);
+    house.keep([refresh_spec("a", "r0")]);
+    pass(HOUR).await;
+    assert_eq!((house.state("a"), house.issuer.count("a")), (State::LoginRequired, 1));
+}
