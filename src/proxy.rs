@@ -9,6 +9,9 @@
 //!
 //! Each worker has one [`Proxy`]; nothing in it is shared with other workers but snapshots. A phase
 //! takes what the phase before made, so that their order cannot be wrong.
+//!
+//! hyper moves the future of a request as a whole, so what is seldom awaited (a connection, a token, a
+//! refusal) is boxed and keeps it small.
 
 pub mod admit;
 pub mod answer;
@@ -158,11 +161,11 @@ impl Proxy {
         let (mut response, peeked, mut lease) =
             self.exchange(&route, record.watch(), sanitized, body, upload.as_deref()).await?;
         let headers = response.headers_mut();
-        if answer::has_two_framings(headers) {
+        let seen = answer::sanitize(headers, &route);
+        if seen.two_framings {
             lease.distrust();
         }
-        answer::sanitize(headers, &route);
-        if headers.contains_key(header::LOCATION) {
+        if seen.location {
             answer::rewrite_location(headers, &route, &called.authority(record.door()));
         }
         *response.version_mut() = http::Version::HTTP_11;
@@ -217,17 +220,17 @@ impl Proxy {
         }
         let (Some(spare), Some(body)) = (spare, again) else {
             // It cannot be sent again, but the keeper should know.
-            route.slot.refused(generation, &self.shared.clock, Duration::ZERO).await;
+            Box::pin(route.slot.refused(generation, &self.shared.clock, Duration::ZERO)).await;
             return Ok((response, peeked, lease));
         };
         watch.enter(watch::Phase::Busy, Duration::ZERO);
-        match route.slot.refused(generation, &self.shared.clock, route.spec.wait).await {
+        match Box::pin(route.slot.refused(generation, &self.shared.clock, route.spec.wait)).await {
             AfterRefusal::Stands => Ok((response, peeked, lease)),
             AfterRefusal::Renewed(current) => {
                 drop((response, peeked, lease));
                 route.metrics.replays.increment();
                 let outbound = put_on(route, spare, &current)?;
-                let (response, lease) = forward(route, &pool, watch, outbound, body).await?;
+                let (response, lease) = Box::pin(forward(route, &pool, watch, outbound, body)).await?;
                 Ok((response, Peeked::default(), lease))
             }
         }
@@ -241,7 +244,8 @@ impl Proxy {
         {
             return Ok((current.generation, put_on(route, sanitized, current)?));
         }
-        let current = route.slot.wait(clock, route.spec.wait).await.map_err(|why| unavailable(&why))?;
+        let current =
+            Box::pin(route.slot.wait(clock, route.spec.wait)).await.map_err(|why| unavailable(&why))?;
         Ok((current.generation, put_on(route, sanitized, &current)?))
     }
 
@@ -313,7 +317,7 @@ async fn judge(
         return Ok((is_refused, Peeked::default()));
     }
     watch.enter(watch::Phase::Streaming, route.spec.limits.stall_timeout);
-    refusal::by_body(refusal, response.body_mut(), watch).await.map_err(|_| {
+    Box::pin(refusal::by_body(refusal, response.body_mut(), watch)).await.map_err(|_| {
         route.metrics.limited(Limit::StallTimeout);
         ProxyError::new(Code::UpstreamTimeout, "the upstream's answer made no progress")
     })

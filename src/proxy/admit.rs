@@ -46,6 +46,8 @@ pub struct Found {
     pub content_length: Option<u64>,
     /// Hop-by-hop and other fields that end here.
     pub remove: Vec<HeaderName>,
+    /// There is an `Authorization`.
+    pub authorization: bool,
     /// Some field has an underscore in its name.
     pub underscores: bool,
     /// `OPTIONS` with `Max-Forwards: 0`: answered here (RFC 9110, section 7.6.2).
@@ -111,6 +113,7 @@ pub fn admit(
                 }
                 found.remove.push(header::EXPECT);
             }
+            header::AUTHORIZATION => found.authorization = true,
             header::VIA => hops += count_hops(value, pseudonym)?,
             header::ORIGIN => check_origin(door, value, host_of_route)?,
             header::CONNECTION => {

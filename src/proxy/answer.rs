@@ -17,38 +17,53 @@ use crate::proxy::watch::Phase;
 use crate::route::Route;
 use crate::upstream::Url;
 
-/// Whether an answer says its length twice: then the coding counts (RFC 9112, section 6.3), the
-/// length is taken away, and nothing else is read from that connection.
-pub fn has_two_framings(headers: &mut HeaderMap) -> bool {
-    headers.contains_key(header::TRANSFER_ENCODING) && headers.remove(header::CONTENT_LENGTH).is_some()
+/// What one pass over an answer's head found; most answers have nothing of it.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// The answer says its length twice: then the coding counts (RFC 9112, section 6.3), and nothing
+    /// else is read from that connection.
+    pub two_framings: bool,
+    /// There is a `Location`.
+    pub location: bool,
 }
 
 /// Takes away what ends at this hop (RFC 9110, section 7.6.1), what would lead the app past the
 /// proxy, and cookies of injected names.
-pub fn sanitize(headers: &mut HeaderMap, route: &Route) {
-    if headers.contains_key(header::CONNECTION) {
+pub fn sanitize(headers: &mut HeaderMap, route: &Route) -> Seen {
+    let (mut seen, mut is_listing, mut is_coded, mut is_sized) = (Seen::default(), false, false, false);
+    let mut ending: Vec<HeaderName> = Vec::new();
+    for name in headers.keys() {
+        match *name {
+            header::CONNECTION => is_listing = true,
+            header::TRANSFER_ENCODING => is_coded = true,
+            header::CONTENT_LENGTH => is_sized = true,
+            header::LOCATION => seen.location = true,
+            _ if ends_here(name) => ending.push(name.clone()),
+            _ => {}
+        }
+    }
+    if is_listing {
         remove_listed(headers);
     }
-    for name in [
-        header::TRANSFER_ENCODING,
-        header::UPGRADE,
-        header::TE,
-        header::PROXY_AUTHENTICATE,
-        header::ALT_SVC,
-        KEEP_ALIVE,
-        PROXY_CONNECTION,
-        PROXY_AUTHENTICATION_INFO,
-    ] {
+    for name in &ending {
         headers.remove(name);
+    }
+    if is_coded {
+        headers.remove(header::TRANSFER_ENCODING);
+        seen.two_framings = is_sized && headers.remove(header::CONTENT_LENGTH).is_some();
     }
     if route.injected.has_cookies() {
         remove_set_cookies(headers, route);
     }
+    seen
 }
 
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const PROXY_AUTHENTICATION_INFO: HeaderName = HeaderName::from_static("proxy-authentication-info");
+fn ends_here(name: &HeaderName) -> bool {
+    match *name {
+        header::UPGRADE | header::TE | header::PROXY_AUTHENTICATE | header::ALT_SVC => true,
+        _ => matches!(name.as_str(), "keep-alive" | "proxy-connection" | "proxy-authentication-info"),
+    }
+}
 
 fn remove_listed(headers: &mut HeaderMap) {
     let mut names = Vec::new();

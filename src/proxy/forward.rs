@@ -87,7 +87,7 @@ pub async fn forward(
     loop {
         let connection = match pool.take(watch.sweeper().now()) {
             Some(connection) => connection,
-            None => connect(route, watch).await?,
+            None => Box::pin(connect(route, watch)).await?,
         };
         let reused = connection.reused;
         let mut lease = Lease {

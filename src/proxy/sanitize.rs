@@ -45,7 +45,9 @@ impl Sanitized {
         for name in &found.remove {
             headers.remove(name);
         }
-        headers.remove(header::AUTHORIZATION);
+        if found.authorization {
+            headers.remove(header::AUTHORIZATION);
+        }
         remove_injected(&mut headers, &route.injected, found.underscores);
         reframe(&mut headers, found);
         if parts.method == Method::OPTIONS {
