@@ -1,33 +1,91 @@
-//! Where apps connect: TCP, Unix sockets, several workers, and how many may.
+//! Where apps connect: several workers, Unix sockets, and how many may.
 
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::thread;
+use std::time::Duration;
 
 use crate::support::configuration::fixed;
 use crate::support::{Setup, Sidecar, Upstream, canary};
 
 #[test]
-fn several_workers_serve_and_none_knows_less_than_another() {
+fn several_workers_serve_alike() {
     let (upstream, token) = (Upstream::start(), canary::token());
-    let bearerd = Setup::new(&fixed(&token, &upstream).replace("{", "{")).server("").start();
+    let bearerd = Setup::new(&fixed(&token, &upstream)).server("workers = 3").start();
+    bearerd.wait_until_ready();
     let client = bearerd.app();
-    let apps: Vec<_> = (0..12)
-        .map(|_| {
-            thread::spawn(move || {
-                let mut connection = client.connect();
-                for _ in 0..10 {
-                    connection.send(&client.head("GET", "/api/x", "", 0));
-                    assert_eq!(connection.answer().status(), 200);
-                }
-            })
-        })
-        .collect();
-    for app in apps {
+    let app = move || {
+        let mut connection = client.connect();
+        for _ in 0..10 {
+            connection.send(&client.head("GET", "/api/x", "", 0));
+            assert_eq!(connection.answer().status(), 200);
+        }
+    };
+    for app in (0..12).map(|_| thread::spawn(app)).collect::<Vec<_>>() {
         app.join().expect("all are answered");
     }
     for seen in upstream.wait_for(120) {
         assert_eq!(seen.fields("authorization"), [format!("Bearer {token}")]);
     }
+}
+
+/// A listener `local` on a Unix socket with further lines, and the same route behind it.
+fn on_a_unix_socket(lines: &str, upstream: &Upstream) -> Sidecar {
+    let routes = fixed(&canary::token(), upstream);
+    let local = format!("[listeners.local]\nbind = \"unix:{{folder}}/local.sock\"\n{lines}\n");
+    let route = format!(
+        "listener = \"app\"\n[routes.local]\nlistener = \"local\"\nupstream = \"{}\"\ncredential = \"key\"\n",
+        upstream.origin()
+    );
+    Sidecar::ready(&format!("{local}{routes}{route}"))
+}
+
+fn call(path: &Path) -> String {
+    let mut stream = UnixStream::connect(path).expect("the socket takes connections");
+    stream.write_all(b"GET /x HTTP/1.1\r\nHost: anything\r\nConnection: close\r\n\r\n").expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("answered");
+    answer
+}
+
+#[test]
+fn a_unix_socket_takes_any_host_and_only_its_own_user() {
+    let upstream = Upstream::start();
+    let bearerd = on_a_unix_socket("", &upstream);
+    let socket = bearerd.folder().join("local.sock");
+    assert!(call(&socket).starts_with("HTTP/1.1 200"));
+    assert_eq!(std::fs::metadata(&socket).expect("there").permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn a_unix_socket_with_allow_takes_exactly_those_users() {
+    let upstream = Upstream::start();
+    let other = rustix::process::getuid().as_raw() + 1;
+    let bearerd = on_a_unix_socket(&format!("allow = {{ uids = [{other}] }}"), &upstream);
+    let answer = call(&bearerd.folder().join("local.sock"));
+    assert!(answer.starts_with("HTTP/1.1 403") && answer.contains("caller_denied"), "{answer}");
+    assert_eq!(upstream.requests().len(), 0);
+}
+
+#[test]
+fn beyond_max_connections_accepting_pauses_and_goes_on() {
+    let upstream = Upstream::start();
+    let bearerd = Sidecar::ready(&format!("max_connections = 2\n{}", fixed(&canary::token(), &upstream)));
+    let client = bearerd.app();
+    let head = client.head("GET", "/api/x", "", 0);
+    let mut open = [client.connect(), client.connect()];
+    for connection in &mut open {
+        connection.send(&head);
+        assert_eq!(connection.answer().status(), 200);
+    }
+    let mut waiting = client.connect();
+    waiting.send(&head);
+    thread::sleep(Duration::from_millis(300));
+    assert_eq!(upstream.requests().len(), 2, "the third has no place yet");
+    drop(open);
+    assert_eq!(waiting.answer().status(), 200);
+    let metrics = bearerd.admin().get("/metrics").text();
+    assert!(metrics.contains("bearerd_limited_total{limit=\"max_connections\"} 1"), "{metrics}");
 }

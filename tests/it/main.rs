@@ -20,6 +20,7 @@ mod framing;
 mod house;
 mod life;
 mod lifecycle;
+mod listener;
 mod presets;
 mod reload;
 mod request;

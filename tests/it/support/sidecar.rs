@@ -92,8 +92,9 @@ impl Setup {
 
     fn configuration(&self, rest: &str) -> String {
         let (server, folder) = (&self.server, self.folder.path().display().to_string());
+        let workers = if server.contains("workers = ") { "" } else { "workers = 1\n" };
         let head = format!(
-            "[server]\nworkers = 1\nlog_format = \"json\"\n{server}\n\
+            "[server]\n{workers}log_format = \"json\"\n{server}\n\
              [admin]\nlisten = \"127.0.0.1:0\"\ntoken = {{ value = \"{ADMIN_TOKEN}\" }}\n\n\
              [listeners.app]\nbind = \"127.0.0.1:0\"\n\n"
         );
