@@ -128,6 +128,11 @@ impl Sidecar {
         sidecar
     }
 
+    /// The folder of the configuration.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// The app's client of the proxy.
     #[track_caller]
     pub fn app(&self) -> Client {
