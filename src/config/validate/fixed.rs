@@ -20,6 +20,8 @@ pub(crate) fn flow(
 ) -> Option<StaticFlow> {
     match &raw.token {
         Some(token) => inputs.add("token", token, place.key("token"), context),
+        // It was there and wrong: what the credential would be is not known.
+        None if place.is_spoiled("token") => return None,
         None if raw.secrets.is_empty() && place.key("secrets").spoiled().is_empty() => {
             context.findings.missing(place, "token", "this flow has a token that somebody else made");
         }

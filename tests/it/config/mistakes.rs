@@ -549,3 +549,27 @@ credential = "c"
     17:12 http://api.example is plain HTTP: everyone on the way could read the token (use https://, or say `allow_plaintext = true` if the upstream has nothing else)
     "#);
 }
+
+#[test]
+fn one_mistake_is_told_once() {
+    let told = mistakes(&around(
+        r#"
+[credentials.c]
+flow = "static"
+token = "c4n4ry-in-plain"
+[listeners.b]
+bind = 8080
+[routes.s]
+listener = "b"
+path = "/s"
+upstream = ["https://a.example"]
+credential = "c"
+"#,
+    ));
+    insta::assert_snapshot!(told, @r#"
+    3:9 `listener` is missing: there are several
+    9:9 a secret is given by reference, not as a text (such as { file = "/run/secrets/name" } or { env = "NAME" })
+    11:8 a text in quotes is wanted here, not a number
+    15:1 a text in quotes is wanted here, not a list
+    "#);
+}
