@@ -66,7 +66,7 @@ fn nobody_at_the_admin_listener_ends_with_69() {
 
 #[test]
 fn a_reader_that_goes_away_is_no_failure() {
-    for arguments in [&["--help"][..], &["completions", "bash"], &["man"], &["version"]] {
+    for arguments in [&["--help"][..], &["completions", "bash"], &["man"], &["schema"], &["presets"]] {
         let mut child =
             bearerd(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary");
         drop(child.stdout.take());
