@@ -186,10 +186,12 @@ pub fn load(path: &Path, environment: &Environment) -> Result<Loaded, Problems> 
     let bytes = std::fs::read(path).map_err(|error| unreadable(error.kind().to_string()))?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
-        let line = memchr::memchr_iter(b'\n', &error.as_bytes()[..at]).count() + 1;
+        let before = &error.as_bytes()[..at];
+        let line = memchr::memchr_iter(b'\n', before).count() + 1;
+        let column = at - memchr::memrchr(b'\n', before).map_or(0, |end| end + 1) + 1;
         // The bytes may hold secrets as any text does.
         drop(Zeroizing::new(error.into_bytes()));
-        unreadable(format!("line {line} is not UTF-8"))
+        unreadable(format!("it is not UTF-8 at {name}:{line}:{column}"))
     })?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let mut loaded = load_from(&name, &Zeroizing::new(text), folder, environment)?;

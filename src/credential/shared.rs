@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Moment};
 use crate::credential::slot::Publish;
 use crate::credential::{CredentialName, Expiry, Minted, Status};
 
@@ -217,6 +217,14 @@ impl Shared {
         }
         self.poke(Poke::Refused { shared: Arc::clone(self), generation });
         renewable
+    }
+
+    /// For the keeper: an exchange begins. If a refusal drives it, the time to the next one that a
+    /// refusal may drive counts from here, not from the refusal.
+    pub fn exchange_begins(&self, now: Moment) {
+        if self.suspected() != 0 {
+            *self.floor.lock().unwrap_or_else(PoisonError::into_inner) = now.boot + REFUSAL_FLOOR;
+        }
     }
 
     fn poke(&self, poke: Poke) {

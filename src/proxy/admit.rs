@@ -91,13 +91,14 @@ pub fn admit(
     check_method(&parts.method)?;
     check_target(door, parts, host_of_route)?;
     let mut found = Found::default();
+    let mut host = None;
     let mut hosts = 0_usize;
     let mut hops = 0_usize;
     for (name, value) in &parts.headers {
         match *name {
             header::HOST => {
                 hosts += 1;
-                check_host(door, value, host_of_route)?;
+                host = Some(value);
             }
             header::CONTENT_LENGTH => found.content_length = Some(content_length(value)?),
             header::TRANSFER_ENCODING => {
@@ -135,6 +136,9 @@ pub fn admit(
     if hosts > 1 || (hosts == 0 && parts.version == Version::HTTP_11) {
         return Err(malformed("a request has exactly one `Host`"));
     }
+    if let Some(host) = host {
+        check_host(door, host, host_of_route)?;
+    }
     if hops > MAXIMUM_HOPS {
         return Err(ProxyError::new(Code::Loop, "the request came through too many bearerds"));
     }
@@ -171,9 +175,13 @@ fn check_method(method: &Method) -> Result<(), ProxyError> {
 }
 
 /// Only origin-form, absolute-form for the listener's own authority, and `*` for OPTIONS (RFC 9112,
-/// section 3.2). hyper passes other authorities, and `host:port` as an empty path.
+/// section 3.2), all of it ASCII (RFC 3986, section 2). hyper passes other authorities, `host:port` as
+/// an empty path, and any UTF-8.
 fn check_target(door: &Door, parts: &Parts, host_of_route: &dyn Fn(&str) -> bool) -> Result<(), ProxyError> {
     let uri = &parts.uri;
+    if uri.path_and_query().is_some_and(|target| !target.as_str().is_ascii()) {
+        return Err(malformed("the target has a byte that must be percent-encoded"));
+    }
     if let Some(authority) = uri.authority() {
         if uri.scheme_str() != Some("http") || !is_authority(authority) {
             return Err(malformed("the target is not a path"));

@@ -234,12 +234,14 @@ pub struct ProxyError {
     pub retry_after: Option<Duration>,
     /// The connection to the app is closed after the answer.
     pub close: bool,
+    /// The error type of RFC 9209, where it is more exact than the code's own.
+    kind: Option<&'static str>,
 }
 
 impl ProxyError {
     /// An error with what the app may know about it.
     pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, detail: detail.into(), cause: None, retry_after: None, close: false }
+        Self { code, detail: detail.into(), cause: None, retry_after: None, close: false, kind: None }
     }
 
     /// Adds what only the log may know.
@@ -253,6 +255,13 @@ impl ProxyError {
     #[must_use]
     pub fn retry_after(mut self, pause: Duration) -> Self {
         self.retry_after = Some(pause);
+        self
+    }
+
+    /// Says the error type of RFC 9209, section 2.3, where it is more exact than the code's own.
+    #[must_use]
+    pub fn of_kind(mut self, kind: &'static str) -> Self {
+        self.kind = Some(kind);
         self
     }
 
@@ -285,7 +294,7 @@ impl ProxyError {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        let status = format!("bearerd; error={}; details=\"{code}\"", self.code.kind());
+        let status = format!("bearerd; error={}; details=\"{code}\"", self.kind.unwrap_or(self.code.kind()));
         if let Ok(value) = HeaderValue::try_from(status) {
             headers.insert(HeaderName::from_static("proxy-status"), value);
         }

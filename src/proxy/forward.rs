@@ -196,19 +196,25 @@ async fn connect(route: &Arc<Route>, watch: &Watch) -> Result<Connection<Request
 }
 
 fn unreachable(error: &ConnectError, route: &Route) -> ProxyError {
-    let (code, detail) = match error {
-        ConnectError::Resolve { .. } => (Code::UpstreamConnect, "the upstream's name does not resolve"),
-        ConnectError::Forbidden { .. } => {
-            (Code::UpstreamConnect, "the upstream's name leads to an address that is forbidden")
+    let (code, kind, detail) = match error {
+        ConnectError::Resolve { .. } => {
+            (Code::UpstreamConnect, "dns_error", "the upstream's name does not resolve")
         }
-        ConnectError::Unreachable { .. } => (Code::UpstreamConnect, "the upstream does not take connections"),
+        ConnectError::Forbidden { .. } => (
+            Code::UpstreamConnect,
+            "destination_ip_prohibited",
+            "the upstream's name leads to an address that is forbidden",
+        ),
+        ConnectError::Unreachable { .. } => {
+            (Code::UpstreamConnect, "connection_refused", "the upstream does not take connections")
+        }
         ConnectError::Tls { .. } => {
-            (Code::UpstreamTls, "the upstream's certificate or TLS is not acceptable")
+            (Code::UpstreamTls, "tls_protocol_error", "the upstream's certificate or TLS is not acceptable")
         }
         ConnectError::Timeout { .. } => {
             route.metrics.limited(Limit::ConnectTimeout);
-            (Code::UpstreamTimeout, "the upstream did not take a connection in time")
+            (Code::UpstreamTimeout, "connection_timeout", "the upstream did not take a connection in time")
         }
     };
-    ProxyError::new(code, detail).because(error)
+    ProxyError::new(code, detail).of_kind(kind).because(error)
 }

@@ -169,10 +169,13 @@ fn decode_until_stable(mut bytes: Vec<u8>) -> Vec<u8> {
 }
 
 /// Whether the bytes spell a character in more bytes than needed (RFC 3629, section 3): lead bytes
-/// C0 and C1, E0 before a byte under A0, F0 before a byte under 90.
+/// C0 and C1, E0 before a byte under A0, F0 before a byte under 90, and the five and six bytes that
+/// began with F8 and FC before UTF-8 was cut to four.
 fn is_overlong(bytes: &[u8]) -> bool {
     bytes.iter().any(|byte| matches!(byte, 0xc0 | 0xc1))
-        || bytes.windows(2).any(|pair| matches!(pair, [0xe0, 0x80..=0x9f] | [0xf0, 0x80..=0x8f]))
+        || bytes.windows(2).any(|pair| {
+            matches!(pair, [0xe0, 0x80..=0x9f] | [0xf0, 0x80..=0x8f] | [0xf8..=0xfd, 0x80..=0xbf])
+        })
 }
 
 #[cfg(test)]
@@ -248,6 +251,8 @@ mod tests {
             ("/%e0%80%af", Overlong),
             ("/%f0%80%80%af", Overlong),
             ("/%25c0%25af", Overlong),
+            ("/%f8%80%80%80%af", Overlong),
+            ("/%fc%80%80%80%80%af", Overlong),
             ("/a#b", Fragment),
         ] {
             assert_eq!(check(path, false), Err(why), "{path}");

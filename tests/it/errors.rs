@@ -80,7 +80,9 @@ fn an_upstream_that_cannot_be_reached_is_502() {
     let upstream = Upstream::start();
     let config = fixed(&canary::token(), &upstream).replace(&upstream.origin(), &gone);
     let bearerd = Sidecar::ready(&config);
-    assert_problem(&bearerd.app().get("/api/x"), 502, "upstream_connect");
+    let answer = bearerd.app().get("/api/x");
+    assert_problem(&answer, 502, "upstream_connect");
+    assert!(answer.field("proxy-status").is_some_and(|status| status.contains("error=connection_refused")));
 }
 
 #[test]

@@ -28,6 +28,10 @@ fn a_malformed_head_is_answered_400_the_connection_closed_and_nothing_forwarded(
     let mut heads = vec![
         format!("{get}\r\n\r\n"),
         format!("{get}\r\n{host}{host}\r\n"),
+        format!("{get}\r\n{host}Host: evil.example\r\n\r\n"),
+        format!("{get}\r\nHost: evil.example\r\n{host}\r\n"),
+        with_host("GET /api/\u{e9} HTTP/1.1", ""),
+        with_host("GET /api/x?\u{e9} HTTP/1.1", ""),
         format!("{get}\r\nHost:\r\n\r\n"),
         format!("{get}\r\nHost: user@localhost\r\n\r\n"),
         format!("{get}\r\nHost: localhost/evil\r\n\r\n"),

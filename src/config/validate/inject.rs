@@ -166,7 +166,8 @@ pub(crate) fn field_name(name: &str, place: Place<'_>, context: &mut Context<'_>
         context.findings.error_at(place.key_span(), "this is not the name of a header field");
         return None;
     };
-    if FRAMING.contains(&field.as_str()) {
+    let folded = field.as_str().replace('_', "-");
+    if FRAMING.contains(&folded.as_str()) {
         let message = format!("`{field}` belongs to the connection, and bearerd makes it itself");
         context.findings.error_at(place.key_span(), message);
         return None;

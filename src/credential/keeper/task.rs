@@ -213,6 +213,7 @@ impl Task {
         entry.phase = if is_due { Phase::Renewing } else { Phase::Looking };
         entry.look = None;
         entry.parent_values.clone_from(&parents);
+        entry.shared.exchange_begins(now);
         let exchange = Exchange {
             clock: self.clock.clone(),
             store: Arc::clone(&self.store),

@@ -125,6 +125,19 @@ async fn a_refusal_right_after_a_renewal_waits_out_the_two_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_ten_seconds_count_from_the_renewal_and_not_from_the_refusal_that_asked_for_it() {
+    let (house, slot) = House::with_one(spec("a"));
+    house.wait(&slot).await.expect("a token");
+    assert_eq!(house.refused(&slot, 1).await.as_deref(), Some("t2"));
+    let renewed = house.clock.boot();
+    while house.refused(&slot, house.status("a").generation).await.is_none() {
+        pass(Duration::from_millis(100)).await;
+    }
+    assert!(house.clock.boot() - renewed >= seconds(9), "{:?}", house.clock.boot() - renewed);
+    assert_eq!(house.issuer.count("a"), 3);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_same_token_again_is_used_and_its_next_refusal_passes_through() {
     let house = House::new();
     house.issuer.answers("a", |_| token("same", HOUR));
