@@ -5,6 +5,7 @@
 //! ```
 
 pub mod accept;
+pub mod chunks;
 pub mod connection;
 pub mod head;
 pub mod listener;

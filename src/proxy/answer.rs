@@ -69,7 +69,9 @@ fn remove_listed(headers: &mut HeaderMap) {
     let mut names = Vec::new();
     for value in headers.get_all(header::CONNECTION) {
         let listed = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
-        names.extend(listed.filter_map(|name| HeaderName::from_bytes(name).ok()));
+        // Options of the connection itself, which nearly every answer lists.
+        let fields = listed.filter(|name| !matches!(*name, b"keep-alive" | b"close"));
+        names.extend(fields.filter_map(|name| HeaderName::from_bytes(name).ok()));
     }
     headers.remove(header::CONNECTION);
     // The length frames the body: a sender must not list it.
