@@ -87,5 +87,9 @@ fn beyond_max_connections_accepting_pauses_and_goes_on() {
     drop(open);
     assert_eq!(waiting.answer().status(), 200);
     let metrics = bearerd.admin().get("/metrics").text();
-    assert!(metrics.contains("bearerd_limited_total{limit=\"max_connections\"} 1"), "{metrics}");
+    // Once or twice: the third may get its place before the second of those before has ended.
+    let paused = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix("bearerd_limited_total{limit=\"max_connections\"} "));
+    assert!(matches!(paused, Some("1" | "2")), "{metrics}");
 }
