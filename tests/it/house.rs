@@ -1,15 +1,8 @@
-//! The house rules that a compiler does not know: floors, sizes, names, and what the pages promise.
+//! The house rules that a compiler does not know: floors, sizes, names.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-
-use bearerd::credential::State;
-use bearerd::proxy::Code;
-use serde_json::Value;
-
-use crate::support::bearerd;
-use crate::support::sidecar::run;
 
 /// The longest a source file may be, in lines.
 const LONGEST_FILE: usize = 600;
@@ -86,75 +79,6 @@ fn no_vendor_is_named_in_the_source_but_in_the_sandbox() {
         }
     }
     assert!(named.is_empty(), "vendors are data (presets/*.toml):\n{}", named.join("\n"));
-}
-
-#[test]
-fn every_link_between_the_pages_leads_somewhere() {
-    for page in files(Path::new("."), "md") {
-        for target in links(&read(&page)) {
-            let path = page.parent().unwrap_or(Path::new(".")).join(&target);
-            assert!(path.exists(), "{} links to {target}, which is not there", page.display());
-        }
-    }
-}
-
-#[test]
-fn the_pages_tell_of_every_error_code_and_state() {
-    let page = read(Path::new("docs/states-and-errors.md"));
-    for code in Code::ALL {
-        let row = format!("| `{}` |", code.as_str());
-        let told = page.lines().find(|line| line.starts_with(&row));
-        assert!(told.is_some_and(|line| line.contains(code.status().as_str())), "no row tells of {code:?}");
-    }
-    for state in State::ALL {
-        assert!(page.contains(&format!("| `{}` |", state.as_str())), "no row tells of {state:?}");
-    }
-}
-
-#[test]
-fn the_pages_tell_of_every_preset() {
-    let page = read(Path::new("docs/README.md"));
-    for preset in files(Path::new("presets"), "toml") {
-        let name = preset.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        assert!(page.contains(&format!("`{name}`")), "docs/README.md does not name {name}");
-    }
-}
-
-#[test]
-fn the_reference_tells_of_every_key_of_the_schema() {
-    let schema = run(bearerd(&["schema"]), "");
-    let schema: Value = serde_json::from_slice(&schema.stdout).expect("a schema");
-    // The parameters of presets stand on the vendors' pages.
-    let mut pages = files(Path::new("docs/presets"), "md");
-    pages.push("docs/configuration.md".into());
-    let page: String = pages.iter().map(|page| read(page)).collect();
-    let mut keys = BTreeSet::new();
-    collect_keys(&schema, &mut keys);
-    assert!(keys.len() > 100, "the schema has few keys: {keys:?}");
-    // As a word of its own within code: a row's name, or a table's key in an example.
-    let code: String = page.split('`').skip(1).step_by(2).flat_map(|code| [code, " "]).collect();
-    let words: BTreeSet<&str> = code
-        .split(|next: char| !next.is_alphanumeric() && next != '_')
-        .filter(|word| !word.is_empty())
-        .collect();
-    let missing: Vec<_> = keys.iter().filter(|key| !words.contains(key.as_str())).collect();
-    assert!(missing.is_empty(), "docs/ does not tell of {missing:?}");
-}
-
-/// The names of all properties, anywhere in a JSON Schema.
-fn collect_keys(schema: &Value, keys: &mut BTreeSet<String>) {
-    match schema {
-        Value::Object(entries) => {
-            for (name, value) in entries {
-                if let ("properties", Value::Object(properties)) = (name.as_str(), value) {
-                    keys.extend(properties.keys().cloned());
-                }
-                collect_keys(value, keys);
-            }
-        }
-        Value::Array(items) => items.iter().for_each(|item| collect_keys(item, keys)),
-        _ => {}
-    }
 }
 
 /// Which modules stand on which floor, and which are strangers on it, as drawn in `src/lib.rs`.
@@ -247,21 +171,12 @@ fn identifier(text: &str) -> String {
     text.chars().take_while(|character| character.is_alphanumeric() || *character == '_').collect()
 }
 
-/// The targets of a page's relative links, without their anchors.
-fn links(page: &str) -> Vec<String> {
-    let targets = page.split("](").skip(1).filter_map(|rest| rest.split(')').next());
-    targets
-        .map(|target| target.split('#').next().unwrap_or_default().to_owned())
-        .filter(|target| !target.is_empty() && !target.contains("://") && !target.contains(' '))
-        .collect()
-}
-
 fn rust_files(folder: &str) -> Vec<PathBuf> {
     files(Path::new(folder), "rs")
 }
 
 /// All files below a folder with this extension, but those that are built.
-fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
+pub fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).expect("a folder of the repository") {
         let path = entry.expect("an entry").path();
@@ -275,6 +190,7 @@ fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
     found
 }
 
-fn read(file: &Path) -> String {
+/// A file as text.
+pub fn read(file: &Path) -> String {
     fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
 }

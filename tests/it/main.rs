@@ -21,6 +21,7 @@ mod house;
 mod life;
 mod lifecycle;
 mod listener;
+mod pages;
 mod presets;
 mod reload;
 mod request;
