@@ -28,7 +28,8 @@ pub struct Arguments {
 /// How long a connection to an issuer may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
-/// Validates the configuration, reads every secret that it names, and tells all that is wrong.
+/// Validates the configuration, reads every secret that it names, and tells all that is wrong. An issuer that
+/// cannot be reached is not the configuration's fault: then it ends with 69.
 pub fn run(arguments: &Arguments) -> ExitCode {
     let environment = Environment::of_process();
     let loaded = config::find(arguments.file.config.as_deref(), &environment)
@@ -48,18 +49,21 @@ pub fn run(arguments: &Arguments) -> ExitCode {
             return Exit::Internal.into();
         }
     };
-    let problems = runtime.block_on(examine(&loaded, arguments.connect));
+    let mut problems = runtime.block_on(examine(&loaded));
     let has_errors = problems.iter().any(|problem| problem.severity == Severity::Error);
+    let unreached = if arguments.connect { runtime.block_on(connect_all(&loaded)) } else { Vec::new() };
+    let is_unavailable = !unreached.is_empty();
+    problems.extend(unreached);
     tell(&problems);
-    if has_errors {
+    if has_errors || is_unavailable {
         output::talk(format_args!("\n{} found", count(problems.len(), "problem")));
-        return Exit::Configuration.into();
+        return if has_errors { Exit::Configuration } else { Exit::Unavailable }.into();
     }
     output::data(summary(&loaded, &problems))
 }
 
 /// All that is to be told of a configuration that was accepted.
-async fn examine(loaded: &Loaded, connect: bool) -> Vec<Problem> {
+async fn examine(loaded: &Loaded) -> Vec<Problem> {
     let unreadable = secrets::read_all(loaded, &Clock::system()).await;
     let places: Vec<&Location> = unreadable.iter().filter_map(|problem| problem.location.as_ref()).collect();
     // That a file is not there is told once, as the mistake that it is here.
@@ -72,9 +76,6 @@ async fn examine(loaded: &Loaded, connect: bool) -> Vec<Problem> {
     let mut problems: Vec<Problem> =
         loaded.warnings.iter().chain(&loaded.hints).filter(|problem| !is_told(problem)).cloned().collect();
     problems.extend(unreadable);
-    if connect {
-        problems.extend(connect_all(loaded).await);
-    }
     problems
         .sort_by_key(|problem| problem.location.as_ref().map(|location| (location.line, location.column)));
     problems

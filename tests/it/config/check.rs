@@ -93,7 +93,7 @@ fn check_connects_only_where_it_is_asked_to() {
     assert_eq!(check(&folder).0, Some(0));
     let path = folder.path().join("bearerd.toml");
     let output = run(&["check", "--connect", "--config", path.to_str().expect("text")]);
-    assert_eq!(output.status.code(), Some(78));
+    assert_eq!(output.status.code(), Some(69));
     let told = text(&output.stderr);
     assert!(told.contains("http://127.0.0.1:1 cannot be reached"), "{told}");
 }
