@@ -1,6 +1,7 @@
 //! Programs of others, run beside a test.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Once;
@@ -46,6 +47,7 @@ impl Counterpart {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
+            .process_group(0)
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let mut lines = BufReader::new(process.stdout.take().expect("a pipe")).lines().map_while(Result::ok);
@@ -59,7 +61,9 @@ impl Counterpart {
 
 impl Drop for Counterpart {
     fn drop(&mut self) {
-        let _ = self.process.kill();
+        // What it started has to go with it.
+        let group = rustix::process::Pid::from_child(&self.process);
+        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
         let _ = self.process.wait();
     }
 }
