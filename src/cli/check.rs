@@ -11,7 +11,7 @@ use crate::cli::{ConfigFile, output};
 use crate::clock::Clock;
 use crate::config::{self, Environment, Loaded, Location, Problem, Severity, secrets};
 use crate::credential::Flow;
-use crate::upstream::connect::Connector;
+use crate::upstream::connect::{Connector, Offer};
 use crate::upstream::{EgressSpec, Origin};
 
 /// The arguments of `bearerd check`.
@@ -94,9 +94,11 @@ async fn connect_all(loaded: &Loaded) -> Vec<Problem> {
     for (egress, origin) in issuers {
         let spec = loaded.config.egress.iter().find(|spec| spec.name == egress).unwrap_or(&default);
         let reached = match Connector::new(spec) {
-            Ok(connector) => {
-                connector.connect(&origin, CONNECT_LIMIT).await.map(drop).map_err(|error| error.to_string())
-            }
+            Ok(connector) => connector
+                .connect(&origin, Offer::Http1, CONNECT_LIMIT)
+                .await
+                .map(drop)
+                .map_err(|error| error.to_string()),
             Err(error) => Err(error.0),
         };
         if let Err(reason) = reached {

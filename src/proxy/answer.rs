@@ -107,7 +107,7 @@ pub fn rewrite_location(headers: &mut HeaderMap, route: &Route, own: &str) {
 
 /// The place of `location` behind the route; `None` if it is somewhere else.
 fn relocate(location: &str, route: &Route, own: &str) -> Option<String> {
-    let origin = &route.spec.upstream.origin;
+    let origin = route.spec.upstream.origin.in_links();
     let prefix = route.spec.path.trim_end_matches('/');
     if location.starts_with('/') && !location.starts_with("//") {
         return Some(format!("{prefix}{}", behind_base(location, route)?));
@@ -120,7 +120,7 @@ fn relocate(location: &str, route: &Route, own: &str) -> Option<String> {
     let (url, fragment) =
         absolute.split_once('#').map_or((&*absolute, None), |(url, rest)| (url, Some(rest)));
     let url: Url = url.parse().ok()?;
-    if url.origin != *origin {
+    if url.origin != origin {
         return None;
     }
     let mut text = format!("http://{own}{prefix}{}", behind_base(url.path_and_query.as_str(), route)?);

@@ -12,7 +12,7 @@ use crate::proxy::upload::{Progress, RequestBody, Upload};
 use crate::proxy::watch::{Elapsed, Phase, Watch};
 use crate::route::Route;
 use crate::route::metrics::{Limit, RouteMetrics};
-use crate::upstream::connect::ConnectError;
+use crate::upstream::connect::{ConnectError, Offer};
 use crate::upstream::pool::{Connection, Pool};
 
 /// Idle connections of one route and worker.
@@ -184,10 +184,10 @@ fn too_slow(phase: Phase, route: &Route) -> ProxyError {
 
 async fn connect(route: &Arc<Route>, watch: &Watch) -> Result<Connection<RequestBody>, ProxyError> {
     watch.enter(Phase::Busy, std::time::Duration::ZERO);
-    let opened =
-        route.connector.connect(&route.spec.upstream.origin, route.spec.limits.connect_timeout).await;
+    let (origin, limit) = (&route.spec.upstream.origin, route.spec.limits.connect_timeout);
+    let opened = route.connector.connect(origin, Offer::FORWARDING, limit).await;
     watch.sweeper().read_clock();
-    let stream = opened.map_err(|error| unreachable(&error, route))?;
+    let stream = opened.map_err(|error| unreachable(&error, route))?.stream;
     route.metrics.upstream_connections.increment();
     let counted = Counted(route.metrics.clone());
     Connection::open(stream, counted)
@@ -207,6 +207,17 @@ fn unreachable(error: &ConnectError, route: &Route) -> ProxyError {
         ),
         ConnectError::Unreachable { .. } => {
             (Code::UpstreamConnect, "connection_refused", "the upstream does not take connections")
+        }
+        ConnectError::Proxy { proxy, status, reason } => {
+            let kind =
+                if *status == Some(407) { "proxy_configuration_error" } else { "destination_unavailable" };
+            let detail = format!("the outbound proxy {proxy} {reason}");
+            return ProxyError::new(Code::UpstreamConnect, detail).of_kind(kind);
+        }
+        ConnectError::Exhausted(_) => {
+            let detail = "this machine has no room for another connection now";
+            let error = ProxyError::new(Code::Overloaded, detail).because(error);
+            return error.retry_after(std::time::Duration::from_secs(1));
         }
         ConnectError::Tls { .. } => {
             (Code::UpstreamTls, "tls_protocol_error", "the upstream's certificate or TLS is not acceptable")

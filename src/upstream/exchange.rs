@@ -23,7 +23,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::clock::Clock;
 use crate::secret::{Secret, SecretBuffer};
 use crate::upstream::Url;
-use crate::upstream::connect::{ConnectError, Connector, Stream};
+use crate::upstream::connect::{ConnectError, Connector, Offer, Stream};
 
 /// How bearerd names itself to issuers.
 const AGENT: &str = concat!("bearerd/", env!("CARGO_PKG_VERSION"));
@@ -97,7 +97,9 @@ pub async fn exchange(
     limits: Limits,
 ) -> Result<Answer, ExchangeError> {
     let deadline = Clock::instant() + limits.whole;
-    let stream = connector.connect(&url.origin, limits.connect.min(limits.whole)).await?;
+    // No time at all is not the same as no limit.
+    let limit = limits.connect.min(limits.whole).max(Duration::from_millis(1));
+    let stream = connector.connect(&url.origin, Offer::Http1, limit).await?.stream;
     let sent = Arc::new(AtomicBool::new(false));
     let stream = Watched { stream, sent: Arc::clone(&sent) };
     let message = match tokio::time::timeout_at(deadline, converse(stream, url, request, limits.body)).await {

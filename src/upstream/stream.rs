@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
 /// A connection to an origin.
@@ -15,6 +15,8 @@ pub enum Stream {
     Plain(TcpStream),
     /// TLS over TCP.
     Tls(Box<TlsStream<TcpStream>>),
+    /// A Unix socket.
+    Unix(UnixStream),
 }
 
 /// Hands a call on to the stream inside.
@@ -27,6 +29,10 @@ macro_rules! inner {
             }
             Stream::Tls($inner) => {
                 let $inner = Pin::new($inner.as_mut());
+                $call
+            }
+            Stream::Unix($inner) => {
+                let $inner = Pin::new($inner);
                 $call
             }
         }
@@ -60,6 +66,7 @@ impl AsyncWrite for Stream {
         match self {
             Self::Plain(stream) => stream.is_write_vectored(),
             Self::Tls(stream) => stream.is_write_vectored(),
+            Self::Unix(stream) => stream.is_write_vectored(),
         }
     }
 

@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::upstream::connect::{Offer, Protocol};
 use crate::upstream::{EgressSpec, MinimumTls};
 
 /// Makes TLS connections. Clones share their sessions, so that later handshakes resume.
@@ -35,21 +36,22 @@ impl Tls {
             MinimumTls::Tls13 => &[&rustls::version::TLS13],
         };
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
+        let config = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(versions)
             .map_err(|error| error.to_string())?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self { connector: TlsConnector::from(Arc::new(config)), trusts_nobody })
     }
 
-    /// Shakes hands with `host` (a name or an address), whose certificate must be valid for it.
+    /// Shakes hands with `host` (a name or an address), whose certificate must be valid for it. A
+    /// server without ALPN speaks HTTP/1.1.
     pub(super) async fn handshake(
         &self,
         host: &str,
         stream: TcpStream,
-    ) -> Result<Box<TlsStream<TcpStream>>, String> {
+        offer: Offer,
+    ) -> Result<(Box<TlsStream<TcpStream>>, Protocol), String> {
         if self.trusts_nobody {
             return Err("this machine has no certificate authorities: install `ca-certificates`, or name a \
                         file of them as `ca` of the egress"
@@ -57,10 +59,14 @@ impl Tls {
         }
         let name = ServerName::try_from(host.to_owned())
             .map_err(|_| "this host name cannot stand in a certificate".to_owned())?;
-        match self.connector.connect(name, stream).await {
-            Ok(stream) => Ok(Box::new(stream)),
-            Err(error) => Err(explain(&error)),
-        }
+        let handshake = self.connector.with_alpn(offer.protocols()).connect(name, stream);
+        let stream = handshake.await.map_err(|error| explain(&error))?;
+        // A protocol that was not offered has failed the handshake (RFC 7301, section 3.2).
+        let protocol = match stream.get_ref().1.alpn_protocol() {
+            Some(b"h2") => Protocol::Http2,
+            _ => Protocol::Http1,
+        };
+        Ok((Box::new(stream), protocol))
     }
 }
 

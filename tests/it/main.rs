@@ -14,6 +14,7 @@ mod config;
 mod configuration;
 mod demo;
 mod drain;
+mod egress;
 mod errors;
 mod explain;
 mod framing;

@@ -243,7 +243,7 @@ fn check_plaintext(endpoints: &[Endpoint], allowed: bool, place: Place<'_>, cont
 
 /// Whether what is sent there could be read on the way.
 pub(crate) fn is_exposed(origin: &Origin) -> bool {
-    origin.scheme == crate::upstream::Scheme::Http && !origin.is_loopback()
+    !origin.is_private_way()
 }
 
 fn further_endpoints(

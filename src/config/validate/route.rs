@@ -13,7 +13,8 @@ use crate::credential::CredentialName;
 use crate::inject::Injection;
 use crate::route::path::canonical;
 use crate::route::{AllowRule, Rate, RouteLimits, RouteSpec};
-use crate::upstream::Url;
+use crate::upstream::connect::Offer;
+use crate::upstream::{Scheme, Url};
 
 /// All routes, in the order of the file.
 pub(crate) fn all(
@@ -218,12 +219,11 @@ fn upstream(raw: &raw::Route, place: Place<'_>, context: &mut Context<'_>) -> Op
         return None;
     };
     let at = place.key("upstream");
-    if text.starts_with("unix:") || text.starts_with("h2c://") {
-        let message = "upstreams by Unix socket and by h2c are not available in this version";
-        context.findings.error(at, message);
-        return None;
-    }
-    match text.parse::<Url>() {
+    match Url::of_upstream(text, context.folder) {
+        Ok(url) if url.origin.scheme == Scheme::H2c && Offer::FORWARDING == Offer::Http1 => {
+            context.findings.error(at, "upstreams by h2c are not available in this version");
+            None
+        }
         Ok(url) if url.path_and_query.query().is_some() => {
             context.findings.error(at, "an upstream has no query");
             None

@@ -7,7 +7,7 @@ use rustls::ServerConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use super::{ConnectError, Connector, Stream, take_turns};
+use super::{ConnectError, Connector, Offer, Stream};
 use crate::upstream::testing::{Reply, Server};
 use crate::upstream::{EgressSpec, MinimumTls, Origin, Scheme, Url};
 
@@ -18,7 +18,8 @@ fn origin(host: &str, port: u16) -> Origin {
 }
 
 async fn connect(egress: &EgressSpec, origin: &Origin) -> Result<Stream, ConnectError> {
-    Connector::new(egress).expect("an egress").connect(origin, LIMIT).await
+    let connector = Connector::new(egress).expect("an egress");
+    connector.connect(origin, Offer::Http1, LIMIT).await.map(|opened| opened.stream)
 }
 
 #[tokio::test]
@@ -70,36 +71,14 @@ async fn connections_leave_from_the_source_address_and_only_by_its_kind() {
 }
 
 #[tokio::test]
-async fn the_next_address_is_tried_when_one_refuses() {
-    // Only the IPv4 side of localhost listens; its IPv6 side refuses or is not there.
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let port = listener.local_addr().expect("an address").port();
-    let connector = Connector::new(&EgressSpec::default()).expect("an egress");
-    let addresses = ["[::1]", "127.0.0.1"].map(|host| format!("{host}:{port}").parse().expect("an address"));
-    connector.dial(addresses.to_vec()).await.expect("the second address");
-    drop(listener);
-    let reason = connector.dial(addresses.to_vec()).await.expect_err("nobody listens");
-    assert!(reason.contains(&port.to_string()), "{reason}");
-}
-
-#[test]
-fn families_take_turns_from_the_one_that_came_first() {
-    let parse = |texts: &[&str]| -> Vec<IpAddr> {
-        texts.iter().map(|text| text.parse().expect("an address")).collect()
-    };
-    let mixed = parse(&["2001:db8::1", "2001:db8::2", "2001:db8::3", "192.0.2.1"]);
-    let turns = parse(&["2001:db8::1", "192.0.2.1", "2001:db8::2", "2001:db8::3"]);
-    assert_eq!(take_turns(mixed.into_iter()), turns);
-}
-
-#[tokio::test]
 async fn a_handshake_that_never_ends_is_a_timeout() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let port = listener.local_addr().expect("an address").port();
     let origin = Origin { scheme: Scheme::Https, ..origin("127.0.0.1", port) };
     let (_file, egress) = egress_with(&authority("127.0.0.1", rustls::ALL_VERSIONS).0, MinimumTls::Tls12);
     let connector = Connector::new(&egress).expect("an egress");
-    let error = connector.connect(&origin, Duration::from_millis(100)).await.expect_err("silence");
+    let error =
+        connector.connect(&origin, Offer::Http1, Duration::from_millis(100)).await.expect_err("silence");
     assert!(matches!(error, ConnectError::Timeout { stage: "the TLS handshake", .. }), "{error}");
 }
 

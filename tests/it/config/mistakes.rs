@@ -423,7 +423,7 @@ credential = "login"
 [routes.d]
 listener = "app"
 path = "d"
-upstream = "unix:/run/x.sock"
+upstream = "unix:@x"
 credential = "c"
 allow = []
 timeout = "1s"
@@ -456,7 +456,7 @@ subject = { header = "X" }
     29:12 there is no listener of this name (did you mean `app`?)
     30:12 an upstream has no query
     34:8 a path starts with `/`
-    35:12 upstreams by Unix socket and by h2c are not available in this version
+    35:12 abstract sockets have no owner and no mode: name one in the file system
     37:1 an empty list allows nothing (without `allow` everything but token endpoints is allowed)
     38:1 `timeout` and `answer_timeout` are the same: one is enough
     42:8 `/.bearerd` is kept for bearerd itself
@@ -478,7 +478,7 @@ subject = { header = "X" }
 fn what_this_version_does_not_build_is_told_as_such() {
     let told = mistakes(&around_route(
         r#"
-upstream = "https://a.example"
+upstream = "h2c://localhost:1"
 credential = "c"
 guard = "block"
 allow_token_answers = false
@@ -510,6 +510,7 @@ secret_days = 100
     ));
     insta::assert_snapshot!(told, @r#"
     6:9 `listener` is missing: there are several
+    8:12 upstreams by h2c are not available in this version
     10:9 `block` is not available in this version
     11:23 answers are not looked at in this version: only `true` is possible
     12:1 `inject_body` is not available in this version
