@@ -30,6 +30,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Environment, Loaded};
 use crate::credential::keeper::{self, Keeper, Options};
 use crate::credential::store::MemoryStore;
+use crate::lookout;
 use crate::route::RouteTable;
 use crate::server::listener::{self, Bind, BindError, bind_socket};
 use crate::server::{self, Plane};
@@ -100,7 +101,8 @@ pub fn start(
         let (keeper, task) = keeper::start(clock.clone(), store, Arc::clone(&issuers) as _, options);
         keeper.reconcile(config.credentials.clone());
         tasks.spawn(task);
-        tasks.spawn(crate::credential::watch::run(keeper.clone()));
+        let inputs = keeper.clone();
+        tasks.spawn(lookout::run(keeper.files(), move |changed| inputs.input_changed(changed)));
         keeper
     };
 

@@ -13,7 +13,7 @@
 //!
 //! The [`keeper`] is the one background task that renews; a [`flow`] obtains; a [`slot`] is where
 //! requests read. The rules of time are in [`schedule`], what must survive is in [`store`], and
-//! [`watch`] tells when an input changed.
+//! [`crate::lookout`] tells when an input changed.
 
 pub mod expiry;
 pub mod flow;
@@ -24,7 +24,6 @@ pub mod shared;
 pub mod slot;
 pub mod status;
 pub mod store;
-pub mod watch;
 
 use std::collections::BTreeMap;
 use std::fmt;

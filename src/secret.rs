@@ -5,7 +5,7 @@
 //! Redaction sits on this leaf, so that a derived `Debug` of any type above it is safe.
 
 use std::fmt;
-use std::io;
+use std::io::{self, Read};
 use std::sync::Arc;
 
 use subtle::ConstantTimeEq;
@@ -85,6 +85,24 @@ impl SecretBuffer {
     /// A buffer that holds so many bytes before it has to grow.
     pub fn with_capacity(capacity: usize) -> Self {
         Self(Zeroizing::new(Vec::with_capacity(capacity)))
+    }
+
+    /// Reads to the end, or a little beyond `limit` bytes: whoever asks sees by the length that there
+    /// was more.
+    pub fn read(from: &mut impl Read, limit: usize) -> io::Result<Self> {
+        let mut buffer = Self::default();
+        let mut piece = Zeroizing::new([0; 4096]);
+        loop {
+            match from.read(&mut *piece) {
+                Ok(0) => return Ok(buffer),
+                Ok(length) => buffer.push(&piece[..length]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            }
+            if buffer.len() > limit {
+                return Ok(buffer);
+            }
+        }
     }
 
     /// Appends `bytes`.

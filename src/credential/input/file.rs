@@ -1,7 +1,7 @@
 //! Secrets in files.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -31,17 +31,9 @@ fn read_now(path: &Path) -> Result<(Secret, Option<Timestamp>), String> {
     if metadata.is_dir() {
         return Err("is a directory".to_owned());
     }
-    let mut bytes = SecretBuffer::with_capacity(usize::try_from(metadata.len()).unwrap_or(0).min(LARGEST));
-    let mut piece = zeroize::Zeroizing::new([0; 4096]);
-    loop {
-        let length = file.read(&mut *piece).map_err(|error| reason(&error))?;
-        if length == 0 {
-            break;
-        }
-        bytes.push(&piece[..length]);
-        if bytes.len() > LARGEST {
-            return Err(format!("is larger than {LARGEST} bytes: is it the right one?"));
-        }
+    let bytes = SecretBuffer::read(&mut file, LARGEST).map_err(|error| reason(&error))?;
+    if bytes.len() > LARGEST {
+        return Err(format!("is larger than {LARGEST} bytes: is it the right one?"));
     }
     let written = metadata.modified().ok().and_then(|time| Timestamp::try_from(time).ok());
     Ok((without_line_break(bytes)?, written))

@@ -1,9 +1,9 @@
-//! Watches the files that inputs are read from, and tells the keeper which ones may have changed.
+//! Tells which files may have changed: those that secrets and certificates are read from.
 //!
 //! Folders are watched, not files: editors replace a file by renaming, Kubernetes swaps the `..data`
 //! link beside it, and it may not exist yet. Links on the way to a file have their folders watched
 //! too. A slow sweep finds what the system does not tell of (network file systems, exhausted watches).
-//! Whether the content really changed is for the keeper to see, which compares fingerprints.
+//! Whether the content really changed is for those to see who read it.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
@@ -13,10 +13,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
-
-use crate::credential::keeper::Keeper;
 
 /// Writers are given so long to finish what they began.
 const DEBOUNCE: Duration = Duration::from_millis(100);
@@ -27,17 +25,20 @@ const SWEEP: Duration = Duration::from_secs(30);
 /// So many links are followed on the way to a file; more are a loop.
 const LONGEST_CHAIN_OF_LINKS: usize = 16;
 
-/// Watches for as long as the keeper lives; spawn it beside the keeper's own task.
-pub async fn run(keeper: Keeper) {
+/// The files that are looked after; whoever sends another set has that one looked after.
+pub type Files = watch::Receiver<Arc<BTreeSet<PathBuf>>>;
+
+/// Looks after `files` for as long as somebody says which, and tells `changed` those that may have
+/// changed. A file that is new among them is told too: it may have changed since it was first read.
+pub async fn run(mut files: Files, changed: impl Fn(Vec<PathBuf>)) {
     let (events, mut told) = mpsc::unbounded_channel();
-    let mut files = keeper.files();
     files.mark_changed();
     let mut sweep = tokio::time::interval(SWEEP);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut lookout = Lookout::new(events);
     loop {
         let look = tokio::select! {
-            changed = files.changed() => match changed {
+            others = files.changed() => match others {
                 Ok(()) => Look::For(Arc::clone(&files.borrow_and_update())),
                 Err(_gone) => return,
             },
@@ -53,13 +54,13 @@ pub async fn run(keeper: Keeper) {
         };
         // Files may lie on a slow disk: the control thread does not wait for it.
         let looked = tokio::task::spawn_blocking(move || {
-            let changed = lookout.look(look);
-            (lookout, changed)
+            let found = lookout.look(look);
+            (lookout, found)
         });
-        let Ok((back, changed)) = looked.await else { return };
+        let Ok((back, found)) = looked.await else { return };
         lookout = back;
-        if !changed.is_empty() {
-            keeper.input_changed(changed);
+        if !found.is_empty() {
+            changed(found);
         }
     }
 }
@@ -124,7 +125,6 @@ impl Lookout {
                 for path in gone {
                     self.forget(&path);
                 }
-                // A new file may have changed between its first reading and now: it is told, too.
                 let new: Vec<_> =
                     wanted.iter().filter(|path| !self.files.contains_key(*path)).cloned().collect();
                 for path in &new {

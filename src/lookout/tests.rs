@@ -5,18 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::{LONGEST_CHAIN_OF_LINKS, Look, Lookout, collect_folders, run};
-use crate::clock::Clock;
-use crate::credential::flow::fixed::Expires;
-use crate::credential::flow::{Mint, MintFuture, StaticFlow};
-use crate::credential::input::Inputs;
-use crate::credential::keeper::{Options, start};
-use crate::credential::slot::Slot;
-use crate::credential::store::MemoryStore;
-use crate::credential::{CredentialSpec, Flow, Lifetime, Minted, Source};
-use crate::secret::Secret;
 
 fn folders(path: &Path) -> Vec<PathBuf> {
     let mut folders = BTreeSet::new();
@@ -67,63 +58,32 @@ fn the_sweep_finds_what_nobody_told() {
     assert!(lookout.folders.is_empty() && lookout.files.is_empty());
 }
 
-struct Copies;
-
-impl Mint for Copies {
-    fn mint(&self, _: Arc<CredentialSpec>, inputs: Inputs) -> MintFuture {
-        let lifetime = Some(Lifetime::Unlimited);
-        let minted = Minted { outputs: inputs.values, lifetime, rotated: None, warnings: Vec::new() };
-        Box::pin(async { Ok(minted) })
-    }
-}
-
-/// A static credential that is kept and watched.
+/// A file that is looked after.
 struct Watched {
-    clock: Clock,
-    slot: Arc<Slot<String>>,
+    path: PathBuf,
+    told: mpsc::UnboundedReceiver<Vec<PathBuf>>,
+    _files: watch::Sender<Arc<BTreeSet<PathBuf>>>,
 }
 
 impl Watched {
     fn new(path: &Path) -> Self {
-        let clock = Clock::system();
-        let store = Arc::new(MemoryStore::new(&clock));
-        let options = Options { issuer_concurrency: 32, observe: Box::new(|_, _, _| {}) };
-        let (keeper, task) = start(clock.clone(), store, Arc::new(Copies), options);
-        tokio::spawn(task);
-        keeper.reconcile(vec![CredentialSpec {
-            name: "a".into(),
-            flow: Flow::Static(StaticFlow { expires: Expires::Never }),
-            inputs: [("token".to_owned(), Source::File(path.to_owned()))].into(),
-            egress: String::new(),
-            renew_before: None,
-            default_lifetime: Duration::from_secs(3600),
-            max_renewals: None,
-            exchange_timeout: Duration::from_secs(30),
-            optional: false,
-            retry_ambiguous: false,
-        }]);
-        let prepare = |minted: &Minted| {
-            let token = minted.outputs.get("token").and_then(Secret::expose_str);
-            Ok(token.unwrap_or_default().to_owned())
-        };
-        let slot = keeper.slot(&"a".into(), Box::new(prepare)).expect("it is kept");
-        tokio::spawn(run(keeper));
-        Self { clock, slot }
+        let files = watch::Sender::new(Arc::new(BTreeSet::from([path.to_owned()])));
+        let (tell, told) = mpsc::unbounded_channel();
+        tokio::spawn(run(files.subscribe(), move |changed| drop(tell.send(changed))));
+        Self { path: path.to_owned(), told, _files: files }
     }
 
-    /// Waits until requests carry this token; well before the sweep would find it.
-    async fn carries(&self, token: &str) {
+    /// Waits until the file is told with this text in it; well before the sweep would find it.
+    async fn holds(&mut self, text: &str) {
         let arrives = async {
-            loop {
-                let carried = self.slot.current(self.clock.now());
-                if carried.is_some_and(|carried| carried.as_ref().is_some_and(|it| it.value == token)) {
+            while let Some(changed) = self.told.recv().await {
+                if changed.contains(&self.path) && fs::read_to_string(&self.path).is_ok_and(|it| it == text) {
                     return;
                 }
-                tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
         let in_time = tokio::time::timeout(Duration::from_secs(10), arrives).await;
-        in_time.unwrap_or_else(|_| panic!("`{token}` did not arrive"));
+        in_time.unwrap_or_else(|_| panic!("`{text}` was not told"));
     }
 }
 
@@ -131,17 +91,17 @@ impl Watched {
 async fn a_file_that_is_written_replaced_or_made_again_is_followed() {
     let root = tempfile::tempdir().expect("a folder");
     let path = root.path().join("token");
-    let watched = Watched::new(&path);
+    let mut watched = Watched::new(&path);
     fs::write(&path, "made").expect("written");
-    watched.carries("made").await;
+    watched.holds("made").await;
     fs::write(&path, "written").expect("written");
-    watched.carries("written").await;
+    watched.holds("written").await;
     fs::write(root.path().join(".token.swp"), "renamed").expect("written");
     fs::rename(root.path().join(".token.swp"), &path).expect("renamed");
-    watched.carries("renamed").await;
+    watched.holds("renamed").await;
     fs::remove_file(&path).expect("removed");
     fs::write(&path, "again").expect("written");
-    watched.carries("again").await;
+    watched.holds("again").await;
 }
 
 #[tokio::test]
@@ -155,12 +115,12 @@ async fn a_kubernetes_volume_is_followed_through_its_swaps() {
     };
     version("..2026_01", "one");
     symlink("..data/token", root.path().join("token")).expect("linked");
-    let watched = Watched::new(&root.path().join("token"));
-    watched.carries("one").await;
+    let mut watched = Watched::new(&root.path().join("token"));
+    watched.holds("one").await;
     for (name, before, token) in [("..2026_02", "..2026_01", "two"), ("..2026_03", "..2026_02", "six")] {
         version(name, token);
         fs::remove_dir_all(root.path().join(before)).expect("removed");
-        watched.carries(token).await;
+        watched.holds(token).await;
     }
 }
 
@@ -172,11 +132,11 @@ async fn a_folder_that_is_a_link_is_followed_to_its_next_target() {
         fs::write(root.path().join(folder).join("token"), token).expect("written");
     }
     symlink("v1", root.path().join("current")).expect("linked");
-    let watched = Watched::new(&root.path().join("current/token"));
-    watched.carries("one").await;
+    let mut watched = Watched::new(&root.path().join("current/token"));
+    watched.holds("one").await;
     symlink("v2", root.path().join("next")).expect("linked");
     fs::rename(root.path().join("next"), root.path().join("current")).expect("renamed");
-    watched.carries("two").await;
+    watched.holds("two").await;
     fs::write(root.path().join("v2/token"), "three").expect("written");
-    watched.carries("three").await;
+    watched.holds("three").await;
 }
