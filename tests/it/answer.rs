@@ -142,7 +142,7 @@ fn a_head_that_is_not_whole_in_time_is_408_and_silence_is_closed() {
     assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("request_timeout"), "{answer}");
     // The time between requests is over as well.
     let mut connection = bearerd.app().connect();
-    connection.send(&bearerd.app().head("GET", "/api/x", "", 0));
+    connection.send(bearerd.app().head("GET", "/api/x", "", 0));
     assert_eq!(connection.answer().status(), 502);
     assert_eq!(connection.rest(), "");
     assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
@@ -164,7 +164,7 @@ fn a_body_without_progress_is_408_and_one_that_trickles_is_not() {
     connection.send(&head);
     for byte in b"abcde" {
         std::thread::sleep(Duration::from_millis(150));
-        connection.send(&[*byte]);
+        connection.send([*byte]);
     }
     assert_eq!(connection.answer().status(), 200);
 }
@@ -225,7 +225,7 @@ fn an_app_that_goes_away_ends_the_request_upstream() {
     );
     let bearerd = Sidecar::ready(&config);
     let mut connection = bearerd.app().connect();
-    connection.send(&bearerd.app().head("GET", "/api/x", "", 0));
+    connection.send(bearerd.app().head("GET", "/api/x", "", 0));
     std::thread::sleep(Duration::from_millis(200));
     drop(connection);
     heard.recv_timeout(Duration::from_secs(2)).expect("the upstream's connection ends within moments");

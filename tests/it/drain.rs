@@ -14,7 +14,7 @@ fn sigterm_lets_requests_in_flight_end_and_takes_no_new_ones() {
     let mut bearerd = Sidecar::ready(&fixed(&canary::token(), &upstream));
     let app = bearerd.app();
     let mut connection = app.connect();
-    connection.send(&app.head("GET", "/api/x", "", 0));
+    connection.send(app.head("GET", "/api/x", "", 0));
     upstream.wait_for(1);
     bearerd.signal(Signal::TERM);
     bearerd.wait("a closed door", || TcpStream::connect(app.address()).is_err().then_some(()));
@@ -30,7 +30,7 @@ fn an_idle_connection_does_not_hold_up_the_end() {
     let mut bearerd = Sidecar::ready(&fixed(&canary::token(), &upstream));
     let app = bearerd.app();
     let mut connection = app.connect();
-    connection.send(&app.head("GET", "/api/x", "", 0));
+    connection.send(app.head("GET", "/api/x", "", 0));
     assert_eq!(connection.answer().status(), 200);
     bearerd.signal(Signal::TERM);
     assert_eq!(bearerd.wait_for_exit().code(), Some(0));

@@ -281,7 +281,7 @@ fn a_client_that_goes_away_does_not_stop_a_renewal() {
     let app = bearerd.app();
     issuer.wait_for(1);
     let mut connection = app.connect();
-    connection.send(&app.head("GET", "/api/x", "", 0));
+    connection.send(app.head("GET", "/api/x", "", 0));
     drop(connection);
     bearerd.wait_until_ready();
     assert_eq!(app.get("/api/x").status(), 200);

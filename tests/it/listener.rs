@@ -19,7 +19,7 @@ fn several_workers_serve_alike() {
     let app = move || {
         let mut connection = client.connect();
         for _ in 0..10 {
-            connection.send(&client.head("GET", "/api/x", "", 0));
+            connection.send(client.head("GET", "/api/x", "", 0));
             assert_eq!(connection.answer().status(), 200);
         }
     };

@@ -89,7 +89,7 @@ fn several_requests_share_a_connection_of_the_app() {
     let app = bearerd.app();
     let mut connection = app.connect();
     for number in 0..5 {
-        connection.send(&app.head("GET", &format!("/api/{number}"), "", 0));
+        connection.send(app.head("GET", &format!("/api/{number}"), "", 0));
         assert_eq!(connection.answer().status(), 200);
     }
     assert!(upstream.requests().iter().all(|seen| seen.method() == "GET"));
@@ -121,7 +121,7 @@ fn a_chunked_body_and_a_chunked_answer_pass_whole() {
     let bearerd = Sidecar::ready(&fixed(&canary::token(), &upstream));
     let app = bearerd.app();
     let mut connection = app.connect();
-    connection.send(&app.head("POST", "/api/x", "Transfer-Encoding: chunked\r\n", 0));
+    connection.send(app.head("POST", "/api/x", "Transfer-Encoding: chunked\r\n", 0));
     connection.send(b"4\r\nWiki\r\n5\r\npedia\r\n0\r\n\r\n");
     assert_eq!(connection.answer().text(), "abcde");
     assert_eq!(upstream.request().text(), "Wikipedia");

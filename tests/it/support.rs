@@ -10,8 +10,10 @@ pub mod client;
 pub mod configuration;
 pub mod issuer;
 pub mod message;
+pub mod origin;
 pub mod sidecar;
 pub mod upstream;
+pub mod wire;
 
 use std::time::Duration;
 
@@ -20,5 +22,6 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 
 pub use client::Client;
 pub use issuer::Issuer;
+pub use origin::Origin;
 pub use sidecar::{Setup, Sidecar, bearerd};
 pub use upstream::{Reply, Upstream};

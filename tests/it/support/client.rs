@@ -1,21 +1,14 @@
 //! The app: raw bytes in, a whole answer out. No answer may show a canary.
 
-use std::io::{BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::SocketAddr;
 
 use super::message::Message;
-use super::{PATIENCE, canary};
+use super::wire::Wire;
 
 /// Where an app calls.
 #[derive(Debug, Clone, Copy)]
 pub struct Client {
     address: SocketAddr,
-}
-
-/// One connection of an app.
-pub struct Connection {
-    stream: TcpStream,
-    reader: BufReader<TcpStream>,
 }
 
 impl Client {
@@ -51,7 +44,7 @@ impl Client {
     #[track_caller]
     pub fn request(&self, method: &str, target: &str, fields: &str, body: &[u8]) -> Message {
         let mut connection = self.connect();
-        connection.send(&self.head(method, target, fields, body.len()));
+        connection.send(self.head(method, target, fields, body.len()));
         connection.send(body);
         connection.answer()
     }
@@ -65,12 +58,16 @@ impl Client {
 
     /// A connection to send raw bytes on.
     #[track_caller]
-    pub fn connect(&self) -> Connection {
-        let stream = TcpStream::connect_timeout(&self.address, PATIENCE).expect("a connection");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        stream.set_nodelay(true).expect("an option");
-        let reader = BufReader::new(stream.try_clone().expect("a second handle"));
-        Connection { stream, reader }
+    pub fn connect(&self) -> Wire {
+        Wire::connect(self.address)
+    }
+
+    /// A connection on which a request without a body was sent.
+    #[track_caller]
+    pub fn ask(&self, method: &str, target: &str, fields: &str) -> Wire {
+        let mut connection = self.connect();
+        connection.send(self.head(method, target, fields, 0));
+        connection
     }
 
     /// Sends raw bytes and returns all that comes back until the end of the connection.
@@ -78,38 +75,7 @@ impl Client {
     pub fn raw(&self, bytes: &[u8]) -> String {
         let mut connection = self.connect();
         // A server that has seen enough may close before all is sent.
-        let _ = connection.stream.write_all(bytes);
+        let _ = connection.try_send(bytes);
         connection.rest()
-    }
-}
-
-impl Connection {
-    /// Sends raw bytes.
-    #[track_caller]
-    pub fn send(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).expect("the server takes bytes");
-    }
-
-    /// Says that nothing more will be sent.
-    pub fn finish(&self) {
-        let _ = self.stream.shutdown(Shutdown::Write);
-    }
-
-    /// Reads one whole answer.
-    #[track_caller]
-    pub fn answer(&mut self) -> Message {
-        let answer = Message::read(&mut self.reader, true).expect("a whole answer").expect("an answer");
-        canary::assert_unseen(&[answer.head.as_slice(), &answer.body].concat(), "an answer to the app");
-        answer
-    }
-
-    /// Reads all that is left until the end of the connection.
-    #[track_caller]
-    pub fn rest(&mut self) -> String {
-        let mut bytes = Vec::new();
-        // A reset ends the connection as well.
-        let _ = self.reader.read_to_end(&mut bytes);
-        canary::assert_unseen(&bytes, "an answer to the app");
-        String::from_utf8_lossy(&bytes).into_owned()
     }
 }

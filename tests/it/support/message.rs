@@ -9,27 +9,41 @@ pub struct Message {
     pub head: Vec<u8>,
     /// The body, freed of its framing.
     pub body: Vec<u8>,
+    /// The fields behind a chunked body, each with its line end.
+    pub trailers: String,
 }
 
 impl Message {
     /// Reads one message; `None` at the end of the connection. `has_body` says, by the head,
     /// whether a body without a length runs to the end of the connection.
     pub fn read(stream: &mut impl BufRead, is_answer: bool) -> io::Result<Option<Self>> {
+        let Some(mut message) = Self::read_head(stream)? else { return Ok(None) };
+        message.body = message.read_body(stream, is_answer)?;
+        Ok(Some(message))
+    }
+
+    /// Reads a head alone; `None` at the end of the connection.
+    pub fn read_head(stream: &mut impl BufRead) -> io::Result<Option<Self>> {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             if stream.read_until(b'\n', &mut head)? == 0 {
                 return if head.is_empty() { Ok(None) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
             }
         }
-        let mut message = Self { head, body: Vec::new() };
-        message.body = message.read_body(stream, is_answer)?;
-        Ok(Some(message))
+        Ok(Some(Self { head, body: Vec::new(), trailers: String::new() }))
     }
 
-    fn read_body(&self, stream: &mut impl BufRead, is_answer: bool) -> io::Result<Vec<u8>> {
+    fn read_body(&mut self, stream: &mut impl BufRead, is_answer: bool) -> io::Result<Vec<u8>> {
         let mut body = Vec::new();
         if self.field("transfer-encoding").is_some_and(|coding| coding.ends_with("chunked")) {
-            read_chunks(stream, &mut body)?;
+            loop {
+                let chunk = read_chunk(stream)?;
+                if chunk.is_empty() {
+                    break;
+                }
+                body.extend(chunk);
+            }
+            self.trailers = read_trailers(stream)?;
         } else if let Some(length) = self.field("content-length") {
             let length: u64 = length.parse().map_err(|_| io::ErrorKind::InvalidData)?;
             if stream.take(length).read_to_end(&mut body)? as u64 != length {
@@ -100,27 +114,37 @@ impl Message {
     }
 }
 
-fn read_chunks(stream: &mut impl BufRead, body: &mut Vec<u8>) -> io::Result<()> {
+/// Reads the data of one chunk (RFC 9112, section 7.1); behind the last one, which has none, the
+/// trailer section follows.
+pub fn read_chunk(stream: &mut impl BufRead) -> io::Result<Vec<u8>> {
+    let mut line = String::new();
+    stream.read_line(&mut line)?;
+    let size = line.split(';').next().unwrap_or_default().trim();
+    let size = u64::from_str_radix(size, 16).map_err(|_| io::ErrorKind::InvalidData)?;
+    let mut data = Vec::new();
+    if stream.by_ref().take(size).read_to_end(&mut data)? as u64 != size {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    if size > 0 {
+        let mut end = [0; 2];
+        stream.read_exact(&mut end)?;
+        if end != *b"\r\n" {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+    }
+    Ok(data)
+}
+
+fn read_trailers(stream: &mut impl BufRead) -> io::Result<String> {
+    let mut trailers = String::new();
     loop {
         let mut line = String::new();
-        stream.read_line(&mut line)?;
-        let size = line.split(';').next().unwrap_or_default().trim();
-        let size = u64::from_str_radix(size, 16).map_err(|_| io::ErrorKind::InvalidData)?;
-        if stream.by_ref().take(size).read_to_end(body)? as u64 != size {
+        if stream.read_line(&mut line)? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        // The end of a chunk, or of the trailer section.
-        loop {
-            line.clear();
-            if stream.read_line(&mut line)? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            if line == "\r\n" {
-                break;
-            }
+        if line == "\r\n" {
+            return Ok(trailers);
         }
-        if size == 0 {
-            return Ok(());
-        }
+        trailers += &line;
     }
 }

@@ -133,6 +133,27 @@ impl Sidecar {
         self.folder.path()
     }
 
+    /// The memory that the process holds, in KiB: now, and at most so far.
+    #[track_caller]
+    pub fn memory(&self) -> (u64, u64) {
+        let path = format!("/proc/{}/status", self.process.id());
+        let status = std::fs::read_to_string(path).expect("a running process");
+        let value = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a line of the status");
+            line.trim().trim_end_matches(" kB").parse().expect("a number")
+        };
+        (value("VmRSS:"), value("VmHWM:"))
+    }
+
+    /// The count that a sample of the metrics has, by its name and labels as they are written; 0 if it
+    /// is not there.
+    #[track_caller]
+    pub fn metric(&self, sample: &str) -> u64 {
+        let text = self.admin().get("/metrics").text();
+        let line = text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
+        line.map_or(0, |value| value.parse().expect("a whole number"))
+    }
+
     /// The app's client of the proxy.
     #[track_caller]
     pub fn app(&self) -> Client {

@@ -1,0 +1,71 @@
+//! Connections of which one half is closed, from either side.
+
+use crate::support::Origin;
+
+const ANSWER: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+#[test]
+fn an_app_that_is_gone_ends_the_answer_upstream() {
+    for resets in [false, true] {
+        let (bearerd, origin) = Origin::behind_bearerd();
+        let mut app = bearerd.app().ask("GET", "/api/x", "");
+        let mut upstream = origin.accept();
+        upstream.request();
+        upstream.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        app.head();
+        if resets {
+            app.reset();
+        } else {
+            drop(app);
+        }
+        // It may take a piece to notice, since a half-closed app looks the same.
+        while upstream.try_send("5\r\npiece\r\n")
+            && !upstream.stirs_within(std::time::Duration::from_millis(20))
+        {}
+        upstream.rest();
+    }
+}
+
+#[test]
+fn an_upstream_that_closes_behind_its_answer_has_answered() {
+    let (bearerd, origin) = Origin::behind_bearerd();
+    let mut app = bearerd.app().connect();
+    for _ in 0..3 {
+        app.send(bearerd.app().head("GET", "/api/x", "", 0));
+        let mut upstream = origin.accept();
+        upstream.request();
+        upstream.send(ANSWER);
+        upstream.finish();
+        assert_eq!(app.answer().text(), "ok");
+    }
+}
+
+#[test]
+fn an_upstream_that_closes_its_half_before_it_answered_has_not() {
+    let (bearerd, origin) = Origin::behind_bearerd();
+    for part in ["", "HTTP/1.1 200", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n"] {
+        let mut app = bearerd.app().ask("GET", "/api/x", "");
+        let mut upstream = origin.accept();
+        upstream.request();
+        upstream.send(part);
+        upstream.finish();
+        assert_eq!(app.answer().status(), 502, "{part:?}");
+    }
+}
+
+#[test]
+fn an_upstream_that_has_said_all_is_still_sent_the_rest_of_the_upload() {
+    let (bearerd, origin) = Origin::behind_bearerd();
+    let mut app = bearerd.app().ask("POST", "/api/x", "Transfer-Encoding: chunked\r\n");
+    let mut upstream = origin.accept();
+    upstream.head();
+    app.send_chunk("first");
+    assert_eq!(upstream.chunks(5), b"first");
+    app.send_chunk("last");
+    app.send("0\r\n\r\n");
+    assert_eq!(upstream.chunks(4), b"last");
+    upstream.expect("0\r\n\r\n");
+    upstream.send("HTTP/1.1 200 OK\r\n\r\nuntil the end");
+    upstream.finish();
+    assert_eq!(app.answer().text(), "until the end");
+}

@@ -1,0 +1,300 @@
+//! Upstream connections: used again where that is safe, and never where it is not.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use crate::support::configuration::to;
+use crate::support::wire::{End, Wire};
+use crate::support::{Origin, Reply, Setup, Sidecar, Upstream, canary};
+
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+const UNASKED: &str = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison";
+
+#[test]
+fn a_connection_is_not_used_again_where_its_end_cannot_be_known() {
+    let (bearerd, origin) = Origin::behind_bearerd();
+    for answer in [
+        "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\nConnection: x, CLOSE\r\nContent-Length: 2\r\n\r\nok",
+        "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok and more than was announced",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\nmore",
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison",
+    ] {
+        let mut app = bearerd.app().ask("GET", "/api/x", "");
+        let mut upstream = origin.accept();
+        upstream.request();
+        upstream.send(answer);
+        assert_eq!(app.answer().text(), "ok", "{answer:?}");
+        upstream.assert_ends();
+    }
+}
+
+#[test]
+fn a_bodiless_answer_with_bytes_behind_it_is_no_two_answers() {
+    let (bearerd, origin) = Origin::behind_bearerd();
+    for (method, head) in [
+        ("GET", "HTTP/1.1 204 No Content\r\n\r\n"),
+        ("GET", "HTTP/1.1 304 Not Modified\r\n\r\n"),
+        ("HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 60\r\n\r\n"),
+    ] {
+        let mut app = bearerd.app().ask(method, "/api/x", "");
+        let mut upstream = origin.accept();
+        upstream.request();
+        upstream.send(format!("{head}{UNASKED}"));
+        app.head();
+        app.assert_quiet();
+        app.send(bearerd.app().head("GET", "/api/next", "Connection: close\r\n", 0));
+        let mut upstream = origin.accept();
+        assert_eq!(upstream.request().target(), "/next");
+        upstream.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok");
+        assert_eq!(app.answer().text(), "ok");
+    }
+}
+
+#[test]
+fn what_comes_on_an_idle_connection_is_never_taken_for_an_answer() {
+    let (bearerd, origin) = Origin::behind_bearerd();
+    let mut app = bearerd.app().connect();
+    for unasked in [UNASKED, "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n", "x", "\r\n\r\n"] {
+        app.send(bearerd.app().head("GET", "/api/x", "", 0));
+        let mut upstream = origin.accept();
+        upstream.request();
+        upstream.send(OK);
+        assert_eq!(app.answer().text(), "ok");
+        upstream.send(unasked);
+        app.send(bearerd.app().head("GET", "/api/next", "", 0));
+        let mut next = origin.accept();
+        assert_eq!(next.request().target(), "/next");
+        next.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 4\r\n\r\nnext");
+        assert_eq!(app.answer().text(), "next", "{unasked:?}");
+        assert_eq!(upstream.rest(), "", "no request came on the connection that spoke unasked");
+    }
+}
+
+#[test]
+fn a_dead_idle_connection_never_costs_a_request() {
+    let (bearerd, origin) = Origin::behind_bearerd();
+    let mut app = bearerd.app().connect();
+    for number in 0..1000 {
+        let body = if number % 2 == 0 { "" } else { "body" };
+        let method = if number % 2 == 0 { "GET" } else { "POST" };
+        app.send([bearerd.app().head(method, "/api/x", "", body.len()), body.into()].concat());
+        let mut upstream = origin.accept();
+        assert_eq!(upstream.request().text(), body);
+        upstream.send(OK);
+        let answer = app.answer();
+        assert_eq!((answer.status(), answer.text().as_str()), (200, "ok"), "request {number}");
+        // It says nothing of its end beforehand, and ends before the next request.
+        if number % 3 == 0 {
+            upstream.reset();
+        } else {
+            drop(upstream);
+        }
+    }
+    assert_eq!(bearerd.metric("bearerd_errors_total{route=\"api\",code=\"upstream_protocol\"}"), 0);
+}
+
+#[test]
+fn many_dead_idle_connections_cost_no_request_either() {
+    let (bearerd, origin) = Origin::behind_bearerd();
+    for _ in 0..3 {
+        let mut apps: Vec<_> = (0..20).map(|_| bearerd.app().ask("GET", "/api/x", "")).collect();
+        let mut upstreams: Vec<_> = (0..20).map(|_| origin.accept()).collect();
+        for upstream in &mut upstreams {
+            upstream.request();
+            upstream.send(OK);
+        }
+        for app in &mut apps {
+            assert_eq!(app.answer().text(), "ok");
+        }
+        drop(upstreams);
+        let mut app = bearerd.app().ask("POST", "/api/x", "Content-Length: 4\r\n");
+        app.send("body");
+        let mut upstream = origin.accept();
+        assert_eq!(upstream.request().text(), "body");
+        upstream.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok");
+        assert_eq!(app.answer().status(), 200);
+    }
+}
+
+#[test]
+fn a_request_that_may_have_been_received_is_not_sent_again() {
+    let (bearerd, origin) = Origin::behind_bearerd();
+    let mut times = 0;
+    for is_reused in [false, true] {
+        for (method, body) in [("POST", "body"), ("GET", ""), ("DELETE", "")] {
+            for answer in ["", "HTTP/1.1 200 O", "HTTP/1.1 200 OK\r\nContent-Length: 2"] {
+                for resets in [false, true] {
+                    let mut app = bearerd.app().connect();
+                    let mut upstream = None;
+                    if is_reused {
+                        app.send(bearerd.app().head("GET", "/api/first", "", 0));
+                        let mut first = origin.accept();
+                        first.request();
+                        first.send(OK);
+                        assert_eq!(app.answer().status(), 200);
+                        upstream = Some(first);
+                    }
+                    app.send([bearerd.app().head(method, "/api/x", "", body.len()), body.into()].concat());
+                    let mut upstream = upstream.unwrap_or_else(|| origin.accept());
+                    assert_eq!(upstream.request().target(), "/x");
+                    upstream.send(answer);
+                    if resets {
+                        upstream.reset();
+                    } else {
+                        drop(upstream);
+                    }
+                    let answer = app.answer();
+                    assert_eq!(answer.status(), 502, "{method} {is_reused} {resets}");
+                    assert_eq!(answer.json()["code"], "upstream_protocol");
+                    origin.assert_no_other_connection();
+                    times += 1;
+                }
+            }
+        }
+    }
+    let counted = bearerd.metric("bearerd_errors_total{route=\"api\",code=\"upstream_protocol\"}");
+    assert_eq!(counted, times);
+}
+
+#[test]
+fn a_connection_whose_upload_was_not_finished_is_not_used_again() {
+    let (bearerd, origin) = Origin::behind_bearerd();
+    let mut app = bearerd.app().ask("POST", "/api/x", "Content-Length: 1000\r\n");
+    app.send("the beginning");
+    let mut upstream = origin.accept();
+    upstream.head();
+    upstream.send(OK);
+    assert_eq!(app.answer().text(), "ok");
+    drop(app);
+    let mut app = bearerd.app().ask("GET", "/api/next", "");
+    let mut next = origin.accept();
+    assert_eq!(next.request().target(), "/next");
+    next.send(OK);
+    assert_eq!(app.answer().text(), "ok");
+    assert!(!upstream.rest().contains("GET"), "a request followed half of another");
+}
+
+#[test]
+fn a_connection_whose_answer_the_app_left_is_not_used_again() {
+    let (bearerd, origin) = Origin::behind_bearerd();
+    let mut app = bearerd.app().ask("GET", "/api/x", "");
+    let mut upstream = origin.accept();
+    upstream.request();
+    upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nthe beginning");
+    app.head();
+    app.expect("the beginning");
+    app.reset();
+    let mut app = bearerd.app().ask("GET", "/api/next", "");
+    let mut next = origin.accept();
+    assert_eq!(next.request().target(), "/next");
+    next.send(OK);
+    assert_eq!(app.answer().text(), "ok");
+    assert_eq!(upstream.rest(), "");
+}
+
+#[test]
+fn requests_at_once_have_connections_of_their_own_that_are_used_again() {
+    let (bearerd, origin) = Origin::behind_bearerd();
+    let mut apps: Vec<_> = (0..30).map(|_| bearerd.app().ask("GET", "/api/x", "")).collect();
+    let mut upstreams: Vec<_> = (0..30).map(|_| origin.accept()).collect();
+    for upstream in &mut upstreams {
+        upstream.request();
+        upstream.send(OK);
+    }
+    for app in &mut apps {
+        assert_eq!(app.answer().text(), "ok");
+    }
+    assert_eq!(bearerd.metric("bearerd_upstream_connections{route=\"api\"}"), 30);
+    for app in &mut apps {
+        app.send(bearerd.app().head("GET", "/api/again", "", 0));
+    }
+    for upstream in &mut upstreams {
+        assert_eq!(upstream.request().target(), "/again");
+        upstream.send(OK);
+    }
+    for app in &mut apps {
+        assert_eq!(app.answer().text(), "ok");
+    }
+    origin.assert_no_other_connection();
+    drop(upstreams);
+    bearerd.wait("the end of the upstream connections", || {
+        (bearerd.metric("bearerd_upstream_connections{route=\"api\"}") == 0).then_some(())
+    });
+}
+
+#[test]
+fn routes_to_one_upstream_share_no_connection() {
+    let (one, two, origin) = (canary::token(), canary::token(), Origin::start());
+    let routes = |name: &str, token: &str| {
+        format!(
+            "[credentials.{name}]\nflow = \"static\"\ntoken = {{ value = \"{token}\" }}\nexpires = \"never\"\n\
+             [routes.{name}]\npath = \"/{name}\"\nupstream = \"{}\"\ncredential = \"{name}\"\n",
+            origin.url()
+        )
+    };
+    let bearerd = Sidecar::ready(&(routes("one", &one) + &routes("two", &two)));
+    let (mut of_one, mut of_two) = (None, None);
+    for _ in 0..3 {
+        for (name, token, upstream) in [("one", &one, &mut of_one), ("two", &two, &mut of_two)] {
+            let mut app = bearerd.app().ask("GET", &format!("/{name}/x"), "");
+            let upstream = upstream.get_or_insert_with(|| origin.accept());
+            assert_eq!(upstream.request().fields("authorization"), [format!("Bearer {token}")]);
+            upstream.send(OK);
+            assert_eq!(app.answer().text(), "ok");
+        }
+    }
+    origin.assert_no_other_connection();
+}
+
+#[test]
+fn an_upstream_that_comes_back_is_used_again() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let bearerd = Setup::new(&to(&format!("http://{address}"))).start();
+    drop(listener);
+    let answer = bearerd.app().get("/api/x");
+    assert_eq!((answer.status(), answer.json()["code"].as_str()), (502, Some("upstream_connect")));
+    let listener = std::net::TcpListener::bind(address).expect("the same port");
+    let serving = thread::spawn(move || {
+        let mut upstream = Wire::new(listener.accept().expect("a connection").0, End::Upstream);
+        upstream.request();
+        upstream.send(OK);
+        upstream
+    });
+    assert_eq!(bearerd.app().get("/api/x").text(), "ok");
+    drop(serving.join().expect("served"));
+}
+
+#[test]
+fn answers_never_change_places_under_load() {
+    let served = AtomicUsize::new(0);
+    let upstream = Upstream::answering(move |request| {
+        let body = format!("{} {}", request.target(), request.text());
+        // Every seventh connection ends without a word behind its answer.
+        match (served.fetch_add(1, Ordering::Relaxed) % 7, Reply::text(&body)) {
+            (0, Reply::Bytes(bytes)) => {
+                Reply::Last([b"HTTP/1.1 200 OK\r\nConnection: close", &bytes[16..]].concat())
+            }
+            (_, reply) => reply,
+        }
+    });
+    let bearerd = Setup::new(&to(&upstream.origin())).server("workers = 2").start();
+    bearerd.wait_until_ready();
+    let app = bearerd.app();
+    thread::scope(|scope| {
+        for client in 0..12 {
+            scope.spawn(move || {
+                let mut connection = app.connect();
+                for number in 0..60 {
+                    let (target, body) = (format!("/{client}/{number}"), "x".repeat(client * number % 97));
+                    connection.send(app.head("POST", &format!("/api{target}"), "", body.len()));
+                    connection.send(&body);
+                    assert_eq!(connection.answer().text(), format!("{target} {body}"));
+                }
+            });
+        }
+    });
+}
