@@ -273,12 +273,10 @@ fn answers_never_change_places_under_load() {
     let served = AtomicUsize::new(0);
     let upstream = Upstream::answering(move |request| {
         let body = format!("{} {}", request.target(), request.text());
-        // Every seventh connection ends without a word behind its answer.
-        match (served.fetch_add(1, Ordering::Relaxed) % 7, Reply::text(&body)) {
-            (0, Reply::Bytes(bytes)) => {
-                Reply::Last([b"HTTP/1.1 200 OK\r\nConnection: close", &bytes[16..]].concat())
-            }
-            (_, reply) => reply,
+        let closes = served.fetch_add(1, Ordering::Relaxed).is_multiple_of(7);
+        match Reply::with_fields(200, if closes { "Connection: close\r\n" } else { "" }, &body) {
+            Reply::Bytes(bytes) if closes => Reply::Last(bytes),
+            reply => reply,
         }
     });
     let bearerd = Setup::new(&to(&upstream.origin())).server("workers = 2").start();
