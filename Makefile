@@ -13,8 +13,8 @@ test: ## All tests, also those against servers and clients that others wrote
 	cargo test --doc --quiet
 	if cargo nextest --version >/dev/null 2>&1; then cargo nextest run; else cargo test --all-targets; fi
 
-bench: ## bearerd beside nginx and HAProxy, in one run
-	.ci/tools cargo cc python3 nginx haproxy wrk valgrind strace
+bench: ## bearerd beside nginx, HAProxy, Envoy and nghttpx, in one run
+	.ci/tools cargo cc python3 nginx haproxy envoy nghttpx wrk h2load curl openssl valgrind strace
 	cargo build --release
 	python3 bench/run.py
 
