@@ -1,72 +1,148 @@
-//! Bodies that are held while they pass, so that a request can be sent once more.
+//! Bodies on their way from one connection to another, in constant memory.
+//!
+//! What arrived stays in the memory of its [`Source`] until the other side took it: a slow reader
+//! slows the sender, and nothing is queued between them.
 
-use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
+use tokio::io::AsyncWrite;
 
-/// The pieces of a body, kept without copying up to a limit.
-#[derive(Debug, Default)]
-pub struct Held {
-    pieces: VecDeque<Bytes>,
-    length: usize,
+use crate::buffer::{Held, Output};
+use crate::http1::{Encoder, Fields, Framing};
+
+/// What comes next of a body.
+#[derive(Debug)]
+pub enum Fill<'a> {
+    /// Data; at least one byte.
+    Data(&'a [u8]),
+    /// The end, with the trailer fields that came with it.
+    End(Option<&'a Fields>),
 }
 
-impl Held {
-    /// Keeps a piece as well, or says that the body is longer than `limit`.
-    pub fn keep(&mut self, piece: &Bytes, limit: usize) -> Result<(), TooLong> {
-        self.length += piece.remaining();
-        if self.length > limit {
-            return Err(TooLong);
-        }
-        self.pieces.push_back(piece.clone());
-        Ok(())
-    }
-
-    /// The next piece.
-    pub fn pop(&mut self) -> Option<Bytes> {
-        let piece = self.pieces.pop_front()?;
-        self.length -= piece.len();
-        Some(piece)
-    }
-
-    /// How many bytes are left.
-    pub fn len(&self) -> usize {
-        self.length
-    }
-
-    /// Whether nothing is left.
-    pub fn is_empty(&self) -> bool {
-        self.length == 0
-    }
-}
-
-/// A body was longer than what may be held.
+/// Why a body ends before its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TooLong;
+pub enum BodyError {
+    /// The bytes are not framed as they should be.
+    Malformed,
+    /// The connection ended, or the stream was reset.
+    BrokenOff,
+}
 
-#[cfg(test)]
-mod tests {
-    use bytes::Bytes;
+/// Where a body comes from.
+pub trait Source {
+    /// What comes next, as long as it is not consumed.
+    fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<Result<Fill<'_>, BodyError>>;
 
-    use super::{Held, TooLong};
+    /// Takes the first `count` bytes of what [`Self::poll_fill`] showed.
+    fn consume(&mut self, count: usize);
 
-    #[test]
-    fn a_body_is_held_up_to_its_limit_and_no_further() {
-        let mut held = Held::default();
-        assert_eq!(held.keep(&Bytes::from_static(b"abc"), 5), Ok(()));
-        assert_eq!(held.keep(&Bytes::from_static(b"de"), 5), Ok(()));
-        assert_eq!(held.keep(&Bytes::from_static(b"f"), 5), Err(TooLong));
+    /// Takes the same bytes and keeps them; without a copy where the source can part with its memory.
+    fn keep(&mut self, count: usize) -> Held;
+}
+
+/// Why a body did not come through.
+#[derive(Debug)]
+pub enum PassError {
+    /// The side that sends it broke off.
+    Source(BodyError),
+    /// The side that takes it broke off.
+    Sink(io::Error),
+    /// It was shorter than the length that was promised.
+    TooShort,
+}
+
+/// Pieces up to this length are gathered before they are written.
+const SMALL: usize = 16 * 1024;
+
+/// The writing half of a message: its head, and then its body as it comes.
+#[derive(Debug)]
+pub struct Passage {
+    /// What is to be written next; the head is put here first.
+    pub output: Output,
+    encoder: Encoder,
+    is_ended: bool,
+}
+
+impl Default for Passage {
+    fn default() -> Self {
+        Self { output: Output::default(), encoder: Encoder::new(Framing::NONE), is_ended: true }
+    }
+}
+
+impl Passage {
+    /// Begins a body of this framing, behind what is in the output.
+    pub fn begin(&mut self, framing: Framing) {
+        self.encoder = Encoder::new(framing);
+        self.is_ended = framing == Framing::NONE;
     }
 
-    #[test]
-    fn held_pieces_come_back_in_order() {
-        let mut held = Held::default();
-        for piece in ["one", "two"] {
-            held.keep(&Bytes::from_static(piece.as_bytes()), 100).expect("short");
+    /// Whether only the end of the connection tells the end of the body.
+    pub fn is_delimited_by_end(&self) -> bool {
+        self.encoder.framing() == Framing::Close
+    }
+
+    /// Whether all was written.
+    pub fn is_over(&self) -> bool {
+        self.is_ended && self.output.is_empty()
+    }
+
+    /// Passes on as much as both sides can without waiting. Ready when the last byte was written;
+    /// pending only when all that came before was written, or the sink takes no more.
+    pub fn poll<S: Source, W: AsyncWrite + Unpin>(
+        &mut self,
+        source: &mut S,
+        sink: &mut W,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), PassError>> {
+        while !self.is_ended {
+            match source.poll_fill(context) {
+                Poll::Ready(Ok(Fill::Data(data))) => {
+                    let count = self.encoder.frame(data, &mut self.output);
+                    if count == 0 {
+                        return Poll::Ready(Err(PassError::Source(BodyError::Malformed)));
+                    }
+                    if count <= SMALL && self.output.len() <= SMALL {
+                        self.output.put(&data[..count]);
+                        self.encoder.wrote(count, &mut self.output);
+                        source.consume(count);
+                    } else {
+                        let written = ready!(self.output.poll_write(sink, context, &data[..count]));
+                        let written = written.map_err(PassError::Sink)?;
+                        self.encoder.wrote(written, &mut self.output);
+                        source.consume(written);
+                    }
+                }
+                Poll::Ready(Ok(Fill::End(trailers))) => {
+                    if !self.encoder.finish(trailers, &mut self.output) {
+                        return Poll::Ready(Err(PassError::TooShort));
+                    }
+                    self.is_ended = true;
+                }
+                Poll::Ready(Err(error)) => {
+                    // What came before the break goes out all the same.
+                    let _ = self.poll_flush(sink, context);
+                    return Poll::Ready(Err(PassError::Source(error)));
+                }
+                Poll::Pending => {
+                    return match self.poll_flush(sink, context) {
+                        Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                        _ => Poll::Pending,
+                    };
+                }
+            }
         }
-        assert_eq!(held.len(), 6);
-        assert_eq!(held.pop().as_deref(), Some(b"one".as_slice()));
-        assert_eq!(held.pop().as_deref(), Some(b"two".as_slice()));
-        assert!(held.pop().is_none() && held.is_empty());
+        self.poll_flush(sink, context)
+    }
+
+    /// Writes what is in the output.
+    pub fn poll_flush<W: AsyncWrite + Unpin>(
+        &mut self,
+        sink: &mut W,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), PassError>> {
+        ready!(self.output.poll_write(sink, context, &[])).map_err(PassError::Sink)?;
+        Pin::new(sink).poll_flush(context).map_err(PassError::Sink)
     }
 }

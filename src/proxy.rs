@@ -8,15 +8,14 @@
 //! ```
 //!
 //! Each worker has one [`Proxy`]; nothing in it is shared with other workers but snapshots. A phase
-//! takes what the phase before made, so that their order cannot be wrong.
-//!
-//! hyper moves the future of a request as a whole, so what is seldom awaited (a connection, a token, a
-//! refusal) is boxed and keeps it small.
+//! takes what the phase before made, so that their order cannot be wrong. What protocol the app speaks
+//! is the server's business: here a request is a head and a [`Source`] of its body.
 
 pub mod admit;
 pub mod answer;
 pub mod choose;
 pub mod error;
+pub mod exchange;
 pub mod forward;
 pub mod pointer;
 pub mod record;
@@ -33,29 +32,25 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::header;
-use http::request::Parts;
-use http::uri::Authority;
-use http::{HeaderValue, Request, Response, StatusCode};
-use http_body::Body;
-use hyper::body::Incoming;
+use http::{Method, Response, StatusCode};
 
 use crate::clock::Clock;
 use crate::credential::State;
 use crate::credential::slot::{AfterRefusal, Current, Unavailable};
+use crate::http1::{AnswerHead, Framing, RequestHead};
 use crate::inject::Prepared;
 use crate::proxy::admit::{Door, Found};
-use crate::proxy::answer::AnswerBody;
 use crate::proxy::choose::choose;
-use crate::proxy::forward::{Lease, RoutePool, forward};
+use crate::proxy::exchange::Exchange;
 use crate::proxy::record::Record;
-use crate::proxy::refusal::Peeked;
 use crate::proxy::sanitize::{Outbound, Sanitized};
-use crate::proxy::upload::{RequestBody, Upload, UploadLimits};
-use crate::proxy::watch::{Sweeper, Watch};
+use crate::proxy::upload::{Caller, Replay, Upload, UploadLimits};
+use crate::proxy::watch::{Phase, Sweeper, Watch};
 use crate::route::metrics::Limit;
 use crate::route::{Route, RouteTable};
 use crate::telemetry::AccessLog;
+use crate::upstream::http1::{Asked, Http1Link};
+use crate::upstream::link::Link;
 use crate::upstream::pool::Pool;
 
 pub use error::{Code, ProxyError};
@@ -72,26 +67,43 @@ pub struct Shared {
     /// This process's name in `Via`.
     pub pseudonym: String,
     /// This process's entry in `Via`.
-    pub via: HeaderValue,
+    pub via: String,
 }
 
 /// The request path of one worker.
 pub struct Proxy {
     shared: Arc<Shared>,
     sweeper: Rc<Sweeper>,
-    pools: RefCell<Pools>,
+    states: RefCell<States>,
+}
+
+/// What one worker keeps for a route.
+#[derive(Debug, Default)]
+pub struct RouteState {
+    /// Idle connections to the upstream.
+    pub pool: Pool,
 }
 
 /// By the address of the route; a weak reference keeps the address from being used again.
-type Pools = HashMap<*const Route, (Weak<Route>, Rc<RoutePool>)>;
+type States = HashMap<*const Route, (Weak<Route>, Rc<RouteState>)>;
 
 /// What a request is answered with.
-#[expect(clippy::large_enum_variant, reason = "it lives for a moment, once a request")]
-enum Answer {
-    /// By bearerd, without an error.
+pub enum Answer {
+    /// By bearerd, without an error and without a body.
     Own(StatusCode),
-    /// By the upstream.
-    Upstream(Response<Incoming>, Peeked, Lease),
+    /// By the upstream; the head is where the caller wanted it.
+    Upstream(Box<Exchange>),
+    /// By nobody: the app does not wait any more.
+    Gone,
+}
+
+/// A request, as far as it has come.
+#[derive(Debug, Clone, Copy)]
+pub struct Asking<'a> {
+    /// Its head.
+    pub head: &'a RequestHead,
+    /// It is known that no body follows, though the head does not say so (HTTP/2).
+    pub is_over: bool,
 }
 
 impl Shared {
@@ -100,8 +112,7 @@ impl Shared {
         let mut random = [0; 8];
         clock.fill_random(&mut random);
         let pseudonym = format!("{}{:016x}", admit::PSEUDONYM, u64::from_le_bytes(random));
-        let via = HeaderValue::try_from(format!("1.1 {pseudonym}"))
-            .unwrap_or(HeaderValue::from_static("1.1 bearerd"));
+        let via = format!("1.1 {pseudonym}");
         Self { table, clock, access_log: ArcSwap::from_pointee(access_log), pseudonym, via }
     }
 }
@@ -109,70 +120,52 @@ impl Shared {
 impl Proxy {
     /// The request path of a new worker.
     pub fn new(shared: Arc<Shared>, sweeper: Rc<Sweeper>) -> Self {
-        Self { shared, sweeper, pools: RefCell::default() }
+        Self { shared, sweeper, states: RefCell::default() }
     }
 
-    /// Answers one request; whatever goes wrong becomes an answer as well.
-    pub async fn serve(
-        &self,
-        door: &Arc<Door>,
-        watch: &Rc<Watch>,
-        request: Request<Incoming>,
-    ) -> Response<AnswerBody> {
+    /// Begins to note a request.
+    pub fn record(&self, watch: &Rc<Watch>, door: &Arc<Door>, head: &RequestHead) -> Record {
         let mut record = Record::begin(watch.clone(), door.clone());
-        let (parts, body) = request.into_parts();
-        record.log(**self.shared.access_log.load(), &parts.method, parts.uri.path());
-        match self.answer(&mut record, parts, body).await {
-            Ok(Answer::Own(status)) => {
-                record.status = Some(status);
-                let mut response = Response::new(AnswerBody::own(Bytes::new(), record));
-                *response.status_mut() = status;
-                response
-            }
-            Ok(Answer::Upstream(response, peeked, lease)) => {
-                let (head, incoming) = response.into_parts();
-                record.status = Some(head.status);
-                let stall =
-                    record.route.as_ref().map_or(Duration::ZERO, |route| route.spec.limits.stall_timeout);
-                Response::from_parts(head, AnswerBody::upstream(peeked, incoming, lease, stall, record))
-            }
-            Err(error) => refuse(&error, record),
-        }
+        record.log(**self.shared.access_log.load(), head);
+        record
     }
 
-    async fn answer(&self, record: &mut Record, parts: Parts, body: Incoming) -> Result<Answer, ProxyError> {
+    /// Brings one request to its answer, whose head is left in `answer`, fit for the app.
+    pub async fn serve<S: Caller>(
+        &self,
+        record: &mut Record,
+        asking: Asking<'_>,
+        caller: &mut S,
+        answer: &mut AnswerHead,
+    ) -> Result<Answer, ProxyError> {
+        let head = asking.head;
         let (route, found) = {
             let table = self.shared.table.load();
-            let Some(choice) = choose(&table, record.door(), &parts, &self.shared.pseudonym)? else {
+            let Some(choice) = choose(&table, record.door(), head, &self.shared.pseudonym)? else {
                 return Ok(Answer::Own(StatusCode::NO_CONTENT));
             };
             record.route = Some(choice.route.clone());
-            choice.check_policy(&parts)?;
+            choice.check_policy(head)?;
             (choice.route.clone(), choice.found)
         };
         self.check_limits(&route, &found)?;
-        let called = Called::new(&parts);
-        let sanitized = Sanitized::new(parts, &found, &route, &self.shared.via)?;
-        let upload = upload(&route, &body, &found, record);
-        let body = match &upload {
-            None => RequestBody::Empty,
-            Some(upload) => RequestBody::Streaming(body, upload.clone()),
+        let framing = asking.framing(&found);
+        let request = Request {
+            sanitized: Sanitized::new(head, &found, &route, &self.shared.via),
+            route: &route,
+            framing,
+            watch: record.watch(),
+            body_timeout: record.door().body_timeout,
         };
-        let (mut response, peeked, mut lease) =
-            self.exchange(&route, record.watch(), sanitized, body, upload.as_deref()).await?;
-        let headers = response.headers_mut();
-        let seen = answer::sanitize(headers, &route);
-        if seen.two_framings {
-            lease.distrust();
-        }
-        if seen.location {
-            answer::rewrite_location(headers, &route, &called.authority(record.door()));
-        }
-        *response.version_mut() = http::Version::HTTP_11;
-        Ok(Answer::Upstream(response, peeked, lease))
+        let Some(exchange) = self.exchange(&request, caller, answer).await? else {
+            return Ok(Answer::Gone);
+        };
+        answer::sanitize(answer, &route, found.authority, record.door());
+        exchange.begin_answer();
+        Ok(Answer::Upstream(exchange))
     }
 
-    fn check_limits(&self, route: &Route, found: &Found) -> Result<(), ProxyError> {
+    fn check_limits(&self, route: &Route, found: &Found<'_>) -> Result<(), ProxyError> {
         if let Some(bucket) = &route.bucket
             && let Err(pause) = bucket.take(self.shared.clock.boot())
         {
@@ -190,137 +183,169 @@ impl Proxy {
     }
 
     /// Sends the request with the current token and, if that is refused, once more with the next.
-    async fn exchange(
+    async fn exchange<S: Caller>(
         &self,
-        route: &Arc<Route>,
-        watch: &Rc<Watch>,
-        sanitized: Sanitized,
-        body: RequestBody,
-        upload: Option<&Upload>,
-    ) -> Result<(Response<Incoming>, Peeked, Lease), ProxyError> {
-        let pool = self.pool(route);
-        let is_held = upload.is_none_or(|upload| !upload.outgrew());
-        let spare = (route.slot.is_renewable() && is_held).then(|| sanitized.clone());
-        let (generation, outbound) = self.inject(route, sanitized).await?;
-        let (mut response, lease) = forward(route, &pool, watch, outbound, body).await?;
-        let (is_refused, peeked) = judge(route, watch, &mut response).await?;
-        if !is_refused {
-            if let Some(upload) = upload {
-                upload.release();
-            }
-            return Ok((response, peeked, lease));
+        request: &Request<'_>,
+        caller: &mut S,
+        answer: &mut AnswerHead,
+    ) -> Result<Option<Box<Exchange>>, ProxyError> {
+        let (generation, mut exchange) = self.send(request, None).await?;
+        if !exchange.answer_head(caller, answer).await? {
+            return Ok(None);
         }
-        let again = match upload {
-            None => Some(RequestBody::Empty),
-            Some(upload) => upload.take_held().map(RequestBody::Held),
-        };
-        if let Some(upload) = upload.filter(|upload| upload.outgrew()) {
-            upload.release();
+        if !refusal::judge(&mut exchange, answer).await? {
+            exchange.upload.release();
+            return Ok(Some(exchange));
+        }
+        Box::pin(self.after_refusal(request, generation, exchange, answer)).await.map(Some)
+    }
+
+    /// Waits for the next token and sends the request once more, if it was held.
+    async fn after_refusal(
+        &self,
+        request: &Request<'_>,
+        generation: u64,
+        mut exchange: Box<Exchange>,
+        answer: &mut AnswerHead,
+    ) -> Result<Box<Exchange>, ProxyError> {
+        let (route, clock) = (request.route, &self.shared.clock);
+        if exchange.upload.outgrew() {
             route.metrics.limited(Limit::ReplayBody);
         }
-        let (Some(spare), Some(body)) = (spare, again) else {
+        let Some(held) = exchange.upload.take_held() else {
             // It cannot be sent again, but the keeper should know.
-            Box::pin(route.slot.refused(generation, &self.shared.clock, Duration::ZERO)).await;
-            return Ok((response, peeked, lease));
+            route.slot.refused(generation, clock, Duration::ZERO).await;
+            return Ok(exchange);
         };
-        watch.enter(watch::Phase::Busy, Duration::ZERO);
-        match Box::pin(route.slot.refused(generation, &self.shared.clock, route.spec.wait)).await {
-            AfterRefusal::Stands => Ok((response, peeked, lease)),
+        request.watch.enter(Phase::Busy, Duration::ZERO);
+        match route.slot.refused(generation, clock, route.spec.wait).await {
+            AfterRefusal::Stands => Ok(exchange),
             AfterRefusal::Renewed(current) => {
-                drop((response, peeked, lease));
+                drop(exchange);
                 route.metrics.replays.increment();
-                let outbound = put_on(route, spare, &current)?;
-                let (response, lease) = Box::pin(forward(route, &pool, watch, outbound, body)).await?;
-                Ok((response, Peeked::default(), lease))
+                let (_, mut exchange) = self.send(request, Some(current)).await?;
+                exchange.answer_head(&mut Replay::new(held), answer).await?;
+                Ok(exchange)
             }
         }
     }
 
-    /// Puts the current token on the request, or waits for one.
-    async fn inject(&self, route: &Route, sanitized: Sanitized) -> Result<(u64, Outbound), ProxyError> {
-        let clock = &self.shared.clock;
-        if let Some(guard) = route.slot.current(clock.now())
-            && let Some(current) = guard.as_ref()
+    /// Writes the head, with the current token or the one that is given, for a connection that is idle
+    /// or fresh.
+    async fn send(
+        &self,
+        request: &Request<'_>,
+        given: Option<Arc<Current<Prepared>>>,
+    ) -> Result<(u64, Box<Exchange>), ProxyError> {
+        let route = request.route;
+        let state = self.state(route);
+        if given.is_none()
+            && let Some(current) = route.slot.current(self.shared.clock.now())
+            && let Some(current) = current.as_ref()
+            && let Some(link) = state.pool.take(self.sweeper.now())
         {
-            return Ok((current.generation, put_on(route, sanitized, current)?));
+            return Ok((current.generation, request.begin(current, link, state)?));
         }
-        let current =
-            Box::pin(route.slot.wait(clock, route.spec.wait)).await.map_err(|why| unavailable(&why))?;
-        Ok((current.generation, put_on(route, sanitized, &current)?))
+        Box::pin(self.send_fresh(request, state, given)).await
     }
 
-    fn pool(&self, route: &Arc<Route>) -> Rc<RoutePool> {
-        let mut pools = self.pools.borrow_mut();
-        let (_, pool) =
-            pools.entry(Arc::as_ptr(route)).or_insert_with(|| (Arc::downgrade(route), Pool::new()));
-        pool.clone()
+    /// The same, where a token or a connection has to be waited for.
+    async fn send_fresh(
+        &self,
+        request: &Request<'_>,
+        state: Rc<RouteState>,
+        given: Option<Arc<Current<Prepared>>>,
+    ) -> Result<(u64, Box<Exchange>), ProxyError> {
+        let route = request.route;
+        if given.is_none() {
+            self.token(route).await?;
+        }
+        let link = match state.pool.take(self.sweeper.now()) {
+            Some(link) => link,
+            None => forward::connect(route, request.watch).await?,
+        };
+        // Connecting may have taken longer than the token had left.
+        let current = match given {
+            Some(current) => current,
+            None => self.token(route).await?,
+        };
+        Ok((current.generation, request.begin(&current, link, state)?))
+    }
+
+    /// The current token, waited for if there is none.
+    async fn token(&self, route: &Route) -> Result<Arc<Current<Prepared>>, ProxyError> {
+        let clock = &self.shared.clock;
+        if let Some(current) = route.slot.current(clock.now())
+            && let Some(current) = current.as_ref()
+        {
+            return Ok(current.clone());
+        }
+        route.slot.wait(clock, route.spec.wait).await.map_err(|why| unavailable(&why))
+    }
+
+    fn state(&self, route: &Arc<Route>) -> Rc<RouteState> {
+        let mut states = self.states.borrow_mut();
+        let (_, state) =
+            states.entry(Arc::as_ptr(route)).or_insert_with(|| (Arc::downgrade(route), Rc::default()));
+        state.clone()
     }
 
     /// Closes connections that have lain idle for too long, or whose route is gone.
     pub fn tidy(&self) {
         let now = self.sweeper.read_clock();
-        self.pools.borrow_mut().retain(|_, (route, pool)| route.strong_count() > 0 && pool.tidy(now));
+        self.states.borrow_mut().retain(|_, (route, state)| route.strong_count() > 0 && state.pool.tidy(now));
     }
 }
 
-fn put_on(route: &Route, sanitized: Sanitized, current: &Current<Prepared>) -> Result<Outbound, ProxyError> {
-    let outbound = Outbound::new(sanitized, &current.value).map_err(|why| {
-        ProxyError::new(Code::CredentialUnavailable, "the token cannot be put on this request").because(why)
-    })?;
-    route.metrics.injections.increment();
-    Ok(outbound)
-}
-
-fn upload(route: &Route, body: &Incoming, found: &Found, record: &Record) -> Option<Rc<Upload>> {
-    if body.is_end_stream() {
-        return None;
-    }
-    let limits = &route.spec.limits;
-    let limits = UploadLimits {
-        max_body: limits.max_body,
-        replay_body: if route.slot.is_renewable() { limits.replay_body } else { 0 },
-        body_timeout: record.door().body_timeout,
-        stall_timeout: limits.stall_timeout,
-        answer_timeout: limits.answer_timeout,
-    };
-    let known = if found.chunked { None } else { found.content_length };
-    Some(Upload::new(record.watch().clone(), limits, known))
-}
-
-/// The authority under which the app called.
-struct Called {
-    target: Option<Authority>,
-    host: Option<HeaderValue>,
-}
-
-impl Called {
-    fn new(parts: &Parts) -> Self {
-        Self { target: parts.uri.authority().cloned(), host: parts.headers.get(header::HOST).cloned() }
-    }
-
-    /// As text, for the `Location` of an answer.
-    fn authority(&self, door: &Door) -> String {
-        let named = self.target.as_ref().map(Authority::as_str);
-        let named = named.or_else(|| self.host.as_ref()?.to_str().ok());
-        let own = || door.address.map_or_else(|| "localhost".to_owned(), |address| address.to_string());
-        named.map_or_else(own, str::to_owned)
+impl Asking<'_> {
+    /// How the body is delimited on its way to the upstream.
+    fn framing(&self, found: &Found<'_>) -> Framing {
+        match found.content_length {
+            None if self.head.is_http2 && !self.is_over => Framing::Chunked,
+            _ => found.framing(),
+        }
     }
 }
 
-async fn judge(
-    route: &Route,
-    watch: &Watch,
-    response: &mut Response<Incoming>,
-) -> Result<(bool, Peeked), ProxyError> {
-    let refusal = &route.spec.refusal;
-    if let Some(is_refused) = refusal::by_status(refusal, response.status().as_u16(), response.headers()) {
-        return Ok((is_refused, Peeked::default()));
+/// A request that may be sent.
+struct Request<'a> {
+    sanitized: Sanitized<'a>,
+    route: &'a Arc<Route>,
+    framing: Framing,
+    watch: &'a Rc<Watch>,
+    body_timeout: Duration,
+}
+
+impl Request<'_> {
+    /// Puts the head, with the token on it, on a connection.
+    fn begin(
+        &self,
+        current: &Current<Prepared>,
+        mut link: Box<Http1Link>,
+        state: Rc<RouteState>,
+    ) -> Result<Box<Exchange>, ProxyError> {
+        let route = self.route;
+        let outbound = Outbound::new(self.sanitized, &current.value).map_err(|why| {
+            ProxyError::new(Code::CredentialUnavailable, "the token cannot be put on this request")
+                .because(why)
+        })?;
+        route.metrics.injections.increment();
+        outbound.write(self.framing, link.output());
+        link.begin(self.framing);
+        let asked =
+            Asked { head: *self.sanitized.method() == Method::HEAD, upgrade: self.sanitized.upgrades() };
+        let limits = &route.spec.limits;
+        let limits = UploadLimits {
+            max_body: limits.max_body,
+            replay_body: if route.slot.is_renewable() { limits.replay_body } else { 0 },
+            body_timeout: self.body_timeout,
+            stall_timeout: limits.stall_timeout,
+            answer_timeout: limits.answer_timeout,
+        };
+        let upload = Upload::new(limits, self.framing);
+        let watch = self.watch.clone();
+        Ok(Box::new(Exchange::new(route.clone(), state, watch, Link::Http1(link), asked, upload)))
     }
-    watch.enter(watch::Phase::Streaming, route.spec.limits.stall_timeout);
-    Box::pin(refusal::by_body(refusal, response.body_mut(), watch)).await.map_err(|_| {
-        route.metrics.limited(Limit::StallTimeout);
-        ProxyError::new(Code::UpstreamTimeout, "the upstream's answer made no progress")
-    })
 }
 
 fn unavailable(why: &Unavailable) -> ProxyError {
@@ -341,16 +366,14 @@ fn unavailable(why: &Unavailable) -> ProxyError {
     }
 }
 
-/// The answer to a request that is refused.
-pub fn refuse(error: &ProxyError, mut record: Record) -> Response<AnswerBody> {
-    let route = record.route.clone();
-    note_refusal(error, record.door(), route.as_deref());
+/// The answer to a request that is refused; notes it.
+pub fn refuse(error: &ProxyError, record: &mut Record) -> Response<Bytes> {
+    let route = record.route.as_deref();
+    note_refusal(error, record.door(), route);
     if error.code == Code::RequestTimeout {
         record.door().metrics.unrouted.limited(Limit::BodyTimeout);
     }
-    let response = error.response(route.as_deref().map(|route| &route.spec));
-    record.status = Some(response.status());
-    response.map(|document| AnswerBody::own(document, record))
+    error.response(route.map(|route| &route.spec))
 }
 
 /// The line in the log and the number of a refused request.

@@ -5,11 +5,13 @@
 //! ```
 
 pub mod accept;
-pub mod chunks;
+pub mod app;
 pub mod connection;
-pub mod head;
+pub mod date;
 pub mod listener;
+mod peer;
 pub mod socket;
+mod tunnel;
 pub mod worker;
 
 use std::io;
@@ -20,11 +22,12 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Semaphore, watch};
 
 use crate::clock::Clock;
+use crate::http1::HeadLimits;
 use crate::proxy::Shared;
 use crate::proxy::admit::Door;
 use crate::route::RouteTable;
 use crate::route::metrics::ListenerMetrics;
-use crate::server::head::HeadLimits;
+
 use crate::server::worker::{Command, Thread};
 use crate::telemetry::AccessLog;
 

@@ -5,9 +5,11 @@ pub mod address;
 pub mod connect;
 pub mod egress;
 pub mod exchange;
+pub mod http1;
+pub mod link;
 pub mod origin;
 pub mod pool;
-mod stream;
+pub mod stream;
 #[cfg(test)]
 pub(crate) mod testing;
 mod tls;

@@ -5,10 +5,8 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use clap::Args;
-use http::header::HOST;
-use http::request::Parts;
 use http::uri::Authority;
-use http::{HeaderValue, Method, Request, Uri};
+use http::{Method, Uri};
 
 use crate::app;
 use crate::cli::exit::Exit;
@@ -16,6 +14,7 @@ use crate::cli::{ConfigFile, output};
 use crate::clock::Clock;
 use crate::config::{Config, Environment};
 use crate::credential::Flow;
+use crate::http1::RequestHead;
 use crate::proxy::ProxyError;
 use crate::proxy::admit::PSEUDONYM;
 use crate::proxy::choose::choose;
@@ -38,7 +37,7 @@ pub struct Arguments {
 
 /// Explains; the exit code says whether the request would be forwarded.
 pub fn run(arguments: &Arguments) -> ExitCode {
-    let Some((authority, parts)) = request(&arguments.method, &arguments.url) else {
+    let Some((authority, head)) = request(&arguments.method, &arguments.url) else {
         output::talk("bearerd: the URL is written http://HOST:PORT/PATH, as the app would call it");
         return Exit::Usage.into();
     };
@@ -56,18 +55,18 @@ pub fn run(arguments: &Arguments) -> ExitCode {
             return Exit::Configuration.into();
         }
     };
-    let (text, exit) = explain(&config, &table, &authority, parts);
+    let (text, exit) = explain(&config, &table, &authority, &head);
     let written = output::data(text);
     if exit == Exit::Done { written } else { exit.into() }
 }
 
 /// The request as it would arrive, and the authority that it was sent to.
-fn request(method: &Method, url: &Uri) -> Option<(Authority, Parts)> {
+fn request(method: &Method, url: &Uri) -> Option<(Authority, RequestHead)> {
     let authority = url.authority().filter(|_| url.scheme_str() == Some("http"))?.clone();
     let target = url.path_and_query().map_or("/", |target| target.as_str());
-    let host = HeaderValue::from_str(authority.as_str()).ok()?;
-    let request = Request::builder().method(method).uri(target).header(HOST, host).body(()).ok()?;
-    Some((authority, request.into_parts().0))
+    let fields: [(&[u8], &[u8]); 1] = [(b"host", authority.as_str().as_bytes())];
+    let head = RequestHead::new(method.clone(), target.as_bytes(), &fields);
+    Some((authority, head))
 }
 
 /// What is told, line by line.
@@ -88,7 +87,7 @@ impl Told {
     }
 }
 
-fn explain(config: &Config, table: &RouteTable, authority: &Authority, parts: Parts) -> (String, Exit) {
+fn explain(config: &Config, table: &RouteTable, authority: &Authority, head: &RequestHead) -> (String, Exit) {
     let mut told = Told(String::new());
     let Some(listener) = listener(&config.listeners, authority) else {
         told.line("refused", format_args!("no listener of this configuration listens on {authority}"));
@@ -96,7 +95,7 @@ fn explain(config: &Config, table: &RouteTable, authority: &Authority, parts: Pa
     };
     told.line("listener", format_args!("{} ({})", listener.name, listener.bind));
     let door = listener.door(&listener.bind, &std::sync::Arc::default());
-    let choice = match choose(table, &door, &parts, PSEUDONYM) {
+    let choice = match choose(table, &door, head, PSEUDONYM) {
         Ok(Some(choice)) => choice,
         Ok(None) => {
             told.line("answered", "by bearerd itself");
@@ -106,18 +105,13 @@ fn explain(config: &Config, table: &RouteTable, authority: &Authority, parts: Pa
     };
     let route = choice.route;
     describe(&mut told, config, route);
-    if let Err(error) = choice.check_policy(&parts) {
+    if let Err(error) = choice.check_policy(head) {
         return told.refused(&error);
     }
-    let via = HeaderValue::from_static("1.1 bearerd");
-    match Sanitized::new(parts, &choice.found, route, &via) {
-        Ok(sanitized) => {
-            let (method, target) = (sanitized.method(), sanitized.target());
-            told.line("forwarded", format_args!("{method} {}{target}", route.spec.upstream.origin));
-            (told.0, Exit::Done)
-        }
-        Err(error) => told.refused(&error),
-    }
+    let sanitized = Sanitized::new(head, &choice.found, route, "1.1 bearerd");
+    let (method, target) = (sanitized.method(), sanitized.target());
+    told.line("forwarded", format_args!("{method} {}{target}", route.spec.upstream.origin));
+    (told.0, Exit::Done)
 }
 
 /// The listener that an authority leads to: that of its port; else the only one, if its port is

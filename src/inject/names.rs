@@ -3,6 +3,7 @@
 use http::HeaderName;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode};
 
+use crate::http1::field::is_same_name;
 use crate::inject::Injection;
 
 /// The names that an injection takes; the app cannot send anything under them.
@@ -23,20 +24,10 @@ impl InjectedNames {
         }
     }
 
-    /// The fields that are injected.
-    pub fn headers(&self) -> &[HeaderName] {
-        &self.headers
-    }
-
     /// Whether a field is injected: letter case and `-` or `_` do not count, since servers that make
     /// variables of fields (RFC 3875, section 4.1.18) see one name in all of them.
-    pub fn has_header(&self, name: &HeaderName) -> bool {
-        self.headers.iter().any(|injected| is_same_field(injected, name))
-    }
-
-    /// Whether a field is injected whose name has an underscore.
-    pub fn has_underscores(&self) -> bool {
-        self.headers.iter().any(|name| name.as_str().contains('_'))
+    pub fn has_header(&self, name: &[u8]) -> bool {
+        self.headers.iter().any(|injected| is_same_name(injected.as_str().as_bytes(), name))
     }
 
     /// Whether a query has a parameter that is injected.
@@ -63,16 +54,6 @@ impl InjectedNames {
     pub fn has_cookie(&self, name: &[u8]) -> bool {
         self.cookies.iter().any(|injected| is_same_name(injected.as_bytes(), name))
     }
-}
-
-/// Whether two fields are one to a server that makes variables of them.
-pub fn is_same_field(one: &HeaderName, other: &HeaderName) -> bool {
-    one == other || is_same_name(one.as_str().as_bytes(), other.as_str().as_bytes())
-}
-
-fn is_same_name(one: &[u8], other: &[u8]) -> bool {
-    let fold = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
-    one.len() == other.len() && one.iter().zip(other).all(|(one, other)| fold(*one) == fold(*other))
 }
 
 /// Everything but the unreserved characters of RFC 3986.

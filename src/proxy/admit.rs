@@ -1,22 +1,20 @@
 //! What of a request is looked at before anything else: may it pass, and what must not pass with it.
-//!
-//! hyper parses heads leniently and leaves much to its user; each check below names what hyper lets
-//! through. Framing that hyper hides (`Content-Length` beside `Transfer-Encoding`, a raw `#`) is
-//! caught before hyper, by the server.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{self, HeaderName};
-use http::request::Parts;
-use http::uri::Authority;
-use http::{HeaderMap, HeaderValue, Method, Version};
+use http::Method;
 
+use crate::http1::field::{is_same_name, members};
+use crate::http1::{Framing, Kind, RequestHead};
 use crate::proxy::ProxyError;
 use crate::proxy::error::Code;
+use crate::route::matcher::Matcher;
 use crate::route::metrics::ListenerMetrics;
+use crate::upstream::http1::content_length;
 
 /// What requests know of the listener that they came through.
 #[derive(Debug)]
@@ -38,110 +36,163 @@ pub struct Door {
 }
 
 /// What one pass over a request head found.
-#[derive(Debug, Default)]
-pub struct Found {
+#[derive(Debug)]
+pub struct Found<'a> {
+    /// The path as it was sent.
+    pub path: &'a str,
+    /// What stands behind the `?`, if there is one.
+    pub query: Option<&'a str>,
+    /// Under which authority the app called: of the target, else `Host`; empty if it named none.
+    pub authority: &'a str,
     /// The body is chunked.
     pub chunked: bool,
     /// The length of the body, if it is said.
     pub content_length: Option<u64>,
-    /// Hop-by-hop and other fields that end here.
-    pub remove: Vec<HeaderName>,
-    /// There is an `Authorization`.
-    pub authorization: bool,
+    /// `Connection` lists more than options of the connection itself.
+    pub lists_fields: bool,
+    /// The connection ends with this request.
+    pub closes: bool,
+    /// The app waits for a 100 before it sends the body.
+    pub expects_continue: bool,
+    /// The app asks for another protocol.
+    pub upgrades: bool,
+    /// The app takes trailers.
+    pub takes_trailers: bool,
     /// Some field has an underscore in its name.
     pub underscores: bool,
     /// `OPTIONS` with `Max-Forwards: 0`: answered here (RFC 9110, section 7.6.2).
     pub answer_here: bool,
 }
 
-/// Fields that end at this hop (RFC 9110, section 7.6.1), that speak of how the request came here,
-/// or that hold a credential for this hop.
-fn ends_here(name: &HeaderName) -> bool {
-    matches!(
-        *name,
-        header::CONNECTION
-            | header::TE
-            | header::UPGRADE
-            | header::EXPECT
-            | header::TRAILER
-            | header::FORWARDED
-            | header::PROXY_AUTHORIZATION
-            | header::PROXY_AUTHENTICATE
-    ) || is_named_to_end_here(name.as_str())
-}
+impl Found<'_> {
+    /// The host under which the app called, in lower case.
+    pub fn host(&self) -> Cow<'_, str> {
+        let host = host_and_port(self.authority.as_bytes()).unwrap_or_default();
+        if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            Cow::Owned(host.to_ascii_lowercase())
+        } else {
+            Cow::Borrowed(host)
+        }
+    }
 
-fn is_named_to_end_here(name: &str) -> bool {
-    match name.as_bytes().first() {
-        Some(b'k') => name == "keep-alive",
-        Some(b'p') => matches!(name, "proxy-connection" | "proxy_authorization" | "proxy_connection"),
-        Some(b'h') => name == "http2-settings",
-        Some(b'x') => name.starts_with("x-forwarded-") || name.starts_with("x_forwarded_"),
-        _ => false,
+    /// The path and the query, as they were sent.
+    pub fn target(&self) -> impl Iterator<Item = &str> {
+        [self.path].into_iter().chain(self.query.into_iter().flat_map(|query| ["?", query]))
+    }
+
+    /// How the body is delimited on this connection.
+    pub fn framing(&self) -> Framing {
+        if self.chunked { Framing::Chunked } else { Framing::Length(self.content_length.unwrap_or(0)) }
     }
 }
 
-/// Whether a request may pass this door, and what was found in its head. `host_of_route` says
-/// whether a route of this listener asks for a host.
-pub fn admit(
+/// Whether a request may pass this door, and what was found in its head. `routes` are those of this
+/// listener: what host they ask for is a name of the listener.
+pub fn admit<'a>(
     door: &Door,
-    parts: &Parts,
+    head: &'a RequestHead,
     pseudonym: &str,
-    host_of_route: &dyn Fn(&str) -> bool,
-) -> Result<Found, ProxyError> {
-    check_method(&parts.method)?;
-    check_target(door, parts, host_of_route)?;
-    let mut found = Found::default();
+    routes: Option<&Matcher>,
+) -> Result<Found<'a>, ProxyError> {
+    let names = Names { door, routes };
+    check_method(&head.method)?;
+    let Target { path, query, authority } = target(head, &names)?;
+    let mut found = Found {
+        path,
+        query,
+        authority: authority.unwrap_or_default(),
+        chunked: false,
+        content_length: None,
+        lists_fields: false,
+        closes: head.is_http10,
+        expects_continue: false,
+        upgrades: false,
+        takes_trailers: false,
+        underscores: false,
+        answer_here: false,
+    };
     let mut host = None;
-    let mut hosts = 0_usize;
-    let mut hops = 0_usize;
-    for (name, value) in &parts.headers {
-        match *name {
-            header::HOST => {
-                hosts += 1;
-                host = Some(value);
+    let (mut hops, mut upgrade, mut lists_upgrade) = (0_usize, false, false);
+    for field in head.fields.iter() {
+        match field.kind {
+            Kind::Host => {
+                // Over HTTP/2 the authority came first; a `Host` of its own must be the same.
+                let before = host.replace(field.value);
+                if before.is_some_and(|before| !head.is_http2 || before != field.value) {
+                    return Err(ONE_HOST.error());
+                }
             }
-            header::CONTENT_LENGTH => found.content_length = Some(content_length(value)?),
-            header::TRANSFER_ENCODING => {
-                if found.chunked || !value.as_bytes().eq_ignore_ascii_case(b"chunked") {
+            Kind::ContentLength => {
+                let length = content_length(field.value)
+                    .ok_or_else(|| malformed("`Content-Length` is not a number"))?;
+                if found.content_length.replace(length).is_some_and(|before| before != length) {
+                    return Err(malformed("`Content-Length` stands in one request twice, with two numbers"));
+                }
+            }
+            Kind::TransferEncoding => {
+                if found.chunked || head.is_http10 || !field.value.eq_ignore_ascii_case(b"chunked") {
                     return Err(malformed("`Transfer-Encoding` is not exactly `chunked`"));
                 }
                 found.chunked = true;
             }
-            header::EXPECT if parts.version == Version::HTTP_11 => {
-                let is_known = value.as_bytes().eq_ignore_ascii_case(b"100-continue");
-                if !is_known || parts.headers.get_all(header::EXPECT).iter().nth(1).is_some() {
+            Kind::Expect if !head.is_http10 => {
+                if found.expects_continue || !field.value.eq_ignore_ascii_case(b"100-continue") {
                     return Err(malformed("`Expect` is not exactly `100-continue`"));
                 }
-                found.remove.push(header::EXPECT);
+                found.expects_continue = true;
             }
-            header::AUTHORIZATION => found.authorization = true,
-            header::VIA => hops += count_hops(value, pseudonym)?,
-            header::ORIGIN => check_origin(door, value, host_of_route)?,
-            header::CONNECTION => {
-                found.remove.push(header::CONNECTION);
-                found.remove.extend(listed(value));
-            }
-            header::MAX_FORWARDS => {
-                found.answer_here |= parts.method == Method::OPTIONS && value.as_bytes() == b"0";
-            }
-            _ => {
-                if ends_here(name) {
-                    found.remove.push(name.clone());
-                } else {
-                    check_other(door, name, value, &mut found)?;
+            Kind::Via => hops += count_hops(field.value, pseudonym)?,
+            Kind::Origin => check_origin(&names, field.value)?,
+            Kind::SecFetchSite => check_site(door, field.value)?,
+            Kind::Connection => {
+                for name in members(field.value) {
+                    if name.eq_ignore_ascii_case(b"close") {
+                        found.closes = true;
+                    } else if name.eq_ignore_ascii_case(b"upgrade") {
+                        lists_upgrade = true;
+                    } else if !name.eq_ignore_ascii_case(b"keep-alive") {
+                        found.lists_fields = true;
+                    }
                 }
             }
+            // HTTP/2 would take the connection out of sight: such an upgrade is not offered.
+            Kind::Upgrade => upgrade = !members(field.value).any(|name| name.eq_ignore_ascii_case(b"h2c")),
+            Kind::Te => {
+                found.takes_trailers |=
+                    members(field.value).any(|name| name.eq_ignore_ascii_case(b"trailers"))
+            }
+            Kind::MaxForwards => {
+                found.answer_here |= head.method == Method::OPTIONS && field.value == b"0";
+            }
+            Kind::Underscore => {
+                // Servers that make variables of fields would take these for the framing.
+                if is_same_name(field.name, b"transfer-encoding")
+                    || is_same_name(field.name, b"content-length")
+                {
+                    return Err(malformed("a framing field is spelled with an underscore"));
+                }
+                found.underscores = true;
+            }
+            _ => {}
         }
     }
-    if hosts > 1 || (hosts == 0 && parts.version == Version::HTTP_11) {
-        return Err(malformed("a request has exactly one `Host`"));
+    if found.chunked && found.content_length.is_some() {
+        return Err(malformed("`Content-Length` and `Transfer-Encoding` stand in one request"));
     }
-    if let Some(host) = host {
-        check_host(door, host, host_of_route)?;
+    match host {
+        Some(host) => {
+            let name = check_host(&names, host)?;
+            if authority.is_none() {
+                found.authority = name;
+            }
+        }
+        None if head.is_http10 => {}
+        None => return Err(ONE_HOST.error()),
     }
     if hops > MAXIMUM_HOPS {
         return Err(ProxyError::new(Code::Loop, "the request came through too many bearerds"));
     }
+    found.upgrades = upgrade && lists_upgrade && !head.is_http10 && !head.is_http2;
     Ok(found)
 }
 
@@ -174,58 +225,108 @@ fn check_method(method: &Method) -> Result<(), ProxyError> {
     Ok(())
 }
 
+/// A problem that is found in more than one place.
+struct Malformed(&'static str);
+
+impl Malformed {
+    fn error(&self) -> ProxyError {
+        malformed(self.0)
+    }
+}
+
+const ONE_HOST: Malformed = Malformed("a request has exactly one `Host`");
+
+/// What may stand in a target.
+struct Target<'a> {
+    path: &'a str,
+    query: Option<&'a str>,
+    authority: Option<&'a str>,
+}
+
+/// Bytes that a path, or a query, may have (RFC 3986, with the braces, bars and quotes that programs
+/// send all the same); everything else must be percent-encoded.
+const ALLOWED: [[bool; 256]; 2] = {
+    let (mut path, mut query) = ([false; 256], [false; 256]);
+    let mut byte = 0x21_u8;
+    while byte < 0x7f {
+        path[byte as usize] = !matches!(byte, b'#' | b'<' | b'>' | b'?' | b'`');
+        query[byte as usize] = !matches!(byte, b'"' | b'#' | b'<' | b'>');
+        byte += 1;
+    }
+    [path, query]
+};
+
 /// Only origin-form, absolute-form for the listener's own authority, and `*` for OPTIONS (RFC 9112,
-/// section 3.2), all of it ASCII (RFC 3986, section 2). hyper passes other authorities, `host:port` as
-/// an empty path, and any UTF-8.
-fn check_target(door: &Door, parts: &Parts, host_of_route: &dyn Fn(&str) -> bool) -> Result<(), ProxyError> {
-    let uri = &parts.uri;
-    if uri.path_and_query().is_some_and(|target| !target.as_str().is_ascii()) {
-        return Err(malformed("the target has a byte that must be percent-encoded"));
+/// section 3.2).
+fn target<'a>(head: &'a RequestHead, names: &Names<'_>) -> Result<Target<'a>, ProxyError> {
+    let bytes = head.target();
+    if memchr::memchr(b'#', bytes).is_some() {
+        return Err(ProxyError::new(Code::PathAmbiguous, "the target has a `#`").and_close());
     }
-    if let Some(authority) = uri.authority() {
-        if uri.scheme_str() != Some("http") || !is_authority(authority) {
-            return Err(malformed("the target is not a path"));
-        }
-        let host = authority.host().to_ascii_lowercase();
-        if !is_own_host(door, &host, host_of_route) {
-            return Err(malformed("the target names another host"));
-        }
-        return Ok(());
+    let text = std::str::from_utf8(bytes).map_err(|_| malformed(NOT_ENCODED))?;
+    let (authority, text) = match text.as_bytes().first() {
+        Some(b'/') => (None, text),
+        Some(b'*') if text.len() == 1 && head.method == Method::OPTIONS => (None, text),
+        _ => absolute(text, names)?,
+    };
+    let (path, query) = match memchr::memchr(b'?', text.as_bytes()) {
+        Some(at) => (&text[..at], Some(&text[at + 1..])),
+        None => (text, None),
+    };
+    let is_encoded = |part: &str, allowed: &[bool; 256]| part.bytes().all(|byte| allowed[usize::from(byte)]);
+    if !is_encoded(path, &ALLOWED[0]) || !query.is_none_or(|query| is_encoded(query, &ALLOWED[1])) {
+        return Err(malformed(NOT_ENCODED));
     }
-    let path = uri.path();
-    if path.starts_with('/') || (path == "*" && parts.method == Method::OPTIONS) {
-        Ok(())
+    Ok(Target { path, query, authority })
+}
+
+const NOT_ENCODED: &str = "the target has a byte that must be percent-encoded";
+
+/// The authority, and the rest, of a target in absolute form.
+fn absolute<'a>(text: &'a str, names: &Names<'_>) -> Result<(Option<&'a str>, &'a str), ProxyError> {
+    let rest = text.get(..7).filter(|scheme| scheme.eq_ignore_ascii_case("http://")).map(|_| &text[7..]);
+    let rest = rest.ok_or_else(|| malformed("the target is not a path"))?;
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, rest) = rest.split_at(end);
+    let host = host_and_port(authority.as_bytes()).ok_or_else(|| malformed("the target is not a path"))?;
+    if !names.has(host) {
+        return Err(malformed("the target names another host"));
+    }
+    let rest = if rest.is_empty() { "/" } else { rest };
+    if rest.starts_with('/') {
+        Ok((Some(authority), rest))
     } else {
         Err(malformed("the target is not a path"))
     }
 }
 
-fn is_authority(authority: &Authority) -> bool {
-    host_and_port(authority.as_str().as_bytes()).is_some()
+/// The names of a listener.
+struct Names<'a> {
+    door: &'a Door,
+    routes: Option<&'a Matcher>,
 }
 
-fn check_host(
-    door: &Door,
-    value: &HeaderValue,
-    host_of_route: &dyn Fn(&str) -> bool,
-) -> Result<(), ProxyError> {
-    let host = host_and_port(value.as_bytes()).ok_or_else(|| malformed("`Host` is not a host"))?;
-    let is_lower = !host.bytes().any(|byte| byte.is_ascii_uppercase());
-    let is_own = if is_lower {
-        is_own_host(door, host, host_of_route)
-    } else {
-        is_own_host(door, &host.to_ascii_lowercase(), host_of_route)
-    };
-    if is_own { Ok(()) } else { Err(denied("`Host` does not name this listener")) }
+impl Names<'_> {
+    /// A listener on TCP answers only to names that cannot be made to point at it by someone else's
+    /// DNS.
+    fn has(&self, host: &str) -> bool {
+        let Some(address) = self.door.address else { return true };
+        if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            return self.has(&host.to_ascii_lowercase());
+        }
+        matches!(host, "localhost" | "127.0.0.1" | "[::1]")
+            || self.door.hosts.contains(host)
+            || self.routes.is_some_and(|routes| routes.has_host(host))
+            || is_address(host, address)
+    }
 }
 
-/// A listener on TCP answers only to names that cannot be made to point at it by someone else's DNS.
-fn is_own_host(door: &Door, host: &str, host_of_route: &dyn Fn(&str) -> bool) -> bool {
-    let Some(address) = door.address else { return true };
-    matches!(host, "localhost" | "127.0.0.1" | "[::1]")
-        || door.hosts.contains(host)
-        || host_of_route(host)
-        || is_address(host, address)
+fn check_host<'a>(names: &Names<'_>, value: &'a [u8]) -> Result<&'a str, ProxyError> {
+    let host = host_and_port(value).ok_or_else(|| malformed("`Host` is not a host"))?;
+    if !names.has(host) {
+        return Err(denied("`Host` does not name this listener"));
+    }
+    std::str::from_utf8(value).map_err(|_| malformed("`Host` is not a host"))
 }
 
 fn is_address(host: &str, address: SocketAddr) -> bool {
@@ -254,75 +355,30 @@ pub fn host_and_port(value: &[u8]) -> Option<&str> {
     (is_port && is_host).then_some(host)
 }
 
-/// The host of a request, in lower case; empty if it names none.
-pub fn host(headers: &HeaderMap, uri: &http::Uri) -> String {
-    let named = uri.authority().map(|authority| authority.as_str().as_bytes());
-    let named = named.or_else(|| headers.get(header::HOST).map(HeaderValue::as_bytes));
-    named.and_then(host_and_port).unwrap_or_default().to_ascii_lowercase()
-}
-
 /// A page of another site that the user's browser shows cannot call (RFC 6454 and Fetch Metadata).
-fn check_origin(
-    door: &Door,
-    value: &HeaderValue,
-    host_of_route: &dyn Fn(&str) -> bool,
-) -> Result<(), ProxyError> {
-    let Some(address) = door.address else { return Ok(()) };
+fn check_origin(names: &Names<'_>, value: &[u8]) -> Result<(), ProxyError> {
+    let Some(address) = names.door.address else { return Ok(()) };
     let own = || {
-        let authority = value.as_bytes().strip_prefix(b"http://")?;
+        let authority = value.strip_prefix(b"http://")?;
         let host = host_and_port(authority)?;
         let port = match &authority[host.len()..] {
             [] => 80,
             [_, port @ ..] => std::str::from_utf8(port).ok()?.parse::<u16>().ok()?,
         };
-        let is_own = is_own_host(door, &host.to_ascii_lowercase(), host_of_route);
-        (is_own && port == address.port()).then_some(())
+        (names.has(host) && port == address.port()).then_some(())
     };
     own().ok_or_else(|| denied("pages of other origins may not call"))
 }
 
-fn check_other(
-    door: &Door,
-    name: &HeaderName,
-    value: &HeaderValue,
-    found: &mut Found,
-) -> Result<(), ProxyError> {
-    let name = name.as_str();
-    if name == "sec-fetch-site" {
-        let is_own = matches!(value.as_bytes(), b"same-origin" | b"none");
-        if door.address.is_some() && !is_own {
-            return Err(denied("pages of other sites may not call"));
-        }
-    }
-    if memchr::memchr(b'_', name.as_bytes()).is_some() {
-        // Servers that make variables of fields would take these for the framing.
-        if matches!(name, "transfer_encoding" | "content_length") {
-            return Err(malformed("a framing field is spelled with an underscore"));
-        }
-        found.underscores = true;
+fn check_site(door: &Door, value: &[u8]) -> Result<(), ProxyError> {
+    if door.address.is_some() && !matches!(value, b"same-origin" | b"none") {
+        return Err(denied("pages of other sites may not call"));
     }
     Ok(())
 }
 
-/// hyper leaves spellings such as `01` in place; a length that is not one is refused by it.
-fn content_length(value: &HeaderValue) -> Result<u64, ProxyError> {
-    let length = value.to_str().ok().and_then(|text| text.parse().ok());
-    length.ok_or_else(|| malformed("`Content-Length` is not a number"))
-}
-
-/// Names listed in `Connection`, but for those that frame the message.
-fn listed(value: &HeaderValue) -> impl Iterator<Item = HeaderName> {
-    let names = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
-    names.filter_map(|name| HeaderName::from_bytes(name).ok()).filter(|name| {
-        !matches!(
-            *name,
-            header::HOST | header::CONTENT_LENGTH | header::TRANSFER_ENCODING | header::CONNECTION
-        ) && !matches!(name.as_str(), "keep-alive" | "close")
-    })
-}
-
-fn count_hops(value: &HeaderValue, pseudonym: &str) -> Result<usize, ProxyError> {
-    let text = String::from_utf8_lossy(value.as_bytes());
+fn count_hops(value: &[u8], pseudonym: &str) -> Result<usize, ProxyError> {
+    let text = String::from_utf8_lossy(value);
     if text.contains(pseudonym) {
         return Err(ProxyError::new(Code::Loop, "the request came through this bearerd before"));
     }

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use http::request::Parts;
-
+use crate::http1::RequestHead;
 use crate::proxy::admit::{self, Door, Found};
 use crate::proxy::error::{Code, ProxyError};
 use crate::route::policy::Denial;
@@ -11,46 +10,44 @@ use crate::route::{Route, RouteTable, path};
 
 /// The route that a request was matched to, before its policy was asked.
 #[derive(Debug)]
-pub struct Choice<'a> {
+pub struct Choice<'table, 'head> {
     /// The route.
-    pub route: &'a Arc<Route>,
+    pub route: &'table Arc<Route>,
     /// What admission found in the head.
-    pub found: Found,
+    pub found: Found<'head>,
     shape: path::Shape,
 }
 
 /// Admits a request and finds its route; `None` if bearerd answers it itself.
-pub fn choose<'a>(
-    table: &'a RouteTable,
+pub fn choose<'table, 'head>(
+    table: &'table RouteTable,
     door: &Door,
-    parts: &Parts,
+    head: &'head RequestHead,
     pseudonym: &str,
-) -> Result<Option<Choice<'a>>, ProxyError> {
+) -> Result<Option<Choice<'table, 'head>>, ProxyError> {
     let routes = table.listener(&door.listener);
-    let has_host = |host: &str| routes.is_some_and(|routes| routes.has_host(host));
-    let found = admit::admit(door, parts, pseudonym, &has_host)?;
-    if found.answer_here || parts.uri.path() == "*" {
+    let found = admit::admit(door, head, pseudonym, routes)?;
+    if found.answer_here || found.path == "*" {
         return Ok(None);
     }
     let shape =
-        path::check(parts.uri.path()).map_err(|why| ProxyError::new(Code::PathAmbiguous, why.to_string()))?;
-    let host = match routes {
-        Some(routes) if routes.has_hosts() => admit::host(&parts.headers, &parts.uri),
-        _ => String::new(),
-    };
-    let route = routes.and_then(|routes| routes.find(&host, parts.uri.path()));
+        path::check(found.path).map_err(|why| ProxyError::new(Code::PathAmbiguous, why.to_string()))?;
+    let route = routes.and_then(|routes| {
+        let host = if routes.has_hosts() { found.host() } else { "".into() };
+        routes.find(&host, found.path)
+    });
     let route = route.ok_or_else(|| ProxyError::new(Code::NoRoute, "no route takes this host and path"))?;
     Ok(Some(Choice { route, found, shape }))
 }
 
-impl Choice<'_> {
+impl Choice<'_, '_> {
     /// Asks the route's policy.
-    pub fn check_policy(&self, parts: &Parts) -> Result<(), ProxyError> {
+    pub fn check_policy(&self, head: &RequestHead) -> Result<(), ProxyError> {
         if self.shape.encoded_slash && !self.route.spec.encoded_slash {
             return Err(ProxyError::new(Code::PathAmbiguous, path::Ambiguity::EncodedSlash.to_string()));
         }
-        let stripped = self.route.strip(parts.uri.path());
-        self.route.policy.check(&parts.method, &self.route.base, stripped, self.shape).map_err(|denial| {
+        let stripped = self.route.strip(self.found.path);
+        self.route.policy.check(&head.method, &self.route.base, stripped, self.shape).map_err(|denial| {
             ProxyError::new(
                 Code::NotAllowed,
                 match denial {

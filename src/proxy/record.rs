@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::{Method, StatusCode};
 use tokio::time::Instant;
 
+use crate::http1::RequestHead;
 use crate::proxy::admit::Door;
 use crate::proxy::watch::{Phase, Watch};
 use crate::route::Route;
@@ -42,11 +43,12 @@ impl Record {
     }
 
     /// Wants a line in the access log.
-    pub fn log(&mut self, which: AccessLog, method: &Method, path: &str) {
+    pub fn log(&mut self, which: AccessLog, head: &RequestHead) {
         if which != AccessLog::Off {
             let only_errors = which == AccessLog::Errors;
-            let path = path.to_owned();
-            self.line = Some(Box::new(Line { only_errors, method: method.clone(), path }));
+            let path = head.target().split(|byte| *byte == b'?').next().unwrap_or_default();
+            let path = String::from_utf8_lossy(path).into_owned();
+            self.line = Some(Box::new(Line { only_errors, method: head.method.clone(), path }));
         }
     }
 

@@ -5,233 +5,269 @@
 //! ```
 //!
 //! Only [`Sanitized::new`] makes the first, only [`Outbound::new`] the second, and only an outbound
-//! request is forwarded: a wrong order does not compile. Whatever ends at this hop is gone before
-//! the credential is put on, so that no field of the app can take it off again.
+//! request is forwarded: a wrong order does not compile. Both borrow the app's head; nothing is copied
+//! before the outbound head is written.
 
-use bytes::{BufMut, BytesMut};
-use http::header::{self, HeaderName};
-use http::request::Parts;
-use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, Uri};
+use http::header::{HeaderName, HeaderValue};
+use http::{Method, Request};
 
-use crate::inject::names::is_same_field;
-use crate::inject::{InjectedNames, Prepared, Rendered};
+use crate::buffer::Output;
+use crate::http1::body::put_field;
+use crate::http1::field::{Field, is_same_name, members};
+use crate::http1::{Framing, Kind, RequestHead};
+use crate::inject::{Prepared, Rendered};
 use crate::proxy::admit::Found;
-use crate::proxy::error::{Code, ProxyError};
 use crate::route::Route;
-use crate::secret::Secret;
 
 /// A request head without anything that ends here or that the app may not say.
-#[derive(Debug, Clone)]
-pub struct Sanitized {
-    method: Method,
-    target: PathAndQuery,
-    headers: HeaderMap,
+#[derive(Debug, Clone, Copy)]
+pub struct Sanitized<'a> {
+    head: &'a RequestHead,
+    found: &'a Found<'a>,
+    route: &'a Route,
+    via: &'a str,
 }
 
 /// A request head with the credential on it.
-#[derive(Debug)]
-pub struct Outbound {
-    method: Method,
-    target: PathAndQuery,
-    headers: HeaderMap,
+pub struct Outbound<'a> {
+    sanitized: Sanitized<'a>,
+    prepared: &'a Prepared,
+    rendered: Rendered,
 }
 
-impl Sanitized {
-    /// Makes the head for `route` of the app's head; `via` is this process's own entry.
-    pub fn new(parts: Parts, found: &Found, route: &Route, via: &HeaderValue) -> Result<Self, ProxyError> {
-        let target = target(&parts.uri, route)?;
-        let mut headers = parts.headers;
-        for name in &found.remove {
-            headers.remove(name);
-        }
-        if found.authorization {
-            headers.remove(header::AUTHORIZATION);
-        }
-        remove_injected(&mut headers, &route.injected, found.underscores);
-        reframe(&mut headers, found);
-        if parts.method == Method::OPTIONS {
-            forward_once_less(&mut headers);
-        }
-        if !route.spec.refusal.json.is_empty() {
-            // A refusal inside the answer must be readable.
-            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        }
-        headers.insert(header::HOST, route.authority.clone());
-        headers.append(header::VIA, via.clone());
-        Ok(Self { method: parts.method, target, headers })
+impl<'a> Sanitized<'a> {
+    /// What of the app's head goes to `route`; `via` is this process's own entry.
+    pub fn new(head: &'a RequestHead, found: &'a Found<'a>, route: &'a Route, via: &'a str) -> Self {
+        Self { head, found, route, via }
     }
 
     /// The method.
     pub fn method(&self) -> &Method {
-        &self.method
+        &self.head.method
     }
 
     /// The target, before anything is injected into its query.
-    pub fn target(&self) -> &PathAndQuery {
-        &self.target
-    }
-}
-
-impl Outbound {
-    /// Puts a credential on a request. An error says which value could not be made, never with one.
-    pub fn new(sanitized: Sanitized, prepared: &Prepared) -> Result<Self, String> {
-        let Sanitized { method, mut target, mut headers } = sanitized;
-        let rendered = prepared.dynamic().transpose()?.unwrap_or_default();
-        let Rendered { headers: fresh, query, cookies } = rendered;
-        for (name, value) in prepared.headers.iter().cloned().chain(fresh) {
-            headers.insert(name, value);
-        }
-        if !(prepared.query.is_empty() && query.is_empty()) {
-            target = with_query(&target, prepared.query.iter().chain(&query))?;
-        }
-        if !(prepared.cookies.is_empty() && cookies.is_empty()) {
-            add_cookies(&mut headers, prepared.cookies.iter().chain(&cookies))?;
-        }
-        Ok(Self { method, target, headers })
+    pub fn target(&self) -> String {
+        let mut target = Vec::new();
+        self.put_target(&mut |part| target.extend_from_slice(part));
+        String::from_utf8_lossy(&target).into_owned()
     }
 
-    /// The request as hyper takes it.
-    pub fn into_request<B>(self, body: B) -> http::Request<B> {
-        let mut request = http::Request::new(body);
-        *request.method_mut() = self.method;
-        *request.uri_mut() = Uri::from(self.target);
-        *request.headers_mut() = self.headers;
-        request
+    /// Whether another protocol is asked for.
+    pub fn upgrades(&self) -> bool {
+        self.found.upgrades
     }
-}
 
-/// Upstream path, stripped path and query, byte for byte but for injected parameters.
-fn target(uri: &Uri, route: &Route) -> Result<PathAndQuery, ProxyError> {
-    let stripped = route.strip(uri.path());
-    let query = uri.query();
-    let keeps_query = query.is_none_or(|query| !route.injected.has_any_parameter(query));
-    if keeps_query
-        && let Some(target) = uri.path_and_query()
-        && route.base.is_empty()
-        && stripped.len() == uri.path().len()
-    {
-        return Ok(target.clone());
-    }
-    let path = if route.base.is_empty() && stripped.is_empty() { "/" } else { stripped };
-    let length = route.base.len() + path.len() + query.map_or(0, |query| query.len() + 1);
-    let mut target = BytesMut::with_capacity(length);
-    target.put_slice(route.base.as_bytes());
-    target.put_slice(path.as_bytes());
-    if let Some(query) = query {
-        if keeps_query {
-            target.put_u8(b'?');
-            target.put_slice(query.as_bytes());
-        } else {
-            put_without_injected(&mut target, query, &route.injected);
+    /// Upstream path, stripped path and query, byte for byte but for injected parameters. Returns
+    /// whether there is a query.
+    fn put_target(&self, put: &mut impl FnMut(&[u8])) -> bool {
+        let (base, stripped) = (&self.route.base, self.route.strip(self.found.path));
+        put(base.as_bytes());
+        put(if base.is_empty() && stripped.is_empty() { b"/" } else { stripped.as_bytes() });
+        let Some(query) = self.found.query else { return false };
+        let injected = &self.route.injected;
+        if !injected.has_any_parameter(query) {
+            put(b"?");
+            put(query.as_bytes());
+            return true;
         }
-    }
-    PathAndQuery::from_maybe_shared(target.freeze())
-        .map_err(|_| ProxyError::new(Code::BadRequest, "the target has bytes that a target cannot have"))
-}
-
-/// Copies a query but for the parameters that are injected.
-fn put_without_injected(target: &mut BytesMut, query: &str, injected: &InjectedNames) {
-    let mut separator = b'?';
-    for parameter in query.split('&') {
-        if !injected.has_parameter(parameter) {
-            target.put_u8(separator);
-            target.put_slice(parameter.as_bytes());
-            separator = b'&';
+        let mut separator: &[u8] = b"?";
+        for parameter in query.split('&').filter(|parameter| !injected.has_parameter(parameter)) {
+            put(separator);
+            put(parameter.as_bytes());
+            separator = b"&";
         }
+        separator == b"&"
     }
-}
 
-/// What is injected replaces whatever the app sent under that name, in any case or spelling.
-fn remove_injected(headers: &mut HeaderMap, injected: &InjectedNames, underscores: bool) {
-    for name in injected.headers() {
-        headers.remove(name);
-    }
-    if underscores || injected.has_underscores() {
-        let taken =
-            |name: &HeaderName| injected.has_header(name) || is_same_field(name, &header::AUTHORIZATION);
-        let names: Vec<HeaderName> = headers.keys().filter(|name| taken(name)).cloned().collect();
-        for name in names {
-            headers.remove(name);
-        }
-    }
-    if injected.has_cookies() {
-        remove_cookies(headers, injected);
-    }
-}
-
-fn remove_cookies(headers: &mut HeaderMap, injected: &InjectedNames) {
-    let mut kept: Vec<u8> = Vec::new();
-    for value in headers.get_all(header::COOKIE) {
-        for pair in value.as_bytes().split(|byte| *byte == b';').map(<[u8]>::trim_ascii) {
-            let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default();
-            if !pair.is_empty() && !injected.has_cookie(name.trim_ascii()) {
-                if !kept.is_empty() {
-                    kept.extend_from_slice(b"; ");
-                }
-                kept.extend_from_slice(pair);
+    /// The fields that pass, in their order. Cookies are told by [`Self::cookies`] where some are
+    /// injected.
+    fn put_fields(&self, put: &mut impl FnMut(&[u8], &[u8])) {
+        // A refusal inside the answer must be readable.
+        let wants_plain = !self.route.spec.refusal.json.is_empty();
+        for field in self.head.fields.iter() {
+            match field.kind {
+                Kind::Host
+                | Kind::ContentLength
+                | Kind::TransferEncoding
+                | Kind::Connection
+                | Kind::Upgrade
+                | Kind::Expect
+                | Kind::Te
+                | Kind::Trailer
+                | Kind::KeepAlive
+                | Kind::Http2Settings
+                | Kind::ProxyAuthorization
+                | Kind::ProxyAuthenticate
+                | Kind::Authorization
+                | Kind::Forwarded => {}
+                Kind::AcceptEncoding if wants_plain => {}
+                Kind::Cookie if self.route.injected.has_cookies() => {}
+                _ if self.is_taken(&field) => {}
+                Kind::MaxForwards if self.head.method == Method::OPTIONS => put_once_less(&field, put),
+                _ => put(field.name, field.value),
             }
         }
+        if wants_plain {
+            put(b"accept-encoding", b"identity");
+        }
     }
-    headers.remove(header::COOKIE);
-    if !kept.is_empty()
-        && let Ok(value) = HeaderValue::from_bytes(&kept)
-    {
-        headers.insert(header::COOKIE, value);
-    }
-}
 
-/// One framing, in its one spelling. hyper sends a chunked GET as it is told only if it is told.
-fn reframe(headers: &mut HeaderMap, found: &Found) {
-    if found.chunked {
-        headers.remove(header::CONTENT_LENGTH);
-        headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-    } else if let Some(length) = found.content_length
-        && headers
-            .get(header::CONTENT_LENGTH)
-            .is_some_and(|value| value.as_bytes().starts_with(b"0") || value.as_bytes().starts_with(b"+"))
-    {
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    /// Whether a field is listed in `Connection`, or stands under a name that bearerd itself uses.
+    fn is_taken(&self, field: &Field<'_>) -> bool {
+        let is_listed = || {
+            let lists = self.head.fields.iter().filter(|field| field.kind == Kind::Connection);
+            lists.flat_map(|list| members(list.value)).any(|name| name.eq_ignore_ascii_case(field.name))
+        };
+        let is_reserved = || {
+            let names: [&[u8]; 3] = [b"authorization", b"proxy-authorization", b"proxy-connection"];
+            names.iter().any(|name| is_same_name(name, field.name))
+        };
+        self.route.injected.has_header(field.name)
+            || (self.found.lists_fields && is_listed())
+            || (field.kind == Kind::Underscore && is_reserved())
+    }
+
+    /// The app's cookies but for those that are injected.
+    fn cookies(&self) -> Vec<u8> {
+        let injected = &self.route.injected;
+        let mut kept: Vec<u8> = Vec::new();
+        for field in self.head.fields.iter().filter(|field| field.kind == Kind::Cookie) {
+            if self.is_taken(&field) {
+                continue;
+            }
+            for pair in field.value.split(|byte| *byte == b';').map(<[u8]>::trim_ascii) {
+                let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default();
+                if !pair.is_empty() && !injected.has_cookie(name.trim_ascii()) {
+                    put_cookie(&mut kept, pair);
+                }
+            }
+        }
+        kept
     }
 }
 
 /// RFC 9110, section 7.6.2; zero was answered before.
-fn forward_once_less(headers: &mut HeaderMap) {
-    let hops = headers.get(header::MAX_FORWARDS).and_then(|value| value.to_str().ok()?.parse::<u32>().ok());
-    if let Some(hops) = hops {
-        headers.insert(header::MAX_FORWARDS, HeaderValue::from(hops.saturating_sub(1)));
+fn put_once_less(field: &Field<'_>, put: &mut impl FnMut(&[u8], &[u8])) {
+    let hops = std::str::from_utf8(field.value).ok().and_then(|value| value.parse::<u32>().ok());
+    match hops {
+        Some(hops) => put(field.name, itoa::Buffer::new().format(hops.saturating_sub(1)).as_bytes()),
+        None => put(field.name, field.value),
     }
 }
 
-fn with_query<'a>(
-    target: &PathAndQuery,
-    pairs: impl Iterator<Item = &'a Secret>,
-) -> Result<PathAndQuery, String> {
-    let mut text = BytesMut::from(target.as_str());
-    let mut separator = match target.query() {
-        None => b'?',
-        Some(_) => b'&',
-    };
-    for pair in pairs {
-        text.put_u8(separator);
-        text.put_slice(pair.expose());
-        separator = b'&';
+fn put_cookie(cookies: &mut Vec<u8>, pair: &[u8]) {
+    if !cookies.is_empty() {
+        cookies.extend_from_slice(b"; ");
     }
-    PathAndQuery::from_maybe_shared(text.freeze()).map_err(|_| "the injected query is too long".into())
+    cookies.extend_from_slice(pair);
 }
 
-fn add_cookies<'a>(headers: &mut HeaderMap, pairs: impl Iterator<Item = &'a Secret>) -> Result<(), String> {
-    let mut text = headers.get(header::COOKIE).map(|value| value.as_bytes().to_vec()).unwrap_or_default();
-    for pair in pairs {
-        if !text.is_empty() {
-            text.extend_from_slice(b"; ");
+impl<'a> Outbound<'a> {
+    /// Puts a credential on a request. An error says which value could not be made, never with one.
+    pub fn new(sanitized: Sanitized<'a>, prepared: &'a Prepared) -> Result<Self, String> {
+        let rendered = prepared.dynamic().transpose()?.unwrap_or_default();
+        Ok(Self { sanitized, prepared, rendered })
+    }
+
+    /// Writes the head for HTTP/1.1.
+    pub fn write(&self, framing: Framing, output: &mut Output) {
+        let Sanitized { head, found, route, via } = self.sanitized;
+        output.put(head.method.as_str().as_bytes());
+        output.put(b" ");
+        self.put_target(&mut |part| output.put(part));
+        output.put(b" HTTP/1.1\r\n");
+        put_field(output, b"Host", route.authority.as_bytes());
+        self.put_fields(&mut |name, value| put_field(output, name, value));
+        put_field(output, b"Via", via.as_bytes());
+        if found.upgrades {
+            for field in head.fields.iter().filter(|field| field.kind == Kind::Upgrade) {
+                put_field(output, b"Upgrade", field.value);
+            }
+            output.put(b"Connection: upgrade\r\n");
         }
-        text.extend_from_slice(pair.expose());
+        match framing {
+            Framing::Chunked => output.put(b"Transfer-Encoding: chunked\r\n"),
+            Framing::Length(length) if length > 0 || found.content_length.is_some() => {
+                put_field(output, b"Content-Length", itoa::Buffer::new().format(length).as_bytes());
+            }
+            Framing::Length(_) | Framing::Close => {}
+        }
+        output.put(b"\r\n");
     }
-    let mut value = HeaderValue::from_bytes(&text).map_err(|_| "the injected cookies are no field value")?;
-    value.set_sensitive(true);
-    headers.insert(header::COOKIE, value);
-    Ok(())
+
+    /// The head for HTTP/2, where the framing is not in the fields but for a length that is known. An
+    /// error says what cannot stand there.
+    pub fn request(&self, framing: Framing) -> Result<Request<()>, String> {
+        let Sanitized { head, found, route, via } = self.sanitized;
+        let origin = &route.spec.upstream.origin;
+        let mut uri = format!("{}://{}", origin.scheme.as_str(), origin.authority()).into_bytes();
+        self.put_target(&mut |part| uri.extend_from_slice(part));
+        let uri =
+            http::Uri::from_maybe_shared(bytes::Bytes::from(uri)).map_err(|_| "the target is too long")?;
+        let mut request = Request::new(());
+        *request.method_mut() = head.method.clone();
+        *request.uri_mut() = uri;
+        *request.version_mut() = http::Version::HTTP_2;
+        let headers = request.headers_mut();
+        headers.reserve(head.fields.len() + self.prepared.headers.len() + 2);
+        let mut put = |name: &[u8], value: &[u8]| {
+            if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
+                headers.append(name, value);
+            }
+        };
+        self.sanitized.put_fields(&mut put);
+        put(b"via", via.as_bytes());
+        if found.takes_trailers {
+            put(b"te", b"trailers");
+        }
+        if let Framing::Length(length) = framing
+            && (length > 0 || found.content_length.is_some())
+        {
+            put(b"content-length", itoa::Buffer::new().format(length).as_bytes());
+        }
+        for (name, value) in self.prepared.headers.iter().chain(&self.rendered.headers) {
+            headers.insert(name, value.clone());
+        }
+        if let Some(cookies) = self.cookies() {
+            let mut value =
+                HeaderValue::from_bytes(&cookies).map_err(|_| "the injected cookies are no field value")?;
+            value.set_sensitive(true);
+            headers.insert(http::header::COOKIE, value);
+        }
+        Ok(request)
+    }
+
+    fn put_target(&self, put: &mut impl FnMut(&[u8])) {
+        let mut separator: &[u8] = if self.sanitized.put_target(put) { b"&" } else { b"?" };
+        for pair in self.prepared.query.iter().chain(&self.rendered.query) {
+            put(separator);
+            put(pair.expose());
+            separator = b"&";
+        }
+    }
+
+    fn put_fields(&self, put: &mut impl FnMut(&[u8], &[u8])) {
+        self.sanitized.put_fields(put);
+        for (name, value) in self.prepared.headers.iter().chain(&self.rendered.headers) {
+            put(name.as_str().as_bytes(), value.as_bytes());
+        }
+        if let Some(cookies) = self.cookies() {
+            put(b"Cookie", &cookies);
+        }
+    }
+
+    /// The one field of cookies, where some are injected: the app's own and those.
+    fn cookies(&self) -> Option<Vec<u8>> {
+        if !self.sanitized.route.injected.has_cookies() {
+            return None;
+        }
+        let mut cookies = self.sanitized.cookies();
+        for pair in self.prepared.cookies.iter().chain(&self.rendered.cookies) {
+            put_cookie(&mut cookies, pair.expose());
+        }
+        (!cookies.is_empty()).then_some(cookies)
+    }
 }
 
 #[cfg(test)]

@@ -1,17 +1,11 @@
 //! The request body on its way to the upstream: counted, timed, and held for one replay.
 
-use std::cell::{Cell, RefCell};
-use std::fmt;
-use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
-
-use crate::body::Held;
+use crate::body::{BodyError, Fill, Source};
+use crate::buffer::Held;
+use crate::http1::Framing;
 use crate::proxy::watch::{Phase, Watch};
 
 /// How far a request body has come.
@@ -25,6 +19,8 @@ pub enum Progress {
     TooLarge,
     /// The app broke off, or framed it wrongly.
     Broken,
+    /// The upstream takes no more.
+    Stopped,
 }
 
 /// Limits on one request body.
@@ -42,173 +38,205 @@ pub struct UploadLimits {
     pub answer_timeout: Duration,
 }
 
-/// What the request's task and the upstream connection's task both know of a request body.
+/// What is known of a request body while it passes.
 #[derive(Debug)]
 pub struct Upload {
-    watch: Rc<Watch>,
     limits: UploadLimits,
-    progress: Cell<Progress>,
+    progress: Progress,
     /// The app is waited for: further polls must not move the deadline.
-    waiting: Cell<bool>,
-    length: Cell<u64>,
-    held: RefCell<Option<Held>>,
+    is_waiting: bool,
+    length: u64,
+    hold: Hold,
 }
 
-/// The body of an outbound request.
 #[derive(Debug)]
-pub enum RequestBody {
-    /// None.
-    Empty,
-    /// One that was held: the second try.
-    Held(Held),
-    /// One that streams from the app.
-    Streaming(Incoming, Rc<Upload>),
+enum Hold {
+    Never,
+    Whole(Held),
+    Outgrown,
 }
-
-/// A request body that cannot be sent to its end.
-#[derive(Debug)]
-pub struct BrokenUpload;
-
-impl fmt::Display for BrokenUpload {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("the request body ended early")
-    }
-}
-
-impl std::error::Error for BrokenUpload {}
 
 impl Upload {
     /// A body of which nothing was sent yet.
-    pub fn new(watch: Rc<Watch>, limits: UploadLimits, known_length: Option<u64>) -> Rc<Self> {
-        let longest = u64::try_from(limits.replay_body).unwrap_or(u64::MAX);
-        let is_held = longest > 0 && known_length.is_none_or(|length| length <= longest);
-        Rc::new(Self {
-            watch,
-            limits,
-            progress: Cell::new(Progress::Running),
-            waiting: Cell::new(false),
-            length: Cell::new(0),
-            held: RefCell::new(is_held.then(Held::default)),
-        })
+    pub fn new(limits: UploadLimits, framing: Framing) -> Self {
+        let longest = limits.replay_body as u64;
+        let hold = match framing {
+            Framing::NONE => Hold::Whole(Held::default()),
+            _ if longest == 0 => Hold::Never,
+            Framing::Length(length) if length > longest => Hold::Outgrown,
+            _ => Hold::Whole(Held::default()),
+        };
+        Self { limits, progress: Progress::Running, is_waiting: false, length: 0, hold }
     }
 
     /// How far it has come.
     pub fn progress(&self) -> Progress {
-        self.progress.get()
+        self.progress
     }
 
     /// Whether it grew too long to be held.
     pub fn outgrew(&self) -> bool {
-        self.limits.replay_body > 0 && self.held.borrow().is_none()
+        matches!(self.hold, Hold::Outgrown)
     }
 
     /// The whole body, if it was sent to its end and held.
-    pub fn take_held(&self) -> Option<Held> {
-        if self.progress.get() == Progress::Finished { self.held.borrow_mut().take() } else { None }
+    pub fn take_held(&mut self) -> Option<Held> {
+        match std::mem::replace(&mut self.hold, Hold::Never) {
+            Hold::Whole(held) if self.progress == Progress::Finished => Some(held),
+            _ => None,
+        }
     }
 
     /// Nothing is kept any longer: the answer needs no second try.
-    pub fn release(&self) {
-        self.held.borrow_mut().take();
+    pub fn release(&mut self) {
+        self.hold = Hold::Never;
     }
 
-    /// Whether the answer's head is still awaited.
-    fn is_before_answer(&self) -> bool {
-        matches!(self.watch.phase(), Phase::RequestBody | Phase::Upload)
-    }
-
-    fn wait(&self) {
-        if !self.waiting.replace(true) && self.is_before_answer() {
-            self.watch.enter(Phase::RequestBody, self.limits.body_timeout);
+    /// It was sent to its end.
+    pub fn finish(&mut self, watch: &Watch) {
+        self.progress = Progress::Finished;
+        if is_before_answer(watch) {
+            watch.enter(Phase::Answer, self.limits.answer_timeout);
         }
     }
 
-    fn pass(&self, piece: &Bytes) -> Result<(), BrokenUpload> {
-        self.waiting.set(false);
-        let phase = if self.is_before_answer() { Phase::Upload } else { self.watch.phase() };
+    /// It goes no further.
+    pub fn stop(&mut self, progress: Progress) {
+        if self.progress == Progress::Running {
+            self.progress = progress;
+        }
+    }
+
+    /// The app is waited for.
+    fn wait(&mut self, watch: &Watch) {
+        if !std::mem::replace(&mut self.is_waiting, true) && is_before_answer(watch) {
+            watch.enter(Phase::RequestBody, self.limits.body_timeout);
+        }
+    }
+
+    /// Something came, and the upstream is to take it.
+    fn proceed(&mut self, watch: &Watch) {
+        if std::mem::take(&mut self.is_waiting) && is_before_answer(watch) {
+            watch.enter(Phase::Upload, self.limits.stall_timeout);
+        }
+    }
+
+    /// So many bytes were taken.
+    fn count(&mut self, count: usize, watch: &Watch) {
+        self.length += count as u64;
+        let phase = watch.phase();
         if matches!(phase, Phase::Upload | Phase::Streaming) {
-            self.watch.enter(phase, self.limits.stall_timeout);
-        }
-        let length = self.length.get() + piece.len() as u64;
-        self.length.set(length);
-        if self.limits.max_body.is_some_and(|longest| length > longest) {
-            self.progress.set(Progress::TooLarge);
-            return Err(BrokenUpload);
-        }
-        let mut held = self.held.borrow_mut();
-        if held.as_mut().is_some_and(|held| held.keep(piece, self.limits.replay_body).is_err()) {
-            *held = None;
-        }
-        Ok(())
-    }
-
-    fn finish(&self) {
-        self.progress.set(Progress::Finished);
-        if self.is_before_answer() {
-            self.watch.enter(Phase::Answer, self.limits.answer_timeout);
+            watch.enter(phase, self.limits.stall_timeout);
         }
     }
 
-    fn fail(&self) -> BrokenUpload {
-        self.progress.set(Progress::Broken);
-        BrokenUpload
+    fn is_too_long(&self, more: usize) -> bool {
+        self.limits.max_body.is_some_and(|longest| self.length + more as u64 > longest)
     }
 }
 
-impl Body for RequestBody {
-    type Data = Bytes;
-    type Error = BrokenUpload;
+/// Whether the answer's head is still awaited.
+fn is_before_answer(watch: &Watch) -> bool {
+    matches!(watch.phase(), Phase::RequestBody | Phase::Upload)
+}
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BrokenUpload>>> {
-        let (incoming, upload) = match &mut *self {
-            Self::Empty => return Poll::Ready(None),
-            Self::Held(held) => return Poll::Ready(held.pop().map(|piece| Ok(Frame::data(piece)))),
-            Self::Streaming(incoming, upload) => (incoming, upload),
-        };
-        loop {
-            let Poll::Ready(frame) = Pin::new(&mut *incoming).poll_frame(context) else {
-                upload.wait();
-                return Poll::Pending;
-            };
-            return Poll::Ready(match frame {
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(piece) => {
-                        if let Err(broken) = upload.pass(&piece) {
-                            return Poll::Ready(Some(Err(broken)));
-                        }
-                        if incoming.is_end_stream() {
-                            upload.finish();
-                        }
-                        Some(Ok(Frame::data(piece)))
-                    }
-                    // Request trailers are dropped: nobody looked at their fields.
-                    Err(_trailers) => continue,
-                },
-                Some(Err(_)) => Some(Err(upload.fail())),
-                None => {
-                    upload.finish();
-                    None
+/// Who sends a request, and waits for its answer.
+pub trait Caller: Source {
+    /// Ready when it is known that nobody waits any more. Asked only when the body has ended.
+    fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<()>;
+}
+
+/// A source whose bytes are counted, timed and held.
+pub struct Metered<'a, S> {
+    source: &'a mut S,
+    upload: &'a mut Upload,
+    watch: &'a Watch,
+}
+
+impl<'a, S: Source> Metered<'a, S> {
+    /// The body that `source` sends.
+    pub fn new(source: &'a mut S, upload: &'a mut Upload, watch: &'a Watch) -> Self {
+        Self { source, upload, watch }
+    }
+}
+
+impl<S: Source> Source for Metered<'_, S> {
+    fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<Result<Fill<'_>, BodyError>> {
+        match self.source.poll_fill(context) {
+            Poll::Pending => {
+                self.upload.wait(self.watch);
+                Poll::Pending
+            }
+            Poll::Ready(Ok(Fill::Data(data))) => {
+                self.upload.proceed(self.watch);
+                if self.upload.is_too_long(data.len()) {
+                    self.upload.stop(Progress::TooLarge);
+                    return Poll::Ready(Err(BodyError::Malformed));
                 }
-            });
+                Poll::Ready(Ok(Fill::Data(data)))
+            }
+            // Request trailers are dropped: nobody looked at their fields.
+            Poll::Ready(Ok(Fill::End(_trailers))) => Poll::Ready(Ok(Fill::End(None))),
+            Poll::Ready(Err(error)) => {
+                self.upload.stop(Progress::Broken);
+                Poll::Ready(Err(error))
+            }
         }
     }
 
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Empty => true,
-            Self::Held(held) => held.is_empty(),
-            Self::Streaming(incoming, _) => incoming.is_end_stream(),
+    fn consume(&mut self, count: usize) {
+        self.upload.count(count, self.watch);
+        let Hold::Whole(held) = &mut self.upload.hold else { return self.source.consume(count) };
+        if held.bytes().len() + count > self.upload.limits.replay_body {
+            self.source.consume(count);
+            self.upload.hold = Hold::Outgrown;
+        } else if held.bytes().is_empty() {
+            *held = self.source.keep(count);
+        } else {
+            held.push(self.source.keep(count).bytes());
         }
     }
 
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Empty => SizeHint::with_exact(0),
-            Self::Held(held) => SizeHint::with_exact(held.len() as u64),
-            Self::Streaming(incoming, _) => incoming.size_hint(),
-        }
+    fn keep(&mut self, count: usize) -> Held {
+        self.upload.count(count, self.watch);
+        self.source.keep(count)
+    }
+}
+
+/// A body that was held: the second try.
+#[derive(Debug)]
+pub struct Replay {
+    held: Held,
+    sent: usize,
+}
+
+impl Replay {
+    /// All of what was held.
+    pub fn new(held: Held) -> Self {
+        Self { held, sent: 0 }
+    }
+}
+
+impl Source for Replay {
+    fn poll_fill(&mut self, _: &mut Context<'_>) -> Poll<Result<Fill<'_>, BodyError>> {
+        let rest = &self.held.bytes()[self.sent..];
+        Poll::Ready(Ok(if rest.is_empty() { Fill::End(None) } else { Fill::Data(rest) }))
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.sent += count;
+    }
+
+    fn keep(&mut self, count: usize) -> Held {
+        let mut kept = Held::default();
+        kept.push(&self.held.bytes()[self.sent..self.sent + count]);
+        self.consume(count);
+        kept
+    }
+}
+
+impl Caller for Replay {
+    fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
     }
 }

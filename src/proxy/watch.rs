@@ -36,6 +36,8 @@ pub enum Phase {
     Answer,
     /// The answer streams.
     Streaming,
+    /// Another protocol is spoken.
+    Tunnel,
     /// The connection is being closed; what the app still sends is read and dropped.
     Lingering,
 }

@@ -108,6 +108,13 @@ impl RouteMetrics {
         self.errors[code % ERROR_CODES].increment();
     }
 
+    /// Counts a limit, if one bit.
+    pub fn limited_by(&self, limit: Option<Limit>) {
+        if let Some(limit) = limit {
+            self.limited(limit);
+        }
+    }
+
     /// Counts a limit that bit.
     pub fn limited(&self, limit: Limit) {
         self.limited[limit as usize].increment();

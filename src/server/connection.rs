@@ -1,125 +1,226 @@
 //! One connection from an app, from its first byte to its last.
 
-use std::convert::Infallible;
-use std::future::poll_fn;
-use std::pin::pin;
+use std::cell::RefCell;
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::Duration;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use bytes::Bytes;
+use http::{Method, Response, StatusCode};
 
+use crate::buffer::Input;
+use crate::http1::{AnswerHead, Framing, Kind, RequestHead};
 use crate::proxy::admit::Door;
+use crate::proxy::exchange::Exchange;
 use crate::proxy::record::Record;
-use crate::proxy::watch::{Elapsed, Phase, Watch};
-use crate::proxy::{self, Code, Proxy, ProxyError};
-use crate::route::metrics::Limit;
+use crate::proxy::watch::{Phase, Watch};
+use crate::proxy::{self, Answer, Asking, Code, Proxy, ProxyError};
 use crate::server::Settings;
-use crate::server::socket::{AppSocket, AppStream, Link};
+use crate::server::app::{App, Ending, Manner, Next};
+use crate::server::date::Date;
+use crate::server::socket::AppStream;
+use crate::server::tunnel;
 
-/// Fields that hyper takes without asking for memory; the scanner's limit is checked before.
-const HYPER_FIELDS: usize = 100;
+/// What the connections of a worker are served with.
+pub struct Service {
+    /// The request path.
+    pub proxy: Proxy,
+    /// The date of answers.
+    pub date: Date,
+}
 
-/// Room for what hyper reads at once beside the longest head.
-const READ_BUFFER: usize = 64 * 1024;
+/// The heads of a request and its answer; lent for the time of a request.
+#[derive(Debug, Default)]
+struct Heads {
+    request: RequestHead,
+    answer: AnswerHead,
+}
+
+/// Heads that a thread keeps for later requests.
+const KEPT_HEADS: usize = 64;
+
+thread_local! {
+    static HEADS: RefCell<Vec<Heads>> = const { RefCell::new(Vec::new()) };
+}
+
+fn take_heads() -> Heads {
+    HEADS.with_borrow_mut(Vec::pop).unwrap_or_default()
+}
+
+fn give_heads(heads: Heads) {
+    HEADS.with_borrow_mut(|kept| {
+        if kept.len() < KEPT_HEADS {
+            kept.push(heads);
+        }
+    });
+}
+
+/// What becomes of a connection after a request.
+enum After {
+    /// It serves the next.
+    Next(App),
+    /// It ends, after what was written is out.
+    Close(App),
+    /// It is over.
+    Gone,
+}
 
 /// Serves one connection until either side ends it.
 pub async fn serve(
-    proxy: &Rc<Proxy>,
+    service: &Service,
     settings: &Settings,
     watch: Rc<Watch>,
     stream: AppStream,
     is_denied: bool,
 ) {
-    let limits = settings.head_limits;
     let door = &settings.door;
-    let link = Link::new(watch.clone());
-    let socket = AppSocket::new(stream, link.clone(), limits, door.head_timeout);
-    let mut builder = http1::Builder::new();
-    builder.header_read_timeout(None).writev(false).max_buf_size(2 * limits.bytes + READ_BUFFER);
-    if limits.fields > HYPER_FIELDS {
-        builder.max_headers(limits.fields);
-    }
-    let service = service_fn(|request| {
-        let (proxy, door, link) = (proxy.clone(), door.clone(), link.clone());
-        async move {
-            let refusal = if is_denied {
-                Some(ProxyError::new(Code::CallerDenied, "this user may not call").and_close())
-            } else if link.serve() {
-                None
-            } else {
-                let detail = "the request cannot be told from the body before it";
-                Some(ProxyError::new(Code::BadRequest, detail).and_close())
-            };
-            Ok::<_, Infallible>(match refusal {
-                None => proxy.serve(&door, &link.watch, request).await,
-                Some(error) => proxy::refuse(&error, Record::begin(link.watch.clone(), door)),
-            })
+    let mut app = App::new(stream, Input::default(), watch.clone(), settings.head_limits, door.head_timeout);
+    loop {
+        match app.wait().await {
+            Next::Request => {}
+            Next::End => return,
+            Next::Refused(limit, _) => return door.metrics.unrouted.limited_by(limit),
         }
-    });
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), service));
-    let mut is_ending = false;
-    poll_fn(|context| {
-        loop {
-            if connection.as_mut().poll(context).is_ready() {
-                return Poll::Ready(());
-            }
-            watch.wake_later(context);
-            if let Poll::Ready(Elapsed(phase)) = watch.poll_passed(context) {
-                if !may_end_gracefully(phase, &link, door) {
-                    return Poll::Ready(());
+        let mut heads = take_heads();
+        let after = match app.read_head(&mut heads.request).await {
+            Next::Request => Box::pin(answer(service, settings, &watch, app, &mut heads, is_denied)).await,
+            Next::End => After::Gone,
+            Next::Refused(limit, error) => {
+                door.metrics.unrouted.limited_by(limit);
+                match error {
+                    Some(error) => refuse_head(service, door, app, &error).await,
+                    None => After::Gone,
                 }
-            } else if is_ending || !(watch.is_draining() || refused_at_rest(&link, door)) {
-                if watch.phase() == Phase::Idle && link.has_part_of_head() {
-                    watch.enter(Phase::Head, door.head_timeout);
-                }
-                return Poll::Pending;
             }
-            is_ending = true;
-            connection.as_mut().graceful_shutdown();
+        };
+        give_heads(heads);
+        match after {
+            After::Next(next) => app = next,
+            After::Close(app) => return app.close().await,
+            After::Gone => return,
         }
-    })
-    .await;
-}
-
-/// Whether all requests before a refused head are answered: then the refusal is, too.
-fn refused_at_rest(link: &Link, door: &Door) -> bool {
-    let is_at_rest = matches!(link.watch.phase(), Phase::Idle | Phase::Head);
-    match link.refusal() {
-        Some(error) if is_at_rest => {
-            if let Some(limit) = link.take_limit() {
-                door.metrics.unrouted.limited(limit);
-            }
-            door.metrics.unrouted.answered(error.code.status().as_u16(), Duration::ZERO);
-            proxy::note_refusal(&error, door, None);
-            true
-        }
-        _ => false,
     }
 }
 
-/// What becomes of a connection whose time is over. False if it ends at once.
-fn may_end_gracefully(phase: Phase, link: &Link, door: &Door) -> bool {
-    let limited = &door.metrics.unrouted;
-    match phase {
-        Phase::Idle => limited.limited(Limit::IdleTimeout),
-        Phase::Head => {
-            limited.limited(Limit::HeadTimeout);
-            if link.has_part_of_head() {
-                let error = ProxyError::new(Code::RequestTimeout, "the request head was not whole in time");
-                proxy::note_refusal(&error, door, None);
-                link.refuse(error.and_close(), None);
-            }
-        }
-        Phase::Streaming => limited.limited(Limit::StallTimeout),
-        Phase::Busy | Phase::RequestBody | Phase::Upload | Phase::Answer | Phase::Lingering => {}
+/// Answers a head that could not be read.
+async fn refuse_head(service: &Service, door: &Door, mut app: App, error: &ProxyError) -> After {
+    door.metrics.unrouted.answered(error.code.status().as_u16(), Duration::ZERO);
+    proxy::note_refusal(error, door, None);
+    let manner = Manner { is_head: false, is_http10: false, closes: true };
+    match app.answer(&error.response(None), manner, &service.date).await {
+        Ending::Whole => After::Close(app),
+        _ => After::Gone,
     }
-    // Whatever is left to write has a moment to go out.
-    link.watch.enter(Phase::Lingering, MOMENT);
-    matches!(phase, Phase::Idle | Phase::Head)
 }
 
-/// How long the end of a connection may take.
+/// Answers one request.
+async fn answer(
+    service: &Service,
+    settings: &Settings,
+    watch: &Rc<Watch>,
+    mut app: App,
+    heads: &mut Heads,
+    is_denied: bool,
+) -> After {
+    let request = &heads.request;
+    let mut record = service.proxy.record(watch, &settings.door, request);
+    app.begin_request(framing(request), expects_continue(request));
+    let mut manner = Manner {
+        is_head: request.method == Method::HEAD,
+        is_http10: request.is_http10,
+        closes: !request.is_persistent() || watch.is_draining(),
+    };
+    let asking = Asking { head: request, is_over: false };
+    let answered = if is_denied {
+        Err(ProxyError::new(Code::CallerDenied, "this user may not call").and_close())
+    } else {
+        service.proxy.serve(&mut record, asking, &mut app, &mut heads.answer).await
+    };
+    manner.closes |= watch.is_draining();
+    match answered {
+        Ok(Answer::Upstream(exchange)) if heads.answer.status == StatusCode::SWITCHING_PROTOCOLS => {
+            record.status = Some(heads.answer.status);
+            app.begin_answer(&heads.answer, Framing::Close, manner, &service.date);
+            switch(app, *exchange, watch, record).await;
+            After::Gone
+        }
+        Ok(Answer::Upstream(mut exchange)) => {
+            record.status = Some(heads.answer.status);
+            app.begin_answer(&heads.answer, exchange.framing(), manner, &service.date);
+            let ending = app.pass_answer(&mut exchange).await;
+            let is_sent = exchange.is_sent();
+            if ending == Ending::Whole {
+                exchange.finish();
+            } else if ending == Ending::BrokenByUpstream {
+                record.broken();
+            }
+            drop(record);
+            match ending {
+                Ending::Whole if !manner.closes && is_sent && app.has_whole_request() => After::Next(app),
+                Ending::Whole => After::Close(app),
+                Ending::BrokenByUpstream | Ending::BrokenByApp => After::Gone,
+            }
+        }
+        Ok(Answer::Gone) => After::Gone,
+        Ok(Answer::Own(status)) => {
+            let mut response = Response::new(Bytes::new());
+            *response.status_mut() = status;
+            answer_here(service, app, &response, manner, record).await
+        }
+        Err(error) => {
+            manner.closes |= error.close;
+            let response = proxy::refuse(&error, &mut record);
+            answer_here(service, app, &response, manner, record).await
+        }
+    }
+}
+
+/// Writes an answer that bearerd makes.
+async fn answer_here(
+    service: &Service,
+    mut app: App,
+    response: &Response<Bytes>,
+    mut manner: Manner,
+    mut record: Record,
+) -> After {
+    record.status = Some(response.status());
+    // An app that waits for a 100 which does not come may send the body or not: nobody can tell.
+    manner.closes |= app.expects_continue();
+    let watch = record.watch().clone();
+    watch.enter(Phase::Lingering, MOMENT);
+    let ending = app.answer(response, manner, &service.date).await;
+    watch.enter(Phase::Lingering, MOMENT);
+    let is_usable = ending == Ending::Whole && !manner.closes && app.skip_request().await;
+    drop(record);
+    match ending {
+        Ending::Whole if is_usable => After::Next(app),
+        Ending::Whole => After::Close(app),
+        Ending::BrokenByUpstream | Ending::BrokenByApp => After::Gone,
+    }
+}
+
+/// How long an answer of bearerd's own, and the end of a connection, may take.
 const MOMENT: Duration = Duration::from_secs(2);
+
+/// Passes bytes in both directions after a 101.
+async fn switch(app: App, exchange: Exchange, watch: &Rc<Watch>, record: Record) {
+    watch.enter(Phase::Tunnel, Duration::ZERO);
+    if let Some(upstream) = exchange.into_tunnel() {
+        tunnel::run(app.into_parts(), upstream, watch).await;
+    }
+    drop(record);
+}
+
+/// How the body of a request is delimited, as far as the head says it in a way that may pass; a head
+/// that says it in another is refused before a byte of the body is looked at.
+fn framing(head: &RequestHead) -> Framing {
+    if head.fields.get(Kind::TransferEncoding).is_some() {
+        return Framing::Chunked;
+    }
+    let length = head.fields.get(Kind::ContentLength).and_then(crate::upstream::http1::content_length);
+    Framing::Length(length.unwrap_or(0))
+}
+
+/// HTTP/1.0 has no 100 (RFC 9110, section 10.1.1).
+fn expects_continue(head: &RequestHead) -> bool {
+    !head.is_http10 && head.fields.get(Kind::Expect).is_some()
+}

@@ -19,7 +19,8 @@ use crate::proxy::watch::{Phase, Sweeper};
 use crate::proxy::{Proxy, Shared};
 use crate::server::Listener;
 use crate::server::accept::{self, Accepted};
-use crate::server::connection;
+use crate::server::connection::{self, Service};
+use crate::server::date::Date;
 use crate::server::listener::Socket;
 use crate::server::socket::{AppStream, RawStream};
 
@@ -103,9 +104,16 @@ impl Drop for Thread {
 /// A worker's life.
 async fn work(shared: Arc<Shared>, load: Arc<AtomicUsize>, mut commands: UnboundedReceiver<Command>) {
     let sweeper = Sweeper::new();
-    let worker = Rc::new(Worker { proxy: Rc::new(Proxy::new(shared, sweeper.clone())), sweeper, load });
+    let worker = Rc::new(Worker {
+        service: Rc::new(Service {
+            date: Date::new(shared.clock.clone()),
+            proxy: Proxy::new(shared, sweeper.clone()),
+        }),
+        sweeper,
+        load,
+    });
     spawn_local(worker.sweeper.clone().run());
-    spawn_local(tidy(worker.proxy.clone()));
+    spawn_local(tidy(worker.service.clone()));
     while let Some(command) = commands.recv().await {
         match command {
             Command::Listen(socket, listener) => {
@@ -148,16 +156,16 @@ fn hand_to_idlest(workers: &[Handle], accepted: Accepted<RawStream>) {
     }
 }
 
-async fn tidy(proxy: Rc<Proxy>) {
+async fn tidy(service: Rc<Service>) {
     loop {
         tokio::time::sleep(TIDY).await;
-        proxy.tidy();
+        service.proxy.tidy();
     }
 }
 
 /// What the connections of one worker share.
 struct Worker {
-    proxy: Rc<Proxy>,
+    service: Rc<Service>,
     sweeper: Rc<Sweeper>,
     load: Arc<AtomicUsize>,
 }
@@ -169,7 +177,7 @@ impl Worker {
         let watch = self.sweeper.watch(Phase::Head, settings.door.head_timeout);
         spawn_local(async move {
             let Accepted { stream, listener: _, is_denied, place } = accepted;
-            connection::serve(&worker.proxy, &settings, watch, stream, is_denied).await;
+            connection::serve(&worker.service, &settings, watch, stream, is_denied).await;
             worker.load.fetch_sub(1, Ordering::Relaxed);
             drop(place);
         });

@@ -183,7 +183,7 @@ fn the_metrics_are_those_of_the_table() {
         "bearerd_requests_total{route=\"api\",status=\"5xx\"} 1",
         "bearerd_request_duration_seconds_count{route=\"api\",status=\"5xx\"} 1",
         "bearerd_errors_total{route=\"api\",code=\"upstream_connect\"} 1",
-        "bearerd_injections_total{route=\"api\",credential=\"api\"} 1",
+        "bearerd_injections_total{route=\"api\",credential=\"api\"} 0",
         "bearerd_replays_total{route=\"api\"} 0",
         "bearerd_credential_generation{credential=\"api\"} 1",
         "bearerd_credential_state{credential=\"api\",state=\"ready\"} 1",

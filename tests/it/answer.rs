@@ -120,7 +120,7 @@ fn head_204_and_304_have_no_body() {
     ] {
         let bearerd = before(bytes, "", "");
         let head = bearerd.app().head(method, "/api/x", "Connection: close\r\n", 0);
-        let answer = bearerd.app().raw(&head);
+        let answer = bearerd.app().raw(&head).to_lowercase();
         assert!(answer.ends_with("\r\n\r\n") && answer.matches("\r\n\r\n").count() == 1, "{answer}");
         assert_eq!(answer.contains("content-length: 5"), method == "HEAD", "{answer}");
     }
@@ -200,7 +200,7 @@ fn an_early_answer_reaches_the_app_and_the_rest_of_the_upload_is_not_a_request()
     let bearerd = start(&upstream, "", "allow = [\"GET /x\"]\n");
     let smuggled = format!("GET /api/x HTTP/1.1\r\nHost: {}\r\n\r\n", bearerd.app().address());
     let body = smuggled.repeat(2000);
-    let mut bytes = bearerd.app().head("POST", "/api/x", "", body.len());
+    let mut bytes = bearerd.app().head("POST", "/api/x", "Connection: close\r\n", body.len());
     bytes.extend_from_slice(body.as_bytes());
     let answers = bearerd.app().raw(&bytes);
     assert!(answers.starts_with("HTTP/1.1 403") && answers.matches("HTTP/1.1 ").count() == 1, "{answers}");

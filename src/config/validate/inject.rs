@@ -9,8 +9,8 @@ use crate::config::raw::scalar::Map;
 use crate::config::tree::Place;
 use crate::config::validate::context::Context;
 use crate::config::validate::names::Names;
+use crate::http1::field::is_same_name;
 use crate::inject::Injection;
-use crate::inject::names::is_same_field;
 use crate::route::Refusal;
 use crate::template::Template;
 
@@ -48,7 +48,11 @@ pub(crate) fn injection(
         if let (Some(field), Some(template)) = (field, template)
             && is_single_line(&template, at, context)
         {
-            if injection.headers.iter().any(|(other, _)| is_same_field(other, &field)) {
+            if injection
+                .headers
+                .iter()
+                .any(|(other, _)| is_same_name(other.as_str().as_bytes(), field.as_str().as_bytes()))
+            {
                 let message = "this field is injected twice: letter case, `-` and `_` do not count";
                 context.findings.error_at(at.key_span(), message);
             }

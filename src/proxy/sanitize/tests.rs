@@ -3,17 +3,20 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use http::Method;
 use http::header::HeaderName;
-use http::{HeaderValue, Request};
 use proptest::prelude::*;
 use tokio::sync::mpsc;
 
 use super::{Outbound, Sanitized};
+use crate::buffer::Output;
 use crate::clock::Clock;
 use crate::credential::shared::Shared;
 use crate::credential::slot::Slot;
 use crate::credential::status::Status;
 use crate::credential::{CredentialName, State};
+use crate::http1::head::Progress;
+use crate::http1::{Framing, HeadLimits, RequestHead};
 use crate::inject::Injection;
 use crate::proxy::admit::{Door, admit};
 use crate::route::{Refusal, Route, RouteLimits, RouteSpec, RouteTable, Wiring};
@@ -94,23 +97,56 @@ fn pass(route: &Route, target: &str, fields: &[(&str, &[u8])]) -> Option<(String
         head_timeout: std::time::Duration::ZERO,
         metrics: Arc::default(),
     };
-    let mut request = Request::builder().uri(target).header("host", "localhost");
+    let mut text = format!("GET {target} HTTP/1.1\r\nhost: localhost\r\n").into_bytes();
     for (name, value) in fields {
-        request = request.header(*name, *value);
+        text.extend([name.as_bytes(), b": ", value, b"\r\n"].concat());
     }
-    let (parts, ()) = request.body(()).expect("a request").into_parts();
-    let found = admit(&door, &parts, "bearerd-0123456789abcdef", &|_| false).ok()?;
-    let sanitized = Sanitized::new(parts, &found, route, &HeaderValue::from_static(VIA)).expect("a target");
+    text.extend_from_slice(b"\r\n");
+    let head = read(&text);
+    let found = admit(&door, &head, "bearerd-0123456789abcdef", None).ok()?;
+    let sanitized = Sanitized::new(&head, &found, route, VIA);
     let outputs = BTreeMap::from([("token".to_owned(), Secret::from("t/1="))]);
     let prepared = route.spec.injection.prepare(&outputs, &Clock::system()).expect("a value");
-    let outbound = Outbound::new(sanitized, &prepared).expect("an outbound request").into_request(());
-    let mut left: Fields = outbound
-        .headers()
+    let outbound = Outbound::new(sanitized, &prepared).expect("an outbound request");
+    let mut output = Output::default();
+    outbound.write(found.framing(), &mut output);
+    let written = read(output.bytes());
+    let mut left: Fields = written
+        .fields
         .iter()
-        .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
+        .map(|field| (String::from_utf8_lossy(field.name).to_lowercase(), field.value.to_vec()))
         .collect();
     left.sort_by(|one, other| one.0.cmp(&other.0));
-    Some((outbound.uri().to_string(), left))
+    let target = String::from_utf8(written.target().to_vec()).expect("text");
+    let by_http2 = over_http2(&outbound, found.framing());
+    let without_framing: Fields = left
+        .iter()
+        .filter(|(name, _)| !matches!(name.as_str(), "host" | "transfer-encoding" | "te"))
+        .cloned()
+        .collect();
+    assert_eq!(by_http2, (target.clone(), without_framing), "both protocols say the same");
+    Some((target, left))
+}
+
+fn read(text: &[u8]) -> RequestHead {
+    let mut head = RequestHead::default();
+    let limits = HeadLimits { bytes: 1 << 20, fields: 200, target: 1 << 20 };
+    assert_eq!(head.parse(text, limits), Ok(Progress::Whole(text.len())), "{}", text.escape_ascii());
+    head
+}
+
+/// The same request as HTTP/2 has it.
+fn over_http2(outbound: &Outbound<'_>, framing: Framing) -> (String, Fields) {
+    let request = outbound.request(framing).expect("a request");
+    assert_eq!(request.method(), Method::GET);
+    let mut fields: Fields = request
+        .headers()
+        .iter()
+        .filter(|(name, _)| name.as_str() != "te")
+        .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
+        .collect();
+    fields.sort_by(|one, other| one.0.cmp(&other.0));
+    (request.uri().path_and_query().map(ToString::to_string).unwrap_or_default(), fields)
 }
 
 /// The same, as the specification says it (RFC 9110, section 7.6, and PRODUCT, "Request rules").

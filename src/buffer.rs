@@ -1,0 +1,268 @@
+//! Memory for bytes on their way, lent by a free list of the thread.
+//!
+//! A connection holds memory only while bytes wait in it: an idle one holds none. What was lent goes
+//! back when the last byte was taken, and the next to need it finds it warm in the cache.
+
+use std::cell::RefCell;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Bytes in one block: the most that is read at once.
+pub const BLOCK: usize = 64 * 1024;
+
+/// Blocks that a thread keeps for later.
+const KEPT: usize = 32;
+
+thread_local! {
+    static FREE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Memory of at least [`BLOCK`] bytes, all of which may be written.
+fn take_block() -> Vec<u8> {
+    FREE.with_borrow_mut(Vec::pop).unwrap_or_else(|| vec![0; BLOCK])
+}
+
+/// Gives memory back, if it has the usual size.
+fn give_block(block: Vec<u8>) {
+    if block.len() == BLOCK {
+        FREE.with_borrow_mut(|free| {
+            if free.len() < KEPT {
+                free.push(block);
+            }
+        });
+    }
+}
+
+/// Bytes that were read and not yet taken.
+#[derive(Debug, Default)]
+pub struct Input {
+    block: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl Input {
+    /// What was read and not yet taken.
+    pub fn bytes(&self) -> &[u8] {
+        &self.block[self.start..self.end]
+    }
+
+    /// Whether all that was read was taken.
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// Takes the first `count` bytes away.
+    pub fn consume(&mut self, count: usize) {
+        debug_assert!(count <= self.end - self.start, "no more than there is");
+        self.start += count;
+        if self.start >= self.end {
+            (self.start, self.end) = (0, 0);
+            give_block(std::mem::take(&mut self.block));
+        }
+    }
+
+    /// Reads once behind what is there. `Ok(0)` is the end of the stream. There is always room for
+    /// more; whoever reads sets the limit.
+    pub fn poll_read<S: AsyncRead + Unpin>(
+        &mut self,
+        stream: &mut S,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        self.make_room();
+        let mut room = ReadBuf::new(&mut self.block[self.end..]);
+        let read = Pin::new(stream).poll_read(context, &mut room).map_ok(|()| room.filled().len());
+        if let Poll::Ready(Ok(count)) = &read {
+            self.end += count;
+        }
+        if self.is_empty() {
+            self.consume(0);
+        }
+        read
+    }
+
+    /// Adds bytes that were read elsewhere.
+    pub fn put(&mut self, bytes: &[u8]) {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            self.make_room();
+            let count = rest.len().min(self.block.len() - self.end);
+            self.block[self.end..self.end + count].copy_from_slice(&rest[..count]);
+            self.end += count;
+            rest = &rest[count..];
+        }
+    }
+
+    /// Takes the first `count` bytes away and keeps them: without a copy if they are all there is.
+    pub fn detach(&mut self, count: usize) -> Held {
+        if count == self.end - self.start {
+            let (start, end) = (self.start, self.end);
+            (self.start, self.end) = (0, 0);
+            return Held { block: std::mem::take(&mut self.block), start, end };
+        }
+        let block = self.bytes()[..count].to_vec();
+        self.consume(count);
+        Held { start: 0, end: block.len(), block }
+    }
+
+    fn make_room(&mut self) {
+        if self.block.is_empty() {
+            self.block = take_block();
+        } else if self.end == self.block.len() {
+            if self.start > 0 {
+                self.block.copy_within(self.start..self.end, 0);
+                (self.start, self.end) = (0, self.end - self.start);
+            } else {
+                self.block.resize(2 * self.end, 0);
+            }
+        }
+    }
+}
+
+impl Drop for Input {
+    fn drop(&mut self) {
+        give_block(std::mem::take(&mut self.block));
+    }
+}
+
+/// Bytes that are kept to be sent once more.
+#[derive(Debug, Default)]
+pub struct Held {
+    block: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl Held {
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.block[self.start..self.end]
+    }
+
+    /// Keeps a copy of more bytes.
+    pub fn push(&mut self, bytes: &[u8]) {
+        if self.block.len() == BLOCK || self.start > 0 {
+            // A lent block goes back before it is full of small pieces.
+            let copy = self.bytes().to_vec();
+            give_block(std::mem::replace(&mut self.block, copy));
+            (self.start, self.end) = (0, self.block.len());
+        }
+        self.block.truncate(self.end);
+        self.block.extend_from_slice(bytes);
+        self.end = self.block.len();
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        give_block(std::mem::take(&mut self.block));
+    }
+}
+
+/// Bytes that are to be written. What was written is wiped: it may hold a token.
+#[derive(Debug, Default)]
+pub struct Output {
+    block: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl Output {
+    /// Whether all was written.
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// Bytes that are still to be written.
+    pub fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    /// The bytes that are still to be written.
+    pub fn bytes(&self) -> &[u8] {
+        &self.block[self.start..self.end]
+    }
+
+    /// Adds bytes.
+    pub fn put(&mut self, bytes: &[u8]) {
+        let end = self.end + bytes.len();
+        if end > self.block.len() {
+            self.grow(end);
+        }
+        self.block[self.end..end].copy_from_slice(bytes);
+        self.end = end;
+    }
+
+    /// Writes all that is there, and behind it as much of `more` as the stream takes at once. Returns
+    /// how many bytes of `more` were written, which may be none.
+    pub fn poll_write<S: AsyncWrite + Unpin>(
+        &mut self,
+        stream: &mut S,
+        context: &mut Context<'_>,
+        more: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        while !self.is_empty() {
+            let own = &self.block[self.start..self.end];
+            let written = if more.is_empty() {
+                ready!(Pin::new(&mut *stream).poll_write(context, own))?
+            } else {
+                let pieces = [IoSlice::new(own), IoSlice::new(more)];
+                ready!(Pin::new(&mut *stream).poll_write_vectored(context, &pieces))?
+            };
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            let of_own = written.min(self.len());
+            self.written(of_own);
+            if written > of_own {
+                return Poll::Ready(Ok(written - of_own));
+            }
+        }
+        if more.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        match ready!(Pin::new(stream).poll_write(context, more)) {
+            Ok(0) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            written => Poll::Ready(written),
+        }
+    }
+
+    fn written(&mut self, count: usize) {
+        self.start += count;
+        if self.start >= self.end {
+            self.clear();
+        }
+    }
+
+    /// Drops what is left.
+    pub fn clear(&mut self) {
+        let used = self.end;
+        (self.start, self.end) = (0, 0);
+        let mut block = std::mem::take(&mut self.block);
+        if let Some(used) = block.get_mut(..used) {
+            used.fill(0);
+        }
+        give_block(block);
+    }
+
+    fn grow(&mut self, end: usize) {
+        if self.block.is_empty() && end <= BLOCK {
+            self.block = take_block();
+        } else {
+            let mut larger = vec![0; end.next_power_of_two()];
+            larger[..self.end].copy_from_slice(&self.block[..self.end]);
+            let mut block = std::mem::replace(&mut self.block, larger);
+            block.fill(0);
+            give_block(block);
+        }
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}

@@ -1,0 +1,318 @@
+//! The fields of a message, in the order in which they came.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+/// A part of a text.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Span {
+    start: u32,
+    end: u32,
+}
+
+impl Span {
+    /// The part from `start` to `end`. Texts of heads are far shorter than 4 GiB.
+    pub(crate) fn new(start: usize, end: usize) -> Self {
+        let bound = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+        Self { start: bound(start), end: bound(end) }
+    }
+
+    /// The part of this text.
+    pub(crate) fn of(self, text: &[u8]) -> &[u8] {
+        text.get(self.start as usize..self.end as usize).unwrap_or_default()
+    }
+}
+
+/// One field line.
+#[derive(Debug, Clone, Copy)]
+pub struct Field<'a> {
+    /// The name in the spelling in which it came.
+    pub name: &'a [u8],
+    /// The value, without white space around it.
+    pub value: &'a [u8],
+    /// What it means to an intermediary.
+    pub kind: Kind,
+}
+
+/// All field lines of a head or of trailers.
+#[derive(Debug, Default)]
+pub struct Fields {
+    text: Vec<u8>,
+    lines: Vec<Line>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Line {
+    name: Span,
+    value: Span,
+    kind: Kind,
+}
+
+/// What becomes of a field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Revision {
+    /// It stays.
+    Keep,
+    /// It goes.
+    Drop,
+    /// It gets this value; at most one field of a message.
+    Replace(Vec<u8>),
+}
+
+impl Line {
+    fn of(self, text: &[u8]) -> Field<'_> {
+        Field { name: self.name.of(text), value: self.value.of(text), kind: self.kind }
+    }
+}
+
+impl Fields {
+    /// Forgets all, and keeps the memory.
+    pub fn clear(&mut self) {
+        self.text.clear();
+        self.lines.clear();
+    }
+
+    /// The number of field lines.
+    pub fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
+    /// The field lines in their order.
+    pub fn iter(&self) -> impl Iterator<Item = Field<'_>> {
+        self.lines.iter().map(|line| line.of(&self.text))
+    }
+
+    /// Goes through all fields, and does with each what `judge` says.
+    pub fn revise(&mut self, mut judge: impl FnMut(Field<'_>) -> Revision) {
+        let mut revised = None;
+        self.lines.retain_mut(|line| match judge(line.of(&self.text)) {
+            Revision::Keep => true,
+            Revision::Drop => false,
+            Revision::Replace(value) => {
+                let start = self.text.len();
+                line.value = Span::new(start, start + value.len());
+                revised.get_or_insert_with(Vec::new).extend_from_slice(&value);
+                true
+            }
+        });
+        if let Some(text) = revised {
+            self.text.extend_from_slice(&text);
+        }
+    }
+
+    /// The value of the first field of this kind.
+    pub fn get(&self, kind: Kind) -> Option<&[u8]> {
+        let line = self.lines.iter().find(|line| line.kind == kind)?;
+        Some(line.value.of(&self.text))
+    }
+
+    /// Adds a field line behind the others.
+    pub fn push(&mut self, name: &[u8], value: &[u8]) {
+        let name = self.keep(name);
+        let value = self.keep(value);
+        self.lines.push(Line { name, value, kind: Kind::of(name.of(&self.text)) });
+    }
+
+    /// Takes over the fields of an HTTP/2 message. The crumbs of a cookie become one field again
+    /// (RFC 9113, section 8.2.3).
+    pub fn extend(&mut self, map: &HeaderMap) {
+        let mut cookie = Vec::new();
+        for (name, value) in map {
+            if *name == http::header::COOKIE {
+                if !cookie.is_empty() {
+                    cookie.extend_from_slice(b"; ");
+                }
+                cookie.extend_from_slice(value.as_bytes());
+            } else {
+                self.push(name.as_str().as_bytes(), value.as_bytes());
+            }
+        }
+        if !cookie.is_empty() {
+            self.push(b"cookie", &cookie);
+        }
+    }
+
+    /// As HTTP/2 has them. What is no valid field there is left out.
+    pub fn to_map(&self) -> HeaderMap {
+        let mut map = HeaderMap::with_capacity(self.len());
+        for field in self.iter() {
+            if let (Ok(name), Ok(value)) =
+                (HeaderName::from_bytes(field.name), HeaderValue::from_bytes(field.value))
+            {
+                map.append(name, value);
+            }
+        }
+        map
+    }
+
+    /// Keeps the text of a head, of which [`Self::note`] tells the lines.
+    pub(super) fn set_text(&mut self, text: &[u8]) {
+        self.clear();
+        self.text.extend_from_slice(text);
+    }
+
+    /// Notes field lines that `httparse` found in `text`, whose copy is kept here.
+    pub(super) fn note(&mut self, text: &[u8], parsed: &[httparse::Header<'_>]) {
+        let place = |part: &[u8]| {
+            let start = part.as_ptr().addr().wrapping_sub(text.as_ptr().addr());
+            Span::new(start, start + part.len())
+        };
+        self.lines.extend(parsed.iter().map(|header| Line {
+            name: place(header.name.as_bytes()),
+            value: place(header.value.trim_ascii()),
+            kind: Kind::of(header.name.as_bytes()),
+        }));
+    }
+
+    /// A part of the text.
+    pub(super) fn part(&self, span: Span) -> &[u8] {
+        span.of(&self.text)
+    }
+
+    /// Keeps a text that is no field.
+    pub(super) fn keep(&mut self, text: &[u8]) -> Span {
+        let start = self.text.len();
+        self.text.extend_from_slice(text);
+        Span::new(start, self.text.len())
+    }
+}
+
+/// What a field means to an intermediary; letter case does not count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Nothing special.
+    Other,
+    /// Nothing special, but `_` in its name: a server that makes variables of fields (RFC 3875,
+    /// section 4.1.18) reads it as `-`.
+    Underscore,
+    /// `Host`.
+    Host,
+    /// `Content-Length`.
+    ContentLength,
+    /// `Transfer-Encoding`.
+    TransferEncoding,
+    /// `Connection`.
+    Connection,
+    /// `Upgrade`.
+    Upgrade,
+    /// `Expect`.
+    Expect,
+    /// `TE`.
+    Te,
+    /// `Trailer`.
+    Trailer,
+    /// `Keep-Alive` or `Proxy-Connection`: relics of HTTP/1.0 that end at this hop.
+    KeepAlive,
+    /// `HTTP2-Settings`, which belongs to an upgrade that nobody offers (RFC 9113, section 3.1).
+    Http2Settings,
+    /// `Proxy-Authorization`, for this hop.
+    ProxyAuthorization,
+    /// `Proxy-Authenticate` or `Proxy-Authentication-Info`, of that hop.
+    ProxyAuthenticate,
+    /// `Authorization`.
+    Authorization,
+    /// `Via`.
+    Via,
+    /// `Forwarded`, or a name that begins with `X-Forwarded-`.
+    Forwarded,
+    /// `Origin`.
+    Origin,
+    /// `Sec-Fetch-Site`.
+    SecFetchSite,
+    /// `Max-Forwards`.
+    MaxForwards,
+    /// `Cookie`.
+    Cookie,
+    /// `Set-Cookie`.
+    SetCookie,
+    /// `Accept-Encoding`.
+    AcceptEncoding,
+    /// `Content-Type`.
+    ContentType,
+    /// `Content-Encoding`.
+    ContentEncoding,
+    /// `Location`.
+    Location,
+    /// `Alt-Svc`, which would lead past the proxy.
+    AltSvc,
+    /// `Date`.
+    Date,
+}
+
+impl Kind {
+    /// The kind of a field of this name.
+    pub fn of(name: &[u8]) -> Self {
+        let (known, kind): (&[u8], Self) = match name.len() {
+            2 => (b"te", Self::Te),
+            3 => (b"via", Self::Via),
+            4 => match name[0] | 0x20 {
+                b'h' => (b"host", Self::Host),
+                _ => (b"date", Self::Date),
+            },
+            6 => match name[0] | 0x20 {
+                b'c' => (b"cookie", Self::Cookie),
+                b'e' => (b"expect", Self::Expect),
+                _ => (b"origin", Self::Origin),
+            },
+            7 => match name[0] | 0x20 {
+                b'u' => (b"upgrade", Self::Upgrade),
+                b't' => (b"trailer", Self::Trailer),
+                _ => (b"alt-svc", Self::AltSvc),
+            },
+            8 => (b"location", Self::Location),
+            9 => (b"forwarded", Self::Forwarded),
+            10 => match name[0] | 0x20 {
+                b'c' => (b"connection", Self::Connection),
+                b's' => (b"set-cookie", Self::SetCookie),
+                _ => (b"keep-alive", Self::KeepAlive),
+            },
+            12 => match name[0] | 0x20 {
+                b'm' => (b"max-forwards", Self::MaxForwards),
+                _ => (b"content-type", Self::ContentType),
+            },
+            13 => (b"authorization", Self::Authorization),
+            14 => match name[0] | 0x20 {
+                b's' => (b"sec-fetch-site", Self::SecFetchSite),
+                b'h' => (b"http2-settings", Self::Http2Settings),
+                _ => (b"content-length", Self::ContentLength),
+            },
+            15 => (b"accept-encoding", Self::AcceptEncoding),
+            16 => match name[0] | 0x20 {
+                b'c' => (b"content-encoding", Self::ContentEncoding),
+                _ => (b"proxy-connection", Self::KeepAlive),
+            },
+            17 => (b"transfer-encoding", Self::TransferEncoding),
+            18 => (b"proxy-authenticate", Self::ProxyAuthenticate),
+            19 => (b"proxy-authorization", Self::ProxyAuthorization),
+            25 => (b"proxy-authentication-info", Self::ProxyAuthenticate),
+            _ => (b"", Self::Other),
+        };
+        if name.eq_ignore_ascii_case(known) {
+            kind
+        } else if is_same_name(name.get(..X_FORWARDED.len()).unwrap_or_default(), X_FORWARDED) {
+            Self::Forwarded
+        } else if memchr::memchr(b'_', name).is_some() {
+            Self::Underscore
+        } else {
+            Self::Other
+        }
+    }
+}
+
+const X_FORWARDED: &[u8] = b"x-forwarded-";
+
+/// Whether two names are one to a server that makes variables of fields: letter case, and `-` or `_`,
+/// do not count.
+pub fn is_same_name(one: &[u8], other: &[u8]) -> bool {
+    let fold = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    one.len() == other.len() && one.iter().zip(other).all(|(one, other)| fold(*one) == fold(*other))
+}
+
+/// The members of a list (RFC 9110, section 5.6.1), without white space and empty ones.
+pub fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
+}

@@ -1,0 +1,233 @@
+//! One request at the upstream: its body going up, its answer coming down, both at once.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use crate::body::{BodyError, Fill, PassError, Source};
+use crate::buffer::{Held, Input};
+use crate::http1::{AnswerHead, Framing};
+use crate::proxy::RouteState;
+use crate::proxy::error::{Code, ProxyError};
+use crate::proxy::upload::{Caller, Metered, Progress, Upload};
+use crate::proxy::watch::{Phase, Watch};
+use crate::route::Route;
+use crate::route::metrics::Limit;
+use crate::upstream::http1::{AnswerError, Asked};
+use crate::upstream::link::Link;
+use crate::upstream::stream::Stream;
+
+/// One request at the upstream. Dropped before its end, it closes the connection that it has.
+pub struct Exchange {
+    /// The route that it goes by.
+    pub route: Arc<Route>,
+    state: Rc<RouteState>,
+    watch: Rc<Watch>,
+    link: Option<Link>,
+    asked: Asked,
+    /// The request's body.
+    pub upload: Upload,
+    /// The answer's beginning, if it was looked into; it goes to the app before the rest.
+    peeked: Input,
+}
+
+impl Exchange {
+    /// A request whose head is in the link.
+    pub fn new(
+        route: Arc<Route>,
+        state: Rc<RouteState>,
+        watch: Rc<Watch>,
+        link: Link,
+        asked: Asked,
+        upload: Upload,
+    ) -> Self {
+        Self { route, state, watch, link: Some(link), asked, upload, peeked: Input::default() }
+    }
+
+    /// Sends the request on until the head of the answer is there. False if nobody waits for it any
+    /// more.
+    pub async fn answer_head<S: Caller>(
+        &mut self,
+        caller: &mut S,
+        head: &mut AnswerHead,
+    ) -> Result<bool, ProxyError> {
+        let limits = &self.route.spec.limits;
+        self.watch.enter(Phase::Upload, limits.stall_timeout);
+        poll_fn(|context| {
+            let _ = self.poll_upload(caller, context);
+            let is_hopeless = matches!(self.upload.progress(), Progress::TooLarge | Progress::Broken);
+            if !is_hopeless && let Some(link) = &mut self.link {
+                match link.poll_head(head, self.asked, context) {
+                    Poll::Ready(Ok(())) => return Poll::Ready(Ok(true)),
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(self.unanswered(&error))),
+                    Poll::Pending => {}
+                }
+            }
+            if let Some(error) = self.upload_error() {
+                return Poll::Ready(Err(error));
+            }
+            if self.is_sent() && caller.poll_gone(context).is_ready() {
+                return Poll::Ready(Ok(false));
+            }
+            self.watch.poll_passed(context).map(|elapsed| Err(too_slow(elapsed.0, &self.route)))
+        })
+        .await
+    }
+
+    /// Sends on as much of the request as goes without waiting. Ready when nothing is left to be done
+    /// for it, be it that it was sent or that it goes no further.
+    pub fn poll_upload<S: Source>(&mut self, source: &mut S, context: &mut Context<'_>) -> Poll<()> {
+        let (Progress::Running, Some(link)) = (self.upload.progress(), &mut self.link) else {
+            return Poll::Ready(());
+        };
+        let mut metered = Metered::new(source, &mut self.upload, &self.watch);
+        match std::task::ready!(link.poll_send(&mut metered, context)) {
+            Ok(()) => self.upload.finish(&self.watch),
+            Err(PassError::Source(_) | PassError::TooShort) => self.upload.stop(Progress::Broken),
+            // It may have answered before it stopped reading: the answer decides.
+            Err(PassError::Sink(_)) => self.upload.stop(Progress::Stopped),
+        }
+        Poll::Ready(())
+    }
+
+    fn upload_error(&self) -> Option<ProxyError> {
+        match self.upload.progress() {
+            Progress::TooLarge => {
+                self.route.metrics.limited(Limit::MaxBody);
+                let detail = "the request body is longer than the route takes";
+                Some(ProxyError::new(Code::TooLarge, detail).and_close())
+            }
+            Progress::Broken => {
+                let detail = "the request body is malformed or ended early";
+                Some(ProxyError::new(Code::BadRequest, detail).and_close())
+            }
+            Progress::Running | Progress::Finished | Progress::Stopped => None,
+        }
+    }
+
+    /// Why a request that was sent, at least in part, has no answer.
+    fn unanswered(&self, error: &AnswerError) -> ProxyError {
+        self.upload_error().unwrap_or_else(|| match error {
+            AnswerError::Closed | AnswerError::BrokenOff => {
+                protocol("the upstream broke off before it answered").because(error)
+            }
+            AnswerError::NotHttp(_) => protocol("the upstream's answer is not HTTP").because(error),
+            AnswerError::Switched => protocol("the upstream switched protocols without being asked"),
+        })
+    }
+
+    /// The answer streams from now on.
+    pub fn begin_answer(&self) {
+        self.watch.enter(Phase::Streaming, self.route.spec.limits.stall_timeout);
+    }
+
+    /// How the answer's body is delimited.
+    pub fn framing(&self) -> Framing {
+        self.link.as_ref().map_or(Framing::NONE, Link::framing)
+    }
+
+    /// Looks into the beginning of the answer: `judge` is shown what has come so far, and whether that
+    /// is all, until it knows. An error says that the answer made no progress.
+    pub async fn peek(
+        &mut self,
+        mut judge: impl FnMut(&[u8], bool) -> Option<bool>,
+    ) -> Result<bool, ProxyError> {
+        poll_fn(|context| {
+            loop {
+                let Some(link) = &mut self.link else { return Poll::Ready(Ok(false)) };
+                let is_last = match link.poll_fill(context) {
+                    Poll::Ready(Ok(Fill::Data(data))) => {
+                        let count = data.len();
+                        self.peeked.put(data);
+                        link.consume(count);
+                        self.begin_answer();
+                        false
+                    }
+                    // A break is told again when the rest is passed on.
+                    Poll::Ready(_) => true,
+                    Poll::Pending => {
+                        return self.watch.poll_passed(context).map(|_| {
+                            self.route.metrics.limited(Limit::StallTimeout);
+                            let detail = "the upstream's answer made no progress";
+                            Err(ProxyError::new(Code::UpstreamTimeout, detail))
+                        });
+                    }
+                };
+                if let Some(verdict) = judge(self.peeked.bytes(), is_last) {
+                    return Poll::Ready(Ok(verdict));
+                }
+            }
+        })
+        .await
+    }
+
+    /// Request and answer are over: the connection serves the next.
+    pub fn finish(mut self) {
+        if let Some(Link::Http1(link)) = self.link.take()
+            && self.upload.progress() == Progress::Finished
+        {
+            self.state.pool.put(link, self.watch.sweeper().now());
+        }
+    }
+
+    /// Whether the request was sent to its end.
+    pub fn is_sent(&self) -> bool {
+        self.upload.progress() == Progress::Finished
+    }
+
+    /// The bare connection after a 101, with what was read behind the head.
+    pub fn into_tunnel(mut self) -> Option<(Stream, Input)> {
+        self.link.take().map(Link::into_tunnel)
+    }
+}
+
+impl Source for Exchange {
+    fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<Result<Fill<'_>, BodyError>> {
+        if !self.peeked.is_empty() {
+            return Poll::Ready(Ok(Fill::Data(self.peeked.bytes())));
+        }
+        match &mut self.link {
+            Some(link) => link.poll_fill(context),
+            None => Poll::Ready(Err(BodyError::BrokenOff)),
+        }
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.begin_answer();
+        if !self.peeked.is_empty() {
+            self.peeked.consume(count);
+        } else if let Some(link) = &mut self.link {
+            link.consume(count);
+        }
+    }
+
+    fn keep(&mut self, count: usize) -> Held {
+        self.begin_answer();
+        match &mut self.link {
+            Some(link) if self.peeked.is_empty() => link.keep(count),
+            _ => self.peeked.detach(count),
+        }
+    }
+}
+
+fn protocol(detail: &'static str) -> ProxyError {
+    ProxyError::new(Code::UpstreamProtocol, detail)
+}
+
+fn too_slow(phase: Phase, route: &Route) -> ProxyError {
+    match phase {
+        Phase::RequestBody => {
+            ProxyError::new(Code::RequestTimeout, "the request body made no progress").and_close()
+        }
+        Phase::Upload => {
+            route.metrics.limited(Limit::StallTimeout);
+            ProxyError::new(Code::UpstreamTimeout, "the upstream took no more of the request body")
+                .and_close()
+        }
+        _ => {
+            route.metrics.limited(Limit::AnswerTimeout);
+            ProxyError::new(Code::UpstreamTimeout, "the upstream did not answer in time")
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! One HTTP/1.1 connection to an upstream, and the request that is on it.
+
+use std::any::Any;
+use std::task::{Context, Poll, ready};
+
+use tokio::time::Instant;
+
+use crate::body::{BodyError, Fill, PassError, Passage, Source};
+use crate::buffer::{Held, Input, Output};
+use crate::clock::Clock;
+use crate::http1::head::{HeadError, Progress};
+use crate::http1::{AnswerHead, Decoder, Framing, HeadLimits, Kind, body};
+use crate::upstream::stream::Stream;
+
+/// Limits of an answer's head: generous, since an upstream is chosen by the configuration.
+pub const ANSWER_LIMITS: HeadLimits = HeadLimits { bytes: 256 * 1024, fields: 256, target: 0 };
+
+/// A connection that sends one request after the other.
+#[derive(Debug)]
+pub struct Http1Link {
+    stream: Stream,
+    opened: Instant,
+    /// Whether a request was sent on it before.
+    is_reused: bool,
+    request: Passage,
+    /// The request was written to its end.
+    is_sent: bool,
+    input: Input,
+    answer: Decoder,
+    framing: Framing,
+    /// Nothing else may be sent when the answer has ended.
+    is_last: bool,
+    /// Dropped with the connection.
+    _counted: Box<dyn Any>,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub enum AnswerError {
+    /// The upstream ended the connection without a byte of an answer.
+    Closed,
+    /// It broke off in the middle of the head.
+    BrokenOff,
+    /// What it sent is not HTTP.
+    NotHttp(&'static str),
+    /// It switched protocols without being asked.
+    Switched,
+}
+
+impl std::fmt::Display for AnswerError {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Closed => "the upstream closed the connection before it answered",
+            Self::BrokenOff => "the upstream broke off in the middle of the answer's head",
+            Self::NotHttp(what) => what,
+            Self::Switched => "the upstream switched protocols without being asked",
+        })
+    }
+}
+
+impl Http1Link {
+    /// A fresh connection; `counted` is dropped with it.
+    pub fn new(stream: Stream, counted: impl Any) -> Self {
+        Self {
+            stream,
+            opened: Clock::instant(),
+            is_reused: false,
+            request: Passage::default(),
+            is_sent: false,
+            input: Input::default(),
+            answer: Decoder::new(Framing::NONE),
+            framing: Framing::NONE,
+            is_last: false,
+            _counted: Box::new(counted),
+        }
+    }
+
+    /// When it was opened.
+    pub fn opened(&self) -> Instant {
+        self.opened
+    }
+
+    /// Whether a request was sent on it before.
+    pub fn is_reused(&self) -> bool {
+        self.is_reused
+    }
+
+    /// Where the head of a request is put.
+    pub fn output(&mut self) -> &mut Output {
+        &mut self.request.output
+    }
+
+    /// The head is in the output; its body has this framing.
+    pub fn begin(&mut self, framing: Framing) {
+        self.request.begin(framing);
+        self.is_sent = false;
+        self.is_last = true;
+    }
+
+    /// Writes the request, with the body from `source`. Ready when its last byte was written.
+    pub fn poll_send<S: Source>(
+        &mut self,
+        source: &mut S,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), PassError>> {
+        ready!(self.request.poll(source, &mut self.stream, context))?;
+        self.is_sent = true;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Waits for the head of the answer. Informational answers are dropped (RFC 9110, section 15.2),
+    /// but a 101 if `may_switch`: then the connection belongs to the other protocol.
+    pub fn poll_head(
+        &mut self,
+        head: &mut AnswerHead,
+        asked: Asked,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), AnswerError>> {
+        loop {
+            if !self.input.is_empty()
+                && let Progress::Whole(length) =
+                    head.parse(self.input.bytes(), ANSWER_LIMITS).map_err(not_http)?
+            {
+                self.input.consume(length);
+                match head.status.as_u16() {
+                    101 if asked.upgrade => {
+                        self.framing = Framing::Close;
+                        self.answer = Decoder::new(Framing::Close);
+                        return Poll::Ready(Ok(()));
+                    }
+                    101 => return Poll::Ready(Err(AnswerError::Switched)),
+                    100..=199 => continue,
+                    _ => {}
+                }
+                let framing = framing(head, asked)?;
+                self.is_last = !head.is_persistent() || framing == Framing::Close || says_both(head);
+                self.framing = framing;
+                self.answer = Decoder::new(framing);
+                return Poll::Ready(Ok(()));
+            }
+            let read = ready!(self.input.poll_read(&mut self.stream, context));
+            if !matches!(read, Ok(1..)) {
+                let nothing_came = self.input.is_empty();
+                return Poll::Ready(Err(if nothing_came {
+                    AnswerError::Closed
+                } else {
+                    AnswerError::BrokenOff
+                }));
+            }
+        }
+    }
+
+    /// How the answer's body is delimited, once its head is there.
+    pub fn framing(&self) -> Framing {
+        self.framing
+    }
+
+    /// Whether another request may be sent: this one and its answer are over, and nothing else came.
+    pub fn is_reusable(&self) -> bool {
+        self.is_sent && self.answer.is_ended() && !self.is_last && self.input.is_empty()
+    }
+
+    /// Between two requests: whether the upstream still listens. Whatever comes unasked, be it the
+    /// end of the stream, makes the connection worthless (RFC 9112, section 9.5 and 11.2).
+    pub fn is_alive(&mut self) -> bool {
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        self.is_reused = true;
+        self.input.poll_read(&mut self.stream, &mut context).is_pending()
+    }
+
+    /// The bare connection after a 101, with what was read behind the head.
+    pub fn into_tunnel(self) -> (Stream, Input) {
+        (self.stream, self.input)
+    }
+}
+
+/// What of a request decides about its answer.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Asked {
+    /// The method was HEAD: there is no body, whatever the fields say.
+    pub head: bool,
+    /// Another protocol was asked for.
+    pub upgrade: bool,
+}
+
+fn not_http(error: HeadError) -> AnswerError {
+    AnswerError::NotHttp(match error {
+        HeadError::TooLong | HeadError::TooManyFields => "the answer's head is too long",
+        HeadError::UnknownVersion => "the upstream answered in another version of HTTP",
+        HeadError::Malformed | HeadError::TargetTooLong => "the upstream's answer is not HTTP",
+    })
+}
+
+/// Both a length and a transfer coding: the coding counts, but nobody knows what follows.
+fn says_both(head: &AnswerHead) -> bool {
+    head.fields.get(Kind::TransferEncoding).is_some() && head.fields.get(Kind::ContentLength).is_some()
+}
+
+/// Where the answer's body ends (RFC 9112, section 6.3).
+fn framing(head: &AnswerHead, asked: Asked) -> Result<Framing, AnswerError> {
+    if asked.head || matches!(head.status.as_u16(), 204 | 304) {
+        return Ok(Framing::NONE);
+    }
+    let (mut codings, mut length) = (0_usize, None);
+    for field in head.fields.iter() {
+        match field.kind {
+            Kind::TransferEncoding => {
+                codings += 1;
+                if !field.value.eq_ignore_ascii_case(b"chunked") || head.is_http10 {
+                    return Err(AnswerError::NotHttp(
+                        "the answer's transfer coding is not exactly `chunked`",
+                    ));
+                }
+            }
+            Kind::ContentLength => {
+                for member in crate::http1::field::members(field.value) {
+                    let value = content_length(member).ok_or(BAD_LENGTH)?;
+                    if length.replace(value).is_some_and(|before| before != value) {
+                        return Err(BAD_LENGTH);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    match (codings, length) {
+        (0, Some(length)) => Ok(Framing::Length(length)),
+        (0, None) => Ok(Framing::Close),
+        (1, _) => Ok(Framing::Chunked),
+        _ => Err(AnswerError::NotHttp("the answer's transfer coding is said twice")),
+    }
+}
+
+const BAD_LENGTH: AnswerError = AnswerError::NotHttp("the answer's length is not one number");
+
+/// A length (RFC 9110, section 8.6): digits only.
+pub fn content_length(value: &[u8]) -> Option<u64> {
+    let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+    is_number.then(|| std::str::from_utf8(value).ok()?.parse().ok()).flatten()
+}
+
+impl Source for Http1Link {
+    fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<Result<Fill<'_>, BodyError>> {
+        loop {
+            match self.answer.step(&mut self.input) {
+                Ok(body::Step::Data(count)) => {
+                    return Poll::Ready(Ok(Fill::Data(&self.input.bytes()[..count])));
+                }
+                Ok(body::Step::End) => return Poll::Ready(Ok(Fill::End(self.answer.trailers()))),
+                Ok(body::Step::Read) => {}
+                Err(body::Malformed) => return Poll::Ready(Err(BodyError::Malformed)),
+            }
+            match ready!(self.input.poll_read(&mut self.stream, context)) {
+                Ok(1..) => {}
+                Ok(0) => self.answer.end().map_err(|body::Malformed| BodyError::BrokenOff)?,
+                Err(_) => return Poll::Ready(Err(BodyError::BrokenOff)),
+            }
+        }
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.input.consume(count);
+        self.answer.took(count);
+    }
+
+    fn keep(&mut self, count: usize) -> Held {
+        self.answer.took(count);
+        self.input.detach(count)
+    }
+}
