@@ -1,6 +1,6 @@
 # bearerd: what a person types. CI runs `lint`, `docs` and `test`.
 
-.PHONY: demo test bench lint docs
+.PHONY: demo test bench bench-functions lint docs
 
 export PATH := $(CURDIR)/target/tools/bin:$(PATH)
 
@@ -17,6 +17,10 @@ bench: ## bearerd beside nginx, HAProxy, Envoy and nghttpx, in one run
 	.ci/tools cargo cc python3 nginx haproxy envoy nghttpx wrk h2load curl openssl valgrind strace
 	cargo build --release
 	python3 bench/run.py
+
+bench-functions: ## Instructions of single functions, beside those that were recorded
+	.ci/tools cargo cc python3 valgrind gungraun-runner
+	python3 bench/functions/run.py
 
 lint: ## Format, lints, licences, sources
 	.ci/tools cargo cc rustfmt clippy cargo-deny
