@@ -13,6 +13,8 @@ FIGURES = {
     "p99_ms": ("p99 ms", "{:.2f}"),
     "p50_us": ("p50 us", "{:.0f}"),
     "p99_us": ("p99 us", "{:.0f}"),
+    "added_p50_us": ("p50 us added", "{:.0f}"),
+    "added_p99_us": ("p99 us added", "{:.0f}"),
     "resumed": ("sessions resumed", "{:.1%}"),
     "cpu_ms_per_gib": ("CPU ms per GiB", "{:.0f}"),
     "gib_per_second": ("GiB/s", "{:.2f}"),
@@ -40,8 +42,12 @@ def figures_table(scenario: Scenario, figures: Figures, cannot: dict[str, str]) 
         if label in cannot:
             rows.append([label, f"cannot: {cannot[label]}", *[""] * (len(names) - 1)])
         elif label in figures:
-            rows.append([label, *(FIGURES[name][1].format(median(figures[label][name])) for name in names)])
+            rows.append([label, *(middle(figures[label].get(name), FIGURES[name][1]) for name in names)])
     return table(rows)
+
+
+def middle(values: list[float] | None, form: str) -> str:
+    return form.format(median(values)) if values else ""
 
 
 def verdicts(scenario: Scenario, figures: Figures, cpus: int) -> list[Verdict]:

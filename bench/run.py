@@ -87,7 +87,8 @@ def run(scenario: Scenario, place: Place, rounds: int, seconds: float) -> tuple[
             if server.name in cannot or not scenario.kind.side_by_side:
                 server.stop()
         able = [server for server in servers if server.name not in cannot]
-        return turns(scenario, able, place, rounds, seconds), cannot
+        figures = turns(scenario, able, place, rounds, seconds)
+        return added(figures, scenario.baseline) if scenario.baseline in figures else figures, cannot
     finally:
         for server in servers:
             server.stop()
@@ -108,6 +109,16 @@ def turns(scenario: Scenario, servers: list[Server], place: Place, rounds: int, 
         progress(f"{scenario.name}: round {number + 1} of {rounds}")
     progress("")
     return figures
+
+
+def added(figures: Figures, baseline: str) -> Figures:
+    """Also what each adds to the baseline in the same round."""
+    base = figures[baseline]
+    return {
+        label: each if label == baseline else each | {
+            f"added_{name}": [value - before for value, before in zip(each[name], base[name])] for name in each}
+        for label, each in figures.items()
+    }
 
 
 def progress(text: str) -> None:

@@ -16,7 +16,8 @@ def typed(name: str, **fields) -> dict:
 def server(label: str, site: Site) -> Server:
     port = free_port()
     config = {
-        # Nothing else than the work: no statistics of its own about memory or for sinks.
+        # Nothing else than the work.
+        "stats_config": {"stats_matcher": {"reject_all": True}},
         "static_resources": {
             "secrets": [{"name": "token", "generic_secret": {"secret": {"inline_string": f"Bearer {TOKEN}"}}}],
             "listeners": [{
