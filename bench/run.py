@@ -34,6 +34,8 @@ def main() -> None:
     chosen = [scenario for scenario in SCENARIOS if not options.scenarios or scenario.name in options.scenarios]
     print(f"{machine()}; load average {os.getloadavg()[0]:.1f}\n")
     record, judged = {"machine": machine(), "scenarios": {}}, []
+    RESULTS.mkdir(exist_ok=True)
+    results = RESULTS / f"{time.strftime('%Y%m%dT%H%M%S')}.json"
     with Place() as place:
         proof.origin_refuses(place.origin)
         for scenario in chosen:
@@ -44,9 +46,8 @@ def main() -> None:
             print(report.verdicts_table([judged[-1]]), flush=True)
             print(f"\n{scenario.note}\n" if scenario.note else "")
             record["scenarios"][scenario.name] = {"figures": figures, "cannot": cannot}
+            results.write_text(json.dumps(record, indent=1))
     print(f"### All\n\n{report.verdicts_table(judged)}")
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{time.strftime('%Y%m%dT%H%M%S')}.json").write_text(json.dumps(record, indent=1))
 
 
 def arguments() -> argparse.Namespace:
