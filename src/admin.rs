@@ -15,6 +15,7 @@ pub mod metrics;
 mod readiness;
 mod view;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ use crate::clock::Clock;
 use crate::credential::Source;
 use crate::credential::keeper::Keeper;
 use crate::route::RouteTable;
-use crate::server::{Bind, Server};
+use crate::server::{Address, Server};
 
 pub use listener::AdminListener;
 use metrics::ControlMetrics;
@@ -39,7 +40,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, PartialEq)]
 pub struct AdminSpec {
     /// Where it listens.
-    pub listen: Bind,
+    pub listen: Address,
     /// What changes over TCP have to show; read at each use, so that a changed file counts.
     pub token: Option<Source>,
     /// Whether `quit` needs no token.
@@ -71,6 +72,8 @@ pub struct Admin {
 pub enum Command {
     /// Read the configuration again; the answer is the list of problems, if there are any.
     Reload(oneshot::Sender<Result<(), Vec<String>>>),
+    /// Read the certificates again that lie in these files.
+    RenewCertificates(Vec<PathBuf>),
     /// Drain and end.
     Quit,
 }

@@ -32,7 +32,7 @@ use crate::credential::keeper::{self, Keeper, Options};
 use crate::credential::store::MemoryStore;
 use crate::lookout;
 use crate::route::RouteTable;
-use crate::server::listener::{self, Bind, BindError, bind_socket};
+use crate::server::listener::{self, Address, Bind, BindError, Fault, bind_socket};
 use crate::server::{self, Plane};
 use crate::telemetry::Logs;
 use conductor::Conductor;
@@ -41,8 +41,8 @@ use wiring::{connectors, wire};
 
 /// A running bearerd. It ends when it is told to, and at once when its runtime does.
 pub struct Running {
-    listeners: Vec<(String, Bind)>,
-    admin: Bind,
+    listeners: Vec<(String, Address)>,
+    admin: Address,
     keeper: Keeper,
     commands: mpsc::UnboundedSender<Command>,
     conductor: JoinHandle<()>,
@@ -83,7 +83,7 @@ pub fn start(
     logs: Option<Logs>,
 ) -> Result<Running, StartError> {
     let config = &loaded.config;
-    let bound = listener::bind(&config.listeners).map_err(StartError::Bind)?;
+    let bound = listener::bind(&config.listeners, &environment.inherited).map_err(StartError::Bind)?;
     let (admin_address, admin_listener) = bind_admin(&config.admin.listen)?;
     let connectors = connectors(&config.egress).map_err(StartError::Configuration)?;
     // Confinement will stand here: everything is bound, and no thread has begun.
@@ -112,6 +112,7 @@ pub fn start(
         clock: clock.clone(),
         workers: config.server.workers,
         access_log: config.server.access_log,
+        inherited: environment.inherited.clone(),
     };
     let server = Arc::new(server::start(bound, plane).map_err(StartError::Machine)?);
 
@@ -130,6 +131,13 @@ pub fn start(
     let serving = tasks.spawn(admin_listener.serve(Arc::clone(&admin)));
     let watching = tokio::sync::watch::Sender::new(watch::files(&loaded));
     tasks.spawn(watch::run(watching.subscribe(), watch::look(&loaded.files), commands.clone()));
+
+    let certificates = tokio::sync::watch::Sender::new(Arc::new(server.certificate_files()));
+    let renewals = commands.clone();
+    tasks.spawn(lookout::run(certificates.subscribe(), move |changed| {
+        // Nobody takes the command when it is ending.
+        let _ = renewals.send(Command::RenewCertificates(changed));
+    }));
 
     let listeners: Vec<_> =
         server.listeners().iter().map(|listener| (listener.name.clone(), listener.address.clone())).collect();
@@ -152,6 +160,7 @@ pub fn start(
         admin,
         serving,
         watching,
+        certificates,
         draining,
         tasks,
     };
@@ -170,11 +179,11 @@ pub fn unkept_table(config: &Config, clock: &Clock) -> Result<RouteTable, StartE
     Ok(wire(&config.routes, &keeper, &connectors, clock, None))
 }
 
-fn bind_admin(bind: &Bind) -> Result<(Bind, AdminListener), StartError> {
-    let bound = bind_socket(bind).and_then(|(address, socket)| Ok((address, AdminListener::new(socket)?)));
+fn bind_admin(address: &Address) -> Result<(Address, AdminListener), StartError> {
+    let bound = bind_socket(address).and_then(|(address, socket)| Ok((address, AdminListener::new(socket)?)));
     bound.map_err(|error| {
-        let (listener, bind) = ("admin".to_owned(), bind.clone());
-        StartError::Bind(BindError { listener, bind, reason: error.to_string() })
+        let (listener, bind) = ("admin".to_owned(), Bind::To(address.clone()));
+        StartError::Bind(BindError { listener, bind, reason: error.to_string(), fault: Fault::Machine })
     })
 }
 
@@ -189,12 +198,12 @@ fn warn(loaded: &Loaded) {
 
 impl Running {
     /// Where a listener listens; the port is the one that the system gave.
-    pub fn listener(&self, name: &str) -> Option<&Bind> {
+    pub fn listener(&self, name: &str) -> Option<&Address> {
         self.listeners.iter().find(|(listener, _)| listener == name).map(|(_, address)| address)
     }
 
     /// Where the admin listener listens.
-    pub fn admin(&self) -> &Bind {
+    pub fn admin(&self) -> &Address {
         &self.admin
     }
 

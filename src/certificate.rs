@@ -17,7 +17,7 @@ use zeroize::Zeroize;
 
 use crate::secret::{Secret, SecretBuffer};
 
-pub use names::Names;
+pub use names::{Names, end};
 
 /// The largest PEM file that is read, in bytes.
 const LARGEST: usize = 4 << 20;
@@ -83,7 +83,7 @@ impl Identity {
             let reason = format!("the certificate in {} cannot be used", chain.display());
             CertificateError::Certificate(reason)
         };
-        let ends_at = certificates.first().and_then(names::end).ok_or_else(unusable)?;
+        let ends_at = certificates.first().and_then(end).ok_or_else(unusable)?;
         let mut key = private_key(key).map_err(CertificateError::Key)?;
         let signer = any_supported_type(&key);
         key.zeroize();

@@ -38,6 +38,7 @@ use crate::config::validate::context::Context;
 use crate::credential::{CredentialName, CredentialSpec};
 use crate::route::RouteSpec;
 use crate::server::ListenerSpec;
+use crate::server::inherited::Inherited;
 use crate::telemetry::LogSpec;
 use crate::upstream::EgressSpec;
 
@@ -88,6 +89,8 @@ pub struct Environment {
     variables: BTreeMap<OsString, Zeroizing<Vec<u8>>>,
     /// Where systemd puts credentials: `$CREDENTIALS_DIRECTORY`.
     pub credentials_directory: Option<PathBuf>,
+    /// Sockets that this process was passed, for listeners at `fd:NAME`.
+    pub inherited: Inherited,
 }
 
 impl Environment {
@@ -114,7 +117,7 @@ impl<N: Into<OsString>, V: Into<OsString>> FromIterator<(N, V)> for Environment 
             .into_iter()
             .map(|(name, value)| (name.into(), Zeroizing::new(value.into().into_vec())))
             .collect();
-        let mut environment = Self { variables, credentials_directory: None };
+        let mut environment = Self { variables, ..Self::default() };
         environment.credentials_directory = environment.path("CREDENTIALS_DIRECTORY");
         environment
     }

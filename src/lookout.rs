@@ -8,7 +8,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io;
-use std::path::{Component, Path, PathBuf};
+use std::path::{self, Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -133,13 +133,13 @@ impl Lookout {
                 new
             }
             Look::Near(paths) => {
-                let mut near: BTreeSet<_> =
-                    paths.iter().filter(|path| self.files.contains_key(*path)).cloned().collect();
+                let mut near = BTreeSet::new();
                 for folder in paths.iter().flat_map(|path| [Some(path.as_path()), path.parent()]).flatten() {
                     near.extend(self.folders.get(folder).into_iter().flatten().cloned());
                 }
                 // What was named may have been written without a change of its looks.
-                near.into_iter().filter(|path| self.has_changed(path) || paths.contains(path)).collect()
+                let is_named = |path: &PathBuf| path::absolute(path).is_ok_and(|path| paths.contains(&path));
+                near.into_iter().filter(|path| self.has_changed(path) || is_named(path)).collect()
             }
             Look::Everywhere => {
                 let all: Vec<_> = self.files.keys().cloned().collect();
@@ -197,7 +197,8 @@ impl Lookout {
     }
 }
 
-/// The folders in which something happens when a file is replaced, or a link on the way to it.
+/// The folders in which something happens when a file is replaced, or a link on the way to it; from
+/// the root on, as the system tells of them.
 fn collect_folders(path: &Path, links_left: usize, folders: &mut BTreeSet<PathBuf>) {
     let mut way = PathBuf::new();
     for component in path.components() {
@@ -209,7 +210,7 @@ fn collect_folders(path: &Path, links_left: usize, folders: &mut BTreeSet<PathBu
         {
             // A relative path of one component lies in the current folder.
             let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-            folders.insert(folder.to_owned());
+            folders.insert(path::absolute(folder).unwrap_or_else(|_| folder.to_owned()));
             if let Some(target) = link
                 && links_left > 0
             {

@@ -8,13 +8,17 @@ pub mod accept;
 pub mod app;
 pub mod connection;
 pub mod date;
+pub mod inherited;
 pub mod listener;
 mod peer;
 pub mod socket;
+pub mod tls;
 mod tunnel;
 pub mod worker;
 
+use std::collections::BTreeSet;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,11 +31,12 @@ use crate::proxy::Shared;
 use crate::proxy::admit::Door;
 use crate::route::RouteTable;
 use crate::route::metrics::ListenerMetrics;
-
+use crate::server::inherited::Inherited;
+use crate::server::tls::{Tls, TlsSpec};
 use crate::server::worker::{Command, Thread};
 use crate::telemetry::AccessLog;
 
-pub use listener::{Bind, BindError, Bound};
+pub use listener::{Address, Bind, BindError, Bound};
 
 /// What the data plane is made of.
 #[derive(Debug, Clone)]
@@ -44,6 +49,8 @@ pub struct Plane {
     pub workers: usize,
     /// Which requests are logged.
     pub access_log: AccessLog,
+    /// Sockets that listeners may be at.
+    pub inherited: Inherited,
 }
 
 /// The running data plane. Dropping it ends it at once.
@@ -51,6 +58,7 @@ pub struct Plane {
 pub struct Server {
     listeners: ArcSwap<Vec<Arc<Listener>>>,
     shared: Arc<Shared>,
+    inherited: Inherited,
     /// Accepts, if there are several workers; dropped before them.
     acceptor: Option<Thread>,
     workers: Vec<Thread>,
@@ -64,7 +72,7 @@ pub struct Listener {
     /// Where the configuration wants it.
     bind: Bind,
     /// Where it listens; the port is the one that the system gave.
-    pub address: Bind,
+    pub address: Address,
     /// Its numbers.
     pub metrics: Arc<ListenerMetrics>,
     /// What a reload may change for new connections.
@@ -75,18 +83,21 @@ pub struct Listener {
 }
 
 /// What a reload may change of a listener.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Settings {
     door: Arc<Door>,
+    tls: Option<Arc<Tls>>,
     head_limits: HeadLimits,
     allow_uids: Vec<u32>,
     max_connections: usize,
+    /// Streams at once on an HTTP/2 connection.
+    pub max_streams: u32,
 }
 
 /// Listeners that a reload brings: bound, but not in use before [`Server::apply`].
 #[derive(Debug)]
 pub struct ListenerChange {
-    specs: Vec<ListenerSpec>,
+    kept: Vec<(Arc<Listener>, Settings)>,
     added: Vec<Bound>,
 }
 
@@ -97,7 +108,8 @@ pub fn start(bound: Vec<Bound>, plane: Plane) -> io::Result<Server> {
         .map(|index| Thread::worker(index, shared.clone()))
         .collect::<io::Result<Vec<_>>>()?;
     let acceptor = if workers.len() > 1 { Some(Thread::acceptor(&workers)?) } else { None };
-    let server = Server { listeners: ArcSwap::default(), shared, acceptor, workers };
+    let inherited = plane.inherited;
+    let server = Server { listeners: ArcSwap::default(), shared, inherited, acceptor, workers };
     let listeners = bound.into_iter().map(|bound| server.listen(bound)).collect();
     server.listeners.store(Arc::new(listeners));
     Ok(server)
@@ -115,29 +127,58 @@ impl Server {
         self.listeners.load().iter().map(open).sum()
     }
 
-    /// Binds what a reload adds. Nothing changes before [`Self::apply`]; dropping the change leaves
-    /// all as it is.
+    /// Binds what a reload adds, and reads what listeners show. Nothing changes before
+    /// [`Self::apply`]; dropping the change leaves all as it is. Blocks on the file system where a
+    /// listener speaks TLS.
     pub fn prepare(&self, specs: &[ListenerSpec]) -> Result<ListenerChange, BindError> {
         let listeners = self.listeners.load();
-        let is_new = |spec: &&ListenerSpec| !listeners.iter().any(|listener| listener.is(spec));
-        let added: Vec<ListenerSpec> = specs.iter().filter(is_new).cloned().collect();
-        Ok(ListenerChange { specs: specs.to_vec(), added: listener::bind(&added)? })
+        let (mut kept, mut added) = (Vec::new(), Vec::new());
+        for spec in specs {
+            match listeners.iter().find(|listener| listener.is(spec)) {
+                Some(listener) => kept.push((listener.clone(), listener.settings_of(spec)?)),
+                None => added.push(spec),
+            }
+        }
+        Ok(ListenerChange { kept, added: listener::bind(added, &self.inherited)? })
     }
 
     /// Takes a change over: new listeners accept, those that are gone stop accepting, and those that
-    /// stay have the new hosts and limits for new connections.
+    /// stay have the new settings for new connections.
     pub fn apply(&self, change: ListenerChange) {
-        let mut listeners = Vec::new();
+        let is_kept =
+            |listener: &Arc<Listener>| change.kept.iter().any(|(kept, _)| Arc::ptr_eq(kept, listener));
+        for gone in self.listeners.load().iter().filter(|listener| !is_kept(listener)) {
+            gone.closed.send_replace(true);
+        }
+        let kept = change.kept.into_iter().map(|(listener, settings)| {
+            listener.set(settings);
+            listener
+        });
+        let added = change.added.into_iter().map(|bound| self.listen(bound));
+        let listeners: Vec<_> = kept.chain(added).collect();
+        self.listeners.store(Arc::new(listeners));
+    }
+
+    /// The files that the certificates of listeners are read from.
+    pub fn certificate_files(&self) -> BTreeSet<PathBuf> {
+        let listeners = self.listeners.load();
+        listeners
+            .iter()
+            .filter_map(|listener| listener.tls())
+            .flat_map(|tls| tls.spec().files().cloned().collect::<Vec<_>>())
+            .collect()
+    }
+
+    /// Reads certificates again that lie in `changed` files, for handshakes from now on. What cannot
+    /// be used is told, and leaves the old one in place. Blocks on the file system.
+    pub fn renew_certificates(&self, changed: &[PathBuf]) {
         for listener in self.listeners.load().iter() {
-            if let Some(spec) = change.specs.iter().find(|spec| listener.is(spec)) {
-                listener.set(spec);
-                listeners.push(listener.clone());
-            } else {
-                listener.closed.send_replace(true);
+            if let Some(tls) = listener.tls()
+                && tls.spec().files().any(|file| changed.contains(file))
+            {
+                listener.renew(&tls);
             }
         }
-        listeners.extend(change.added.into_iter().map(|bound| self.listen(bound)));
-        self.listeners.store(Arc::new(listeners));
     }
 
     /// Which requests are logged from now on.
@@ -178,7 +219,7 @@ impl Listener {
     fn new(bound: &Bound) -> Self {
         let spec = bound.spec();
         let metrics = Arc::new(ListenerMetrics::default());
-        let settings = Settings::new(spec, bound.address(), &metrics);
+        let settings = Settings::new(spec, bound.address(), bound.tls(), &metrics);
         Self {
             name: spec.name.clone(),
             bind: spec.bind.clone(),
@@ -195,22 +236,57 @@ impl Listener {
         self.name == spec.name && self.bind == spec.bind
     }
 
-    fn set(&self, spec: &ListenerSpec) {
-        let settings = Settings::new(spec, &self.address, &self.metrics);
-        let before = self.settings.load().max_connections;
-        match settings.max_connections.checked_sub(before) {
+    /// What it shows, if it speaks TLS.
+    pub fn tls(&self) -> Option<Arc<Tls>> {
+        self.settings.load().tls.clone()
+    }
+
+    fn settings_of(&self, spec: &ListenerSpec) -> Result<Settings, BindError> {
+        let tls = listener::load_tls(spec, self.tls().as_deref())?;
+        Ok(Settings::new(spec, &self.address, tls, &self.metrics))
+    }
+
+    fn set(&self, settings: Settings) {
+        let before = self.settings.load();
+        match settings.max_connections.checked_sub(before.max_connections) {
             Some(more) => self.places.add_permits(more),
-            None => drop(self.places.forget_permits(before - settings.max_connections)),
+            None => drop(self.places.forget_permits(before.max_connections - settings.max_connections)),
+        }
+        if let (Some(old), Some(new)) = (&before.tls, &settings.tls)
+            && !new.shows_the_same(old)
+        {
+            self.metrics.certificates_renewed.increment();
+            tracing::info!(listener = self.name, ends_at = %new.ends_at(), "the certificate was renewed");
         }
         self.settings.store(Arc::new(settings));
+    }
+
+    /// Shows what lies in the files now, if it can be used.
+    fn renew(&self, before: &Tls) {
+        match Tls::load(before.spec(), Some(before)) {
+            Ok(tls) => {
+                let settings = Settings::clone(&self.settings.load());
+                self.set(Settings { tls: Some(Arc::new(tls)), ..settings });
+            }
+            Err(error) => {
+                self.metrics.certificates_rejected.increment();
+                tracing::error!(listener = self.name, %error, "the old certificate stays: the new one cannot be used");
+            }
+        }
     }
 }
 
 impl Settings {
-    fn new(spec: &ListenerSpec, address: &Bind, metrics: &Arc<ListenerMetrics>) -> Self {
+    fn new(
+        spec: &ListenerSpec,
+        address: &Address,
+        tls: Option<Arc<Tls>>,
+        metrics: &Arc<ListenerMetrics>,
+    ) -> Self {
         let limits = &spec.limits;
         Self {
-            door: Arc::new(spec.door(address, metrics)),
+            door: Arc::new(spec.door(Some(address), metrics)),
+            tls,
             head_limits: HeadLimits {
                 bytes: limits.max_head,
                 fields: limits.max_fields,
@@ -218,6 +294,7 @@ impl Settings {
             },
             allow_uids: spec.allow_uids.clone(),
             max_connections: limits.max_connections.min(Semaphore::MAX_PERMITS),
+            max_streams: limits.max_streams,
         }
     }
 }
@@ -229,6 +306,10 @@ pub struct ListenerSpec {
     pub name: String,
     /// Where it listens.
     pub bind: Bind,
+    /// It may be reached from beyond this machine by callers that show no certificate.
+    pub allow_remote: bool,
+    /// What it shows and whom it lets in, if it speaks TLS.
+    pub tls: Option<TlsSpec>,
     /// Names that `Host` may have beside `localhost`, `127.0.0.1` and `[::1]`, in lower case.
     pub hosts: Vec<String>,
     /// User identifiers that may call over a Unix socket; empty means bearerd's own.
@@ -238,14 +319,21 @@ pub struct ListenerSpec {
 }
 
 impl ListenerSpec {
+    /// Whether it may be reached from beyond this machine: callers show certificates, or it is wanted
+    /// so.
+    pub fn may_be_remote(&self) -> bool {
+        self.allow_remote || self.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some())
+    }
+
     /// What requests know of the listener, once it listens on `address`.
-    pub fn door(&self, address: &Bind, metrics: &Arc<ListenerMetrics>) -> Door {
+    pub fn door(&self, address: Option<&Address>, metrics: &Arc<ListenerMetrics>) -> Door {
         Door {
             listener: self.name.clone(),
             address: match address {
-                Bind::Tcp(address) => Some(*address),
-                Bind::Unix(_) => None,
+                Some(Address::Tcp(address)) => Some(*address),
+                Some(Address::Unix(_)) | None => None,
             },
+            is_tls: self.tls.is_some(),
             hosts: self.hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
             body_timeout: self.limits.body_timeout,
             idle_timeout: self.limits.idle_timeout,
@@ -272,6 +360,8 @@ pub struct ListenerLimits {
     pub idle_timeout: Duration,
     /// Without progress of a request body.
     pub body_timeout: Duration,
+    /// Streams at once on an HTTP/2 connection.
+    pub max_streams: u32,
 }
 
 impl Default for ListenerLimits {
@@ -284,6 +374,7 @@ impl Default for ListenerLimits {
             head_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
             body_timeout: Duration::from_secs(30),
+            max_streams: 100,
         }
     }
 }

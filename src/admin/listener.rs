@@ -32,7 +32,7 @@ pub struct AdminListener(Listening);
 
 enum Listening {
     Tcp(TcpListener),
-    Unix(UnixListener, #[expect(dead_code, reason = "removed when it is dropped")] SocketFile),
+    Unix(UnixListener, #[expect(dead_code, reason = "removed when it is dropped")] Option<SocketFile>),
 }
 
 impl AdminListener {

@@ -50,6 +50,7 @@ pub(super) fn encode(admin: &Admin) -> String {
     limits(&mut text, &rows);
     injections(&mut text, &table);
     connections(&mut text, &table, &listeners);
+    certificates(&mut text, &listeners);
     credentials(&mut text, &admin.keeper);
     renewals(&mut text, &admin.metrics);
     reloads(&mut text, &admin.metrics);
@@ -150,6 +151,30 @@ fn connections(text: &mut Exposition, table: &RouteTable, listeners: &[Arc<Liste
     let mut metric = text.metric("bearerd_upstream_connections", Kind::Gauge, help);
     for route in table.routes() {
         metric.sample(&[("route", &route.spec.name)], route.metrics.upstream_connections.get());
+    }
+}
+
+/// The certificates that listeners show to apps.
+fn certificates(text: &mut Exposition, listeners: &[Arc<Listener>]) {
+    let showing: Vec<_> =
+        listeners.iter().filter_map(|listener| Some((listener, listener.tls()?.ends_at()))).collect();
+    let help = "When the listener's certificate ends.";
+    let mut metric = text.metric("bearerd_certificate_expires_timestamp_seconds", Kind::Gauge, help);
+    for (listener, ends_at) in &showing {
+        metric.sample(&[("listener", &listener.name)], ends_at.as_duration().as_secs_f64());
+    }
+    let help = "Changed certificates that were read.";
+    let mut metric = text.metric("bearerd_certificate_renewals_total", Kind::Counter, help);
+    for (listener, _) in &showing {
+        let of = &listener.metrics;
+        metric.sample(&[("listener", &listener.name), ("outcome", "ok")], of.certificates_renewed.get());
+        metric
+            .sample(&[("listener", &listener.name), ("outcome", "rejected")], of.certificates_rejected.get());
+    }
+    let help = "TLS handshakes of apps that failed.";
+    let mut metric = text.metric("bearerd_failed_handshakes_total", Kind::Counter, help);
+    for (listener, _) in &showing {
+        metric.sample(&[("listener", &listener.name)], listener.metrics.failed_handshakes.get());
     }
 }
 

@@ -1,5 +1,6 @@
 //! Holds the parts together: reloads them, and lets them end in order.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +41,8 @@ pub(super) struct Conductor {
     pub(super) serving: AbortHandle,
     /// The files that are watched for a change of the configuration.
     pub(super) watching: watch::Sender<Vec<PathBuf>>,
+    /// The files that are watched for other certificates.
+    pub(super) certificates: watch::Sender<Arc<BTreeSet<PathBuf>>>,
     pub(super) draining: watch::Sender<bool>,
     /// The tasks of the control plane.
     pub(super) tasks: JoinSet<()>,
@@ -55,10 +58,18 @@ impl Conductor {
                     // Whoever asked may be gone; the outcome was logged.
                     let _ = answer.send(outcome);
                 }
+                Command::RenewCertificates(changed) => self.renew_certificates(changed).await,
                 Command::Quit => break,
             }
         }
         self.drain().await;
+    }
+
+    async fn renew_certificates(&self, changed: Vec<PathBuf>) {
+        let server = Arc::clone(&self.server);
+        let renewing = tokio::task::spawn_blocking(move || server.renew_certificates(&changed));
+        // What came of it was told; it cannot be told only if the process ends.
+        let _ = renewing.await;
     }
 
     /// All or nothing: the problems, if there are any, and then nothing has changed.
@@ -92,7 +103,11 @@ impl Conductor {
             .map_err(|problems| problems.0.iter().map(ToString::to_string).collect::<Vec<_>>())?;
         let (old, new) = (&self.loaded.config, &next.config);
         let connectors = connectors(&new.egress).map_err(one)?;
-        let listeners = self.server.prepare(&new.listeners).map_err(|error| one(error.to_string()))?;
+        let (server, specs) = (Arc::clone(&self.server), new.listeners.clone());
+        let listeners = tokio::task::spawn_blocking(move || server.prepare(&specs))
+            .await
+            .map_err(|error| one(format!("the listeners could not be prepared: {error}")))?
+            .map_err(|error| one(error.to_string()))?;
         let admin_moves = new.admin.listen != old.admin.listen;
         let admin_listener = admin_moves.then(|| bind_admin(&new.admin.listen)).transpose();
         let admin_listener = admin_listener.map_err(|error| one(error.to_string()))?;
@@ -111,6 +126,7 @@ impl Conductor {
             tracing::info!(listener = "admin", %address, "listening");
         }
         self.watching.send_replace(watched_files(&next));
+        self.certificates.send_replace(Arc::new(self.server.certificate_files()));
         if let Some(logs) = &self.logs
             && let Err(error) = logs.set_filter(&new.server.log.filter)
         {

@@ -44,7 +44,7 @@ impl<'a> Names<'a> {
 }
 
 /// When a certificate ends; `None` if it cannot be read.
-pub(super) fn end(certificate: &CertificateDer<'_>) -> Option<Timestamp> {
+pub fn end(certificate: &CertificateDer<'_>) -> Option<Timestamp> {
     let validity = Body::of(certificate)?.validity;
     let (_not_before, rest) = Element::read(validity)?;
     let (not_after, _) = Element::read(rest)?;

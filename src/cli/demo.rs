@@ -21,7 +21,7 @@ use crate::cli::output;
 use crate::clock::Clock;
 use crate::config::{self, Environment};
 use crate::sandbox::{Fault, Part, Sandbox, ScriptedFault, Vendor};
-use crate::server::Bind;
+use crate::server::Address;
 use caller::Caller;
 use page::Page;
 use stage::Stage;
@@ -85,9 +85,9 @@ fn start(sandbox: &Sandbox, clock: &Clock) -> io::Result<Running> {
     app::start(loaded, environment, clock.clone(), None).map_err(io::Error::other)
 }
 
-fn address(bind: Option<&Bind>) -> io::Result<SocketAddr> {
+fn address(bind: Option<&Address>) -> io::Result<SocketAddr> {
     match bind {
-        Some(Bind::Tcp(address)) => Ok(*address),
+        Some(Address::Tcp(address)) => Ok(*address),
         _ => Err(io::Error::other("bearerd does not listen where it was told to")),
     }
 }

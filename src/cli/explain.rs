@@ -20,7 +20,7 @@ use crate::proxy::admit::PSEUDONYM;
 use crate::proxy::choose::choose;
 use crate::proxy::sanitize::Sanitized;
 use crate::route::{AllowRule, Route, RouteTable};
-use crate::server::{Bind, ListenerSpec};
+use crate::server::{Address, Bind, ListenerSpec};
 use crate::template::Template;
 
 /// The arguments of `bearerd explain`.
@@ -37,7 +37,7 @@ pub struct Arguments {
 
 /// Explains; the exit code says whether the request would be forwarded.
 pub fn run(arguments: &Arguments) -> ExitCode {
-    let Some((authority, head)) = request(&arguments.method, &arguments.url) else {
+    let Some((called, head)) = request(&arguments.method, &arguments.url) else {
         output::talk("bearerd: the URL is written http://HOST:PORT/PATH, as the app would call it");
         return Exit::Usage.into();
     };
@@ -55,18 +55,29 @@ pub fn run(arguments: &Arguments) -> ExitCode {
             return Exit::Configuration.into();
         }
     };
-    let (text, exit) = explain(&config, &table, &authority, &head);
+    let (text, exit) = explain(&config, &table, &called, &head);
     let written = output::data(text);
     if exit == Exit::Done { written } else { exit.into() }
 }
 
-/// The request as it would arrive, and the authority that it was sent to.
-fn request(method: &Method, url: &Uri) -> Option<(Authority, RequestHead)> {
-    let authority = url.authority().filter(|_| url.scheme_str() == Some("http"))?.clone();
+/// Where a request is sent.
+struct Called {
+    authority: Authority,
+    is_tls: bool,
+}
+
+/// The request as it would arrive, and where it was sent.
+fn request(method: &Method, url: &Uri) -> Option<(Called, RequestHead)> {
+    let authority = url.authority()?.clone();
+    let is_tls = match url.scheme_str() {
+        Some("http") => false,
+        Some("https") => true,
+        _ => return None,
+    };
     let target = url.path_and_query().map_or("/", |target| target.as_str());
     let fields: [(&[u8], &[u8]); 1] = [(b"host", authority.as_str().as_bytes())];
     let head = RequestHead::new(method.clone(), target.as_bytes(), &fields);
-    Some((authority, head))
+    Some((Called { authority, is_tls }, head))
 }
 
 /// What is told, line by line.
@@ -87,14 +98,22 @@ impl Told {
     }
 }
 
-fn explain(config: &Config, table: &RouteTable, authority: &Authority, head: &RequestHead) -> (String, Exit) {
+fn explain(config: &Config, table: &RouteTable, called: &Called, head: &RequestHead) -> (String, Exit) {
     let mut told = Told(String::new());
-    let Some(listener) = listener(&config.listeners, authority) else {
-        told.line("refused", format_args!("no listener of this configuration listens on {authority}"));
+    let Some(listener) = listener(&config.listeners, called) else {
+        let speaks = if called.is_tls { "speaks TLS" } else { "listens" };
+        told.line(
+            "refused",
+            format_args!("no listener of this configuration {speaks} on {}", called.authority),
+        );
         return (told.0, Exit::No);
     };
     told.line("listener", format_args!("{} ({})", listener.name, listener.bind));
-    let door = listener.door(&listener.bind, &std::sync::Arc::default());
+    let address = match &listener.bind {
+        Bind::To(address) => Some(address),
+        Bind::Inherited(_) => None,
+    };
+    let door = listener.door(address, &std::sync::Arc::default());
     let choice = match choose(table, &door, head, PSEUDONYM) {
         Ok(Some(choice)) => choice,
         Ok(None) => {
@@ -114,16 +133,17 @@ fn explain(config: &Config, table: &RouteTable, authority: &Authority, head: &Re
     (told.0, Exit::Done)
 }
 
-/// The listener that an authority leads to: that of its port; else the only one, if its port is
-/// not known before it listens or it has none.
-fn listener<'a>(listeners: &'a [ListenerSpec], authority: &Authority) -> Option<&'a ListenerSpec> {
-    let port = authority.port_u16().unwrap_or(80);
-    let of_port = |listener: &&ListenerSpec| matches!(&listener.bind, Bind::Tcp(at) if at.port() == port);
-    let only = match listeners {
-        [only] if !matches!(&only.bind, Bind::Tcp(at) if at.port() != 0) => Some(only),
-        _ => None,
+/// The listener that a call leads to: that of its port; else the only one, if its port is not known
+/// before it listens or it has none.
+fn listener<'a>(listeners: &'a [ListenerSpec], called: &Called) -> Option<&'a ListenerSpec> {
+    let port = called.authority.port_u16().unwrap_or(if called.is_tls { 443 } else { 80 });
+    let port_of = |listener: &ListenerSpec| match &listener.bind {
+        Bind::To(Address::Tcp(address)) => Some(address.port()).filter(|port| *port != 0),
+        Bind::To(Address::Unix(_)) | Bind::Inherited(_) => None,
     };
-    listeners.iter().find(of_port).or(only)
+    let of_port = listeners.iter().find(|listener| port_of(listener) == Some(port));
+    let only = if let [only] = listeners { Some(only).filter(|only| port_of(only).is_none()) } else { None };
+    of_port.or(only).filter(|listener| listener.tls.is_some() == called.is_tls)
 }
 
 fn describe(told: &mut Told, config: &Config, route: &Route) {

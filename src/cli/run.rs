@@ -13,6 +13,9 @@ use crate::cli::exit::Exit;
 use crate::cli::{ConfigFile, output};
 use crate::clock::Clock;
 use crate::config::{Environment, Loaded};
+use crate::server::BindError;
+use crate::server::inherited::Inherited;
+use crate::server::listener::Fault;
 use crate::telemetry::{self, Logs};
 
 /// Threads for what would block the control thread, such as reading files and looking names up.
@@ -30,7 +33,10 @@ pub struct Arguments {
 
 /// Runs the proxy until it is told to end.
 pub fn run(arguments: &Arguments) -> ExitCode {
-    let environment = Environment::of_process();
+    // Before there are threads: it takes variables out of the environment.
+    let inherited = Inherited::of_process();
+    let mut environment = Environment::of_process();
+    environment.inherited = inherited;
     let loaded = match arguments.file.load(&environment) {
         Ok(loaded) => loaded,
         Err(problems) => {
@@ -80,8 +86,8 @@ async fn live(loaded: Loaded, environment: Environment, clock: Clock, logs: Logs
         Ok(running) => running,
         Err(error) => {
             let exit = match error {
-                StartError::Bind(_) => Exit::Unavailable,
-                StartError::Configuration(_) => Exit::Configuration,
+                StartError::Bind(BindError { fault: Fault::Machine, .. }) => Exit::Unavailable,
+                StartError::Bind(_) | StartError::Configuration(_) => Exit::Configuration,
                 StartError::Machine(_) => Exit::Internal,
             };
             return failed(&error, exit);

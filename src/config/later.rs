@@ -8,7 +8,7 @@ const KEYS: &[(&str, &[&str])] = &[
     // `[server]`.
     ("drain", &["sandbox"]),
     // A listener, and its `allow`.
-    ("max_head", &["tls", "control"]),
+    ("max_head", &["control"]),
     ("uids", &["gids", "cgroups", "names", "bearer"]),
     // An egress.
     ("min_tls", &["client_cert", "client_key", "proxy", "expect_address"]),

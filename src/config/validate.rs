@@ -13,6 +13,7 @@ pub(crate) mod oauth2;
 pub(crate) mod route;
 pub(crate) mod secret;
 pub(crate) mod server;
+pub(crate) mod tls;
 
 use crate::config::Config;
 use crate::config::raw;

@@ -105,6 +105,19 @@ async fn a_file_that_is_written_replaced_or_made_again_is_followed() {
 }
 
 #[tokio::test]
+async fn a_relative_path_is_followed_from_the_current_folder() {
+    let root = tempfile::tempdir().expect("a folder");
+    let here = std::env::current_dir().expect("a folder");
+    let up: PathBuf = here.components().skip(1).map(|_| "..").collect();
+    let path = root.path().join("token");
+    let mut watched = Watched::new(&up.join(path.strip_prefix("/").expect("an absolute path")));
+    fs::write(&path, "made").expect("written");
+    watched.holds("made").await;
+    fs::write(&path, "written").expect("written");
+    watched.holds("written").await;
+}
+
+#[tokio::test]
 async fn a_kubernetes_volume_is_followed_through_its_swaps() {
     let root = tempfile::tempdir().expect("a folder");
     let version = |name: &str, token: &str| {

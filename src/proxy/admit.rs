@@ -23,6 +23,8 @@ pub struct Door {
     pub listener: String,
     /// The address, if it is TCP; a Unix socket takes any `Host` and is out of reach for browsers.
     pub address: Option<SocketAddr>,
+    /// Apps call by `https`.
+    pub is_tls: bool,
     /// Names that `Host` may have beside the loopback ones, in lower case.
     pub hosts: HashSet<String>,
     /// Without progress of a request body.
@@ -33,6 +35,13 @@ pub struct Door {
     pub head_timeout: Duration,
     /// The listener's numbers.
     pub metrics: Arc<ListenerMetrics>,
+}
+
+impl Door {
+    /// What the listener's URLs begin with, up to the authority.
+    pub fn scheme(&self) -> &'static str {
+        if self.is_tls { "https://" } else { "http://" }
+    }
 }
 
 /// What one pass over a request head found.
@@ -159,7 +168,7 @@ pub fn admit<'a>(
             Kind::Upgrade => upgrade = !members(field.value).any(|name| name.eq_ignore_ascii_case(b"h2c")),
             Kind::Te => {
                 found.takes_trailers |=
-                    members(field.value).any(|name| name.eq_ignore_ascii_case(b"trailers"))
+                    members(field.value).any(|name| name.eq_ignore_ascii_case(b"trailers"));
             }
             Kind::MaxForwards => {
                 found.answer_here |= head.method == Method::OPTIONS && field.value == b"0";
@@ -284,7 +293,9 @@ const NOT_ENCODED: &str = "the target has a byte that must be percent-encoded";
 
 /// The authority, and the rest, of a target in absolute form.
 fn absolute<'a>(text: &'a str, names: &Names<'_>) -> Result<(Option<&'a str>, &'a str), ProxyError> {
-    let rest = text.get(..7).filter(|scheme| scheme.eq_ignore_ascii_case("http://")).map(|_| &text[7..]);
+    let scheme = names.door.scheme();
+    let (own, rest) = text.split_at_checked(scheme.len()).unwrap_or_default();
+    let rest = own.eq_ignore_ascii_case(scheme).then_some(rest);
     let rest = rest.ok_or_else(|| malformed("the target is not a path"))?;
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     let (authority, rest) = rest.split_at(end);
@@ -359,9 +370,10 @@ pub fn host_and_port(value: &[u8]) -> Option<&str> {
 fn check_origin(names: &Names<'_>, value: &[u8]) -> Result<(), ProxyError> {
     let Some(address) = names.door.address else { return Ok(()) };
     let own = || {
-        let authority = value.strip_prefix(b"http://")?;
+        let authority = value.strip_prefix(names.door.scheme().as_bytes())?;
         let host = host_and_port(authority)?;
         let port = match &authority[host.len()..] {
+            [] if names.door.is_tls => 443,
             [] => 80,
             [_, port @ ..] => std::str::from_utf8(port).ok()?.parse::<u16>().ok()?,
         };

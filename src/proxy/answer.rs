@@ -50,7 +50,7 @@ fn is_injected(cookie: &Field<'_>, route: &Route) -> bool {
 
 fn relocated(location: &Field<'_>, route: &Route, authority: &str, door: &Door) -> Option<Vec<u8>> {
     let own = || door.address.map_or_else(|| "localhost".to_owned(), |address| address.to_string());
-    let own = if authority.is_empty() { own() } else { authority.to_owned() };
+    let own = door.scheme().to_owned() + &if authority.is_empty() { own() } else { authority.to_owned() };
     relocate(std::str::from_utf8(location.value).ok()?, route, &own).map(String::into_bytes)
 }
 
@@ -72,7 +72,7 @@ fn relocate(location: &str, route: &Route, own: &str) -> Option<String> {
     if url.origin != origin {
         return None;
     }
-    let mut text = format!("http://{own}{prefix}{}", behind_base(url.path_and_query.as_str(), route)?);
+    let mut text = format!("{own}{prefix}{}", behind_base(url.path_and_query.as_str(), route)?);
     if let Some(fragment) = fragment {
         text.push('#');
         text.push_str(fragment);

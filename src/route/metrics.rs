@@ -128,6 +128,12 @@ pub struct ListenerMetrics {
     pub connections: Gauge,
     /// Connections accepted so far.
     pub accepted: Counter,
+    /// TLS handshakes that failed.
+    pub failed_handshakes: Counter,
+    /// Times that a changed certificate was taken over.
+    pub certificates_renewed: Counter,
+    /// Times that a changed certificate could not be used.
+    pub certificates_rejected: Counter,
     /// Requests that reached no route, and the listener's limits.
     pub unrouted: RouteMetrics,
 }

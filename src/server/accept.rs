@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::proxy::{Code, ProxyError};
 use crate::route::metrics::{Limit, ListenerMetrics};
 use crate::server::Listener;
 use crate::server::listener::{Socket, SocketFile};
@@ -21,8 +22,8 @@ pub struct Accepted<S = AppStream> {
     pub stream: S,
     /// The listener that it came through.
     pub listener: Arc<Listener>,
-    /// The caller is not one of those who may call: its requests are refused.
-    pub is_denied: bool,
+    /// What its requests are answered with, if the caller may not call.
+    pub refusal: Option<ProxyError>,
     /// Its place among the listener's connections.
     pub place: Place,
 }
@@ -30,8 +31,8 @@ pub struct Accepted<S = AppStream> {
 impl<S> Accepted<S> {
     /// Makes another kind of stream of the stream.
     pub fn map<T>(self, convert: impl FnOnce(S) -> io::Result<T>) -> io::Result<Accepted<T>> {
-        let Self { stream, listener, is_denied, place } = self;
-        Ok(Accepted { stream: convert(stream)?, listener, is_denied, place })
+        let Self { stream, listener, refusal, place } = self;
+        Ok(Accepted { stream: convert(stream)?, listener, refusal, place })
     }
 }
 
@@ -50,7 +51,7 @@ impl Drop for Place {
 
 enum Acceptor {
     Tcp(TcpListener),
-    Unix(UnixListener, #[expect(dead_code, reason = "removed when it is dropped")] SocketFile),
+    Unix(UnixListener, #[expect(dead_code, reason = "removed when it is dropped")] Option<SocketFile>),
 }
 
 impl Acceptor {
@@ -89,11 +90,11 @@ pub async fn run(socket: Socket, listener: Arc<Listener>, deliver: impl Fn(Accep
         loop {
             let permit = permit(&listener).await;
             let stream = next(&acceptor, &listener).await;
-            let is_denied = is_denied(&stream, &listener);
+            let refusal = refusal(&stream, &listener);
             listener.metrics.accepted.increment();
             listener.metrics.connections.increment();
             let place = Place { metrics: listener.metrics.clone(), _permit: permit };
-            deliver(Accepted { stream, listener: listener.clone(), is_denied, place });
+            deliver(Accepted { stream, listener: listener.clone(), refusal, place });
         }
     };
     tokio::select! {
@@ -139,12 +140,13 @@ fn is_exhaustion(error: &io::Error) -> bool {
 }
 
 /// A Unix socket takes exactly the users that it names, or else only bearerd's own.
-fn is_denied(stream: &AppStream, listener: &Listener) -> bool {
-    let AppStream::Unix(stream) = stream else { return false };
+fn refusal(stream: &AppStream, listener: &Listener) -> Option<ProxyError> {
+    let AppStream::Unix(stream) = stream else { return None };
     let settings = listener.settings.load();
     let allowed = &settings.allow_uids;
     let is_allowed = |uid: u32| {
         if allowed.is_empty() { uid == rustix::process::geteuid().as_raw() } else { allowed.contains(&uid) }
     };
-    !stream.peer_cred().is_ok_and(|caller| is_allowed(caller.uid()))
+    let may_call = stream.peer_cred().is_ok_and(|caller| is_allowed(caller.uid()));
+    (!may_call).then(|| ProxyError::new(Code::CallerDenied, "this user may not call").and_close())
 }

@@ -332,6 +332,16 @@ impl App {
         .await;
     }
 
+    /// Leaves a connection that is at rest. Over TLS the end is announced, so that it is not taken for
+    /// one that somebody on the way has made (RFC 8446, section 6.1).
+    pub async fn part(mut self) {
+        if let AppStream::Tls(stream) = &mut self.stream {
+            // A notice that cannot be sent at once is not worth waiting for.
+            let mut stream = Pin::new(stream);
+            poll_fn(|context| Poll::Ready(stream.as_mut().poll_shutdown(context).is_ready())).await;
+        }
+    }
+
     /// Whether something was read that belongs to no request yet.
     pub fn has_input(&self) -> bool {
         !self.input.is_empty()

@@ -13,7 +13,7 @@ use crate::proxy::admit::Door;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::record::Record;
 use crate::proxy::watch::{Phase, Watch};
-use crate::proxy::{self, Answer, Asking, Code, Proxy, ProxyError};
+use crate::proxy::{self, Answer, Asking, Proxy, ProxyError};
 use crate::server::Settings;
 use crate::server::app::{App, Ending, Manner, Next};
 use crate::server::date::Date;
@@ -64,25 +64,31 @@ enum After {
     Gone,
 }
 
-/// Serves one connection until either side ends it.
+/// Serves one connection until either side ends it. All its requests are answered with `refusal`, if
+/// there is one.
 pub async fn serve(
     service: &Service,
     settings: &Settings,
     watch: Rc<Watch>,
     stream: AppStream,
-    is_denied: bool,
+    refusal: Option<ProxyError>,
 ) {
     let door = &settings.door;
     let mut app = App::new(stream, Input::default(), watch.clone(), settings.head_limits, door.head_timeout);
     loop {
         match app.wait().await {
             Next::Request => {}
-            Next::End => return,
-            Next::Refused(limit, _) => return door.metrics.unrouted.limited_by(limit),
+            Next::End => return app.part().await,
+            Next::Refused(limit, _) => {
+                door.metrics.unrouted.limited_by(limit);
+                return app.part().await;
+            }
         }
         let mut heads = take_heads();
         let after = match app.read_head(&mut heads.request).await {
-            Next::Request => Box::pin(answer(service, settings, &watch, app, &mut heads, is_denied)).await,
+            Next::Request => {
+                Box::pin(answer(service, settings, &watch, app, &mut heads, refusal.as_ref())).await
+            }
             Next::End => After::Gone,
             Next::Refused(limit, error) => {
                 door.metrics.unrouted.limited_by(limit);
@@ -119,7 +125,7 @@ async fn answer(
     watch: &Rc<Watch>,
     mut app: App,
     heads: &mut Heads,
-    is_denied: bool,
+    refusal: Option<&ProxyError>,
 ) -> After {
     let request = &heads.request;
     let mut record = service.proxy.record(watch, &settings.door, request);
@@ -130,10 +136,9 @@ async fn answer(
         closes: !request.is_persistent() || watch.is_draining(),
     };
     let asking = Asking { head: request, is_over: false };
-    let answered = if is_denied {
-        Err(ProxyError::new(Code::CallerDenied, "this user may not call").and_close())
-    } else {
-        service.proxy.serve(&mut record, asking, &mut app, &mut heads.answer).await
+    let answered = match refusal {
+        Some(error) => Err(error.clone()),
+        None => service.proxy.serve(&mut record, asking, &mut app, &mut heads.answer).await,
     };
     manner.closes |= watch.is_draining();
     match answered {

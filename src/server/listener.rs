@@ -7,24 +7,52 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use socket2::{Domain, Protocol, Type};
 
 use crate::server::ListenerSpec;
+use crate::server::inherited::Inherited;
+use crate::server::tls::Tls;
 
 /// Connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 1024;
 
-/// Where a listener listens.
+/// Where the configuration wants a listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Bind {
+    /// At an address that bearerd binds.
+    To(Address),
+    /// `fd:NAME`: at a socket that was bound for bearerd.
+    Inherited(String),
+}
+
+impl fmt::Display for Bind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::To(address) => address.fmt(formatter),
+            Self::Inherited(name) => write!(formatter, "fd:{name}"),
+        }
+    }
+}
+
+/// Where a socket listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
     /// `127.0.0.1:8080`.
     Tcp(SocketAddr),
     /// `unix:/run/bearerd/app.sock`.
     Unix(PathBuf),
 }
 
-impl fmt::Display for Bind {
+impl Address {
+    /// Whether others than this machine's own programs may reach it.
+    pub fn is_remote(&self) -> bool {
+        matches!(self, Self::Tcp(address) if !address.ip().to_canonical().is_loopback())
+    }
+}
+
+impl fmt::Display for Address {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => address.fmt(formatter),
@@ -37,8 +65,9 @@ impl fmt::Display for Bind {
 #[derive(Debug)]
 pub struct Bound {
     spec: ListenerSpec,
-    address: Bind,
+    address: Address,
     socket: Socket,
+    tls: Option<Arc<Tls>>,
 }
 
 /// A bound socket; it does not block.
@@ -46,8 +75,8 @@ pub struct Bound {
 pub enum Socket {
     /// TCP.
     Tcp(TcpListener),
-    /// A Unix socket, with the file that goes when it does.
-    Unix(UnixListener, SocketFile),
+    /// A Unix socket, with the file that goes when it does, if it is bearerd's own.
+    Unix(UnixListener, Option<SocketFile>),
 }
 
 /// Why a listener cannot be bound.
@@ -59,6 +88,23 @@ pub struct BindError {
     pub bind: Bind,
     /// What the system said, and what to do.
     pub reason: String,
+    /// Whose fault it is.
+    pub fault: Fault,
+}
+
+/// Whose fault it is that a listener cannot be bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The machine does not have what is asked for, or not now.
+    Machine,
+    /// The configuration asks for what must not be.
+    Configuration,
+}
+
+impl BindError {
+    fn new(spec: &ListenerSpec, fault: Fault, reason: impl fmt::Display) -> Self {
+        Self { listener: spec.name.clone(), bind: spec.bind.clone(), reason: reason.to_string(), fault }
+    }
 }
 
 impl fmt::Display for BindError {
@@ -76,8 +122,13 @@ impl Bound {
     }
 
     /// Where it listens; the port is the one that the system gave.
-    pub fn address(&self) -> &Bind {
+    pub fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// What it shows, if it speaks TLS.
+    pub fn tls(&self) -> Option<Arc<Tls>> {
+        self.tls.clone()
     }
 
     /// The socket to accept from.
@@ -86,20 +137,53 @@ impl Bound {
     }
 }
 
-/// Binds all listeners, or none.
-pub fn bind(specs: &[ListenerSpec]) -> Result<Vec<Bound>, BindError> {
-    specs.iter().map(bind_one).collect()
+/// Binds all listeners, or none. Blocks on the file system where one speaks TLS.
+pub fn bind<'a>(
+    specs: impl IntoIterator<Item = &'a ListenerSpec>,
+    inherited: &Inherited,
+) -> Result<Vec<Bound>, BindError> {
+    specs.into_iter().map(|spec| bind_one(spec, inherited)).collect()
 }
 
-fn bind_one(spec: &ListenerSpec) -> Result<Bound, BindError> {
+fn bind_one(spec: &ListenerSpec, inherited: &Inherited) -> Result<Bound, BindError> {
     // Other users call only where the listener names them: then their uid is checked.
     let mode = if spec.allow_uids.is_empty() { OWN_USER } else { 0o666 };
-    let (address, socket) = bind_with_mode(&spec.bind, mode).map_err(|error| BindError {
-        listener: spec.name.clone(),
-        bind: spec.bind.clone(),
-        reason: error.to_string(),
-    })?;
-    Ok(Bound { spec: spec.clone(), address, socket })
+    let (address, socket) = match &spec.bind {
+        Bind::To(address) => {
+            bind_with_mode(address, mode).map_err(|error| BindError::new(spec, Fault::Machine, error))?
+        }
+        Bind::Inherited(name) => {
+            let misconfigured = |reason| BindError::new(spec, Fault::Configuration, reason);
+            let (address, socket) = inherited.socket(name).map_err(|why| misconfigured(why.to_string()))?;
+            check_inherited(spec, &address).map_err(|reason| misconfigured(reason.to_owned()))?;
+            (address, socket)
+        }
+    };
+    Ok(Bound { tls: load_tls(spec, None)?, spec: spec.clone(), address, socket })
+}
+
+/// What the configuration is checked for where it names an address.
+fn check_inherited(spec: &ListenerSpec, address: &Address) -> Result<(), &'static str> {
+    if spec.tls.is_some() && matches!(address, Address::Unix(_)) {
+        return Err("a Unix socket does not speak `tls`: it knows its callers by their uid");
+    }
+    if !spec.allow_uids.is_empty() && matches!(address, Address::Tcp(_)) {
+        return Err("callers' uids (`allow`) are looked at on Unix sockets only");
+    }
+    if address.is_remote() && !spec.may_be_remote() {
+        return Err(
+            "it is not a loopback address: everyone who reaches it could use the credentials (bind the \
+                    socket to 127.0.0.1, let callers show certificates by `tls.client_ca`, or say \
+                    `allow_remote = true`)",
+        );
+    }
+    Ok(())
+}
+
+/// What a listener shows and whom it lets in, as its files have it now.
+pub(super) fn load_tls(spec: &ListenerSpec, before: Option<&Tls>) -> Result<Option<Arc<Tls>>, BindError> {
+    let load = |tls| Tls::load(tls, before).map(Arc::new);
+    spec.tls.as_ref().map(load).transpose().map_err(|error| BindError::new(spec, Fault::Configuration, error))
 }
 
 /// The mode of a socket that only bearerd's own user may connect to.
@@ -107,14 +191,14 @@ const OWN_USER: u32 = 0o600;
 
 /// Binds one socket, and says where: the port is the one that the system gave. A Unix socket is for
 /// bearerd's own user alone.
-pub fn bind_socket(bind: &Bind) -> io::Result<(Bind, Socket)> {
-    bind_with_mode(bind, OWN_USER)
+pub fn bind_socket(address: &Address) -> io::Result<(Address, Socket)> {
+    bind_with_mode(address, OWN_USER)
 }
 
-fn bind_with_mode(bind: &Bind, mode: u32) -> io::Result<(Bind, Socket)> {
-    let bound = match bind {
-        Bind::Tcp(address) => bind_tcp(*address),
-        Bind::Unix(path) => bind_unix(path, mode),
+fn bind_with_mode(address: &Address, mode: u32) -> io::Result<(Address, Socket)> {
+    let bound = match address {
+        Address::Tcp(address) => bind_tcp(*address),
+        Address::Unix(path) => bind_unix(path, mode),
     };
     bound.map_err(|error| io::Error::new(error.kind(), reason(&error)))
 }
@@ -129,19 +213,19 @@ fn reason(error: &io::Error) -> String {
 }
 
 /// Without `SO_REUSEPORT`: a second process on the same port shall fail, not share.
-fn bind_tcp(address: SocketAddr) -> io::Result<(Bind, Socket)> {
+fn bind_tcp(address: SocketAddr) -> io::Result<(Address, Socket)> {
     let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     let listener = TcpListener::from(socket);
-    Ok((Bind::Tcp(listener.local_addr()?), Socket::Tcp(listener)))
+    Ok((Address::Tcp(listener.local_addr()?), Socket::Tcp(listener)))
 }
 
 /// Binds under a name of its own and renames: the socket never stands there with a mode that is too
 /// wide, and a stale one is replaced in one step.
-fn bind_unix(path: &Path, mode: u32) -> io::Result<(Bind, Socket)> {
+fn bind_unix(path: &Path, mode: u32) -> io::Result<(Address, Socket)> {
     refuse_to_replace(path)?;
     let name = path.file_name().ok_or_else(|| io::Error::other("the path names no file"))?;
     let mut temporary = name.to_owned();
@@ -152,7 +236,7 @@ fn bind_unix(path: &Path, mode: u32) -> io::Result<(Bind, Socket)> {
     fs::set_permissions(&file.path, fs::Permissions::from_mode(mode))?;
     listener.set_nonblocking(true)?;
     let file = file.rename(path)?;
-    Ok((Bind::Unix(path.to_owned()), Socket::Unix(listener, file)))
+    Ok((Address::Unix(path.to_owned()), Socket::Unix(listener, Some(file))))
 }
 
 /// Only a socket that nobody listens on any more may be replaced.
@@ -209,13 +293,16 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
     use std::os::unix::net::UnixListener;
 
-    use super::{Bind, bind};
+    use super::{Address, Bind, bind};
+    use crate::server::inherited::Inherited;
     use crate::server::{ListenerLimits, ListenerSpec};
 
-    fn spec(bind: Bind) -> ListenerSpec {
+    fn spec(address: Address) -> ListenerSpec {
         ListenerSpec {
             name: "app".into(),
-            bind,
+            bind: Bind::To(address),
+            allow_remote: false,
+            tls: None,
             hosts: Vec::new(),
             allow_uids: Vec::new(),
             limits: ListenerLimits::default(),
@@ -224,11 +311,11 @@ mod tests {
 
     #[test]
     fn a_port_is_told_and_belongs_to_one_process() {
-        let any = Bind::Tcp("127.0.0.1:0".parse().expect("address"));
-        let first = bind(&[spec(any)]).expect("free");
-        let Bind::Tcp(address) = first[0].address() else { panic!("tcp") };
+        let any = Address::Tcp("127.0.0.1:0".parse().expect("address"));
+        let first = bind(&[spec(any)], &Inherited::default()).expect("free");
+        let Address::Tcp(address) = first[0].address() else { panic!("tcp") };
         assert_ne!(address.port(), 0);
-        let second = bind(&[spec(Bind::Tcp(*address))]).expect_err("taken");
+        let second = bind(&[spec(Address::Tcp(*address))], &Inherited::default()).expect_err("taken");
         assert!(second.to_string().contains("another process listens there"), "{second}");
     }
 
@@ -237,13 +324,14 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("app.sock");
         drop(UnixListener::bind(&path).expect("bind"));
-        let live = bind(&[spec(Bind::Unix(path.clone()))]).expect("a stale one is replaced");
+        let live = bind(&[spec(Address::Unix(path.clone()))], &Inherited::default())
+            .expect("a stale one is replaced");
         assert_eq!(std::fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
-        bind(&[spec(Bind::Unix(path.clone()))]).expect_err("a live one is not");
+        bind(&[spec(Address::Unix(path.clone()))], &Inherited::default()).expect_err("a live one is not");
         drop(live);
         assert!(!path.exists(), "it goes with its listener");
         std::fs::write(&path, "data").expect("write");
-        bind(&[spec(Bind::Unix(path.clone()))]).expect_err("a file is not");
+        bind(&[spec(Address::Unix(path.clone()))], &Inherited::default()).expect_err("a file is not");
         assert_eq!(std::fs::read(&path).expect("still there"), b"data");
     }
 }

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::server::TlsStream;
 
 use crate::server::peer;
 
@@ -16,6 +17,8 @@ pub enum AppStream {
     Tcp(TcpStream),
     /// Over a Unix socket.
     Unix(UnixStream),
+    /// TLS over TCP, after the handshake. What is written may lie in it until it is flushed.
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
 /// A connection that belongs to no runtime: on its way from one thread to another.
@@ -33,6 +36,7 @@ impl AppStream {
         Ok(match self {
             Self::Tcp(stream) => RawStream::Tcp(stream.into_std()?),
             Self::Unix(stream) => RawStream::Unix(stream.into_std()?),
+            Self::Tls(_) => return Err(io::Error::other("a handshake binds a connection to its thread")),
         })
     }
 
@@ -44,6 +48,11 @@ impl AppStream {
         })
     }
 
+    /// Whether both ends agreed on HTTP/2 in their handshake (RFC 9113, section 3.2).
+    pub fn is_http2(&self) -> bool {
+        matches!(self, Self::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2"))
+    }
+
     /// Whether the app, which sends nothing more, has closed its socket altogether, so that nobody
     /// would read an answer.
     pub fn is_abandoned(&self) -> bool {
@@ -51,16 +60,20 @@ impl AppStream {
             Self::Tcp(stream) => peer::is_abandoned(stream),
             // The kernel tells a closed peer from one that has shut its sending half.
             Self::Unix(stream) => peer::has_hung_up(stream),
+            Self::Tls(stream) => peer::is_abandoned(stream.get_ref().0),
         }
     }
 
     /// Lets the connection end with a reset when it is dropped: the app shall not take what it has for
     /// the whole of an answer that only the connection's end delimits.
     pub fn reset(&self) {
-        if let Self::Tcp(stream) = self {
-            // Without it the end looks whole to HTTP/1.0; nothing else can be done.
-            let _ = socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
-        }
+        let stream = match self {
+            Self::Tcp(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+            Self::Unix(_) => return,
+        };
+        // Without it the end looks whole to HTTP/1.0; nothing else can be done.
+        let _ = socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
     }
 }
 
@@ -73,6 +86,7 @@ impl AsyncRead for AppStream {
         match &mut *self {
             Self::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
             Self::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
+            Self::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
         }
     }
 }
@@ -86,6 +100,7 @@ impl AsyncWrite for AppStream {
         match &mut *self {
             Self::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
             Self::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
         }
     }
 
@@ -97,6 +112,7 @@ impl AsyncWrite for AppStream {
         match &mut *self {
             Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(context, pieces),
             Self::Unix(stream) => Pin::new(stream).poll_write_vectored(context, pieces),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(context, pieces),
         }
     }
 
@@ -108,6 +124,7 @@ impl AsyncWrite for AppStream {
         match &mut *self {
             Self::Tcp(stream) => Pin::new(stream).poll_flush(context),
             Self::Unix(stream) => Pin::new(stream).poll_flush(context),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(context),
         }
     }
 
@@ -115,6 +132,7 @@ impl AsyncWrite for AppStream {
         match &mut *self {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
         }
     }
 }

@@ -15,6 +15,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::spawn_local;
 
+use crate::clock::Clock;
 use crate::proxy::watch::{Phase, Sweeper};
 use crate::proxy::{Proxy, Shared};
 use crate::server::Listener;
@@ -23,6 +24,7 @@ use crate::server::connection::{self, Service};
 use crate::server::date::Date;
 use crate::server::listener::Socket;
 use crate::server::socket::{AppStream, RawStream};
+use crate::server::tls;
 
 /// How often idle upstream connections are looked through.
 const TIDY: Duration = Duration::from_secs(5);
@@ -105,6 +107,7 @@ impl Drop for Thread {
 async fn work(shared: Arc<Shared>, load: Arc<AtomicUsize>, mut commands: UnboundedReceiver<Command>) {
     let sweeper = Sweeper::new();
     let worker = Rc::new(Worker {
+        clock: shared.clock.clone(),
         service: Rc::new(Service {
             date: Date::new(shared.clock.clone()),
             proxy: Proxy::new(shared, sweeper.clone()),
@@ -165,6 +168,7 @@ async fn tidy(service: Rc<Service>) {
 
 /// What the connections of one worker share.
 struct Worker {
+    clock: Clock,
     service: Rc<Service>,
     sweeper: Rc<Sweeper>,
     load: Arc<AtomicUsize>,
@@ -176,8 +180,11 @@ impl Worker {
         let settings = accepted.listener.settings.load_full();
         let watch = self.sweeper.watch(Phase::Head, settings.door.head_timeout);
         spawn_local(async move {
-            let Accepted { stream, listener: _, is_denied, place } = accepted;
-            connection::serve(&worker.service, &settings, watch, stream, is_denied).await;
+            let Accepted { stream, listener: _, refusal, place } = accepted;
+            if let Some(greeted) = tls::greet(stream, &settings, &watch, &worker.clock).await {
+                let refusal = refusal.or(greeted.refusal);
+                connection::serve(&worker.service, &settings, watch, greeted.stream, refusal).await;
+            }
             worker.load.fetch_sub(1, Ordering::Relaxed);
             drop(place);
         });

@@ -69,8 +69,15 @@ fn a_request_that_does_not_pass_ends_with_1_and_the_reason() {
 
 #[test]
 fn a_mistaken_url_ends_with_64() {
-    for url in ["/api", "https://127.0.0.1:8080/api", "127.0.0.1:8080/api"] {
+    for url in ["/api", "ftp://127.0.0.1:8080/api", "127.0.0.1:8080/api"] {
         let output = run(bearerd(&["explain", "GET", url, "--config", "/nowhere"]), "");
         assert_eq!(output.status.code(), Some(64), "{url}");
     }
+}
+
+#[test]
+fn a_url_says_whether_the_listener_speaks_tls() {
+    let (code, text) = explain("GET", "https://127.0.0.1:8080/board/notes/7");
+    assert_eq!(code, Some(1));
+    assert_eq!(text, "refused     no listener of this configuration speaks TLS on 127.0.0.1:8080\n");
 }

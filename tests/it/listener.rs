@@ -93,3 +93,21 @@ fn beyond_max_connections_accepting_pauses_and_goes_on() {
         .find_map(|line| line.strip_prefix("bearerd_limited_total{limit=\"max_connections\"} "));
     assert!(matches!(paused, Some("1" | "2")), "{metrics}");
 }
+
+#[test]
+fn without_file_descriptors_accepting_pauses_and_goes_on() {
+    let upstream = Upstream::start();
+    let bearerd = Sidecar::ready(&fixed(&canary::token(), &upstream));
+    let client = bearerd.app();
+    // The connection to the upstream is there before.
+    assert_eq!(client.get("/api/x").status(), 200);
+    let spare = bearerd.limit_open_files(4);
+    let open: Vec<_> = (0..spare + 2).map(|_| client.connect()).collect();
+    bearerd.log("accepting pauses", |line| line["message"] == "accepting pauses");
+    let mut waiting = client.connect();
+    waiting.send(client.head("GET", "/api/x", "", 0));
+    drop(open);
+    assert_eq!(waiting.answer().status(), 200);
+    let told = bearerd.logs().iter().filter(|line| line["message"] == "accepting pauses").count();
+    assert_eq!(told, 1, "a pause is told once");
+}

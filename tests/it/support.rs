@@ -12,6 +12,7 @@ pub mod issuer;
 pub mod message;
 pub mod origin;
 pub mod sidecar;
+pub mod tls;
 pub mod upstream;
 pub mod wire;
 

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use http::uri::Authority;
 
-use crate::server::Bind;
+use crate::server;
 
 /// `127.0.0.1:9180`, `localhost:9180`, `http://localhost:9180` or `unix:/run/bearerd/admin.sock`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,10 +20,10 @@ pub enum Address {
 
 impl Address {
     /// Where to call what listens there: on loopback, if it listens on all addresses.
-    pub fn of(bind: &Bind) -> Self {
-        match bind {
-            Bind::Unix(path) => Self::Unix(path.clone()),
-            Bind::Tcp(address) => {
+    pub fn of(listening: &server::Address) -> Self {
+        match listening {
+            server::Address::Unix(path) => Self::Unix(path.clone()),
+            server::Address::Tcp(address) => {
                 let host = match address.ip() {
                     IpAddr::V4(Ipv4Addr::UNSPECIFIED) => IpAddr::V4(Ipv4Addr::LOCALHOST),
                     IpAddr::V6(Ipv6Addr::UNSPECIFIED) => IpAddr::V6(Ipv6Addr::LOCALHOST),
@@ -76,7 +76,7 @@ impl fmt::Display for Address {
 #[cfg(test)]
 mod tests {
     use super::Address;
-    use crate::server::Bind;
+    use crate::server;
 
     #[test]
     fn addresses_are_read_as_people_write_them() {
@@ -92,7 +92,8 @@ mod tests {
 
     #[test]
     fn what_listens_everywhere_is_called_on_loopback() {
-        let of = |text: &str| Address::of(&Bind::Tcp(text.parse().expect("an address"))).to_string();
+        let of =
+            |text: &str| Address::of(&server::Address::Tcp(text.parse().expect("an address"))).to_string();
         assert_eq!(of("0.0.0.0:1"), "127.0.0.1:1");
         assert_eq!(of("[::]:1"), "[::1]:1");
         assert_eq!(of("10.1.2.3:1"), "10.1.2.3:1");

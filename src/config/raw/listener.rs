@@ -3,16 +3,20 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::config::raw::scalar::{Size, Time};
+use crate::config::raw::scalar::{Size, TextOr, Time};
+use crate::config::raw::secret::SecretReference;
 
 /// Where apps connect.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Listener {
-    /// `"127.0.0.1:8080"` or `"unix:/run/bearerd/app.sock"`.
+    /// `"127.0.0.1:8080"`, `"unix:/run/bearerd/app.sock"`, or `"fd:NAME"` for a socket of systemd.
     pub(crate) bind: Option<String>,
-    /// It may be bound beyond loopback, where everyone who reaches it may call; default `false`.
+    /// It may be bound beyond loopback without `tls.client_ca`: everyone who reaches it may call;
+    /// default `false`.
     pub(crate) allow_remote: Option<bool>,
+    /// Apps call by `https`; default plain HTTP.
+    pub(crate) tls: Option<Tls>,
     /// Names that `Host` may have beside `localhost`, `127.0.0.1` and `[::1]`.
     pub(crate) hosts: Option<Vec<String>>,
     /// Who may call.
@@ -33,6 +37,21 @@ pub(crate) struct Listener {
     pub(crate) idle_timeout: Option<Time>,
     /// Without progress of a request body; default `"30s"`.
     pub(crate) body_timeout: Option<Time>,
+}
+
+/// What a listener shows, and which certificates it asks for. All files are watched.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Tls {
+    /// A PEM file with the certificate, and its chain behind it.
+    pub(crate) cert: Option<String>,
+    /// The private key of `cert`: a PEM file, or a reference such as `{ systemd = "app-key" }`.
+    pub(crate) key: Option<TextOr<SecretReference>>,
+    /// A PEM file of certificate authorities: every caller must show a certificate of one of them.
+    pub(crate) client_ca: Option<String>,
+    /// Names of which a caller's certificate must have one: DNS names and URIs, or the common name
+    /// of a certificate that has neither; default any.
+    pub(crate) allow_names: Option<Vec<String>>,
 }
 
 /// Who may call a listener.

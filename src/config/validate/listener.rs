@@ -8,9 +8,9 @@ use crate::config::tree::Place;
 use crate::config::validate::context::Context;
 use crate::config::validate::credential::check_name;
 use crate::config::validate::names::Names;
-use crate::config::validate::{route, secret};
+use crate::config::validate::{route, secret, tls};
 use crate::credential::Source;
-use crate::server::{Bind, ListenerLimits, ListenerSpec};
+use crate::server::{Address, Bind, ListenerLimits, ListenerSpec};
 
 /// Where the admin listener is without `[admin]`.
 const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9180);
@@ -44,14 +44,18 @@ fn listener(
     if raw.bind.is_none() {
         context.findings.missing(place, "bind", "such as \"127.0.0.1:8080\"");
     }
-    let bind = raw.bind.as_ref().and_then(|bind| address(bind, place.key("bind"), context));
-    if let Some(bind) = &bind {
-        check_remote(bind, raw.allow_remote, "bind", place, context);
+    let bind = raw.bind.as_ref().and_then(|text| bind(text, place.key("bind"), context));
+    let shows_certificates = raw.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+    if let Some(Bind::To(address)) = &bind
+        && !shows_certificates
+    {
+        check_remote(address, raw.allow_remote, "bind", place, context);
     }
+    let tls = raw.tls.as_ref().map(|raw| tls::spec(raw, bind.as_ref(), place.key("tls"), context));
     let uids = raw.allow.as_ref().and_then(|allow| allow.uids.clone());
     if let Some(uids) = &uids {
         let at = place.key("allow").key("uids");
-        if matches!(bind, Some(Bind::Tcp(_))) {
+        if matches!(bind, Some(Bind::To(Address::Tcp(_)))) {
             let message = "callers' uids are looked at on Unix sockets only in this version";
             context.findings.error_at(at.key_span(), message);
         } else if uids.is_empty() {
@@ -68,6 +72,8 @@ fn listener(
     Some(ListenerSpec {
         name: name.to_owned(),
         bind: bind?,
+        allow_remote: raw.allow_remote == Some(true),
+        tls: tls.map_or(Some(None), |tls| tls.map(Some))?,
         hosts: hosts.into_iter().collect::<Option<_>>()?,
         allow_uids: uids.unwrap_or_default(),
         limits,
@@ -77,8 +83,14 @@ fn listener(
 /// The admin listener.
 pub(crate) fn admin(raw: &raw::Admin, place: Place<'_>, context: &mut Context<'_>) -> Option<AdminSpec> {
     let listen = match &raw.listen {
+        Some(listen) if listen.starts_with("fd:") => {
+            let problem =
+                context.findings.error(place.key("listen"), "the admin listener binds its address itself");
+            problem.help("such as \"127.0.0.1:9180\" or \"unix:/run/bearerd/admin.sock\"");
+            None
+        }
         Some(listen) => address(listen, place.key("listen"), context),
-        None => Some(Bind::Tcp(ADMIN)),
+        None => Some(Address::Tcp(ADMIN)),
     };
     if let Some(listen) = &listen {
         check_remote(listen, raw.allow_remote, "listen", place, context);
@@ -100,8 +112,9 @@ pub(crate) fn admin(raw: &raw::Admin, place: Place<'_>, context: &mut Context<'_
 }
 
 /// Tells a listener at the address of the admin listener.
-pub(crate) fn apart(listeners: &[ListenerSpec], admin: &Bind, root: Place<'_>, context: &mut Context<'_>) {
-    for listener in listeners.iter().filter(|listener| is_same(&listener.bind, admin)) {
+pub(crate) fn apart(listeners: &[ListenerSpec], admin: &Address, root: Place<'_>, context: &mut Context<'_>) {
+    let admin = Bind::To(admin.clone());
+    for listener in listeners.iter().filter(|listener| is_same(&listener.bind, &admin)) {
         let at = root.key("listeners").key(&listener.name).key("bind");
         let problem = context.findings.error(at, "the admin listener is bound to this address too");
         problem.help("`listen` under [admin] moves it");
@@ -110,10 +123,25 @@ pub(crate) fn apart(listeners: &[ListenerSpec], admin: &Bind, root: Place<'_>, c
 
 /// Two sockets cannot share an address; port 0 is another one each time.
 fn is_same(one: &Bind, other: &Bind) -> bool {
-    one == other && !matches!(one, Bind::Tcp(address) if address.port() == 0)
+    one == other && !matches!(one, Bind::To(Address::Tcp(address)) if address.port() == 0)
 }
 
-fn address(text: &str, place: Place<'_>, context: &mut Context<'_>) -> Option<Bind> {
+fn bind(text: &str, place: Place<'_>, context: &mut Context<'_>) -> Option<Bind> {
+    let Some(name) = text.strip_prefix("fd:") else {
+        return address(text, place, context).map(Bind::To);
+    };
+    // What systemd takes for `FileDescriptorName=` (systemd.socket(5)).
+    let is_name = (1..=255).contains(&name.len())
+        && name.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b':');
+    if !is_name {
+        let problem = context.findings.error(place, "this names no inherited socket");
+        problem.help("such as \"fd:app\", for `FileDescriptorName=app` in the socket unit");
+        return None;
+    }
+    Some(Bind::Inherited(name.to_owned()))
+}
+
+fn address(text: &str, place: Place<'_>, context: &mut Context<'_>) -> Option<Address> {
     if let Some(path) = text.strip_prefix("unix:") {
         if path.is_empty() || path.ends_with('/') {
             context
@@ -128,24 +156,25 @@ fn address(text: &str, place: Place<'_>, context: &mut Context<'_>) -> Option<Bi
             context.findings.error(place, "the path of a Unix socket has at most 107 bytes");
             return None;
         }
-        return Some(Bind::Unix(path));
-    }
-    if text.starts_with("fd:") {
-        context.findings.error(place, "inherited sockets (`fd:`) are not available in this version");
-        return None;
+        return Some(Address::Unix(path));
     }
     let local = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
     if let Ok(address) = local.as_deref().unwrap_or(text).parse() {
-        return Some(Bind::Tcp(address));
+        return Some(Address::Tcp(address));
     }
     let problem = context.findings.error(place, "this is not an address to listen on");
     problem.help("such as \"127.0.0.1:8080\", \"[::1]:8080\" or \"unix:/run/bearerd/app.sock\"");
     None
 }
 
-fn check_remote(bind: &Bind, allowed: Option<bool>, key: &str, place: Place<'_>, context: &mut Context<'_>) {
-    let Bind::Tcp(address) = bind else { return };
-    if address.ip().to_canonical().is_loopback() {
+fn check_remote(
+    address: &Address,
+    allowed: Option<bool>,
+    key: &str,
+    place: Place<'_>,
+    context: &mut Context<'_>,
+) {
+    if !address.is_remote() {
         return;
     }
     if allowed == Some(true) {
@@ -153,7 +182,11 @@ fn check_remote(bind: &Bind, allowed: Option<bool>, key: &str, place: Place<'_>,
         context.findings.warning(place.key(key), message).help("`allow_remote` permits it");
     } else {
         let message = "this is not a loopback address: everyone who reaches it could use the credentials";
-        let help = "bind to 127.0.0.1, or say `allow_remote = true` where the network keeps others out";
+        let certificates =
+            if key == "bind" { "let callers show certificates (`tls.client_ca`), " } else { "" };
+        let help = format!(
+            "bind to 127.0.0.1, {certificates}or say `allow_remote = true` where the network keeps others out"
+        );
         context.findings.error(place.key(key), message).help(help);
     }
 }
@@ -173,12 +206,14 @@ fn limits(raw: &raw::Listener, place: Place<'_>, context: &mut Context<'_>) -> L
         head_timeout: time(raw.head_timeout, default.head_timeout),
         idle_timeout: time(raw.idle_timeout, default.idle_timeout),
         body_timeout: time(raw.body_timeout, default.body_timeout),
+        max_streams: raw.max_streams.unwrap_or(default.max_streams),
     };
     let ranges = [
         ("max_connections", limits.max_connections, 1, 1 << 20),
         ("max_head", limits.max_head, 1 << 10, 1 << 20),
         ("max_fields", limits.max_fields, 1, 10_000),
         ("max_target", limits.max_target, 64, 1 << 20),
+        ("max_streams", limits.max_streams as usize, 1, 1 << 16),
     ];
     for (key, value, least, most) in ranges {
         if !(least..=most).contains(&value) {

@@ -1,6 +1,6 @@
 //! Secret references, resolved to sources.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use crate::config::raw::secret::{Assertion, SecretReference};
@@ -17,8 +17,23 @@ const ALGORITHMS: [&str; 14] = [
     "HS384", "HS512", "Ed25519",
 ];
 
-/// The source that a reference means. Texts of a `jwt` may use `names`.
+/// The source that a reference means. Texts of a `jwt` may use `names`. A file may not be there yet.
 pub(crate) fn source(
+    raw: &SecretReference,
+    place: Place<'_>,
+    names: &Names,
+    context: &mut Context<'_>,
+) -> Option<Source> {
+    let source = resolve(raw, place, names, context)?;
+    if let Source::File(path) = &source {
+        let key = if raw.file.is_some() { "file" } else { "systemd" };
+        look_at(path, place.key(key), context)?;
+    }
+    Some(source)
+}
+
+/// The same, without a look at the file.
+pub(crate) fn resolve(
     raw: &SecretReference,
     place: Place<'_>,
     names: &Names,
@@ -56,8 +71,7 @@ pub(crate) fn source(
         context.findings.error(place.key("output"), "`output` is for `credential`");
     }
     if let Some(path) = &raw.file {
-        let path = context.path(path);
-        return file(path, place.key("file"), context);
+        return Some(Source::File(context.path(path)));
     }
     if let Some(name) = &raw.env {
         return variable(name, place.key("env"), context);
@@ -85,14 +99,14 @@ pub(crate) fn source(
     raw.jwt.as_ref().and_then(|jwt| assertion(jwt, place.key("jwt"), names, context))
 }
 
-/// A file that holds a secret; warned about if it is not there or others can read it.
-fn file(path: PathBuf, place: Place<'_>, context: &mut Context<'_>) -> Option<Source> {
-    match std::fs::metadata(&path) {
+/// A file that holds a secret is warned about if it is not there or others can read it.
+fn look_at(path: &Path, place: Place<'_>, context: &mut Context<'_>) -> Option<()> {
+    match std::fs::metadata(path) {
         Ok(about) if about.is_dir() => {
             context.findings.error(place, "this is a folder, not a file");
             return None;
         }
-        Ok(about) => warn_of_readers(&about, &path, place, context),
+        Ok(about) => warn_of_readers(&about, path, place, context),
         Err(error) => {
             let problem = context
                 .findings
@@ -100,11 +114,17 @@ fn file(path: PathBuf, place: Place<'_>, context: &mut Context<'_>) -> Option<So
             problem.help("the credential waits for it");
         }
     }
-    Some(Source::File(path))
+    Some(())
 }
 
+/// Warns of a secret that every user of this machine can read.
 #[cfg(unix)]
-fn warn_of_readers(about: &std::fs::Metadata, path: &Path, place: Place<'_>, context: &mut Context<'_>) {
+pub(crate) fn warn_of_readers(
+    about: &std::fs::Metadata,
+    path: &Path,
+    place: Place<'_>,
+    context: &mut Context<'_>,
+) {
     use std::os::unix::fs::PermissionsExt;
     if about.permissions().mode() & 0o004 != 0 {
         let message = format!("every user of this machine can read {}", path.display());
@@ -113,7 +133,7 @@ fn warn_of_readers(about: &std::fs::Metadata, path: &Path, place: Place<'_>, con
 }
 
 #[cfg(not(unix))]
-fn warn_of_readers(_: &std::fs::Metadata, _: &Path, _: Place<'_>, _: &mut Context<'_>) {}
+pub(crate) fn warn_of_readers(_: &std::fs::Metadata, _: &Path, _: Place<'_>, _: &mut Context<'_>) {}
 
 fn variable(name: &str, place: Place<'_>, context: &mut Context<'_>) -> Option<Source> {
     let Some(value) = context.environment.variable(name) else {
@@ -134,8 +154,7 @@ fn systemd(name: &str, place: Place<'_>, context: &mut Context<'_>) -> Option<So
         problem.help("the unit needs `LoadCredential=`");
         return None;
     };
-    let path = folder.join(name);
-    file(path, place, context)
+    Some(Source::File(folder.join(name)))
 }
 
 fn non_empty(value: &[u8], place: Place<'_>, context: &mut Context<'_>) -> Option<Secret> {

@@ -90,6 +90,7 @@ type Fields = Vec<(String, Vec<u8>)>;
 fn pass(route: &Route, target: &str, fields: &[(&str, &[u8])]) -> Option<(String, Fields)> {
     let door = Door {
         listener: "app".into(),
+        is_tls: false,
         address: Some("127.0.0.1:80".parse().expect("an address")),
         hosts: std::collections::HashSet::default(),
         body_timeout: std::time::Duration::ZERO,

@@ -105,8 +105,8 @@ guard = "mask"
     4:9 this is not a duration with its unit, such as "30s", "15m" or "180d"
     5:14 this is not one of `off`, `errors` and `all` (did you mean `errors`?)
     7:10 this is not a loopback address: everyone who reaches it could use the credentials (bind to 127.0.0.1, or say `allow_remote = true` where the network keeps others out)
-    9:8 this is not a loopback address: everyone who reaches it could use the credentials (bind to 127.0.0.1, or say `allow_remote = true` where the network keeps others out)
-    10:1 `tls` is not available in this version
+    9:8 this is not a loopback address: everyone who reaches it could use the credentials (bind to 127.0.0.1, let callers show certificates (`tls.client_ca`), or say `allow_remote = true` where the network keeps others out)
+    10:1 `key` is missing: the private key of the certificate
     12:8 this is not an address to listen on (such as "127.0.0.1:8080", "[::1]:8080" or "unix:/run/bearerd/app.sock")
     13:12 this is not a size in bytes, such as 4096, "64KiB" or "4MiB"
     15:10 this is not an address (such as "203.0.113.10", without a port)
@@ -489,7 +489,7 @@ kind = "file"
 path = "/var/lib/bearerd/state"
 key = { env = "SECRET" }
 [listeners.fd]
-bind = "fd:app"
+bind = "unix:/run/app.sock"
 control = true
 [egress.e]
 client_cert = "x"
@@ -516,7 +516,6 @@ secret_days = 100
     12:1 `inject_body` is not available in this version
     13:12 `body` is not available in this version
     15:8 `file` is not available in this version
-    19:8 inherited sockets (`fd:`) are not available in this version
     20:1 `control` is not available in this version
     22:1 `client_cert` is not available in this version
     25:1 `issuer` is not available in this version

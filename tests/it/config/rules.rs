@@ -12,7 +12,7 @@ use bearerd::credential::flow::oauth2::ClientAuth;
 use bearerd::credential::input::Claim;
 use bearerd::credential::{Flow, Source};
 use bearerd::secret::Secret;
-use bearerd::server::Bind;
+use bearerd::server::{Address, Bind};
 
 use super::{accepted, around, around_route, environment, mistakes, warnings};
 
@@ -295,7 +295,7 @@ fn listeners_may_be_unix_sockets_with_callers() {
          [listeners.b]\nbind = \"[::1]:0\"\nhosts = [\"Api.Local\"]\nmax_head = 8192\nidle_timeout = \"0\"\n",
     )
     .config;
-    assert_eq!(config.listeners[0].bind, Bind::Unix("/run/a.sock".into()));
+    assert_eq!(config.listeners[0].bind, Bind::To(Address::Unix("/run/a.sock".into())));
     assert_eq!(config.listeners[0].allow_uids, [1001, 0]);
     assert_eq!(config.listeners[1].hosts, ["api.local"]);
     assert_eq!(config.listeners[1].limits.max_head, 8192);

@@ -2,13 +2,14 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -22,6 +23,24 @@ pub const ADMIN_TOKEN: &str = "the-admin-token-of-the-tests";
 pub fn bearerd(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bearerd"));
     command.args(arguments).env_clear().stdin(Stdio::null());
+    command
+}
+
+/// The same, with listening sockets that it inherits under their names, two at most: as systemd passes
+/// them (sd_listen_fds(3)).
+pub fn bearerd_with(sockets: Vec<(&str, OwnedFd)>, arguments: &[&str]) -> Command {
+    let (names, sockets): (Vec<_>, Vec<_>) = sockets.into_iter().unzip();
+    let script = format!(
+        "exec 3<&0 4<&1 </dev/null >/dev/null; \
+         LISTEN_PID=$$ LISTEN_FDS={} LISTEN_FDNAMES={} exec \"$@\"",
+        sockets.len(),
+        names.join(":"),
+    );
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", &script, "sh", env!("CARGO_BIN_EXE_bearerd")]).args(arguments).env_clear();
+    let mut sockets = sockets.into_iter();
+    command.stdin(sockets.next().map_or_else(Stdio::null, Stdio::from));
+    command.stdout(sockets.next().map_or_else(Stdio::null, Stdio::from));
     command
 }
 
@@ -39,6 +58,7 @@ pub struct Setup {
     server: String,
     rest: String,
     environment: Vec<(String, String)>,
+    sockets: Vec<(&'static str, OwnedFd)>,
 }
 
 #[derive(Default)]
@@ -55,7 +75,14 @@ impl Setup {
             server: String::new(),
             rest: rest.into(),
             environment: Vec::new(),
+            sockets: Vec::new(),
         }
+    }
+
+    /// Passes it a listening socket under a name.
+    pub fn passing(mut self, name: &'static str, socket: impl Into<OwnedFd>) -> Self {
+        self.sockets.push((name, socket.into()));
+        self
     }
 
     /// Adds a line to `[server]`.
@@ -105,10 +132,15 @@ impl Setup {
     #[track_caller]
     pub fn start(self) -> Sidecar {
         let path = self.write();
-        let mut command = bearerd(&["run", "--config"]);
+        let mut command = if self.sockets.is_empty() {
+            let mut command = bearerd(&["run", "--config"]);
+            command.stdout(Stdio::null());
+            command
+        } else {
+            bearerd_with(self.sockets, &["run", "--config"])
+        };
         command.arg(path).envs(self.environment.clone());
-        let mut process =
-            command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the binary starts");
+        let mut process = command.stderr(Stdio::piped()).spawn().expect("the binary starts");
         let logs = Arc::<Logs>::default();
         let collected = Arc::clone(&logs);
         let stderr = BufReader::new(process.stderr.take().expect("a pipe"));
@@ -172,8 +204,9 @@ impl Sidecar {
         self.admin().request(method, target, &format!("Authorization: Bearer {ADMIN_TOKEN}\r\n"), body)
     }
 
+    /// Where a listener listens.
     #[track_caller]
-    fn address(&self, listener: &str) -> SocketAddr {
+    pub fn address(&self, listener: &str) -> SocketAddr {
         let line = self.log("listening", |line| is_listening(line, listener));
         line["address"].as_str().and_then(|address| address.parse().ok()).expect("an address in the log")
     }
@@ -259,6 +292,15 @@ impl Sidecar {
     pub fn signal(&self, signal: Signal) {
         let id = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw).expect("a process");
         kill_process(id, signal).expect("a signal");
+    }
+
+    /// Lets the process open so many more files than it has open now, about.
+    pub fn limit_open_files(&self, more: usize) -> usize {
+        let id = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw).expect("a process");
+        let open = std::fs::read_dir(format!("/proc/{}/fd", self.process.id())).expect("its files").count();
+        let limit = Some((open + more) as u64);
+        prlimit(Some(id), Resource::Nofile, Rlimit { current: limit, maximum: limit }).expect("a limit");
+        more
     }
 
     /// Waits for the process's end.

@@ -1,0 +1,99 @@
+//! TLS of listeners. The files are read here too, so that a reload with a broken pair changes nothing.
+
+use crate::certificate::{self, CertificateError, Identity, KeySource};
+use crate::config::raw::listener::Tls;
+use crate::config::raw::scalar::TextOr;
+use crate::config::raw::secret::SecretReference;
+use crate::config::tree::Place;
+use crate::config::validate::context::Context;
+use crate::config::validate::names::Names;
+use crate::config::validate::secret;
+use crate::credential::Source;
+use crate::server::tls::TlsSpec;
+use crate::server::{Address, Bind};
+
+/// `tls` of a listener at `bind`.
+pub(crate) fn spec(
+    raw: &Tls,
+    bind: Option<&Bind>,
+    place: Place<'_>,
+    context: &mut Context<'_>,
+) -> Option<TlsSpec> {
+    if matches!(bind, Some(Bind::To(Address::Unix(_)))) {
+        let message = "a Unix socket does not speak `tls`: it knows its callers by their uid";
+        context
+            .findings
+            .error_at(place.key_span(), message)
+            .help("`allow = { uids = [..] }` says who may call");
+    }
+    let cert = raw.cert.as_deref().map(|path| context.path(path));
+    if cert.is_none() {
+        context.findings.missing(place, "cert", "a PEM file with the certificate that the listener shows");
+    }
+    let key = raw.key.as_ref().map(|key| key_source(key, place.key("key"), context));
+    if key.is_none() {
+        context.findings.missing(place, "key", "the private key of the certificate");
+    }
+    let client_ca = raw.client_ca.as_deref().map(|path| context.path(path));
+    if let Some(path) = &client_ca
+        && let Err(error) = certificate::authorities(path)
+    {
+        context.findings.error(place.key("client_ca"), error.to_string());
+    }
+    let allow_names = allow_names(raw, place, context);
+    let (cert, key) = (cert?, key??);
+    if let Err(error) = Identity::read(&cert, &key) {
+        let at = if let CertificateError::Key(_) = error { "key" } else { "cert" };
+        context.findings.error(place.key(at), error.to_string());
+    }
+    Some(TlsSpec { cert, key, client_ca, allow_names })
+}
+
+/// A path, or a secret reference that needs nobody to be asked: handshakes wait for nothing.
+fn key_source(
+    raw: &TextOr<SecretReference>,
+    place: Place<'_>,
+    context: &mut Context<'_>,
+) -> Option<KeySource> {
+    let source = match raw {
+        TextOr::Text(path) => Source::File(context.path(path)),
+        TextOr::Table(reference) => secret::resolve(reference, place, &Names::default(), context)?,
+    };
+    match source {
+        Source::File(path) => {
+            // A file that is not there is told when the pair is read.
+            if let Ok(about) = std::fs::metadata(&path) {
+                secret::warn_of_readers(&about, &path, place, context);
+            }
+            Some(KeySource::File(path))
+        }
+        Source::Value(pem) => Some(KeySource::Value(pem)),
+        Source::Command { .. } | Source::Output { .. } | Source::Jwt(_) => {
+            let problem =
+                context.findings.error(place, "the key of a certificate is not obtained from elsewhere");
+            problem.help("say a path, or one of `file`, `systemd` and `env`");
+            None
+        }
+    }
+}
+
+fn allow_names(raw: &Tls, place: Place<'_>, context: &mut Context<'_>) -> Vec<String> {
+    let Some(names) = &raw.allow_names else { return Vec::new() };
+    let place = place.key("allow_names");
+    if names.is_empty() {
+        context.findings.error(place, "an empty list lets nobody call");
+    } else if raw.client_ca.is_none() {
+        let message =
+            "names are looked for in callers' certificates, which nobody has to show without `client_ca`";
+        context.findings.error_at(place.key_span(), message);
+    }
+    for (index, name) in names.iter().enumerate() {
+        if name.is_empty() || name.contains('*') {
+            let problem = context
+                .findings
+                .error(place.item(index), "a name is compared as a whole: it is not empty and has no `*`");
+            problem.help("such as \"app.internal\" or \"spiffe://cluster/ns/shop/sa/app\"");
+        }
+    }
+    names.clone()
+}
