@@ -8,6 +8,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -166,7 +167,9 @@ pub async fn greet(stream: AppStream, settings: &Settings, watch: &Watch, clock:
         (_, stream) => return Some(Greeted { stream, refusal: None }),
     };
     let door = &settings.door;
-    let reason = match watch.guard(shake_hands(tls, stream, clock)).await {
+    // It lives to the end, so that whoever sees the connection end finds it counted.
+    let handshake = pin!(shake_hands(tls, stream, clock));
+    let reason = match watch.guard(handshake).await {
         Ok(Ok(greeted)) => return greeted,
         Ok(Err(error)) => explain(&error),
         Err(Elapsed(_)) => {
