@@ -188,12 +188,17 @@ impl Output {
 
     /// Adds bytes.
     pub fn put(&mut self, bytes: &[u8]) {
-        let end = self.end + bytes.len();
+        self.room(bytes.len()).copy_from_slice(bytes);
+    }
+
+    /// Adds so many bytes, which are to be written at once.
+    pub fn room(&mut self, count: usize) -> &mut [u8] {
+        let (start, end) = (self.end, self.end + count);
         if end > self.block.len() {
             self.grow(end);
         }
-        self.block[self.end..end].copy_from_slice(bytes);
         self.end = end;
+        &mut self.block[start..end]
     }
 
     /// Writes all that is there, and behind it as much of `more` as the stream takes at once. Returns

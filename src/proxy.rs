@@ -26,6 +26,7 @@ pub mod watch;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -85,7 +86,30 @@ pub struct RouteState {
 }
 
 /// By the address of the route; a weak reference keeps the address from being used again.
-type States = HashMap<*const Route, (Weak<Route>, Rc<RouteState>)>;
+type States = HashMap<usize, (Weak<Route>, Rc<RouteState>), ByAddress>;
+
+/// Addresses are spread well enough by one multiplication.
+type ByAddress = BuildHasherDefault<AddressHasher>;
+
+/// See [`ByAddress`].
+#[derive(Default)]
+struct AddressHasher(u64);
+
+impl Hasher for AddressHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_usize(usize::from(*byte));
+        }
+    }
+
+    fn write_usize(&mut self, address: usize) {
+        self.0 = (self.0 ^ address as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
 
 /// What a request is answered with.
 pub enum Answer {
@@ -286,7 +310,7 @@ impl Proxy {
     fn state(&self, route: &Arc<Route>) -> Rc<RouteState> {
         let mut states = self.states.borrow_mut();
         let (_, state) =
-            states.entry(Arc::as_ptr(route)).or_insert_with(|| (Arc::downgrade(route), Rc::default()));
+            states.entry(Arc::as_ptr(route).addr()).or_insert_with(|| (Arc::downgrade(route), Rc::default()));
         state.clone()
     }
 

@@ -269,10 +269,14 @@ impl Encoder {
 
 /// Writes a field line.
 pub fn put_field(output: &mut Output, name: &[u8], value: &[u8]) {
-    output.put(name);
-    output.put(b": ");
-    output.put(value);
-    output.put(b"\r\n");
+    let line = output.room(name.len() + value.len() + 4);
+    let (start, rest) = line.split_at_mut(name.len());
+    start.copy_from_slice(name);
+    let (colon, rest) = rest.split_at_mut(2);
+    colon.copy_from_slice(b": ");
+    let (middle, end) = rest.split_at_mut(value.len());
+    middle.copy_from_slice(value);
+    end.copy_from_slice(b"\r\n");
 }
 
 /// Writes the line of a chunk's size.

@@ -291,9 +291,9 @@ impl Kind {
             25 => (b"proxy-authentication-info", Self::ProxyAuthenticate),
             _ => (b"", Self::Other),
         };
-        if name.eq_ignore_ascii_case(known) {
+        if is_letters_of(name, known) {
             kind
-        } else if is_same_name(name.get(..X_FORWARDED.len()).unwrap_or_default(), X_FORWARDED) {
+        } else if matches!(name.first(), Some(b'x' | b'X')) && begins_with_x_forwarded(name) {
             Self::Forwarded
         } else if memchr::memchr(b'_', name).is_some() {
             Self::Underscore
@@ -301,6 +301,17 @@ impl Kind {
             Self::Other
         }
     }
+}
+
+fn begins_with_x_forwarded(name: &[u8]) -> bool {
+    name.get(..X_FORWARDED.len()).is_some_and(|start| is_same_name(start, X_FORWARDED))
+}
+
+/// Whether a name is `known`, which is in lower case and made of letters, digits and `-` only: of the
+/// bytes that a name can have, setting one bit makes these and no others of them.
+fn is_letters_of(name: &[u8], known: &[u8]) -> bool {
+    name.len() == known.len()
+        && name.iter().zip(known).fold(0, |differs, (one, other)| differs | ((one | 0x20) ^ other)) == 0
 }
 
 const X_FORWARDED: &[u8] = b"x-forwarded-";

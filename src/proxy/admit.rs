@@ -52,7 +52,7 @@ pub struct Found<'a> {
     /// What stands behind the `?`, if there is one.
     pub query: Option<&'a str>,
     /// Under which authority the app called: of the target, else `Host`; empty if it named none.
-    pub authority: &'a str,
+    pub authority: &'a [u8],
     /// The body is chunked.
     pub chunked: bool,
     /// The length of the body, if it is said.
@@ -76,7 +76,7 @@ pub struct Found<'a> {
 impl Found<'_> {
     /// The host under which the app called, in lower case.
     pub fn host(&self) -> Cow<'_, str> {
-        let host = host_and_port(self.authority.as_bytes()).unwrap_or_default();
+        let host = host_and_port(self.authority).unwrap_or_default();
         if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
             Cow::Owned(host.to_ascii_lowercase())
         } else {
@@ -109,7 +109,7 @@ pub fn admit<'a>(
     let mut found = Found {
         path,
         query,
-        authority: authority.unwrap_or_default(),
+        authority: authority.map(str::as_bytes).unwrap_or_default(),
         chunked: false,
         content_length: None,
         lists_fields: false,
@@ -190,9 +190,9 @@ pub fn admit<'a>(
     }
     match host {
         Some(host) => {
-            let name = check_host(&names, host)?;
+            check_host(&names, host)?;
             if authority.is_none() {
-                found.authority = name;
+                found.authority = host;
             }
         }
         None if head.is_http10 => {}
@@ -332,12 +332,9 @@ impl Names<'_> {
     }
 }
 
-fn check_host<'a>(names: &Names<'_>, value: &'a [u8]) -> Result<&'a str, ProxyError> {
+fn check_host(names: &Names<'_>, value: &[u8]) -> Result<(), ProxyError> {
     let host = host_and_port(value).ok_or_else(|| malformed("`Host` is not a host"))?;
-    if !names.has(host) {
-        return Err(denied("`Host` does not name this listener"));
-    }
-    std::str::from_utf8(value).map_err(|_| malformed("`Host` is not a host"))
+    if names.has(host) { Ok(()) } else { Err(denied("`Host` does not name this listener")) }
 }
 
 fn is_address(host: &str, address: SocketAddr) -> bool {

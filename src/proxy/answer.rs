@@ -12,7 +12,7 @@ use crate::upstream::Url;
 /// proxy, and cookies of injected names. A `Location` that leads to the upstream's origin leads
 /// through the route afterwards; `authority` is the one under which the app called. How the body is
 /// delimited is said anew by whoever writes the head.
-pub fn sanitize(head: &mut AnswerHead, route: &Route, authority: &str, door: &Door) {
+pub fn sanitize(head: &mut AnswerHead, route: &Route, authority: &[u8], door: &Door) {
     let listed = listed(head);
     let is_switching = head.status == StatusCode::SWITCHING_PROTOCOLS;
     head.fields.revise(|field| match field.kind {
@@ -48,9 +48,10 @@ fn is_injected(cookie: &Field<'_>, route: &Route) -> bool {
     route.injected.has_cookie(name.trim_ascii())
 }
 
-fn relocated(location: &Field<'_>, route: &Route, authority: &str, door: &Door) -> Option<Vec<u8>> {
+fn relocated(location: &Field<'_>, route: &Route, authority: &[u8], door: &Door) -> Option<Vec<u8>> {
     let own = || door.address.map_or_else(|| "localhost".to_owned(), |address| address.to_string());
-    let own = door.scheme().to_owned() + &if authority.is_empty() { own() } else { authority.to_owned() };
+    let own = if authority.is_empty() { own() } else { String::from_utf8_lossy(authority).into_owned() };
+    let own = format!("{}{own}", door.scheme());
     relocate(std::str::from_utf8(location.value).ok()?, route, &own).map(String::into_bytes)
 }
 

@@ -57,11 +57,13 @@ fn give_heads(heads: Heads) {
 /// What becomes of a connection after a request.
 enum After {
     /// It serves the next.
-    Next(App),
+    Next,
     /// It ends, after what was written is out.
-    Close(App),
+    Close,
     /// It is over.
     Gone,
+    /// Another protocol is spoken on it.
+    Switch(Box<Exchange>, Record),
 }
 
 /// Serves one connection until either side ends it. All its requests are answered with `refusal`, if
@@ -87,33 +89,34 @@ pub async fn serve(
         let mut heads = take_heads();
         let after = match app.read_head(&mut heads.request).await {
             Next::Request => {
-                Box::pin(answer(service, settings, &watch, app, &mut heads, refusal.as_ref())).await
+                Box::pin(answer(service, settings, &watch, &mut app, &mut heads, refusal.as_ref())).await
             }
             Next::End => After::Gone,
             Next::Refused(limit, error) => {
                 door.metrics.unrouted.limited_by(limit);
                 match error {
-                    Some(error) => refuse_head(service, door, app, &error).await,
+                    Some(error) => refuse_head(service, door, &mut app, &error).await,
                     None => After::Gone,
                 }
             }
         };
         give_heads(heads);
         match after {
-            After::Next(next) => app = next,
-            After::Close(app) => return app.close().await,
+            After::Next => {}
+            After::Close => return app.close().await,
             After::Gone => return,
+            After::Switch(exchange, record) => return switch(app, *exchange, &watch, record).await,
         }
     }
 }
 
 /// Answers a head that could not be read.
-async fn refuse_head(service: &Service, door: &Door, mut app: App, error: &ProxyError) -> After {
+async fn refuse_head(service: &Service, door: &Door, app: &mut App, error: &ProxyError) -> After {
     door.metrics.unrouted.answered(error.code.status().as_u16(), Duration::ZERO);
     proxy::note_refusal(error, door, None);
     let manner = Manner { is_head: false, is_http10: false, closes: true };
     match app.answer(&error.response(None), manner, &service.date).await {
-        Ending::Whole => After::Close(app),
+        Ending::Whole => After::Close,
         _ => After::Gone,
     }
 }
@@ -123,7 +126,7 @@ async fn answer(
     service: &Service,
     settings: &Settings,
     watch: &Rc<Watch>,
-    mut app: App,
+    app: &mut App,
     heads: &mut Heads,
     refusal: Option<&ProxyError>,
 ) -> After {
@@ -138,15 +141,14 @@ async fn answer(
     let asking = Asking { head: request, is_over: false };
     let answered = match refusal {
         Some(error) => Err(error.clone()),
-        None => service.proxy.serve(&mut record, asking, &mut app, &mut heads.answer).await,
+        None => service.proxy.serve(&mut record, asking, app, &mut heads.answer).await,
     };
     manner.closes |= watch.is_draining();
     match answered {
         Ok(Answer::Upstream(exchange)) if heads.answer.status == StatusCode::SWITCHING_PROTOCOLS => {
             record.status = Some(heads.answer.status);
             app.begin_answer(&heads.answer, Framing::Close, manner, &service.date);
-            switch(app, *exchange, watch, record).await;
-            After::Gone
+            After::Switch(exchange, record)
         }
         Ok(Answer::Upstream(mut exchange)) => {
             record.status = Some(heads.answer.status);
@@ -160,8 +162,8 @@ async fn answer(
             }
             drop(record);
             match ending {
-                Ending::Whole if !manner.closes && is_sent && app.has_whole_request() => After::Next(app),
-                Ending::Whole => After::Close(app),
+                Ending::Whole if !manner.closes && is_sent && app.has_whole_request() => After::Next,
+                Ending::Whole => After::Close,
                 Ending::BrokenByUpstream | Ending::BrokenByApp => After::Gone,
             }
         }
@@ -182,7 +184,7 @@ async fn answer(
 /// Writes an answer that bearerd makes.
 async fn answer_here(
     service: &Service,
-    mut app: App,
+    app: &mut App,
     response: &Response<Bytes>,
     mut manner: Manner,
     mut record: Record,
@@ -197,8 +199,8 @@ async fn answer_here(
     let is_usable = ending == Ending::Whole && !manner.closes && app.skip_request().await;
     drop(record);
     match ending {
-        Ending::Whole if is_usable => After::Next(app),
-        Ending::Whole => After::Close(app),
+        Ending::Whole if is_usable => After::Next,
+        Ending::Whole => After::Close,
         Ending::BrokenByUpstream | Ending::BrokenByApp => After::Gone,
     }
 }
