@@ -27,6 +27,7 @@ use crate::credential::Source;
 use crate::credential::keeper::Keeper;
 use crate::route::RouteTable;
 use crate::server::{Address, Server};
+use crate::upstream::connect::Connectors;
 
 pub use listener::AdminListener;
 use metrics::ControlMetrics;
@@ -59,6 +60,8 @@ pub struct Admin {
     pub table: Arc<ArcSwap<RouteTable>>,
     /// The listeners, with their numbers.
     pub server: Arc<Server>,
+    /// The ways out, with their certificates.
+    pub egress: watch::Receiver<Connectors>,
     /// The numbers of the control plane.
     pub metrics: Arc<ControlMetrics>,
     /// Whether the process drains.

@@ -13,6 +13,7 @@
 //! data plane has threads of its own.
 
 mod conductor;
+mod egress;
 mod issuers;
 mod watch;
 mod wiring;
@@ -35,6 +36,7 @@ use crate::route::RouteTable;
 use crate::server::listener::{self, Address, Bind, BindError, Fault, bind_socket};
 use crate::server::{self, Plane};
 use crate::telemetry::Logs;
+use crate::upstream::connect::Connectors;
 use conductor::Conductor;
 use issuers::Issuers;
 use wiring::{connectors, wire};
@@ -85,7 +87,7 @@ pub fn start(
     let config = &loaded.config;
     let bound = listener::bind(&config.listeners, &environment.inherited).map_err(StartError::Bind)?;
     let (admin_address, admin_listener) = bind_admin(&config.admin.listen)?;
-    let connectors = connectors(&config.egress).map_err(StartError::Configuration)?;
+    let connectors = connectors(&config.egress, &Connectors::new()).map_err(StartError::Configuration)?;
     // Confinement will stand here: everything is bound, and no thread has begun.
 
     let mut tasks = JoinSet::new();
@@ -106,6 +108,9 @@ pub fn start(
         keeper
     };
 
+    let egress = tokio::sync::watch::Sender::new(connectors.clone());
+    tasks.spawn(egress::keep_fresh(egress.subscribe(), clock.clone()));
+
     let table = Arc::new(ArcSwap::from_pointee(wire(&config.routes, &keeper, &connectors, &clock, None)));
     let plane = Plane {
         table: Arc::clone(&table),
@@ -124,6 +129,7 @@ pub fn start(
         spec: ArcSwap::from_pointee(config.admin.clone()),
         table: Arc::clone(&table),
         server: Arc::clone(&server),
+        egress: egress.subscribe(),
         metrics,
         draining: is_draining,
         commands: commands.clone(),
@@ -155,6 +161,7 @@ pub fn start(
         logs,
         keeper: keeper.clone(),
         issuers,
+        egress,
         table,
         server,
         admin,
@@ -170,7 +177,7 @@ pub fn start(
 
 /// The route table of a configuration whose credentials nobody keeps: what `explain` asks.
 pub fn unkept_table(config: &Config, clock: &Clock) -> Result<RouteTable, StartError> {
-    let connectors = connectors(&config.egress).map_err(StartError::Configuration)?;
+    let connectors = connectors(&config.egress, &Connectors::new()).map_err(StartError::Configuration)?;
     let options =
         Options { issuer_concurrency: config.server.issuer_concurrency, observe: Box::new(|_, _, _| ()) };
     let (store, issuers) = (Arc::new(MemoryStore::new(clock)), Arc::new(Issuers::new(&connectors, clock)));

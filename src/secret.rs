@@ -115,6 +115,13 @@ impl SecretBuffer {
         self.0.extend_from_slice(bytes);
     }
 
+    /// The whole, without the one line break that editors and `echo` leave at the end.
+    pub fn without_line_break(self) -> Secret {
+        let kept = self.0.strip_suffix(b"\n").unwrap_or(&self.0);
+        let kept = kept.strip_suffix(b"\r").filter(|_| kept.len() < self.0.len()).unwrap_or(kept);
+        if kept.len() == self.0.len() { self.into() } else { Secret::new(kept) }
+    }
+
     /// The bytes so far.
     pub fn expose(&self) -> &[u8] {
         &self.0

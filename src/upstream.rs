@@ -7,6 +7,7 @@ pub mod egress;
 pub mod exchange;
 pub mod http1;
 pub mod link;
+mod material;
 pub mod origin;
 pub mod pool;
 pub mod stream;
@@ -14,5 +15,5 @@ pub mod stream;
 pub(crate) mod testing;
 mod tls;
 
-pub use egress::{EgressSpec, MinimumTls};
+pub use egress::{CertificateSpec, EgressSpec, MinimumTls, ProxyLogin, ProxySpec};
 pub use origin::{Origin, Scheme, Url};

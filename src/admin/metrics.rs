@@ -16,6 +16,7 @@ use crate::route::RouteTable;
 use crate::route::metrics::{Counter, Durations, Limit, RouteMetrics};
 use crate::server::Listener;
 use crate::telemetry;
+use crate::upstream::connect::Connectors;
 
 /// The numbers that the control plane counts.
 #[derive(Debug, Default)]
@@ -51,7 +52,7 @@ pub(super) fn encode(admin: &Admin) -> String {
     injections(&mut text, &table);
     connections(&mut text, &table, &listeners);
     certificates(&mut text, &listeners);
-    credentials(&mut text, &admin.keeper);
+    credentials(&mut text, &admin.keeper, &admin.egress.borrow());
     renewals(&mut text, &admin.metrics);
     reloads(&mut text, &admin.metrics);
     process(&mut text, &admin.clock);
@@ -178,10 +179,16 @@ fn certificates(text: &mut Exposition, listeners: &[Arc<Listener>]) {
     }
 }
 
-fn credentials(text: &mut Exposition, keeper: &Keeper) {
+fn credentials(text: &mut Exposition, keeper: &Keeper, egress: &Connectors) {
     let statuses = keeper.statuses();
-    let help = "When the current token ends.";
-    timestamps(text, "bearerd_credential_expires_timestamp_seconds", help, &statuses, |of| of.expires_at);
+    let help = "When the current token, or the client certificate of an egress, ends.";
+    let mut metric =
+        timestamps(text, "bearerd_credential_expires_timestamp_seconds", help, &statuses, |of| of.expires_at);
+    for (name, connector) in egress {
+        if let Some(end) = connector.certificate_ends_at() {
+            metric.sample(&[("credential", &format!("egress.{name}"))], end.as_duration().as_secs_f64());
+        }
+    }
     let help = "When the next renewal is planned.";
     timestamps(text, "bearerd_credential_renew_timestamp_seconds", help, &statuses, |of| of.renew_at);
     let help = "The generation of the current token; 0 before the first.";
@@ -204,19 +211,20 @@ fn credentials(text: &mut Exposition, keeper: &Keeper) {
     }
 }
 
-fn timestamps(
-    text: &mut Exposition,
+fn timestamps<'a>(
+    text: &'a mut Exposition,
     name: &'static str,
     help: &str,
     statuses: &[Status],
     time: impl Fn(&Status) -> Option<Timestamp>,
-) {
+) -> Metric<'a> {
     let mut metric = text.metric(name, Kind::Gauge, help);
     for status in statuses {
         if let Some(time) = time(status) {
             metric.sample(&[("credential", status.name.as_str())], time.as_duration().as_secs_f64());
         }
     }
+    metric
 }
 
 fn renewals(text: &mut Exposition, metrics: &ControlMetrics) {

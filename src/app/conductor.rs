@@ -20,6 +20,7 @@ use crate::credential::keeper::Keeper;
 use crate::route::RouteTable;
 use crate::server::Server;
 use crate::telemetry::Logs;
+use crate::upstream::connect::Connectors;
 
 /// How long the last exchanges may take when the process ends.
 const LAST_EXCHANGES: Duration = Duration::from_secs(5);
@@ -34,6 +35,8 @@ pub(super) struct Conductor {
     pub(super) logs: Option<Logs>,
     pub(super) keeper: Keeper,
     pub(super) issuers: Arc<Issuers>,
+    /// The ways out in force.
+    pub(super) egress: watch::Sender<Connectors>,
     pub(super) table: Arc<ArcSwap<RouteTable>>,
     pub(super) server: Arc<Server>,
     pub(super) admin: Arc<Admin>,
@@ -96,13 +99,17 @@ impl Conductor {
         let Some(path) = self.loaded.files.first().cloned() else {
             return Err(one("this configuration is in no file".to_owned()));
         };
-        let environment = self.environment.clone();
-        let next = tokio::task::spawn_blocking(move || config::load(&path, &environment))
+        let (environment, in_force) = (self.environment.clone(), self.egress.borrow().clone());
+        let read = move || {
+            let next = config::load(&path, &environment)
+                .map_err(|problems| problems.0.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+            let connectors = connectors(&next.config.egress, &in_force).map_err(one)?;
+            Ok::<_, Vec<String>>((next, connectors))
+        };
+        let (next, connectors) = tokio::task::spawn_blocking(read)
             .await
-            .map_err(|error| one(format!("the configuration could not be read: {error}")))?
-            .map_err(|problems| problems.0.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+            .map_err(|error| one(format!("the configuration could not be read: {error}")))??;
         let (old, new) = (&self.loaded.config, &next.config);
-        let connectors = connectors(&new.egress).map_err(one)?;
         let (server, specs) = (Arc::clone(&self.server), new.listeners.clone());
         let listeners = tokio::task::spawn_blocking(move || server.prepare(&specs))
             .await
@@ -114,6 +121,7 @@ impl Conductor {
 
         // From here on nothing fails. Credentials come first: routes read them.
         self.issuers.replace(&connectors);
+        self.egress.send_replace(connectors.clone());
         self.keeper.reconcile(new.credentials.clone());
         let table = wire(&new.routes, &self.keeper, &connectors, &self.clock, Some(&self.table.load()));
         self.table.store(Arc::new(table));

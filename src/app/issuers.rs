@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use crate::app::wiring::Connectors;
 use crate::clock::Clock;
 use crate::credential::CredentialSpec;
 use crate::credential::flow::{Issuer, Mint, MintFuture};
 use crate::credential::input::Inputs;
+use crate::upstream::connect::Connectors;
 
 /// The current [`Issuer`].
 pub(super) struct Issuers {

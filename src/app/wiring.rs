@@ -1,23 +1,23 @@
 //! Routes connected to credentials and to the ways out.
 
-use std::collections::BTreeMap;
-
 use crate::clock::Clock;
 use crate::credential::keeper::Keeper;
 use crate::route::{RouteSpec, RouteTable, Wiring};
 use crate::upstream::EgressSpec;
-use crate::upstream::connect::Connector;
+use crate::upstream::connect::{Connector, Connectors};
 
-/// A connector for each egress, by name; the default one is named "".
-pub(super) type Connectors = BTreeMap<String, Connector>;
-
-/// Makes a connector for each egress. An error says which cannot be used.
-pub(super) fn connectors(specs: &[EgressSpec]) -> Result<Connectors, String> {
+/// A connector for each egress. One that `previous` has with the same spec is kept, with all its
+/// sessions and connections, and renewed. Blocks on the file system. An error says which cannot be used.
+pub(super) fn connectors(specs: &[EgressSpec], previous: &Connectors) -> Result<Connectors, String> {
+    let connector = |spec: &EgressSpec| match previous.get(&spec.name) {
+        Some(kept) if kept.spec() == spec => kept.renew().map(|_| kept.clone()),
+        _ => Connector::new(spec),
+    };
     let default = EgressSpec::default();
     specs
         .iter()
         .chain([&default])
-        .map(|spec| match Connector::new(spec) {
+        .map(|spec| match connector(spec) {
             Ok(connector) => Ok((spec.name.clone(), connector)),
             Err(error) if spec.name.is_empty() => Err(format!("the default egress: {}", error.0)),
             Err(error) => Err(format!("the egress `{}`: {}", spec.name, error.0)),

@@ -11,7 +11,7 @@ const KEYS: &[(&str, &[&str])] = &[
     ("max_head", &["control"]),
     ("uids", &["gids", "cgroups", "names", "bearer"]),
     // An egress.
-    ("min_tls", &["client_cert", "client_key", "proxy", "expect_address"]),
+    ("min_tls", &["expect_address"]),
     // A credential.
     (
         "preset",

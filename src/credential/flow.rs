@@ -15,7 +15,6 @@ pub use fixed::StaticFlow;
 pub use login::LoginFlow;
 pub use oauth2::OAuth2Flow;
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -31,7 +30,7 @@ use crate::credential::input::Inputs;
 use crate::credential::{CredentialSpec, Minted};
 use crate::secret::{Secret, SecretBuffer};
 use crate::template::MissingValue;
-use crate::upstream::connect::Connector;
+use crate::upstream::connect::{Connector, Connectors};
 use crate::upstream::exchange::{Answer, Limits, Request, exchange};
 use crate::upstream::{Origin, Url};
 
@@ -131,13 +130,13 @@ pub trait Mint: Send + Sync {
 
 /// The real [`Mint`]: runs each flow over the network.
 pub struct Issuer {
-    connectors: BTreeMap<String, Connector>,
+    connectors: Connectors,
     clock: Clock,
 }
 
 impl Issuer {
     /// Exchanges leave by the connectors of these egresses, by name; the default one is named "".
-    pub fn new(connectors: BTreeMap<String, Connector>, clock: Clock) -> Self {
+    pub fn new(connectors: Connectors, clock: Clock) -> Self {
         Self { connectors, clock }
     }
 }

@@ -170,15 +170,8 @@ async fn read_material(name: &str, source: &Source, parents: Parents<'_>) -> Res
 
 /// Takes the one line break off that editors and `echo` leave at the end. Empty is an error.
 fn without_line_break(bytes: SecretBuffer) -> Result<Secret, String> {
-    let kept = bytes.expose().strip_suffix(b"\n").unwrap_or(bytes.expose());
-    let kept = kept.strip_suffix(b"\r").filter(|_| kept.len() < bytes.len()).unwrap_or(kept);
-    if kept.is_empty() {
-        return Err("is empty".to_owned());
-    }
-    if kept.len() == bytes.len() {
-        return Ok(bytes.into());
-    }
-    Ok(Secret::new(kept))
+    let kept = bytes.without_line_break();
+    if kept.is_empty() { Err("is empty".to_owned()) } else { Ok(kept) }
 }
 
 impl InputError {

@@ -64,6 +64,29 @@ pub fn is_private(address: IpAddr) -> bool {
     }
 }
 
+/// The address that a text is, in any spelling that a resolver takes for one without asking anybody:
+/// beside the usual ones those of inet_aton(3), such as `169.254.43518`, `0xa9fea9fe` or `0251.0376.1`.
+pub fn literal(text: &str) -> Option<IpAddr> {
+    text.parse().ok().or_else(|| in_parts(text.strip_suffix('.').unwrap_or(text)).map(IpAddr::V4))
+}
+
+/// Up to four numbers, decimal, octal or hexadecimal, of which the last fills all that is left.
+fn in_parts(text: &str) -> Option<Ipv4Addr> {
+    let number = |part: &str| match part.strip_prefix("0x").or_else(|| part.strip_prefix("0X")) {
+        Some(digits) => u32::from_str_radix(digits, 16).ok(),
+        None if part.len() > 1 && part.starts_with('0') => u32::from_str_radix(part, 8).ok(),
+        None => part.parse().ok(),
+    };
+    let parts = text.split('.').map(number).collect::<Option<Vec<_>>>()?;
+    let (last, first) = parts.split_last()?;
+    let room = 32 - 8 * u32::try_from(first.len()).ok().filter(|count| *count < 4)?;
+    if first.iter().any(|part| *part > 255) || u64::from(*last) >> room != 0 {
+        return None;
+    }
+    let high = first.iter().fold(0, |sum: u64, part| sum << 8 | u64::from(*part)) << room;
+    u32::try_from(high | u64::from(*last)).ok().map(Ipv4Addr::from)
+}
+
 /// The IPv4 address behind an IPv6 one that only wraps it: mapped (`::ffff:a.b.c.d`), compatible
 /// (`::a.b.c.d`), NAT64 (`64:ff9b::a.b.c.d`) and 6to4 (`2002:aabb:ccdd::`).
 fn meant(address: IpAddr) -> IpAddr {
@@ -83,7 +106,7 @@ fn meant(address: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_metadata, is_private};
+    use super::{is_metadata, is_private, literal};
 
     #[test]
     fn metadata_services_are_known_in_every_spelling() {
@@ -100,6 +123,26 @@ mod tests {
             assert!(is_metadata(address.parse().expect(address)), "{address}");
         }
         assert!(!is_metadata("169.254.169.253".parse().expect("an address")));
+    }
+
+    #[test]
+    fn an_address_is_seen_in_every_spelling_that_resolvers_take() {
+        for text in [
+            "169.254.169.254",
+            "169.254.43518",
+            "169.16689662",
+            "2852039166",
+            "0xa9fea9fe",
+            "0251.0376.0xa9.254.",
+        ] {
+            let address = literal(text).unwrap_or_else(|| panic!("{text} is an address"));
+            assert!(is_metadata(address), "{text} is {address}");
+        }
+        for name in
+            ["", ".", "api.example", "1.2.3.4.5", "256.1.1.1", "1.2.3.256", "4294967296", "0x", "1..2", "08"]
+        {
+            assert_eq!(literal(name), None, "{name}");
+        }
     }
 
     #[test]

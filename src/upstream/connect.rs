@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! look its name up ─▶ judge its addresses ─▶ dial ─▶ shake hands, if it is TLS ─▶ Opened
+//!  (or the proxy's)    (or the proxy's)        └▶ CONNECT at the proxy ─▶┘
 //! ```
 //!
 //! All of it counts against one time limit, and an error names the stage that it broke at. Nothing is
@@ -10,10 +11,16 @@
 mod dial;
 mod error;
 mod lookup;
+mod tunnel;
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
 
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
@@ -21,11 +28,13 @@ use tokio::time::{Instant, timeout_at};
 use crate::clock::Clock;
 use crate::upstream::connect::dial::DialError;
 use crate::upstream::connect::lookup::Resolver;
+use crate::upstream::material::Material;
 use crate::upstream::tls::Tls;
-use crate::upstream::{EgressSpec, Origin, Scheme};
+use crate::upstream::{EgressSpec, Origin, ProxySpec, Scheme, address};
 
 pub use crate::upstream::connect::error::{ConnectError, Shortage};
 pub use crate::upstream::stream::Stream;
+pub use crate::upstream::tls::reason as tls_reason;
 
 /// Longer limits are cut to this, so that no clock overflows.
 const LONGEST_LIMIT: Duration = Duration::from_secs(86_400);
@@ -35,9 +44,23 @@ const LONGEST_LIMIT: Duration = Duration::from_secs(86_400);
 #[derive(Clone)]
 pub struct Connector(Arc<Shared>);
 
+/// A connector for each egress, by name; the default one is named "".
+pub type Connectors = BTreeMap<String, Connector>;
+
 struct Shared {
     spec: EgressSpec,
     resolver: Resolver,
+    current: ArcSwap<Current>,
+    /// Held while files are read, so that of two renewals at once the later one has the last word.
+    renewing: Mutex<()>,
+    /// The identity of `current`, for those who ask at each request.
+    identity: AtomicU64,
+}
+
+/// What connections are opened as.
+struct Current {
+    identity: Identity,
+    material: Material,
     tls: Tls,
 }
 
@@ -89,6 +112,20 @@ pub struct Opened {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Identity(u64);
 
+impl Identity {
+    fn next() -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        Self(LAST.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+}
+
+impl Current {
+    fn new(material: Material, spec: &EgressSpec) -> Result<Self, EgressError> {
+        let tls = Tls::new(&material, spec.min_tls).map_err(EgressError)?;
+        Ok(Self { identity: Identity::next(), material, tls })
+    }
+}
+
 /// An egress that cannot be used as it is configured: why, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EgressError(pub String);
@@ -102,19 +139,48 @@ impl fmt::Display for EgressError {
 impl std::error::Error for EgressError {}
 
 impl Connector {
-    /// A connector for `egress`. Fails if its `ca` file cannot be used.
+    /// A connector for `egress`. Blocks on the file system; fails if a file of it cannot be used.
     pub fn new(egress: &EgressSpec) -> Result<Self, EgressError> {
+        let current = Current::new(Material::read(egress).map_err(EgressError)?, egress)?;
         Ok(Self(Arc::new(Shared {
             resolver: Resolver::new(),
-            tls: Tls::new(egress).map_err(EgressError)?,
+            identity: AtomicU64::new(current.identity.0),
+            current: ArcSwap::from_pointee(current),
+            renewing: Mutex::default(),
             spec: egress.clone(),
         })))
+    }
+
+    /// How connections leave.
+    pub fn spec(&self) -> &EgressSpec {
+        &self.0.spec
+    }
+
+    /// Reads the files of the egress again, and says whether anything differs. Then connections that
+    /// are opened from now on are opened as that. If a file cannot be used, all stays as it is. Blocks
+    /// on the file system.
+    pub fn renew(&self) -> Result<bool, EgressError> {
+        let _turn = self.0.renewing.lock().unwrap_or_else(PoisonError::into_inner);
+        let material = Material::read(&self.0.spec).map_err(EgressError)?;
+        if material.is_same(&self.0.current.load().material) {
+            return Ok(false);
+        }
+        let current = Current::new(material, &self.0.spec)?;
+        let identity = current.identity;
+        self.0.current.store(Arc::new(current));
+        self.0.identity.store(identity.0, Ordering::Release);
+        Ok(true)
     }
 
     /// What connections that are opened now are opened as. One that was opened as something else is
     /// not to be used for another request.
     pub fn identity(&self) -> Identity {
-        Identity(0)
+        Identity(self.0.identity.load(Ordering::Acquire))
+    }
+
+    /// When the client certificate ends, if there is one.
+    pub fn certificate_ends_at(&self) -> Option<Timestamp> {
+        self.0.current.load().material.certificate.as_ref().map(|own| own.ends_at)
     }
 
     /// Opens a connection to `origin` within `limit`, which covers the look-up, all addresses and
@@ -126,32 +192,69 @@ impl Connector {
         limit: Duration,
     ) -> Result<Opened, ConnectError> {
         let attempt = Attempt::new(origin, limit);
+        let current = self.0.current.load_full();
         let (stream, protocol) = match origin.scheme {
             Scheme::Unix => {
                 let stream = attempt.within("connecting", attempt.dialed(dial::unix(&origin.host))).await?;
                 (Stream::Unix(stream), Protocol::Http1)
             }
-            Scheme::Http => (Stream::Plain(self.reach(&attempt).await?), Protocol::Http1),
-            Scheme::H2c => (Stream::Plain(self.reach(&attempt).await?), Protocol::Http2),
+            Scheme::Http => (Stream::Plain(self.reach(&attempt, &current).await?), Protocol::Http1),
+            Scheme::H2c => (Stream::Plain(self.reach(&attempt, &current).await?), Protocol::Http2),
             Scheme::Https => {
-                let stream = self.reach(&attempt).await?;
+                let stream = self.reach(&attempt, &current).await?;
                 let handshake = async {
-                    let outcome = self.0.tls.handshake(&origin.host, stream, offer).await;
+                    let outcome = current.tls.handshake(&origin.host, stream, offer).await;
                     outcome.map_err(|reason| ConnectError::Tls { origin: origin.clone(), reason })
                 };
                 let (stream, protocol) = attempt.within("the TLS handshake", handshake).await?;
                 (Stream::Tls(stream), protocol)
             }
         };
-        Ok(Opened { stream, protocol, identity: self.identity() })
+        Ok(Opened { stream, protocol, identity: current.identity })
     }
 
     /// A TCP connection that leads to the origin.
-    async fn reach(&self, attempt: &Attempt<'_>) -> Result<TcpStream, ConnectError> {
+    async fn reach(&self, attempt: &Attempt<'_>, current: &Current) -> Result<TcpStream, ConnectError> {
         let (origin, spec) = (attempt.origin, &self.0.spec);
-        let lookup = self.0.resolver.addresses(&origin.host, origin.port, spec, false);
-        let addresses = attempt.within("looking its name up", lookup).await?;
-        attempt.within("connecting", attempt.dialed(dial::tcp(addresses, spec.source))).await
+        let Some(proxy) = &spec.proxy else {
+            let lookup = self.0.resolver.addresses(&origin.host, origin.port, spec, false);
+            let addresses = attempt.within("looking its name up", lookup).await?;
+            return attempt.within("connecting", attempt.dialed(dial::tcp(addresses, spec.source))).await;
+        };
+        // The proxy looks names up; an address that must never be dialed is seen here, too.
+        if let Some(address) = address::literal(&origin.host).filter(|literal| address::is_metadata(*literal))
+        {
+            return Err(ConnectError::Forbidden { host: origin.host.clone(), address });
+        }
+        let mut stream = self.reach_proxy(proxy, attempt).await?;
+        let authorization = current.material.authorization.as_ref();
+        let connect = async {
+            let opened = tunnel::open(&mut stream, &origin.host_and_port(), authorization).await;
+            opened.map_err(|refusal| ConnectError::Proxy {
+                proxy: proxy.origin.host_and_port(),
+                status: refusal.status,
+                reason: refusal.reason,
+            })
+        };
+        attempt.within("the outbound proxy's answer", connect).await?;
+        Ok(stream)
+    }
+
+    /// A TCP connection to the proxy.
+    async fn reach_proxy(&self, proxy: &ProxySpec, attempt: &Attempt<'_>) -> Result<TcpStream, ConnectError> {
+        let spec = &self.0.spec;
+        // Who is at fault is the proxy, not the origin.
+        let its_fault = |error| match error {
+            ConnectError::Timeout { .. } | ConnectError::Exhausted(_) => error,
+            ConnectError::Unreachable { reason, .. } => {
+                ConnectError::of_proxy(proxy, format!("cannot be reached: {reason}"))
+            }
+            other => ConnectError::of_proxy(proxy, format!("cannot be reached: {other}")),
+        };
+        let lookup = self.0.resolver.addresses(&proxy.origin.host, proxy.origin.port, spec, true);
+        let addresses = attempt.within("looking the outbound proxy's name up", lookup).await;
+        let dial = dial::tcp(addresses.map_err(its_fault)?, spec.source);
+        attempt.within("connecting to the outbound proxy", attempt.dialed(dial)).await.map_err(its_fault)
     }
 }
 

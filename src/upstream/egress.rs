@@ -1,7 +1,19 @@
 //! How connections leave, as configured.
 
+use std::fs::File;
 use std::net::IpAddr;
 use std::path::PathBuf;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
+
+use crate::certificate::KeySource;
+use crate::secret::{Secret, SecretBuffer};
+use crate::upstream::Origin;
+
+/// The longest password of a proxy, in bytes.
+const LONGEST_PASSWORD: usize = 4096;
 
 /// How connections leave, as configured under `[egress.NAME]`; the default is the machine's own way.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -10,14 +22,45 @@ pub struct EgressSpec {
     pub name: String,
     /// The local address to connect from.
     pub source: Option<IpAddr>,
+    /// The proxy that all connections go through.
+    pub proxy: Option<ProxySpec>,
     /// A PEM file of certificate authorities, in place of the system's.
     pub ca: Option<PathBuf>,
+    /// What bearerd shows of itself to servers that ask for it.
+    pub certificate: Option<CertificateSpec>,
     /// The lowest TLS version that is accepted.
     pub min_tls: MinimumTls,
     /// Never use IPv6.
     pub ipv4_only: bool,
     /// Names may resolve to loopback and private addresses.
     pub allow_private: bool,
+}
+
+/// An outbound HTTP proxy, spoken to in plain text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProxySpec {
+    /// Where it is. To name it is consent to wherever that leads.
+    pub origin: Origin,
+    /// How bearerd shows itself to it, if it does (RFC 7617).
+    pub login: Option<ProxyLogin>,
+}
+
+/// A user of a proxy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProxyLogin {
+    /// The user's name; it has no colon.
+    pub user: String,
+    /// Where the password comes from.
+    pub password: KeySource,
+}
+
+/// A client certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateSpec {
+    /// A PEM file with the certificate and its chain behind it.
+    pub chain: PathBuf,
+    /// Where its private key comes from.
+    pub key: KeySource,
 }
 
 /// The lowest TLS version that an egress accepts.
@@ -31,9 +74,53 @@ pub enum MinimumTls {
 }
 
 impl EgressSpec {
+    /// The files that it is made of: whenever one changes, [`Connector::renew`] is due.
+    ///
+    /// [`Connector::renew`]: crate::upstream::connect::Connector::renew
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        let certificate = self.certificate.iter();
+        let certificate = certificate.flat_map(|of| [Some(&of.chain), of.key.file()]);
+        let login = self.proxy.iter().filter_map(|proxy| proxy.login.as_ref());
+        let login = login.map(|login| login.password.file());
+        [self.ca.as_ref()].into_iter().chain(certificate).chain(login).flatten()
+    }
+
     /// Whether the kind of the address fits.
     pub(super) fn can_dial(&self, address: IpAddr) -> bool {
         (!self.ipv4_only || address.is_ipv4())
             && self.source.is_none_or(|source| source.is_ipv4() == address.is_ipv4())
+    }
+}
+
+impl ProxyLogin {
+    /// The value of `Proxy-Authorization` (RFC 7617, section 2). Blocks on the file system. The error
+    /// says what is wrong with the password.
+    pub fn authorization(&self) -> Result<Secret, String> {
+        let password = match &self.password {
+            KeySource::Value(password) => password.clone(),
+            KeySource::File(path) => {
+                let told = |what: &str| format!("the file {} {what}", path.display());
+                let read =
+                    File::open(path).and_then(|mut file| SecretBuffer::read(&mut file, LONGEST_PASSWORD));
+                let read = read.map_err(|error| told(&format!("cannot be read: {}", error.kind())))?;
+                if read.len() > LONGEST_PASSWORD {
+                    return Err(told("is too large for a password: is it the right one?"));
+                }
+                let password = read.without_line_break();
+                if password.is_empty() {
+                    return Err(told("is empty"));
+                }
+                password
+            }
+        };
+        if password.expose().iter().any(u8::is_ascii_control) {
+            return Err("the proxy's password holds a control character".to_owned());
+        }
+        let pair = Zeroizing::new([self.user.as_bytes(), b":", password.expose()].concat());
+        let encoded = Zeroizing::new(STANDARD.encode(&*pair));
+        let mut value = SecretBuffer::with_capacity(6 + encoded.len());
+        value.push(b"Basic ");
+        value.push(encoded.as_bytes());
+        Ok(value.into())
     }
 }

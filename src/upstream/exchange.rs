@@ -23,7 +23,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::clock::Clock;
 use crate::secret::{Secret, SecretBuffer};
 use crate::upstream::Url;
-use crate::upstream::connect::{ConnectError, Connector, Offer, Stream};
+use crate::upstream::connect::{ConnectError, Connector, Offer, Stream, tls_reason};
 
 /// How bearerd names itself to issuers.
 const AGENT: &str = concat!("bearerd/", env!("CARGO_PKG_VERSION"));
@@ -180,10 +180,12 @@ async fn collect(mut body: Incoming, largest: usize) -> Result<Secret, String> {
 
 /// What the other side did, in words that follow its name.
 fn what_happened(error: &hyper::Error) -> String {
-    let reset = std::error::Error::source(error)
-        .and_then(|source| source.downcast_ref::<io::Error>())
-        .filter(|error| error.kind() != io::ErrorKind::UnexpectedEof);
-    if error.is_parse_too_large() {
+    let of_connection =
+        std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
+    let reset = of_connection.filter(|error| error.kind() != io::ErrorKind::UnexpectedEof);
+    if let Some(reason) = of_connection.and_then(tls_reason) {
+        format!("ended TLS: {reason}")
+    } else if error.is_parse_too_large() {
         format!("answered with a head of more than {LARGEST_HEAD} bytes")
     } else if error.is_parse() {
         "answered something that is not HTTP/1.1".to_owned()

@@ -92,11 +92,6 @@ impl Origin {
             || self.host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
     }
 
-    /// Whether what is sent there is encrypted on its way, or does not leave the machine.
-    pub fn is_private_way(&self) -> bool {
-        self.scheme == Scheme::Https || self.is_loopback()
-    }
-
     /// Whether both mean the same server; all spellings of the loopback host count as one.
     pub fn is_same_server(&self, other: &Self) -> bool {
         if self.scheme == Scheme::Unix || other.scheme == Scheme::Unix {
@@ -244,7 +239,6 @@ mod tests {
         assert_eq!(url.to_string(), "h2c://api.example:8080/v1");
         assert_eq!(url.origin.in_links().to_string(), "http://api.example:8080");
         assert!(url.origin.is_same_server(&upstream("http://api.example:8080").origin));
-        assert!(!url.origin.is_private_way() && upstream("h2c://localhost").origin.is_private_way());
         "h2c://api.example/".parse::<Url>().expect_err("an issuer is asked by HTTP/1.1");
     }
 

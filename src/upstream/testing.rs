@@ -1,6 +1,8 @@
 //! A server on loopback that does exactly what a test scripts, byte for byte, and records what it
 //! was sent.
 
+mod authority;
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,6 +12,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use crate::upstream::{Origin, Scheme, Url};
+
+pub(crate) use authority::{Authority, Differences, Files};
 
 /// What the server does after it has read one whole request.
 #[derive(Debug, Clone)]

@@ -1,20 +1,25 @@
 //! TLS to origins: always verified, by the machine's authorities or by the egress's own.
 
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{CertificateError, ClientConfig, RootCertStore};
+use rustls::client::Resumption;
+use rustls::pki_types::ServerName;
+use rustls::sign::SingleCertAndKey;
+use rustls::{AlertDescription, CertificateError, ClientConfig};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::upstream::MinimumTls;
 use crate::upstream::connect::{Offer, Protocol};
-use crate::upstream::{EgressSpec, MinimumTls};
+use crate::upstream::material::Material;
 
-/// Makes TLS connections. Clones share their sessions, so that later handshakes resume.
+/// How many servers an egress keeps sessions of, to resume them; for TLS 1.3 up to eight tickets each.
+const SESSIONS: usize = 256;
+
+/// Makes TLS connections as one identity. Clones share their sessions, so that later handshakes
+/// resume, on whichever thread they are.
 #[derive(Clone)]
 pub(super) struct Tls {
     connector: TlsConnector,
@@ -23,15 +28,10 @@ pub(super) struct Tls {
 }
 
 impl Tls {
-    /// TLS as `egress` wants it. Fails if the `ca` file cannot be used; a machine without any
-    /// authorities is told only when TLS is first needed.
-    pub(super) fn new(egress: &EgressSpec) -> Result<Self, String> {
-        let roots = match &egress.ca {
-            Some(path) => roots_from_file(path)?,
-            None => roots_of_this_machine(),
-        };
-        let trusts_nobody = roots.is_empty();
-        let versions: &[_] = match egress.min_tls {
+    /// TLS with these authorities and this client certificate. Sessions of an earlier identity are
+    /// not resumed by it.
+    pub(super) fn new(material: &Material, lowest: MinimumTls) -> Result<Self, String> {
+        let versions: &[_] = match lowest {
             MinimumTls::Tls12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
             MinimumTls::Tls13 => &[&rustls::version::TLS13],
         };
@@ -39,9 +39,18 @@ impl Tls {
         let config = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(versions)
             .map_err(|error| error.to_string())?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Ok(Self { connector: TlsConnector::from(Arc::new(config)), trusts_nobody })
+            .with_root_certificates(material.authorities.clone());
+        let mut config = match &material.certificate {
+            Some(own) => {
+                config.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(own.certified.clone())))
+            }
+            None => config.with_no_client_auth(),
+        };
+        config.resumption = Resumption::in_memory_sessions(SESSIONS);
+        Ok(Self {
+            connector: TlsConnector::from(Arc::new(config)),
+            trusts_nobody: material.authorities.is_empty(),
+        })
     }
 
     /// Shakes hands with `host` (a name or an address), whose certificate must be valid for it. A
@@ -70,54 +79,68 @@ impl Tls {
     }
 }
 
-fn roots_from_file(path: &Path) -> Result<RootCertStore, String> {
-    let shown = path.display();
-    let pem =
-        std::fs::read(path).map_err(|error| format!("the `ca` file {shown} cannot be read: {error}"))?;
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let certificate = certificate.map_err(|_| format!("the `ca` file {shown} is not valid PEM"))?;
-        roots
-            .add(certificate)
-            .map_err(|_| format!("the `ca` file {shown} holds a certificate that cannot be used"))?;
-    }
-    if roots.is_empty() {
-        return Err(format!("the `ca` file {shown} holds no certificate in PEM form"));
-    }
-    Ok(roots)
-}
-
-fn roots_of_this_machine() -> RootCertStore {
-    let mut roots = RootCertStore::empty();
-    // Single files that cannot be read or parsed are common and harmless.
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    roots
-}
-
 /// What a failed handshake means, in words.
 fn explain(error: &io::Error) -> String {
-    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    match tls {
-        Some(rustls::Error::InvalidCertificate(reason)) => match reason {
-            CertificateError::UnknownIssuer => {
-                "its certificate is signed by an authority that is not trusted here; if that is right, name \
-                 the authority as `ca` of the egress"
-                    .to_owned()
-            }
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                "its certificate is for another name".to_owned()
-            }
-            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-                "its certificate has expired (or this machine's clock is wrong)".to_owned()
-            }
-            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-                "its certificate is not valid yet (or this machine's clock is wrong)".to_owned()
-            }
-            other => format!("its certificate is not valid: {other}"),
-        },
-        Some(rustls::Error::InvalidMessage(_)) => "it does not speak TLS on this port".to_owned(),
-        Some(other) => other.to_string(),
+    match reason(error) {
+        Some(reason) => reason,
         None if error.kind() == io::ErrorKind::UnexpectedEof => "it hung up during the handshake".to_owned(),
         None => error.kind().to_string(),
+    }
+}
+
+/// What an error of TLS means, in words that follow the name of the server; `None` if it is no error
+/// of TLS but one of the connection below. A server that refuses a client certificate in TLS 1.3 does
+/// so after the handshake: then this error comes with the first read.
+pub fn reason(error: &io::Error) -> Option<String> {
+    let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
+    Some(match error {
+        rustls::Error::InvalidCertificate(reason) => certificate_reason(reason),
+        rustls::Error::AlertReceived(alert) => alert_reason(*alert),
+        rustls::Error::PeerIncompatible(_) => {
+            "it speaks no version of TLS, or no way of it, that is accepted here".to_owned()
+        }
+        rustls::Error::InvalidMessage(_) => "it does not speak TLS on this port".to_owned(),
+        other => other.to_string(),
+    })
+}
+
+fn certificate_reason(reason: &CertificateError) -> String {
+    match reason {
+        CertificateError::UnknownIssuer => {
+            "its certificate is signed by an authority that is not trusted here; if that is right, name the \
+             authority as `ca` of the egress"
+                .to_owned()
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "its certificate is for another name".to_owned()
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "its certificate has expired (or this machine's clock is wrong)".to_owned()
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "its certificate is not valid yet (or this machine's clock is wrong)".to_owned()
+        }
+        other => format!("its certificate is not valid: {other}"),
+    }
+}
+
+/// What a server means by an alert (RFC 8446, section 6.2).
+fn alert_reason(alert: AlertDescription) -> String {
+    match alert {
+        AlertDescription::CertificateRequired => {
+            "it wants a client certificate: name one as `client_cert` of the egress".to_owned()
+        }
+        AlertDescription::BadCertificate
+        | AlertDescription::UnsupportedCertificate
+        | AlertDescription::CertificateRevoked
+        | AlertDescription::CertificateExpired
+        | AlertDescription::CertificateUnknown
+        | AlertDescription::UnknownCA
+        | AlertDescription::AccessDenied => {
+            format!("it does not accept the client certificate of the egress, or misses one ({alert:?})")
+        }
+        AlertDescription::ProtocolVersion => "it speaks no version of TLS that is accepted here".to_owned(),
+        AlertDescription::NoApplicationProtocol => "it speaks no version of HTTP that is offered".to_owned(),
+        other => format!("it broke TLS off ({other:?})"),
     }
 }

@@ -68,8 +68,19 @@ pub(crate) struct Allow {
 pub(crate) struct Egress {
     /// The local address to connect from.
     pub(crate) source: Option<String>,
-    /// A PEM file of certificate authorities, in place of the system's.
+    /// An outbound HTTP proxy, `"http://proxy.internal:3128"`, that all connections go through by
+    /// CONNECT.
+    pub(crate) proxy: Option<String>,
+    /// The user that the proxy knows.
+    pub(crate) proxy_user: Option<String>,
+    /// That user's password. A file is watched for changes.
+    pub(crate) proxy_password: Option<SecretReference>,
+    /// A PEM file of certificate authorities, in place of the system's. Watched for changes.
     pub(crate) ca: Option<String>,
+    /// A PEM file with a client certificate and its chain. Watched for changes.
+    pub(crate) client_cert: Option<String>,
+    /// The private key of `client_cert`: a PEM file, or a secret reference. Watched for changes.
+    pub(crate) client_key: Option<TextOr<SecretReference>>,
     /// The lowest TLS version, `"1.2"` (the default) or `"1.3"`.
     pub(crate) min_tls: Option<MinimumTls>,
     /// Never use IPv6; default `false`.

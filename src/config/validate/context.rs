@@ -23,6 +23,8 @@ pub(crate) struct Context<'a> {
     pub(crate) links: Vec<(String, String)>,
     /// The names of all egresses.
     pub(crate) egress: Vec<String>,
+    /// Those whose proxy is on another machine: what is plain text to loopback is so on the way there.
+    pub(crate) remote_proxies: BTreeSet<String>,
     /// Where each secret reference stands.
     pub(crate) secrets: Vec<SecretPlace>,
     /// Further files that were read.
@@ -39,6 +41,7 @@ impl<'a> Context<'a> {
             owner: String::new(),
             links: Vec::new(),
             egress: Vec::new(),
+            remote_proxies: BTreeSet::new(),
             secrets: Vec::new(),
             files: BTreeSet::new(),
         }

@@ -13,7 +13,7 @@ use crate::config::validate::{fixed, inject, login, oauth2, secret};
 use crate::credential::{CredentialName, CredentialSpec, Flow, RenewalRate, Source};
 use crate::inject::Injection;
 use crate::route::Refusal;
-use crate::upstream::{Origin, Url};
+use crate::upstream::{Origin, Scheme, Url};
 
 /// A credential, and what its routes take from it.
 pub(crate) struct Credential {
@@ -92,7 +92,7 @@ fn one(name: &str, raw: &raw::Credential, place: Place<'_>, context: &mut Contex
         FlowKind::Login => login::flow(raw, place, &mut inputs, &mut endpoints, context)
             .map(|flow| Flow::Login(Box::new(flow))),
     };
-    check_plaintext(&endpoints, allow_plaintext, place, context);
+    check_plaintext(&endpoints, raw.egress.as_deref(), allow_plaintext, place, context);
     if kind != FlowKind::Static && inputs.names.secrets.iter().any(|name| name == "password") {
         let message =
             "this credential sends a password, and no durable store counts its rejections over restarts";
@@ -227,8 +227,15 @@ fn plain(
     plain
 }
 
-fn check_plaintext(endpoints: &[Endpoint], allowed: bool, place: Place<'_>, context: &mut Context<'_>) {
-    let Some(plain) = endpoints.iter().find(|endpoint| is_exposed(&endpoint.origin)) else { return };
+fn check_plaintext(
+    endpoints: &[Endpoint],
+    egress: Option<&str>,
+    allowed: bool,
+    place: Place<'_>,
+    context: &mut Context<'_>,
+) {
+    let exposed = endpoints.iter().find(|endpoint| is_exposed(&endpoint.origin, egress, context));
+    let Some(plain) = exposed else { return };
     let url_place = ["base_url", "token_url", "steps"].iter().find(|key| place.has(key));
     let place = url_place.map_or(place, |key| place.key(key));
     if allowed {
@@ -241,9 +248,15 @@ fn check_plaintext(endpoints: &[Endpoint], allowed: bool, place: Place<'_>, cont
     }
 }
 
-/// Whether what is sent there could be read on the way.
-pub(crate) fn is_exposed(origin: &Origin) -> bool {
-    !origin.is_private_way()
+/// Whether what is sent there could be read on the way. A proxy elsewhere makes a way of what would
+/// have stayed on this machine.
+pub(crate) fn is_exposed(origin: &Origin, egress: Option<&str>, context: &Context<'_>) -> bool {
+    match origin.scheme {
+        Scheme::Https | Scheme::Unix => false,
+        Scheme::Http | Scheme::H2c => {
+            !origin.is_loopback() || egress.is_some_and(|name| context.remote_proxies.contains(name))
+        }
+    }
 }
 
 fn further_endpoints(

@@ -2,12 +2,15 @@
 
 use std::net::IpAddr;
 
+use crate::certificate::{self, CertificateError, Identity};
 use crate::config::raw::listener::MinimumTls as RawTls;
+use crate::config::raw::scalar::TextOr;
 use crate::config::raw::{self, Map};
 use crate::config::tree::Place;
 use crate::config::validate::context::Context;
 use crate::config::validate::credential::check_name;
-use crate::upstream::{EgressSpec, MinimumTls};
+use crate::config::validate::secret;
+use crate::upstream::{CertificateSpec, EgressSpec, MinimumTls, ProxyLogin, ProxySpec, Scheme, Url};
 
 /// All egresses, in the order of the file.
 pub(crate) fn all(raw: &Map<raw::Egress>, place: Place<'_>, context: &mut Context<'_>) -> Vec<EgressSpec> {
@@ -29,18 +32,20 @@ fn egress(name: &str, raw: &raw::Egress, place: Place<'_>, context: &mut Context
     if ipv4_only && source.is_some_and(|source| source.is_ipv6()) {
         context.findings.error(place.key("source"), "this is an IPv6 address, and `ipv4_only` is set");
     }
+    let proxy = proxy(raw, place, context);
+    if proxy.as_ref().is_some_and(|proxy| !proxy.origin.is_loopback()) {
+        context.remote_proxies.insert(name.to_owned());
+    }
     let ca = raw.ca.as_deref().map(|path| context.path(path));
-    if let Some(path) = &ca {
-        context.files.insert(path.clone());
-        if let Err(error) = std::fs::read(path) {
-            let message = format!("the file {} cannot be read: {}", path.display(), error.kind());
-            context.findings.error(place.key("ca"), message);
-        }
+    if let Some(Err(error)) = ca.as_deref().map(certificate::authorities) {
+        context.findings.error(place.key("ca"), error.to_string());
     }
     Some(EgressSpec {
         name: name.to_owned(),
         source,
+        proxy,
         ca,
+        certificate: client_certificate(raw, place, context),
         min_tls: match raw.min_tls {
             None | Some(RawTls::Tls12) => MinimumTls::Tls12,
             Some(RawTls::Tls13) => MinimumTls::Tls13,
@@ -48,4 +53,76 @@ fn egress(name: &str, raw: &raw::Egress, place: Place<'_>, context: &mut Context
         ipv4_only,
         allow_private: raw.allow_private == Some(true),
     })
+}
+
+fn proxy(raw: &raw::Egress, place: Place<'_>, context: &mut Context<'_>) -> Option<ProxySpec> {
+    let Some(text) = &raw.proxy else {
+        for (key, given) in
+            [("proxy_user", raw.proxy_user.is_some()), ("proxy_password", raw.proxy_password.is_some())]
+        {
+            if given && !place.is_spoiled("proxy") {
+                context.findings.error_at(place.key(key).key_span(), format!("`{key}` belongs to `proxy`"));
+            }
+        }
+        return None;
+    };
+    let login = login(raw, place, context);
+    let at = place.key("proxy");
+    let help = "such as \"http://proxy.internal:3128\"; `proxy_user` and `proxy_password` say who bearerd is";
+    let url = match text.parse::<Url>() {
+        Ok(url) if url.origin.scheme == Scheme::Https => Err("a proxy is spoken to in plain text here"),
+        Ok(url) if url.path_and_query != "/" => Err("a proxy has no path"),
+        other => other,
+    };
+    let origin = url.map_err(|mistake| context.findings.error(at, mistake).help(help)).ok()?.origin;
+    if login.is_some() && !origin.is_loopback() {
+        let message = format!("the password of the proxy is sent to {origin} over plain HTTP");
+        context.findings.warning(at, message).help("whoever is on the way to the proxy can read it");
+    }
+    Some(ProxySpec { origin, login })
+}
+
+fn login(raw: &raw::Egress, place: Place<'_>, context: &mut Context<'_>) -> Option<ProxyLogin> {
+    if raw.proxy_user.is_none() && raw.proxy_password.is_none() {
+        return None;
+    }
+    if raw.proxy_user.is_none() {
+        context.findings.missing(place, "proxy_user", "a password without a user");
+    }
+    if raw.proxy_password.is_none() {
+        context.findings.missing(place, "proxy_password", "a user without a password");
+    }
+    let user = raw.proxy_user.clone()?;
+    if user.is_empty() || user.contains(':') || user.contains(|next: char| next.is_control()) {
+        context.findings.error(place.key("proxy_user"), "a user's name is not empty and has no colon");
+        return None;
+    }
+    let at = place.key("proxy_password");
+    let password = TextOr::Table(raw.proxy_password.clone()?);
+    let password = secret::at_hand(&password, at, context)?;
+    let login = ProxyLogin { user, password };
+    if let Err(mistake) = login.authorization() {
+        context.findings.error(at, mistake);
+    }
+    Some(login)
+}
+
+fn client_certificate(
+    raw: &raw::Egress,
+    place: Place<'_>,
+    context: &mut Context<'_>,
+) -> Option<CertificateSpec> {
+    let key = raw.client_key.as_ref().map(|key| secret::at_hand(key, place.key("client_key"), context));
+    match (&raw.client_cert, &key) {
+        (None, None) => return None,
+        (Some(_), None) => context.findings.missing(place, "client_key", "the private key of `client_cert`"),
+        (None, Some(_)) => context.findings.missing(place, "client_cert", "the certificate of `client_key`"),
+        (Some(_), Some(_)) => {}
+    }
+    let spec = CertificateSpec { chain: context.path(raw.client_cert.as_ref()?), key: key?? };
+    if let Err(error) = Identity::read(&spec.chain, &spec.key) {
+        let key = if matches!(error, CertificateError::Key(_)) { "client_key" } else { "client_cert" };
+        context.findings.error(place.key(key), error.to_string());
+    }
+    Some(spec)
 }

@@ -79,7 +79,12 @@ impl Reader<'_> {
         let injection = injection(raw, credential, place, context);
         if let Some(upstream) = &upstream {
             let of_credential = named.and_then(|credential| credential.allow_plaintext);
-            check_plaintext(upstream, raw.allow_plaintext.or(of_credential) == Some(true), place, context);
+            let allowed = raw.allow_plaintext.or(of_credential) == Some(true);
+            check_plaintext(upstream, raw.egress.as_deref(), allowed, place, context);
+            if upstream.origin.scheme == Scheme::Unix && raw.egress.is_some() {
+                let message = "connections to a Unix socket do not leave the machine: they have no egress";
+                context.findings.error(place.key("egress"), message);
+            }
         }
         let credential = credential?;
         Some(RouteSpec {
@@ -198,8 +203,14 @@ fn is_empty(injection: &Injection) -> bool {
     injection.headers.is_empty() && injection.query.is_empty() && injection.cookies.is_empty()
 }
 
-fn check_plaintext(upstream: &Url, allowed: bool, place: Place<'_>, context: &mut Context<'_>) {
-    if !is_exposed(&upstream.origin) {
+fn check_plaintext(
+    upstream: &Url,
+    egress: Option<&str>,
+    allowed: bool,
+    place: Place<'_>,
+    context: &mut Context<'_>,
+) {
+    if !is_exposed(&upstream.origin, egress, context) {
         return;
     }
     let at = place.key("upstream");

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use crate::certificate::KeySource;
+use crate::config::raw::scalar::TextOr;
 use crate::config::raw::secret::{Assertion, SecretReference};
 use crate::config::suggest::{list, nearest};
 use crate::config::tree::Place;
@@ -33,7 +35,7 @@ pub(crate) fn source(
 }
 
 /// The same, without a look at the file.
-pub(crate) fn resolve(
+fn resolve(
     raw: &SecretReference,
     place: Place<'_>,
     names: &Names,
@@ -99,6 +101,34 @@ pub(crate) fn resolve(
     raw.jwt.as_ref().and_then(|jwt| assertion(jwt, place.key("jwt"), names, context))
 }
 
+/// A secret that is wanted before anything is obtained, such as the key of a certificate: a path, or a
+/// reference to what is at hand. A file that is not there is told by whoever reads it.
+pub(crate) fn at_hand(
+    raw: &TextOr<SecretReference>,
+    place: Place<'_>,
+    context: &mut Context<'_>,
+) -> Option<KeySource> {
+    let source = match raw {
+        TextOr::Text(path) => Source::File(context.path(path)),
+        TextOr::Table(reference) => resolve(reference, place, &Names::default(), context)?,
+    };
+    match source {
+        Source::File(path) => {
+            if let Ok(about) = std::fs::metadata(&path) {
+                warn_of_readers(&about, &path, place, context);
+            }
+            Some(KeySource::File(path))
+        }
+        Source::Value(value) => Some(KeySource::Value(value)),
+        Source::Command { .. } | Source::Output { .. } | Source::Jwt(_) => {
+            let message = "this secret is wanted before anything is obtained";
+            let problem = context.findings.error(place, message);
+            problem.help("say one of `file`, `systemd` and `env`");
+            None
+        }
+    }
+}
+
 /// A file that holds a secret is warned about if it is not there or others can read it.
 fn look_at(path: &Path, place: Place<'_>, context: &mut Context<'_>) -> Option<()> {
     match std::fs::metadata(path) {
@@ -119,7 +149,7 @@ fn look_at(path: &Path, place: Place<'_>, context: &mut Context<'_>) -> Option<(
 
 /// Warns of a secret that every user of this machine can read.
 #[cfg(unix)]
-pub(crate) fn warn_of_readers(
+fn warn_of_readers(
     about: &std::fs::Metadata,
     path: &Path,
     place: Place<'_>,
@@ -133,7 +163,7 @@ pub(crate) fn warn_of_readers(
 }
 
 #[cfg(not(unix))]
-pub(crate) fn warn_of_readers(_: &std::fs::Metadata, _: &Path, _: Place<'_>, _: &mut Context<'_>) {}
+fn warn_of_readers(_: &std::fs::Metadata, _: &Path, _: Place<'_>, _: &mut Context<'_>) {}
 
 fn variable(name: &str, place: Place<'_>, context: &mut Context<'_>) -> Option<Source> {
     let Some(value) = context.environment.variable(name) else {

@@ -1,14 +1,10 @@
 //! TLS of listeners. The files are read here too, so that a reload with a broken pair changes nothing.
 
-use crate::certificate::{self, CertificateError, Identity, KeySource};
+use crate::certificate::{self, CertificateError, Identity};
 use crate::config::raw::listener::Tls;
-use crate::config::raw::scalar::TextOr;
-use crate::config::raw::secret::SecretReference;
 use crate::config::tree::Place;
 use crate::config::validate::context::Context;
-use crate::config::validate::names::Names;
 use crate::config::validate::secret;
-use crate::credential::Source;
 use crate::server::tls::TlsSpec;
 use crate::server::{Address, Bind};
 
@@ -30,7 +26,7 @@ pub(crate) fn spec(
     if cert.is_none() {
         context.findings.missing(place, "cert", "a PEM file with the certificate that the listener shows");
     }
-    let key = raw.key.as_ref().map(|key| key_source(key, place.key("key"), context));
+    let key = raw.key.as_ref().map(|key| secret::at_hand(key, place.key("key"), context));
     if key.is_none() {
         context.findings.missing(place, "key", "the private key of the certificate");
     }
@@ -47,34 +43,6 @@ pub(crate) fn spec(
         context.findings.error(place.key(at), error.to_string());
     }
     Some(TlsSpec { cert, key, client_ca, allow_names })
-}
-
-/// A path, or a secret reference that needs nobody to be asked: handshakes wait for nothing.
-fn key_source(
-    raw: &TextOr<SecretReference>,
-    place: Place<'_>,
-    context: &mut Context<'_>,
-) -> Option<KeySource> {
-    let source = match raw {
-        TextOr::Text(path) => Source::File(context.path(path)),
-        TextOr::Table(reference) => secret::resolve(reference, place, &Names::default(), context)?,
-    };
-    match source {
-        Source::File(path) => {
-            // A file that is not there is told when the pair is read.
-            if let Ok(about) = std::fs::metadata(&path) {
-                secret::warn_of_readers(&about, &path, place, context);
-            }
-            Some(KeySource::File(path))
-        }
-        Source::Value(pem) => Some(KeySource::Value(pem)),
-        Source::Command { .. } | Source::Output { .. } | Source::Jwt(_) => {
-            let problem =
-                context.findings.error(place, "the key of a certificate is not obtained from elsewhere");
-            problem.help("say a path, or one of `file`, `systemd` and `env`");
-            None
-        }
-    }
 }
 
 fn allow_names(raw: &Tls, place: Place<'_>, context: &mut Context<'_>) -> Vec<String> {

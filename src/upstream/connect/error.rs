@@ -5,7 +5,7 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::upstream::{Origin, address};
+use crate::upstream::{Origin, ProxySpec, address};
 
 /// Why there is no connection. The message is for people; it names hosts and addresses only.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,3 +122,10 @@ impl fmt::Display for ConnectError {
 }
 
 impl std::error::Error for ConnectError {}
+
+impl ConnectError {
+    /// The proxy did not answer at all.
+    pub(super) fn of_proxy(proxy: &ProxySpec, reason: String) -> Self {
+        Self::Proxy { proxy: proxy.origin.host_and_port(), status: None, reason }
+    }
+}
