@@ -2,6 +2,7 @@
 //! commands make of it.
 
 mod check;
+mod egress;
 mod listeners;
 mod mistakes;
 mod presets;

@@ -76,7 +76,7 @@ fn a_key_is_a_path_or_a_reference_that_asks_nobody() {
         let config = accepted(&files.listener(&key(path))).config;
         assert_eq!(config.listeners[0].tls.as_ref().expect("TLS").key, file);
     }
-    insta::assert_snapshot!(files.mistakes(&key("{ command = [\"pass\", \"key\"] }")), @"3:44 the key of a certificate is not obtained from elsewhere (say a path, or one of `file`, `systemd` and `env`)");
+    insta::assert_snapshot!(files.mistakes(&key("{ command = [\"pass\", \"key\"] }")), @"3:44 this secret is wanted before anything is obtained (say one of `file`, `systemd` and `env`)");
     insta::assert_snapshot!(files.mistakes(&key("{ env = \"SECRET\" }")), @"3:44 the key holds no private key in PEM form");
     insta::assert_snapshot!(files.mistakes(&key("\"{f}/missing.pem\"")), @"3:50 the file {f}/missing.pem does not exist");
     insta::assert_snapshot!(files.mistakes(&key("\"{f}/other-key.pem\"")), @"3:50 the private key is not that of the certificate in {f}/cert.pem");

@@ -110,7 +110,6 @@ guard = "mask"
     12:8 this is not an address to listen on (such as "127.0.0.1:8080", "[::1]:8080" or "unix:/run/bearerd/app.sock")
     13:12 this is not a size in bytes, such as 4096, "64KiB" or "4MiB"
     15:10 this is not an address (such as "203.0.113.10", without a port)
-    16:1 `proxy` is not available in this version
     19:1 there is no key `emial` here (did you mean `email`?)
     20:12 a secret is given by reference, not as a text (such as { file = "/run/secrets/name" } or { env = "NAME" })
     22:10 there is no preset of this name (did you mean `payhub`?)
@@ -517,7 +516,7 @@ secret_days = 100
     13:12 `body` is not available in this version
     15:8 `file` is not available in this version
     20:1 `control` is not available in this version
-    22:1 `client_cert` is not available in this version
+    21:9 `client_key` is missing: the private key of `client_cert`
     25:1 `issuer` is not available in this version
     26:9 `token_exchange` is not available in this version
     28:15 `tls` is not available in this version

@@ -288,10 +288,14 @@ impl Sidecar {
         std::fs::rename(aside, self.folder.path().join(name)).expect("a rename");
     }
 
+    /// The process.
+    pub fn process(&self) -> Pid {
+        i32::try_from(self.process.id()).ok().and_then(Pid::from_raw).expect("a process")
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
-        let id = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw).expect("a process");
-        kill_process(id, signal).expect("a signal");
+        kill_process(self.process(), signal).expect("a signal");
     }
 
     /// Lets the process open so many more files than it has open now, about.
