@@ -266,7 +266,7 @@ impl Proxy {
         if given.is_none()
             && let Some(current) = route.slot.current(self.shared.clock.now())
             && let Some(current) = current.as_ref()
-            && let Some(link) = state.pool.take(self.sweeper.now())
+            && let Some(link) = state.pool.take(self.sweeper.now(), route.connector.identity())
         {
             return Ok((current.generation, request.begin(current, link, state)?));
         }
@@ -284,7 +284,7 @@ impl Proxy {
         if given.is_none() {
             self.token(route).await?;
         }
-        let link = match state.pool.take(self.sweeper.now()) {
+        let link = match state.pool.take(self.sweeper.now(), route.connector.identity()) {
             Some(link) => link,
             None => forward::connect(route, request.watch).await?,
         };
@@ -317,7 +317,9 @@ impl Proxy {
     /// Closes connections that have lain idle for too long, or whose route is gone.
     pub fn tidy(&self) {
         let now = self.sweeper.read_clock();
-        self.states.borrow_mut().retain(|_, (route, state)| route.strong_count() > 0 && state.pool.tidy(now));
+        self.states.borrow_mut().retain(|_, (route, state)| {
+            route.upgrade().is_some_and(|route| state.pool.tidy(now, route.connector.identity()))
+        });
     }
 }
 

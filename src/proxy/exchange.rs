@@ -112,6 +112,10 @@ impl Exchange {
             AnswerError::Closed | AnswerError::BrokenOff => {
                 protocol("the upstream broke off before it answered").because(error)
             }
+            AnswerError::Tls(_) => {
+                let detail = "the upstream does not take the client certificate, or misses one";
+                ProxyError::new(Code::UpstreamTls, detail).because(error)
+            }
             AnswerError::NotHttp(_) => protocol("the upstream's answer is not HTTP").because(error),
             AnswerError::Switched => protocol("the upstream switched protocols without being asked"),
         })

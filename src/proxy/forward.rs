@@ -32,8 +32,9 @@ pub async fn connect(route: &Arc<Route>, watch: &Watch) -> Result<Box<Http1Link>
     let (origin, limit) = (&route.spec.upstream.origin, route.spec.limits.connect_timeout);
     let opened = route.connector.connect(origin, Offer::FORWARDING, limit).await;
     watch.sweeper().read_clock();
-    let stream = opened.map_err(|error| unreachable(&error, route))?.stream;
-    Ok(Box::new(Http1Link::new(stream, Counted::new(route.metrics.clone()))))
+    let opened = opened.map_err(|error| unreachable(&error, route))?;
+    let counted = Counted::new(route.metrics.clone());
+    Ok(Box::new(Http1Link::new(opened.stream, opened.identity, counted)))
 }
 
 fn unreachable(error: &ConnectError, route: &Route) -> ProxyError {

@@ -10,6 +10,7 @@ use crate::buffer::{Held, Input, Output};
 use crate::clock::Clock;
 use crate::http1::head::{HeadError, Progress};
 use crate::http1::{AnswerHead, Decoder, Framing, HeadLimits, Kind, body};
+use crate::upstream::connect::{Identity, tls_reason};
 use crate::upstream::stream::Stream;
 
 /// Limits of an answer's head: generous, since an upstream is chosen by the configuration.
@@ -19,6 +20,7 @@ pub const ANSWER_LIMITS: HeadLimits = HeadLimits { bytes: 256 * 1024, fields: 25
 #[derive(Debug)]
 pub struct Http1Link {
     stream: Stream,
+    identity: Identity,
     opened: Instant,
     /// Whether a request was sent on it before.
     is_reused: bool,
@@ -41,6 +43,9 @@ pub enum AnswerError {
     Closed,
     /// It broke off in the middle of the head.
     BrokenOff,
+    /// It refused to speak TLS on, as a server does that misses a client certificate (RFC 8446, section
+    /// 4.4.2.4): what it said.
+    Tls(String),
     /// What it sent is not HTTP.
     NotHttp(&'static str),
     /// It switched protocols without being asked.
@@ -52,6 +57,7 @@ impl std::fmt::Display for AnswerError {
         formatter.write_str(match self {
             Self::Closed => "the upstream closed the connection before it answered",
             Self::BrokenOff => "the upstream broke off in the middle of the answer's head",
+            Self::Tls(reason) => return write!(formatter, "the upstream ended TLS: {reason}"),
             Self::NotHttp(what) => what,
             Self::Switched => "the upstream switched protocols without being asked",
         })
@@ -60,9 +66,10 @@ impl std::fmt::Display for AnswerError {
 
 impl Http1Link {
     /// A fresh connection; `counted` is dropped with it.
-    pub fn new(stream: Stream, counted: impl Any) -> Self {
+    pub fn new(stream: Stream, identity: Identity, counted: impl Any) -> Self {
         Self {
             stream,
+            identity,
             opened: Clock::instant(),
             is_reused: false,
             request: Passage::default(),
@@ -73,6 +80,11 @@ impl Http1Link {
             is_last: false,
             _counted: Box::new(counted),
         }
+    }
+
+    /// As what it was opened.
+    pub fn identity(&self) -> Identity {
+        self.identity
     }
 
     /// When it was opened.
@@ -139,6 +151,9 @@ impl Http1Link {
                 return Poll::Ready(Ok(()));
             }
             let read = ready!(self.input.poll_read(&mut self.stream, context));
+            if let Some(reason) = read.as_ref().err().and_then(tls_reason) {
+                return Poll::Ready(Err(AnswerError::Tls(reason)));
+            }
             if !matches!(read, Ok(1..)) {
                 let nothing_came = self.input.is_empty();
                 return Poll::Ready(Err(if nothing_came {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::upstream::connect::Identity;
 use crate::upstream::http1::Http1Link;
 
 /// How long a connection may lie idle before it is closed rather than used: shorter than servers
@@ -36,11 +37,12 @@ struct Idle {
 }
 
 impl Pool {
-    /// Takes the connection that was used last of those that the upstream has not ended.
-    pub fn take(&self, now: Instant) -> Option<Box<Http1Link>> {
+    /// Takes the connection that was used last of those that the upstream has not ended, and that were
+    /// opened as what connections are opened as now.
+    pub fn take(&self, now: Instant, identity: Identity) -> Option<Box<Http1Link>> {
         let mut idle = self.idle.borrow_mut();
         while let Some(mut last) = idle.pop() {
-            if !last.is_spent(now) && last.link.is_alive() {
+            if !last.is_spent(now, identity) && last.link.is_alive() {
                 return Some(last.link);
             }
         }
@@ -55,18 +57,19 @@ impl Pool {
         }
     }
 
-    /// Closes what has lain idle or lived for too long, or was ended by the upstream. Returns whether
-    /// any connection is left.
-    pub fn tidy(&self, now: Instant) -> bool {
+    /// Closes what has lain idle or lived for too long, was opened as something else, or was ended by
+    /// the upstream. Returns whether any connection is left.
+    pub fn tidy(&self, now: Instant, identity: Identity) -> bool {
         let mut idle = self.idle.borrow_mut();
-        idle.retain_mut(|idle| !idle.is_spent(now) && idle.link.is_alive());
+        idle.retain_mut(|idle| !idle.is_spent(now, identity) && idle.link.is_alive());
         !idle.is_empty()
     }
 }
 
 impl Idle {
-    fn is_spent(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.since) > MAXIMUM_IDLE
+    fn is_spent(&self, now: Instant, identity: Identity) -> bool {
+        self.link.identity() != identity
+            || now.saturating_duration_since(self.since) > MAXIMUM_IDLE
             || now.saturating_duration_since(self.link.opened()) > MAXIMUM_AGE
     }
 }

@@ -1,6 +1,6 @@
 //! Authorities and client certificates of an egress.
 
-use std::io::{Read, Write};
+use std::io::{BufReader, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,12 +14,12 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 
 use super::to;
+use crate::support::message::Message;
 use crate::support::tls::{Authority, Identity};
 use crate::support::{PATIENCE, Setup, Sidecar, canary};
 
 /// An upstream that `authority` vouches for, which asks its callers for a certificate of `callers`, if
-/// there is one. It answers each request with the name that the caller's certificate is for, on a
-/// connection of its own.
+/// there is one. It answers each request with the name that the caller's certificate is for.
 fn greeter(authority: &Authority, callers: Option<&Authority>) -> String {
     let config = config(&authority.server(), callers);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
@@ -53,20 +53,16 @@ fn config(shown: &Identity, callers: Option<&Authority>) -> Arc<ServerConfig> {
 
 fn greet(stream: TcpStream, config: Arc<ServerConfig>) -> Option<()> {
     stream.set_read_timeout(Some(PATIENCE)).ok()?;
-    let mut stream = StreamOwned::new(ServerConnection::new(config).ok()?, stream);
-    let mut request = Vec::new();
-    let mut piece = [0; 1024];
-    while !request.ends_with(b"\r\n\r\n") {
-        let read = stream.read(&mut piece).ok().filter(|read| *read > 0)?;
-        request.extend_from_slice(&piece[..read]);
+    let session = ServerConnection::new(config).ok()?;
+    let mut stream = BufReader::new(StreamOwned::new(session, stream));
+    while let Ok(Some(_)) = Message::read(&mut stream, false) {
+        let stream = stream.get_mut();
+        let shown = stream.conn.peer_certificates().and_then(<[CertificateDer<'_>]>::first);
+        let name: String = shown.map(|shown| Names::of(shown).all().collect()).unwrap_or_default();
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{name}", name.len());
+        stream.write_all(answer.as_bytes()).ok()?;
     }
-    let shown = stream.conn.peer_certificates().and_then(<[CertificateDer<'_>]>::first);
-    let name: String = shown.map(|shown| Names::of(shown).all().collect()).unwrap_or_default();
-    let length = name.len();
-    let answer = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{name}");
-    stream.write_all(answer.as_bytes()).ok()?;
-    stream.conn.send_close_notify();
-    stream.flush().ok()
+    Some(())
 }
 
 /// A bearerd whose egress trusts `authority` and shows `pair`.
@@ -138,4 +134,17 @@ fn a_reload_with_files_that_cannot_be_used_changes_nothing() {
     sidecar.replace_file("key.pem", "spoilt");
     assert_eq!(sidecar.control("POST", "/v1/reload", b"").status(), 422);
     assert_eq!(sidecar.app().get("/api/").text(), "one.example");
+}
+
+#[test]
+fn a_server_that_misses_a_client_certificate_is_a_fault_of_tls() {
+    let (authority, callers) = (Authority::new(), Authority::new());
+    let upstream = greeter(&authority, Some(&callers));
+    let egress = "[egress.out]\nca = \"ca.pem\"\n\n";
+    let sidecar = Setup::new(&format!("{egress}{}egress = \"out\"\n", to(&upstream, &canary::token())))
+        .file("ca.pem", &authority.pem())
+        .start();
+    sidecar.wait_until_ready();
+    let answer = sidecar.app().get("/api/");
+    assert_eq!((answer.status(), answer.json()["code"].as_str()), (502, Some("upstream_tls")));
 }
