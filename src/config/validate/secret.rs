@@ -149,12 +149,7 @@ fn look_at(path: &Path, place: Place<'_>, context: &mut Context<'_>) -> Option<(
 
 /// Warns of a secret that every user of this machine can read.
 #[cfg(unix)]
-fn warn_of_readers(
-    about: &std::fs::Metadata,
-    path: &Path,
-    place: Place<'_>,
-    context: &mut Context<'_>,
-) {
+fn warn_of_readers(about: &std::fs::Metadata, path: &Path, place: Place<'_>, context: &mut Context<'_>) {
     use std::os::unix::fs::PermissionsExt;
     if about.permissions().mode() & 0o004 != 0 {
         let message = format!("every user of this machine can read {}", path.display());
