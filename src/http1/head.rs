@@ -254,6 +254,6 @@ impl AnswerHead {
 
 /// Whether `Connection` lists an option.
 fn lists(fields: &Fields, option: &[u8]) -> bool {
-    let values = fields.iter().filter(|field| field.kind == Kind::Connection);
-    values.flat_map(|field| members(field.value)).any(|name| name.eq_ignore_ascii_case(option))
+    let lists_it = |value| members(value).any(|name| name.eq_ignore_ascii_case(option));
+    fields.iter().any(|field| field.kind == Kind::Connection && lists_it(field.value))
 }

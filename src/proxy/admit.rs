@@ -219,8 +219,8 @@ fn denied(detail: &'static str) -> ProxyError {
     ProxyError::new(Code::CallerDenied, detail).and_close()
 }
 
-/// hyper would open a tunnel for CONNECT, forwards TRACE (which echoes what is injected) and takes
-/// `get` for a method of its own.
+/// CONNECT would open a tunnel, TRACE would echo what is injected, and `get` is a method of its own that
+/// some servers take for GET.
 fn check_method(method: &Method) -> Result<(), ProxyError> {
     let refused = match *method {
         Method::GET | Method::POST | Method::PUT | Method::DELETE | Method::HEAD | Method::PATCH => false,

@@ -250,8 +250,11 @@ const BAD_LENGTH: AnswerError = AnswerError::NotHttp("the answer's length is not
 
 /// A length (RFC 9110, section 8.6): digits only.
 pub fn content_length(value: &[u8]) -> Option<u64> {
-    let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
-    is_number.then(|| std::str::from_utf8(value).ok()?.parse().ok()).flatten()
+    let add = |length: u64, digit: &u8| {
+        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
+        length.checked_mul(10)?.checked_add(digit)
+    };
+    if value.is_empty() { None } else { value.iter().try_fold(0, add) }
 }
 
 impl Source for Http1Link {
