@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use rustls::RootCertStore;
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
+use rustls::{Error, InconsistentKeys, RootCertStore};
 use zeroize::Zeroize;
 
 use crate::secret::{Secret, SecretBuffer};
@@ -80,7 +80,10 @@ impl Identity {
     pub fn read(chain: &Path, key: &KeySource) -> Result<Self, CertificateError> {
         let certificates = certificates(chain).map_err(CertificateError::Certificate)?;
         let unusable = || {
-            let reason = format!("the certificate in {} cannot be used", chain.display());
+            let reason = format!(
+                "the certificate in {} cannot be used: TLS wants one of version 3 (RFC 5280, section 4.1.2.1)",
+                chain.display()
+            );
             CertificateError::Certificate(reason)
         };
         let ends_at = certificates.first().and_then(end).ok_or_else(unusable)?;
@@ -90,10 +93,15 @@ impl Identity {
         let of_no_kind =
             |_| CertificateError::Key("the private key is of a kind that TLS cannot use".to_owned());
         let certified = CertifiedKey::new(certificates, signer.map_err(of_no_kind)?);
-        certified.keys_match().map_err(|_| {
-            let reason = format!("the private key is not that of the certificate in {}", chain.display());
-            CertificateError::Key(reason)
-        })?;
+        match certified.keys_match() {
+            // Of some keys the public half is not known: then it is only the handshake that tells.
+            Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => {}
+            Err(Error::InconsistentKeys(_)) => {
+                let reason = format!("the private key is not that of the certificate in {}", chain.display());
+                return Err(CertificateError::Key(reason));
+            }
+            Err(_) => return Err(unusable()),
+        }
         Ok(Self { certified: Arc::new(certified), ends_at })
     }
 

@@ -114,6 +114,21 @@ fn what_is_wrong_with_a_file_is_told_without_what_is_in_it() {
     assert!(reason.ends_with("cert.pem does not exist"), "{reason}");
 }
 
+/// Made by OpenSSL without extensions, which makes it one of version 1.
+const OF_VERSION_1: &str = include_str!("version-1.pem");
+
+#[test]
+fn a_certificate_of_version_1_is_told_as_such() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("cert.pem");
+    fs::write(&path, OF_VERSION_1).expect("written");
+    let key = KeySource::Value(Secret::from(KeyPair::generate().expect("a key").serialize_pem()));
+    let Err(CertificateError::Certificate(reason)) = Identity::read(&path, &key) else {
+        panic!("it is no use")
+    };
+    assert!(reason.ends_with("TLS wants one of version 3 (RFC 5280, section 4.1.2.1)"), "{reason}");
+}
+
 #[test]
 fn authorities_may_be_several_in_one_file() {
     let authority = || {

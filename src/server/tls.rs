@@ -221,6 +221,9 @@ fn explain(error: &io::Error) -> String {
         Error::InvalidCertificate(Invalid::NotValidYet | Invalid::NotValidYetContext { .. }) => {
             "the caller's certificate is not valid yet (or this machine's clock is wrong)".to_owned()
         }
+        Error::InvalidCertificate(Invalid::Other(reason)) => {
+            format!("the caller's certificate is not valid: {reason}")
+        }
         Error::InvalidCertificate(other) => format!("the caller's certificate is not valid: {other}"),
         Error::AlertReceived(alert) => format!("the caller refused: {alert:?}"),
         Error::InvalidMessage(_) => "the caller does not speak TLS".to_owned(),

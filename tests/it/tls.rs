@@ -360,6 +360,39 @@ fn each_listener_has_routes_of_its_own() {
 }
 
 #[test]
+fn a_reload_brings_tls_to_a_listener_and_takes_it_away() {
+    let (upstream, authority) = (Upstream::start(), Authority::new());
+    let bearerd = ready(with(SHOWS, &upstream, &authority, &authority.server()));
+    let client = TlsClient::new(bearerd.address("app"), &authority, None);
+    let path = bearerd.folder().join("bearerd.toml");
+    let by_tls = std::fs::read_to_string(path).expect("the configuration");
+    let plain = by_tls.replace("tls = {", "# tls = {");
+    let mut open = client.connect().expect("a handshake");
+    bearerd.replace_file("bearerd.toml", &plain);
+    assert_eq!(bearerd.control("POST", "/v1/reload", b"").status(), 200);
+    assert_eq!(bearerd.app().get("/api/x").status(), 200);
+    client.connect().err().expect("nobody shakes hands");
+    assert_eq!(open.get("/api/x", "").expect("an answer").status(), 200, "connections go on");
+    bearerd.replace_file("bearerd.toml", &by_tls);
+    assert_eq!(bearerd.control("POST", "/v1/reload", b"").status(), 200);
+    assert_eq!(client.get("/api/x").expect("an answer").status(), 200);
+}
+
+#[test]
+fn a_large_request_passes_whole() {
+    let (upstream, authority) = (Upstream::start(), Authority::new());
+    let bearerd = ready(with(SHOWS, &upstream, &authority, &authority.server()));
+    let body = b"0123456789abcdef".repeat(128 * 1024);
+    let client = TlsClient::new(bearerd.address("app"), &authority, None);
+    let mut connection = client.connect().expect("a handshake");
+    for _ in 0..2 {
+        let answer = connection.request("POST", "/api/x", "", &body).expect("an answer");
+        assert_eq!(answer.status(), 200);
+    }
+    assert!(upstream.wait_for(2).iter().all(|request| request.body == body), "byte for byte");
+}
+
+#[test]
 fn a_large_answer_passes_whole() {
     let body = "0123456789abcdef".repeat(64 * 1024);
     let answer = body.clone();

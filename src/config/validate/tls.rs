@@ -1,6 +1,7 @@
 //! TLS of listeners. The files are read here too, so that a reload with a broken pair changes nothing.
 
 use crate::certificate::{self, CertificateError, Identity};
+use crate::clock::Clock;
 use crate::config::raw::listener::Tls;
 use crate::config::tree::Place;
 use crate::config::validate::context::Context;
@@ -38,9 +39,16 @@ pub(crate) fn spec(
     }
     let allow_names = allow_names(raw, place, context);
     let (cert, key) = (cert?, key??);
-    if let Err(error) = Identity::read(&cert, &key) {
-        let at = if let CertificateError::Key(_) = error { "key" } else { "cert" };
-        context.findings.error(place.key(at), error.to_string());
+    match Identity::read(&cert, &key) {
+        Ok(identity) if identity.ends_at < Clock::system().wall() => {
+            let message = format!("this certificate ended at {}: no caller will take it", identity.ends_at);
+            context.findings.warning(place.key("cert"), message);
+        }
+        Ok(_) => {}
+        Err(error) => {
+            let at = if let CertificateError::Key(_) = error { "key" } else { "cert" };
+            context.findings.error(place.key(at), error.to_string());
+        }
     }
     Some(TlsSpec { cert, key, client_ca, allow_names })
 }

@@ -16,12 +16,14 @@ impl Files {
     fn new() -> Self {
         use std::os::unix::fs::PermissionsExt;
         let (folder, authority) = (tempfile::tempdir().expect("a folder"), Authority::new());
-        let (server, other) = (authority.server(), authority.server());
+        let (server, other, ended) = (authority.server(), authority.server(), authority.ended());
         for (name, content) in [
             ("cert.pem", &server.cert),
             ("key.pem", &server.key),
             ("ca.pem", &authority.pem()),
             ("other-key.pem", &other.key),
+            ("ended.pem", &ended.cert),
+            ("ended-key.pem", &ended.key),
             ("empty.pem", &String::new()),
         ] {
             let path = folder.path().join(name);
@@ -81,6 +83,13 @@ fn a_key_is_a_path_or_a_reference_that_asks_nobody() {
     insta::assert_snapshot!(files.mistakes(&key("\"{f}/missing.pem\"")), @"3:50 the file {f}/missing.pem does not exist");
     insta::assert_snapshot!(files.mistakes(&key("\"{f}/other-key.pem\"")), @"3:50 the private key is not that of the certificate in {f}/cert.pem");
     insta::assert_snapshot!(files.mistakes(&key("7")), @"3:50 a text or a table is wanted here, not a number");
+}
+
+#[test]
+fn a_certificate_that_has_ended_is_warned_about() {
+    let lines = "bind = \"127.0.0.1:0\"\ntls = { cert = \"{f}/ended.pem\", key = \"{f}/ended-key.pem\" }";
+    let warned = warnings(&Files::new().listener(lines));
+    assert_eq!(warned, ["this certificate ended at 2002-01-01T00:00:00Z: no caller will take it"]);
 }
 
 #[test]

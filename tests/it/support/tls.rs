@@ -162,8 +162,15 @@ impl TlsClient {
 impl TlsConnection {
     /// GET with further fields, each ended by CRLF.
     pub fn get(&mut self, target: &str, fields: &str) -> io::Result<Message> {
-        let head = format!("GET {target} HTTP/1.1\r\nHost: {}\r\n{fields}\r\n", self.address);
-        self.stream.get_mut().write_all(head.as_bytes())?;
+        self.request("GET", target, fields, b"")
+    }
+
+    /// A request with further fields, each ended by CRLF.
+    pub fn request(&mut self, method: &str, target: &str, fields: &str, body: &[u8]) -> io::Result<Message> {
+        let length =
+            if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
+        let head = format!("{method} {target} HTTP/1.1\r\nHost: {}\r\n{fields}{length}\r\n", self.address);
+        self.stream.get_mut().write_all(&[head.as_bytes(), body].concat())?;
         let answer = Message::read(&mut self.stream, true)?.ok_or(io::ErrorKind::UnexpectedEof)?;
         canary::assert_unseen(&[answer.head.as_slice(), &answer.body].concat(), "an answer to the app");
         Ok(answer)
