@@ -161,12 +161,11 @@ impl Server {
 
     /// The files that the certificates of listeners are read from.
     pub fn certificate_files(&self) -> BTreeSet<PathBuf> {
-        let listeners = self.listeners.load();
-        listeners
-            .iter()
-            .filter_map(|listener| listener.tls())
-            .flat_map(|tls| tls.spec().files().cloned().collect::<Vec<_>>())
-            .collect()
+        let mut files = BTreeSet::new();
+        for tls in self.listeners.load().iter().filter_map(|listener| listener.tls()) {
+            files.extend(tls.spec().files().cloned());
+        }
+        files
     }
 
     /// Reads certificates again that lie in `changed` files, for handshakes from now on. What cannot
