@@ -13,7 +13,7 @@ import argparse
 import json
 import os
 import platform
-import subprocess
+import signal
 import sys
 import time
 from pathlib import Path
@@ -31,6 +31,7 @@ RESULTS = Path(__file__).parent / "results"
 
 def main() -> None:
     options = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by a signal"))  # so that the servers are stopped
     chosen = [scenario for scenario in SCENARIOS if not options.scenarios or scenario.name in options.scenarios]
     print(f"{machine()}; load average {os.getloadavg()[0]:.1f}\n")
     record, judged = {"machine": machine(), "scenarios": {}}, []
