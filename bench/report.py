@@ -77,5 +77,5 @@ def row(verdict: Verdict) -> list[str]:
         return form.format(value) if value is not None else ""
 
     interval = f"{said(verdict.low)} to {said(verdict.high)}" if verdict.value is not None else ""
-    aim = sign + said(bound.aim) if bound.aim is not None else ""
-    return [what, said(verdict.value), interval, sign + said(bound.must), aim, verdict.word]
+    must, aim = (sign + said(limit) if limit is not None else "" for limit in (bound.must, bound.aim))
+    return [what, said(verdict.value), interval, must, aim, verdict.word]

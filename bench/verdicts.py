@@ -40,7 +40,7 @@ class Bound:
     """What must hold of a figure of bearerd's, alone or against others in the same round."""
 
     figure: str
-    must: float
+    must: float | None = None
     aim: float | None = None
     #: Who it is compared with: the best of them by this figure's median; empty for a bound that is absolute.
     against: tuple[str, ...] = BEST_PEER
@@ -72,8 +72,9 @@ class Verdict:
     def word(self) -> str:
         if self.value is None:
             return "not shown"
-        word = "aim" if self.holds(self.bound.aim) else "pass" if self.holds(self.bound.must) else "miss"
-        unsure = self.low <= self.bound.must <= self.high and self.low < self.high
+        must = self.bound.must if self.bound.must is not None else self.bound.aim
+        word = "aim" if self.holds(self.bound.aim) else "pass" if self.holds(must) else "miss"
+        unsure = self.low <= must <= self.high and self.low < self.high
         return f"{word}, not certain" if unsure else word
 
 
