@@ -3,6 +3,9 @@
 //! What arrived stays in the memory of its [`Source`] until the other side took it: a slow reader
 //! slows the sender, and nothing is queued between them.
 
+#[cfg(target_os = "linux")]
+pub mod splice;
+
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -81,6 +84,16 @@ impl Passage {
     /// Whether only the end of the connection tells the end of the body.
     pub fn is_delimited_by_end(&self) -> bool {
         self.encoder.framing() == Framing::Close
+    }
+
+    /// Whether nothing but data of a known length is to be written next.
+    pub fn is_bare(&self) -> bool {
+        matches!(self.encoder.framing(), Framing::Length(1..)) && self.output.is_empty()
+    }
+
+    /// So many bytes of the body went another way.
+    pub fn bypassed(&mut self, count: usize) {
+        self.encoder.wrote(count, &mut self.output);
     }
 
     /// Whether all was written.

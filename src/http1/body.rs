@@ -80,6 +80,14 @@ impl Decoder {
         matches!(self.state, State::Ended)
     }
 
+    /// How many bytes are to come, where nothing but data is.
+    pub fn bare_rest(&self) -> Option<u64> {
+        match self.state {
+            State::Length(left) => Some(left),
+            _ => None,
+        }
+    }
+
     /// Whether the end of the connection is the body's end.
     pub fn ends_with_connection(&self) -> bool {
         matches!(self.state, State::Close)

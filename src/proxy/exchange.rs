@@ -5,6 +5,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use tokio::net::TcpStream;
+
 use crate::body::{BodyError, Fill, PassError, Source};
 use crate::buffer::{Held, Input};
 use crate::http1::{AnswerHead, Framing};
@@ -164,6 +166,41 @@ impl Exchange {
             }
         })
         .await
+    }
+
+    /// Whether the rest of the answer may take a way of its own: nothing is between the upstream's
+    /// connection and its data.
+    pub fn may_be_bypassed(&self) -> bool {
+        matches!(&self.link, Some(Link::Http1(link)) if link.is_plain()) && self.peeked.is_empty()
+    }
+
+    /// What is not read yet of the answer takes a way of its own.
+    pub fn begin_bypass(&mut self) {
+        if let Some(Link::Http1(link)) = &mut self.link {
+            link.begin_bypass();
+        }
+    }
+
+    /// Whether the answer was passed on to its end.
+    pub fn is_answered(&self) -> bool {
+        matches!(&self.link, Some(Link::Http1(link)) if link.is_answered())
+    }
+
+    /// The upstream's bare connection and how much of the answer is still to come on it, where it may
+    /// take a way of its own.
+    pub fn bare_rest(&self) -> Option<(&TcpStream, u64)> {
+        match &self.link {
+            Some(Link::Http1(link)) if self.peeked.is_empty() => link.bare_rest(),
+            _ => None,
+        }
+    }
+
+    /// So many bytes of the answer went another way.
+    pub fn bypassed(&mut self, count: usize) {
+        self.begin_answer();
+        if let Some(Link::Http1(link)) = &mut self.link {
+            link.bypassed(count);
+        }
     }
 
     /// Request and answer are over: the connection serves the next.

@@ -1,6 +1,7 @@
 //! One HTTP/1.1 connection from an app: reading heads and bodies, writing answers.
 
 use std::future::poll_fn;
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -9,6 +10,7 @@ use std::time::Duration;
 use http::{Response, StatusCode};
 use tokio::io::AsyncWrite;
 
+use crate::body::splice::{self, Pipe, Side};
 use crate::body::{BodyError, Fill, PassError, Passage, Source};
 use crate::buffer::{Held, Input};
 use crate::http1::body::{self, Decoder, put_field};
@@ -227,12 +229,13 @@ impl App {
 
     /// Writes the answer's body, and what is left of the request's to the upstream.
     pub async fn pass_answer(&mut self, exchange: &mut Exchange) -> Ending {
+        let mut pipe = self.pipe(exchange);
         let ending = poll_fn(|context| {
             if !exchange.is_sent() {
                 // How it ends is seen when the answer has ended.
                 let _ = exchange.poll_upload(self, context);
             }
-            match self.answer.poll(exchange, &mut self.stream, context) {
+            match self.poll_answer(exchange, pipe.as_mut(), context) {
                 Poll::Ready(Ok(())) => Poll::Ready(Ending::Whole),
                 Poll::Ready(Err(PassError::Sink(_))) => Poll::Ready(Ending::BrokenByApp),
                 Poll::Ready(Err(PassError::Source(_) | PassError::TooShort)) => {
@@ -252,6 +255,45 @@ impl App {
             self.stream.reset();
         }
         ending
+    }
+
+    /// A way past this process's memory for a long answer between two plain connections.
+    fn pipe(&self, exchange: &mut Exchange) -> Option<Pipe> {
+        let is_worth_while = |left| left >= splice::WORTH_WHILE;
+        let AppStream::Tcp(_) = &self.stream else { return None };
+        if !matches!(exchange.framing(), Framing::Length(length) if is_worth_while(length)) {
+            return None;
+        }
+        if exchange.may_be_bypassed() { Pipe::new().inspect(|_| exchange.begin_bypass()) } else { None }
+    }
+
+    /// Passes on as much of the answer as goes without waiting: what is in memory first, and then the
+    /// rest through the pipe, if there is one.
+    fn poll_answer(
+        &mut self,
+        exchange: &mut Exchange,
+        mut pipe: Option<&mut Pipe>,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), PassError>> {
+        loop {
+            let passed = self.answer.poll(exchange, &mut self.stream, context);
+            let (Poll::Pending, Some(pipe)) = (&passed, &mut pipe) else { return passed };
+            // Pending with something in memory: the app takes no more for now.
+            while let Some((from, left)) = exchange.bare_rest()
+                && self.answer.is_bare()
+                && let AppStream::Tcp(to) = &self.stream
+            {
+                let moved = ready!(pipe.poll_move(from, to, left, context)).map_err(|side| match side {
+                    Side::Source => PassError::Source(BodyError::BrokenOff),
+                    Side::Sink => PassError::Sink(io::ErrorKind::BrokenPipe.into()),
+                })?;
+                exchange.bypassed(moved);
+                self.answer.bypassed(moved);
+            }
+            if !exchange.is_answered() {
+                return Poll::Pending;
+            }
+        }
     }
 
     /// Writes an answer that bearerd makes.

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::task::{Context, Poll, ready};
 
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::body::{BodyError, Fill, PassError, Passage, Source};
@@ -30,6 +31,8 @@ pub struct Http1Link {
     input: Input,
     answer: Decoder,
     framing: Framing,
+    /// See [`Self::begin_bypass`].
+    is_bypassed: bool,
     /// Nothing else may be sent when the answer has ended.
     is_last: bool,
     /// Dropped with the connection.
@@ -77,6 +80,7 @@ impl Http1Link {
             input: Input::default(),
             answer: Decoder::new(Framing::NONE),
             framing: Framing::NONE,
+            is_bypassed: false,
             is_last: false,
             _counted: Box::new(counted),
         }
@@ -107,6 +111,7 @@ impl Http1Link {
         self.request.begin(framing);
         self.is_sent = false;
         self.is_last = true;
+        self.is_bypassed = false;
     }
 
     /// Writes the request, with the body from `source`. Ready when its last byte was written.
@@ -168,6 +173,35 @@ impl Http1Link {
     /// How the answer's body is delimited, once its head is there.
     pub fn framing(&self) -> Framing {
         self.framing
+    }
+
+    /// Whether it is TCP without encryption.
+    pub fn is_plain(&self) -> bool {
+        matches!(self.stream, Stream::Plain(_))
+    }
+
+    /// The bare connection and how much of the answer is still to come on it, where neither framing nor
+    /// encryption is between.
+    pub fn bare_rest(&self) -> Option<(&TcpStream, u64)> {
+        match (&self.stream, self.answer.bare_rest()) {
+            (Stream::Plain(stream), Some(left)) if self.input.is_empty() => Some((stream, left)),
+            _ => None,
+        }
+    }
+
+    /// What is not read yet of the answer goes another way: it is left on the connection.
+    pub fn begin_bypass(&mut self) {
+        self.is_bypassed = true;
+    }
+
+    /// Whether the answer was passed on to its end.
+    pub fn is_answered(&self) -> bool {
+        self.answer.is_ended()
+    }
+
+    /// So many bytes of the answer went another way.
+    pub fn bypassed(&mut self, count: usize) {
+        self.answer.took(count);
     }
 
     /// Whether another request may be sent: this one and its answer are over, and nothing else came.
@@ -267,6 +301,9 @@ impl Source for Http1Link {
                 Ok(body::Step::End) => return Poll::Ready(Ok(Fill::End(self.answer.trailers()))),
                 Ok(body::Step::Read) => {}
                 Err(body::Malformed) => return Poll::Ready(Err(BodyError::Malformed)),
+            }
+            if self.is_bypassed {
+                return Poll::Pending;
             }
             match ready!(self.input.poll_read(&mut self.stream, context)) {
                 Ok(1..) => {}
