@@ -193,11 +193,14 @@ async fn answer_here(
     // An app that waits for a 100 which does not come may send the body or not: nobody can tell.
     manner.closes |= app.expects_continue();
     let watch = record.watch().clone();
+    let idle_timeout = record.door().idle_timeout;
+    // Whoever has read the answer finds it in the numbers.
+    drop(record);
     watch.enter(Phase::Lingering, MOMENT);
     let ending = app.answer(response, manner, &service.date).await;
     watch.enter(Phase::Lingering, MOMENT);
     let is_usable = ending == Ending::Whole && !manner.closes && app.skip_request().await;
-    drop(record);
+    watch.enter(Phase::Idle, idle_timeout);
     match ending {
         Ending::Whole if is_usable => After::Next,
         Ending::Whole => After::Close,
