@@ -51,8 +51,11 @@ fn unreachable(error: &ConnectError, route: &Route) -> ProxyError {
             (Code::UpstreamConnect, "connection_refused", "the upstream does not take connections")
         }
         ConnectError::Proxy { proxy, status, reason } => {
-            let kind =
-                if *status == Some(407) { "proxy_configuration_error" } else { "destination_unavailable" };
+            let kind = if matches!(status, Some(401 | 407)) {
+                "proxy_configuration_error"
+            } else {
+                "destination_unavailable"
+            };
             let detail = format!("the outbound proxy {proxy} {reason}");
             return ProxyError::new(Code::UpstreamConnect, detail).of_kind(kind);
         }

@@ -4,6 +4,7 @@ mod certificates;
 mod proxies;
 mod shortage;
 mod sockets;
+mod truncation;
 
 /// A credential with a fixed token, and a route `/api` to `upstream`, which ends the text.
 fn to(upstream: &str, token: &str) -> String {

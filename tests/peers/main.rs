@@ -16,4 +16,5 @@ mod apps;
 mod counterpart;
 mod deployment;
 mod oidc_provider;
+mod outbound_proxy;
 mod specification;

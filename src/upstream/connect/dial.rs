@@ -109,10 +109,12 @@ pub(super) async fn unix(path: &str) -> Result<UnixStream, DialError> {
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
+    use std::time::Duration;
 
-    use tokio::net::{TcpListener, UnixListener, UnixStream};
+    use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 
-    use super::{DialError, tcp, unix};
+    use super::{DialError, STAGGER, tcp, unix};
+    use crate::clock::Clock;
 
     #[tokio::test]
     async fn the_next_address_is_tried_at_once_when_one_refuses() {
@@ -125,6 +127,26 @@ mod tests {
         drop(listener);
         let refused = tcp(addresses.to_vec(), None).await.expect_err("nobody listens");
         assert!(matches!(&refused, DialError::Refused(reason) if reason.contains(&port.to_string())));
+    }
+
+    #[tokio::test]
+    async fn an_address_that_says_nothing_has_a_quarter_of_a_second_for_itself() {
+        // A listener whose queue is full drops what knocks.
+        let silent = TcpSocket::new_v4().expect("a socket");
+        silent.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
+        let silent = silent.listen(0).expect("a listener");
+        let silent_address = silent.local_addr().expect("an address");
+        let mut queued = Vec::new();
+        let full = Duration::from_millis(100);
+        while let Ok(stream) = tokio::time::timeout(full, TcpStream::connect(silent_address)).await {
+            queued.push(stream.expect("a place in the queue"));
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let begun = Clock::instant();
+        let stream = tcp(vec![silent_address, address], None).await.expect("the second address");
+        assert_eq!(stream.peer_addr().expect("an address"), address);
+        assert!((STAGGER..STAGGER * 3).contains(&begun.elapsed()), "{:?}", begun.elapsed());
     }
 
     #[tokio::test]

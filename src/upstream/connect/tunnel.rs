@@ -105,7 +105,10 @@ fn parse(head: &[u8]) -> Result<Option<(u16, usize)>, Refusal> {
 
 fn meaning(status: u16, target: &str) -> String {
     let what = match status {
-        407 => "it wants a user and a password that it knows (`proxy_user` and `proxy_password`)".to_owned(),
+        // Some say 401 of a password that they do not know, though it is a server's word.
+        401 | 407 => {
+            "it wants a user and a password that it knows (`proxy_user` and `proxy_password`)".to_owned()
+        }
         403 => format!("it does not let connections to {target} through"),
         405 | 501 => "it does not know CONNECT".to_owned(),
         500.. => format!("it cannot reach {target}"),
@@ -182,6 +185,7 @@ mod tests {
     async fn a_refusal_tells_its_status_and_what_it_means() {
         for (status, words) in [
             (407, "proxy_password"),
+            (401, "proxy_password"),
             (403, "does not let connections to api.example:443"),
             (502, "cannot reach api.example:443"),
             (405, "does not know CONNECT"),

@@ -33,7 +33,7 @@ fn greeter(authority: &Authority, callers: Option<&Authority>) -> String {
     origin
 }
 
-fn config(shown: &Identity, callers: Option<&Authority>) -> Arc<ServerConfig> {
+pub(super) fn config(shown: &Identity, callers: Option<&Authority>) -> Arc<ServerConfig> {
     let provider = Arc::new(default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));
     let builder = builder.with_safe_default_protocol_versions().expect("versions");
