@@ -184,6 +184,7 @@ impl Proxy {
         let Some(exchange) = self.exchange(&request, caller, answer).await? else {
             return Ok(Answer::Gone);
         };
+        answer::check_switch(head, answer)?;
         answer::sanitize(answer, &route, found.authority, record.door());
         exchange.begin_answer();
         Ok(Answer::Upstream(exchange))

@@ -1,7 +1,7 @@
 //! Where a body ends (RFC 9112, section 6), and how one is written.
 
 use crate::buffer::{Input, Output};
-use crate::http1::field::Fields;
+use crate::http1::field::{Fields, Kind};
 
 /// How a body is delimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,7 +93,7 @@ impl Decoder {
         matches!(self.state, State::Close)
     }
 
-    /// Trailer fields, once the body has ended.
+    /// Trailer fields, once the body has ended: those that may stand there.
     pub fn trailers(&self) -> Option<&Fields> {
         self.trailers.as_deref()
     }
@@ -174,7 +174,9 @@ impl Decoder {
         match httparse::parse_headers(bytes, &mut parsed) {
             Ok(httparse::Status::Complete((length, lines))) => {
                 self.check_overhead(length)?;
-                if !lines.is_empty() {
+                let mut lines =
+                    lines.iter().filter(|line| Kind::of(line.name.as_bytes()).may_trail()).peekable();
+                if lines.peek().is_some() {
                     let mut fields = Fields::default();
                     for line in lines {
                         fields.push(line.name.as_bytes(), line.value.trim_ascii());

@@ -244,6 +244,12 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Whether such a field may stand behind a body: not one that frames or routes the message, proves
+    /// who sends it, says how its content is to be read, or ends at this hop (RFC 9110, section 6.5.1).
+    pub fn may_trail(self) -> bool {
+        matches!(self, Self::Other | Self::Underscore | Self::Date)
+    }
+
     /// The kind of a field of this name.
     pub fn of(name: &[u8]) -> Self {
         let (known, kind): (&[u8], Self) = match name.len() {

@@ -3,10 +3,27 @@
 use http::StatusCode;
 
 use crate::http1::field::{Field, Revision, members};
-use crate::http1::{AnswerHead, Kind};
+use crate::http1::{AnswerHead, Kind, RequestHead};
 use crate::proxy::admit::Door;
+use crate::proxy::error::{Code, ProxyError};
 use crate::route::Route;
 use crate::upstream::Url;
+
+/// Refuses a 101 to a protocol that the app did not offer (RFC 9110, section 7.8).
+pub fn check_switch(request: &RequestHead, answer: &AnswerHead) -> Result<(), ProxyError> {
+    if answer.status != StatusCode::SWITCHING_PROTOCOLS {
+        return Ok(());
+    }
+    let offers = |protocol: &[u8]| {
+        let offered = request.fields.iter().filter(|field| field.kind == Kind::Upgrade);
+        offered.flat_map(|field| members(field.value)).any(|offer| offer.eq_ignore_ascii_case(protocol))
+    };
+    if answer.fields.get(Kind::Upgrade).is_some_and(offers) {
+        return Ok(());
+    }
+    let detail = "the upstream switched to a protocol that was not offered";
+    Err(ProxyError::new(Code::UpstreamProtocol, detail))
+}
 
 /// Takes away what ends at this hop (RFC 9110, section 7.6.1), what would lead the app past the
 /// proxy, and cookies of injected names. A `Location` that leads to the upstream's origin leads
