@@ -36,6 +36,22 @@ fn an_answer_without_a_body_ends_with_its_head_and_its_fields_pass() {
 }
 
 #[test]
+fn a_304_may_say_the_length_that_a_200_would_have() {
+    let (bearerd, origin) = Origin::behind_bearerd();
+    let mut app = bearerd.app().ask("GET", "/api/x", "");
+    let mut upstream = origin.accept();
+    upstream.request();
+    upstream.send("HTTP/1.1 304 Not Modified\r\nContent-Length: 1234\r\n\r\n");
+    let head = app.head();
+    assert_eq!((head.status(), head.field("content-length").as_deref()), (304, Some("1234")));
+    app.assert_quiet();
+    app.send(bearerd.app().head("GET", "/api/next", "", 0));
+    assert_eq!(upstream.request().target(), "/next");
+    upstream.send(NEXT);
+    assert_eq!(app.answer().text(), "next");
+}
+
+#[test]
 fn a_204_never_says_a_length() {
     let (bearerd, origin) = Origin::behind_bearerd();
     for field in ["Content-Length: 0", "Content-Length: 5", "Transfer-Encoding: chunked"] {

@@ -107,6 +107,15 @@ fn a_bomb_of_chunk_extensions_or_trailers_ends_the_request() {
 }
 
 #[test]
+fn a_size_without_end_ends_the_request() {
+    let (bearerd, upstream) = start();
+    let mut connection = bearerd.app().ask("POST", "/api/x", "Transfer-Encoding: chunked\r\n");
+    let _ = connection.try_send(format!("{}5\r\nhello\r\n0\r\n\r\n", "0".repeat(64 * 1024)));
+    assert!(!connection.rest().contains("HTTP/1.1 200"));
+    assert_eq!(upstream.requests().len(), 0);
+}
+
+#[test]
 fn requests_of_every_method_keep_their_bodies() {
     let (bearerd, upstream) = start();
     let app = bearerd.app();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::support::configuration::fixed;
-use crate::support::{Reply, Sidecar, Upstream, canary};
+use crate::support::{Origin, Reply, Setup, Sidecar, Upstream, canary, configuration};
 
 #[test]
 fn sigterm_lets_requests_in_flight_end_and_takes_no_new_ones() {
@@ -34,4 +34,42 @@ fn an_idle_connection_does_not_hold_up_the_end() {
     assert_eq!(connection.answer().status(), 200);
     bearerd.signal(Signal::TERM);
     assert_eq!(bearerd.wait_for_exit().code(), Some(0));
+}
+
+#[test]
+fn an_answer_during_the_drain_says_that_the_connection_closes() {
+    let (mut bearerd, origin) = Origin::behind_bearerd();
+    let mut app = bearerd.app().ask("GET", "/api/x", "");
+    let mut upstream = origin.accept();
+    upstream.request();
+    bearerd.signal(Signal::TERM);
+    let address = bearerd.app().address();
+    bearerd.wait("a closed door", || TcpStream::connect(address).is_err().then_some(()));
+    upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    let answer = app.answer();
+    assert_eq!((answer.text().as_str(), answer.field("connection").as_deref()), ("ok", Some("close")));
+    app.assert_ends();
+    assert_eq!(bearerd.wait_for_exit().code(), Some(0));
+}
+
+#[test]
+fn a_stream_goes_on_during_the_drain_and_is_broken_off_at_its_limit() {
+    let origin = Origin::start();
+    let config = configuration::to(&origin.url());
+    let mut bearerd = Setup::new(&config).server("drain = \"1s\"").start();
+    bearerd.wait_until_ready();
+    let mut app = bearerd.app().ask("GET", "/api/x", "");
+    let mut upstream = origin.accept();
+    upstream.request();
+    upstream.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+    app.head();
+    bearerd.signal(Signal::TERM);
+    bearerd.log("draining", |line| line["message"] == "draining");
+    for piece in ["one", "two"] {
+        upstream.send_chunk(piece);
+        assert_eq!(app.chunks(piece.len()), piece.as_bytes());
+    }
+    assert_eq!(bearerd.wait_for_exit().code(), Some(0));
+    assert!(!app.rest().ends_with("0\r\n\r\n"), "it must not look whole");
+    upstream.assert_ends();
 }

@@ -77,6 +77,36 @@ fn a_request_without_a_token_is_refused_without_a_100() {
 }
 
 #[test]
+fn an_upstreams_refusal_reaches_an_app_that_has_not_sent_its_body() {
+    let (bearerd, origin) = Origin::behind_bearerd();
+    let mut app = bearerd.app().ask("POST", "/api/x", &format!("{EXPECTS}Content-Length: 1000000\r\n"));
+    let mut upstream = origin.accept();
+    let is_asked = upstream.head().field("expect").is_some();
+    upstream.send("HTTP/1.1 413 Content Too Large\r\nContent-Length: 8\r\n\r\ntoo much");
+    let mut head = app.head();
+    // bearerd may want the body before the upstream says that it does not, unless it leaves that to it.
+    if head.status() == 100 && !is_asked {
+        head = app.head();
+    }
+    assert_eq!(head.status(), 413);
+    app.expect("too much");
+}
+
+#[test]
+fn an_upstream_that_says_nothing_of_it_gets_the_body_in_the_end() {
+    let (bearerd, origin) = Origin::behind_bearerd();
+    // RFC 9110, section 10.1.1: a client must not wait for ever.
+    let mut app = bearerd.app().ask("POST", "/api/x", &format!("{EXPECTS}Content-Length: 4\r\n"));
+    let mut upstream = origin.accept();
+    upstream.head();
+    app.expect("HTTP/1.1 100 Continue\r\n\r\n");
+    app.send("body");
+    upstream.expect("body");
+    upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    assert_eq!(app.answer().text(), "ok");
+}
+
+#[test]
 fn other_expectations_are_refused() {
     let (bearerd, origin) = Origin::behind_bearerd();
     let app = bearerd.app();

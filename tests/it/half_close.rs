@@ -5,6 +5,59 @@ use crate::support::Origin;
 const ANSWER: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 #[test]
+fn an_app_that_has_said_all_still_gets_its_answer() {
+    let (bearerd, origin) = Origin::behind_bearerd();
+    for (method, body) in [("GET", ""), ("POST", "body")] {
+        let mut app = bearerd.app().connect();
+        app.send(bearerd.app().head(method, "/api/x", "", body.len()));
+        app.send(body);
+        app.finish();
+        let mut upstream = origin.accept();
+        assert_eq!(upstream.request().text(), body);
+        upstream.assert_quiet();
+        upstream.send(ANSWER);
+        assert_eq!(app.answer().text(), "ok");
+        app.assert_ends();
+        drop(upstream);
+    }
+}
+
+#[test]
+fn an_app_that_has_said_all_gets_an_answer_that_streams() {
+    let (bearerd, origin) = Origin::behind_bearerd();
+    let mut app = bearerd.app().ask("GET", "/api/x", "");
+    app.finish();
+    let mut upstream = origin.accept();
+    upstream.request();
+    upstream.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+    app.head();
+    for piece in ["one", "two", "three"] {
+        upstream.send_chunk(piece);
+        assert_eq!(app.chunks(piece.len()), piece.as_bytes());
+    }
+    upstream.send("0\r\n\r\n");
+    app.expect("0\r\n\r\n");
+    app.assert_ends();
+}
+
+#[test]
+fn all_requests_sent_before_the_half_close_are_answered() {
+    let (bearerd, origin) = Origin::behind_bearerd();
+    let mut app = bearerd.app().connect();
+    let requests: Vec<u8> =
+        (0..3).flat_map(|number| bearerd.app().head("GET", &format!("/api/{number}"), "", 0)).collect();
+    app.send(requests);
+    app.finish();
+    let mut upstream = origin.accept();
+    for number in 0..3 {
+        assert_eq!(upstream.request().target(), format!("/{number}"));
+        upstream.send(format!("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{number}"));
+        assert_eq!(app.answer().text(), number.to_string());
+    }
+    app.assert_ends();
+}
+
+#[test]
 fn an_app_that_is_gone_ends_the_answer_upstream() {
     for resets in [false, true] {
         let (bearerd, origin) = Origin::behind_bearerd();

@@ -50,6 +50,24 @@ fn a_chunked_answer_reaches_an_app_of_http_1_0_piece_by_piece_without_chunks() {
 }
 
 #[test]
+fn a_broken_answer_does_not_look_whole_to_an_app_of_http_1_0() {
+    let (bearerd, origin) = Origin::behind_bearerd();
+    for framing in ["Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", "\r\nabc"] {
+        let mut app = bearerd.app().connect();
+        app.send("GET /api/x HTTP/1.0\r\n\r\n");
+        let mut upstream = origin.accept();
+        upstream.request();
+        upstream.send(format!("HTTP/1.1 200 OK\r\n{framing}"));
+        app.head();
+        app.expect("abc");
+        upstream.reset();
+        // Only the way in which its connection ends can tell.
+        let (rest, farewell) = app.rest_in_bytes();
+        assert_eq!((rest.as_slice(), farewell), (b"".as_slice(), Farewell::Reset));
+    }
+}
+
+#[test]
 fn an_app_of_http_1_0_may_ask_for_the_head_alone() {
     let (bearerd, origin) = Origin::behind_bearerd();
     let mut app = bearerd.app().connect();

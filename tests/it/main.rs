@@ -39,3 +39,4 @@ mod sandbox;
 mod streaming;
 mod tls;
 mod trailers;
+mod upgrade;

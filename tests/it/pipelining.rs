@@ -75,6 +75,31 @@ fn a_request_that_arrives_byte_by_byte_passes_whole() {
 }
 
 #[test]
+fn an_answer_that_arrives_byte_by_byte_passes_whole() {
+    let (bearerd, origin) = Origin::behind_bearerd();
+    let mut app = bearerd.app().connect();
+    for (bytes, body, trailers) in [
+        ("HTTP/1.1 200 OK\r\nContent-Length: 10\r\nX-A: b\r\n\r\n0123456789", "0123456789", ""),
+        (
+            "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
+             0000A;x=\"y\"\r\n0123456789\r\n3\r\nabc\r\n0\r\nX-Late: 1\r\n\r\n",
+            "0123456789abc",
+            "x-late: 1\r\n",
+        ),
+    ] {
+        app.send(bearerd.app().head("GET", "/api/x", "TE: trailers\r\n", 0));
+        let mut upstream = origin.accept();
+        upstream.request();
+        for byte in bytes.as_bytes() {
+            upstream.send([*byte]);
+        }
+        let answer = app.answer();
+        assert_eq!((answer.text().as_str(), answer.trailers.to_lowercase().as_str()), (body, trailers));
+        drop(upstream);
+    }
+}
+
+#[test]
 fn the_next_request_waits_for_the_answer_before_it() {
     let (bearerd, origin) = Origin::behind_bearerd();
     let mut app = bearerd.app().connect();

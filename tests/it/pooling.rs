@@ -11,6 +11,38 @@ const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const UNASKED: &str = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison";
 
 #[test]
+fn requests_one_after_the_other_share_one_upstream_connection() {
+    let (bearerd, origin) = Origin::behind_bearerd();
+    let mut upstream = None;
+    // Whatever ends without closing leaves the connection as good as new.
+    for (method, answer, body) in [
+        ("GET", OK, "ok"),
+        (
+            "GET",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Late: 1\r\n\r\n",
+            "ok",
+        ),
+        ("HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", ""),
+        ("HEAD", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", ""),
+        ("GET", "HTTP/1.1 204 No Content\r\n\r\n", ""),
+        ("GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 2\r\n\r\n", ""),
+        ("DELETE", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", ""),
+        ("GET", "HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno", "no"),
+        ("GET", "HTTP/1.1 503 Unavailable\r\nContent-Length: 2\r\n\r\nno", "no"),
+        ("GET", "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok", "ok"),
+        ("GET", OK, "ok"),
+    ] {
+        let mut app = bearerd.app().ask(method, "/api/x", "Connection: close\r\n");
+        let upstream = upstream.get_or_insert_with(|| origin.accept());
+        assert_eq!(upstream.request().method(), method);
+        upstream.send(answer);
+        let got = app.rest();
+        assert!(got.contains(body) && got.starts_with("HTTP/1.1"), "{answer:?}: {got}");
+    }
+    origin.assert_no_other_connection();
+}
+
+#[test]
 fn a_connection_is_not_used_again_where_its_end_cannot_be_known() {
     let (bearerd, origin) = Origin::behind_bearerd();
     for answer in [

@@ -3,6 +3,41 @@
 use crate::support::{Origin, Sidecar, Upstream, configuration};
 
 #[test]
+fn the_trailers_of_an_answer_pass_in_order() {
+    let (bearerd, origin) = Origin::behind_bearerd();
+    let mut app = bearerd.app().ask("GET", "/api/x", "TE: trailers\r\n");
+    let mut upstream = origin.accept();
+    upstream.request();
+    upstream.send(
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum, Grpc-Status\r\n\r\n\
+         2\r\nok\r\n0\r\nX-Sum: 7\r\nGrpc-Status: 0\r\nX-Sum: 8\r\nGrpc-Message: \r\n\r\n",
+    );
+    let answer = app.answer();
+    assert_eq!(answer.text(), "ok");
+    let trailers = answer.trailers.to_lowercase();
+    let of_sum: Vec<_> = trailers.lines().filter(|line| line.starts_with("x-sum")).collect();
+    assert_eq!(of_sum, ["x-sum: 7", "x-sum: 8"]);
+    assert!(trailers.contains("grpc-status: 0\r\n") && trailers.contains("grpc-message:"), "{trailers}");
+    assert!(!answer.head().to_lowercase().contains("x-sum: "), "trailers are never merged into the head");
+}
+
+#[test]
+fn trailers_that_would_change_the_message_or_belong_to_this_hop_do_not_pass() {
+    let (bearerd, origin) = Origin::behind_bearerd();
+    let mut app = bearerd.app().ask("GET", "/api/x", "TE: trailers\r\n");
+    let mut upstream = origin.accept();
+    upstream.request();
+    upstream.send(
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\
+         Content-Length: 9\r\nTransfer-Encoding: chunked\r\nHost: x\r\nConnection: close\r\n\
+         Keep-Alive: 5\r\nX-Kept: yes\r\n\r\n",
+    );
+    let answer = app.answer();
+    assert_eq!(answer.trailers.to_lowercase(), "x-kept: yes\r\n");
+    app.assert_quiet();
+}
+
+#[test]
 fn the_trailers_of_a_request_are_dropped() {
     let upstream = Upstream::start();
     let bearerd = Sidecar::ready(&configuration::to(&upstream.origin()));
