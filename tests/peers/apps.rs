@@ -11,15 +11,17 @@ use crate::support::sidecar::Setup;
 use crate::support::{Reply, Sidecar, Upstream, canary};
 
 /// The size of a download.
-const LARGE: usize = 32 << 20;
+pub const LARGE: usize = 32 << 20;
 
 /// An API and a bearerd before it.
-struct Stage {
+pub struct Stage {
     bearerd: Sidecar,
-    base: String,
+    /// The URL of the route.
+    pub base: String,
 }
 
-fn stage() -> Stage {
+/// A stage whose API tells what it received.
+pub fn stage() -> Stage {
     let token = canary::token();
     let expected = format!("Bearer {token}");
     let api = Upstream::answering(move |request| answer(request, &expected));
@@ -30,8 +32,7 @@ fn stage() -> Stage {
     ));
     let bearerd = setup.file("token", &token).start();
     bearerd.wait_until_ready();
-    let base = format!("http://{}/api", bearerd.app().address());
-    Stage { bearerd, base }
+    Stage::before(bearerd)
 }
 
 /// Tells what came: but what the proxy put on, of which it only tells whether it is right.
@@ -39,6 +40,11 @@ fn answer(request: &Message, expected: &str) -> Reply {
     let authorized = request.fields("authorization") == [expected];
     if request.target() == "/download" {
         return Reply::status(200, "application/octet-stream", &download());
+    }
+    if request.target() == "/trailers" {
+        let answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Late\r\n\r\n\
+                      2\r\nok\r\n0\r\nX-Late: yes\r\n\r\n";
+        return Reply::Bytes(answer.into());
     }
     let body = &request.body;
     let told = json!({
@@ -63,9 +69,15 @@ fn download() -> String {
 }
 
 impl Stage {
+    /// A stage with a bearerd whose route is `/api`.
+    pub fn before(bearerd: Sidecar) -> Self {
+        let base = format!("http://{}/api", bearerd.app().address());
+        Self { bearerd, base }
+    }
+
     /// Runs curl, which may need patience but no configuration of this machine.
     #[track_caller]
-    fn curl(&self, arguments: &[&str], input: &[u8]) -> Vec<u8> {
+    pub fn curl(&self, arguments: &[&str], input: &[u8]) -> Vec<u8> {
         let arguments = arguments.iter().map(|argument| argument.replace("BASE", &self.base));
         let mut command = Command::new("curl");
         command
@@ -90,8 +102,9 @@ impl Stage {
         [output.stdout, output.stderr].concat()
     }
 
+    /// The same, where the API tells what it received: that must have been authorized.
     #[track_caller]
-    fn curl_json(&self, arguments: &[&str], input: &[u8]) -> Value {
+    pub fn curl_json(&self, arguments: &[&str], input: &[u8]) -> Value {
         let said = self.curl(arguments, input);
         let told: Value = serde_json::from_slice(&said)
             .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&said)));

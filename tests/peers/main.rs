@@ -17,4 +17,6 @@ mod counterpart;
 mod deployment;
 mod oidc_provider;
 mod outbound_proxy;
+mod origins;
+mod protocols;
 mod specification;
