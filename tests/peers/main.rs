@@ -16,7 +16,7 @@ mod apps;
 mod counterpart;
 mod deployment;
 mod oidc_provider;
-mod outbound_proxy;
 mod origins;
+mod outbound_proxy;
 mod protocols;
 mod specification;
