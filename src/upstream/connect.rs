@@ -16,7 +16,7 @@ mod tunnel;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -30,7 +30,7 @@ use crate::upstream::connect::dial::DialError;
 use crate::upstream::connect::lookup::Resolver;
 use crate::upstream::material::Material;
 use crate::upstream::tls::Tls;
-use crate::upstream::{EgressSpec, Origin, ProxySpec, Scheme, address};
+use crate::upstream::{EgressSpec, MinimumTls, Origin, ProxySpec, Scheme, address};
 
 pub use crate::upstream::connect::error::{ConnectError, Shortage};
 pub use crate::upstream::stream::Stream;
@@ -61,7 +61,10 @@ struct Shared {
 struct Current {
     identity: Identity,
     material: Material,
-    tls: Tls,
+    /// Made when it is first needed: to read the machine's authorities takes a third of the time to
+    /// start.
+    tls: OnceLock<Result<Tls, String>>,
+    lowest: MinimumTls,
 }
 
 /// Which versions of HTTP are offered where the other side chooses (ALPN, RFC 7301).
@@ -120,9 +123,33 @@ impl Identity {
 }
 
 impl Current {
-    fn new(material: Material, spec: &EgressSpec) -> Result<Self, EgressError> {
-        let tls = Tls::new(&material, spec.min_tls).map_err(EgressError)?;
-        Ok(Self { identity: Identity::next(), material, tls })
+    fn new(material: Material, spec: &EgressSpec) -> Self {
+        Self { identity: Identity::next(), material, tls: OnceLock::new(), lowest: spec.min_tls }
+    }
+
+    /// TLS, made on a thread of the runtime's pool at the first call.
+    async fn tls(self: &Arc<Self>) -> Result<&Tls, String> {
+        if self.tls.get().is_none() {
+            let making = Arc::clone(self);
+            let made = tokio::task::spawn_blocking(move || {
+                making.tls.get_or_init(|| Tls::new(&making.material, making.lowest));
+            });
+            made.await.map_err(|_| "bearerd is shutting down".to_owned())?;
+        }
+        match self.tls.get() {
+            Some(Ok(tls)) => Ok(tls),
+            Some(Err(reason)) => Err(reason.clone()),
+            None => Err("bearerd is shutting down".to_owned()),
+        }
+    }
+
+    /// Whether connections would be opened as the same with this. Blocks on the file system.
+    fn is(&self, material: &Material) -> bool {
+        let does_trust_the_same = || match self.tls.get() {
+            Some(Ok(tls)) => tls.trusts_the_same(material),
+            _ => true,
+        };
+        self.material.is_same(material) && does_trust_the_same()
     }
 }
 
@@ -141,7 +168,7 @@ impl std::error::Error for EgressError {}
 impl Connector {
     /// A connector for `egress`. Blocks on the file system; fails if a file of it cannot be used.
     pub fn new(egress: &EgressSpec) -> Result<Self, EgressError> {
-        let current = Current::new(Material::read(egress).map_err(EgressError)?, egress)?;
+        let current = Current::new(Material::read(egress).map_err(EgressError)?, egress);
         Ok(Self(Arc::new(Shared {
             resolver: Resolver::new(),
             identity: AtomicU64::new(current.identity.0),
@@ -162,10 +189,10 @@ impl Connector {
     pub fn renew(&self) -> Result<bool, EgressError> {
         let _turn = self.0.renewing.lock().unwrap_or_else(PoisonError::into_inner);
         let material = Material::read(&self.0.spec).map_err(EgressError)?;
-        if material.is_same(&self.0.current.load().material) {
+        if self.0.current.load().is(&material) {
             return Ok(false);
         }
-        let current = Current::new(material, &self.0.spec)?;
+        let current = Current::new(material, &self.0.spec);
         let identity = current.identity;
         self.0.current.store(Arc::new(current));
         self.0.identity.store(identity.0, Ordering::Release);
@@ -203,7 +230,10 @@ impl Connector {
             Scheme::Https => {
                 let stream = self.reach(&attempt, &current).await?;
                 let handshake = async {
-                    let outcome = current.tls.handshake(&origin.host, stream, offer).await;
+                    let outcome = match current.tls().await {
+                        Ok(tls) => tls.handshake(&origin.host, stream, offer).await,
+                        Err(reason) => Err(reason),
+                    };
                     outcome.map_err(|reason| ConnectError::Tls { origin: origin.clone(), reason })
                 };
                 let (stream, protocol) = attempt.within("the TLS handshake", handshake).await?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
 use rustls::sign::SingleCertAndKey;
-use rustls::{AlertDescription, CertificateError, ClientConfig};
+use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -23,23 +23,23 @@ const SESSIONS: usize = 256;
 #[derive(Clone)]
 pub(super) struct Tls {
     connector: TlsConnector,
-    /// No authority is known at all: every handshake would fail, and its error would mislead.
-    trusts_nobody: bool,
+    authorities: Arc<RootCertStore>,
 }
 
 impl Tls {
-    /// TLS with these authorities and this client certificate. Sessions of an earlier identity are
-    /// not resumed by it.
+    /// TLS with the authorities and the client certificate of `material`. Sessions of an earlier
+    /// identity are not resumed by it. Blocks on the file system.
     pub(super) fn new(material: &Material, lowest: MinimumTls) -> Result<Self, String> {
         let versions: &[_] = match lowest {
             MinimumTls::Tls12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
             MinimumTls::Tls13 => &[&rustls::version::TLS13],
         };
+        let authorities = material.authorities();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(versions)
             .map_err(|error| error.to_string())?
-            .with_root_certificates(material.authorities.clone());
+            .with_root_certificates(Arc::clone(&authorities));
         let mut config = match &material.certificate {
             Some(own) => {
                 config.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(own.certified.clone())))
@@ -47,10 +47,12 @@ impl Tls {
             None => config.with_no_client_auth(),
         };
         config.resumption = Resumption::in_memory_sessions(SESSIONS);
-        Ok(Self {
-            connector: TlsConnector::from(Arc::new(config)),
-            trusts_nobody: material.authorities.is_empty(),
-        })
+        Ok(Self { connector: TlsConnector::from(Arc::new(config)), authorities })
+    }
+
+    /// Whether the authorities are those that `material` has now. Blocks on the file system.
+    pub(super) fn trusts_the_same(&self, material: &Material) -> bool {
+        self.authorities.roots == material.authorities().roots
     }
 
     /// Shakes hands with `host` (a name or an address), whose certificate must be valid for it. A
@@ -61,7 +63,8 @@ impl Tls {
         stream: TcpStream,
         offer: Offer,
     ) -> Result<(Box<TlsStream<TcpStream>>, Protocol), String> {
-        if self.trusts_nobody {
+        // Every handshake would fail, and its error would mislead.
+        if self.authorities.is_empty() {
             return Err("this machine has no certificate authorities: install `ca-certificates`, or name a \
                         file of them as `ca` of the egress"
                 .to_owned());

@@ -148,3 +148,18 @@ fn a_server_that_misses_a_client_certificate_is_a_fault_of_tls() {
     let answer = sidecar.app().get("/api/");
     assert_eq!((answer.status(), answer.json()["code"].as_str()), (502, Some("upstream_tls")));
 }
+
+#[test]
+fn the_authorities_of_the_machine_count_by_default_and_are_read_anew_by_a_reload() {
+    let (old, new) = (Authority::new(), Authority::new());
+    let upstream = greeter(&new, None);
+    let setup = Setup::new(&to(&upstream, &canary::token())).file("system.pem", &old.pem());
+    let system = setup.folder().join("system.pem").display().to_string();
+    let sidecar = setup.variable("SSL_CERT_FILE", &system).start();
+    sidecar.wait_until_ready();
+    let answer = sidecar.app().get("/api/");
+    assert_eq!((answer.status(), answer.json()["code"].as_str()), (502, Some("upstream_tls")));
+    sidecar.replace_file("system.pem", &new.pem());
+    assert_eq!(sidecar.control("POST", "/v1/reload", b"").status(), 200);
+    assert_eq!(sidecar.app().get("/api/").status(), 200);
+}
