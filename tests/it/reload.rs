@@ -1,9 +1,13 @@
 //! Reload: all or nothing.
 
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+
 use rustix::process::Signal;
 
 use crate::support::configuration::{fixed, granted};
-use crate::support::{Issuer, Sidecar, Upstream, canary};
+use crate::support::{Client, Issuer, PATIENCE, Reply, Sidecar, Upstream, canary};
 
 #[test]
 fn a_reload_takes_the_new_routes_and_keeps_the_token_of_an_unchanged_credential() {
@@ -34,4 +38,209 @@ fn a_changed_credential_starts_anew_and_a_removed_one_stops() {
     // Longer than the lifetime of its tokens.
     std::thread::sleep(std::time::Duration::from_millis(3500));
     assert_eq!(issuer.requests().len(), before, "a removed credential is renewed no more");
+}
+
+/// A fixed credential of a name, with a token.
+fn key(name: &str, token: &str) -> String {
+    format!(
+        "[credentials.{name}]\nflow = \"static\"\ntoken = {{ value = \"{token}\" }}\nexpires = \"never\"\n\n"
+    )
+}
+
+/// A route of a listener.
+fn route_of(listener: &str, path: &str, upstream: &Upstream, credential: &str) -> String {
+    format!(
+        "[routes.{listener}-{}]\nlistener = \"{listener}\"\npath = \"{path}\"\nupstream = \"{}\"\n\
+         credential = \"{credential}\"\n\n",
+        path.trim_start_matches('/'),
+        upstream.origin()
+    )
+}
+
+/// Takes over another configuration, which must be a good one.
+#[track_caller]
+fn take_over(bearerd: &Sidecar, rest: &str) {
+    bearerd.rewrite(rest);
+    let answer = bearerd.control("POST", "/v1/reload", b"");
+    assert_eq!(answer.status(), 200, "{}", answer.text());
+}
+
+/// An upstream that holds its answers back until it is told; each tells whose it is.
+fn patient(name: &'static str) -> (Upstream, Arc<Gate>) {
+    let gate = Arc::<Gate>::default();
+    let held = gate.clone();
+    let upstream = Upstream::answering(move |_| {
+        held.pass();
+        Reply::text(name)
+    });
+    (upstream, gate)
+}
+
+#[derive(Default)]
+struct Gate {
+    is_open: Mutex<bool>,
+    opened: Condvar,
+}
+
+impl Gate {
+    fn open(&self) {
+        *self.is_open.lock().expect("a gate") = true;
+        self.opened.notify_all();
+    }
+
+    fn pass(&self) {
+        let is_open = self.is_open.lock().expect("a gate");
+        let passed = self.opened.wait_timeout_while(is_open, PATIENCE, |is_open| !*is_open);
+        drop(passed.expect("a gate"));
+    }
+}
+
+#[test]
+fn a_request_in_flight_ends_on_the_table_that_it_began_with() {
+    let (old, gate) = patient("old");
+    let new = Upstream::answering(|_| Reply::text("new"));
+    let (one, two) = (canary::token(), canary::token());
+    let keys = key("one", &one) + &key("two", &two);
+    let bearerd = Sidecar::ready(&(keys.clone() + &route_of("app", "/api", &old, "one")));
+    let app = bearerd.app();
+    // One waits for its answer, one is still being sent.
+    let (mut waiting, mut sending) = (app.connect(), app.connect());
+    waiting.send(app.head("GET", "/api/waiting", "", 0));
+    sending.send([app.head("POST", "/api/sending", "", 9), b"first".to_vec()].concat());
+    // The upstream's connection stands before its request is whole.
+    bearerd.wait("two connections to the upstream", || {
+        let metrics = bearerd.admin().get("/metrics").text();
+        metrics.contains("bearerd_upstream_connections{route=\"app-api\"} 2").then_some(())
+    });
+    take_over(&bearerd, &(keys + &route_of("app", "/api", &new, "two")));
+    assert_eq!(app.get("/api/x").text(), "new");
+    gate.open();
+    sending.send(b"last");
+    assert_eq!((waiting.answer().text(), sending.answer().text()), ("old".into(), "old".into()));
+    let seen = old.wait_for(2);
+    assert!(seen.iter().all(|seen| seen.field("authorization") == Some(format!("Bearer {one}"))));
+    assert!(seen.iter().any(|seen| seen.body == b"firstlast"));
+    // The connections of the app stay, and lead to the new table.
+    for connection in [&mut waiting, &mut sending] {
+        connection.send(app.head("GET", "/api/next", "", 0));
+        assert_eq!(connection.answer().text(), "new");
+    }
+    assert!(new.requests().iter().all(|seen| seen.field("authorization") == Some(format!("Bearer {two}"))));
+}
+
+#[test]
+fn a_listener_comes_and_goes_and_its_requests_in_flight_end() {
+    let (upstream, gate) = patient("late");
+    let token = canary::token();
+    let stays = key("key", &token) + &route_of("app", "/api", &upstream, "key");
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port");
+    let guest =
+        format!("[listeners.guest]\nbind = \"{port}\"\n\n") + &route_of("guest", "/guest", &upstream, "key");
+    let bearerd = Sidecar::ready(&stays);
+    assert!(TcpStream::connect(port).is_err());
+    for _ in 0..3 {
+        take_over(&bearerd, &(stays.clone() + &guest));
+        let client = Client::new(port);
+        let before = upstream.requests().len();
+        let mut in_flight = client.connect();
+        in_flight.send(client.head("GET", "/guest/x", "", 0));
+        bearerd.wait("the request at the upstream", || {
+            let metrics = bearerd.admin().get("/metrics").text();
+            metrics.contains("bearerd_upstream_connections{route=\"guest-guest\"} 1").then_some(())
+        });
+        take_over(&bearerd, &stays);
+        bearerd.wait("a closed door", || TcpStream::connect(port).is_err().then_some(()));
+        gate.open();
+        assert_eq!(in_flight.answer().text(), "late");
+        assert_eq!(upstream.wait_for(before + 1).len(), before + 1);
+    }
+}
+
+#[test]
+fn a_listener_whose_limits_change_keeps_its_socket_and_its_connections() {
+    let upstream = Upstream::start();
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port");
+    let with = |line: &str| {
+        format!("{}[listeners.other]\nbind = \"{port}\"\n{line}\n\n", key("key", &canary::token()))
+            + &route_of("other", "/api", &upstream, "key")
+    };
+    let bearerd = Sidecar::ready(&with(""));
+    let client = Client::new(port);
+    let mut connection = client.connect();
+    for line in ["max_fields = 50", "idle_timeout = \"20s\"", "max_connections = 7", ""] {
+        take_over(&bearerd, &with(line));
+        connection.send(client.head("GET", "/api/x", "", 0));
+        assert_eq!(connection.answer().status(), 200, "{line}");
+        assert_eq!(client.get("/api/x").status(), 200, "{line}");
+    }
+}
+
+#[test]
+fn idle_connections_of_a_route_that_is_gone_are_closed() {
+    let upstream = Upstream::start();
+    let keys = key("key", &canary::token());
+    let stays = keys + &route_of("app", "/stays", &upstream, "key");
+    let bearerd = Sidecar::ready(&(stays.clone() + &route_of("app", "/goes", &upstream, "key")));
+    let app = bearerd.app();
+    let open = || -> i64 {
+        let metrics = bearerd.admin().get("/metrics").text();
+        let counted = metrics.lines().filter(|line| line.starts_with("bearerd_upstream_connections{"));
+        counted.filter_map(|line| line.rsplit(' ').next()?.parse::<i64>().ok()).sum()
+    };
+    let descriptors = || std::fs::read_dir(format!("/proc/{}/fd", bearerd.id())).expect("a process").count();
+    let before = descriptors();
+    for path in ["/goes/x", "/stays/x"] {
+        assert_eq!(app.get(path).status(), 200);
+    }
+    assert_eq!(open(), 2);
+    take_over(&bearerd, &stays);
+    assert_eq!(app.get("/goes/x").status(), 404);
+    assert_eq!(app.get("/stays/x").status(), 200);
+    bearerd.wait("the closed connections", || (descriptors() <= before + 1 && open() <= 1).then_some(()));
+    assert_eq!(app.get("/stays/x").status(), 200);
+}
+
+#[test]
+fn no_request_fails_while_routes_and_tokens_change() {
+    let upstreams = [Upstream::start(), Upstream::start()];
+    let tokens = [canary::token(), canary::token()];
+    let revision = |number: usize| {
+        key("key", &tokens[number % 2]) + &route_of("app", "/api", &upstreams[number % 2], "key")
+    };
+    let bearerd = Sidecar::ready(&revision(0));
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for number in 0..4 {
+            let (bearerd, is_over) = (&bearerd, &is_over);
+            scope.spawn(move || {
+                let app = bearerd.app();
+                let mut connection = app.connect();
+                while !is_over.load(Ordering::Relaxed) {
+                    if number % 2 == 0 {
+                        connection = app.connect();
+                    }
+                    connection.send([app.head("POST", "/api/x", "", 4), b"body".to_vec()].concat());
+                    assert_eq!(connection.answer().status(), 200);
+                }
+            });
+        }
+        for number in 1..40 {
+            take_over(&bearerd, &revision(number));
+            if number % 10 == 0 {
+                bearerd.rewrite("[credentials.key]\nflow = \"none such\"\n");
+                assert_eq!(bearerd.control("POST", "/v1/reload", b"").status(), 422);
+            }
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    for (upstream, token) in upstreams.iter().zip(&tokens) {
+        let requests = upstream.requests();
+        assert!(!requests.is_empty());
+        for seen in requests {
+            assert_eq!(
+                (seen.field("authorization"), seen.text()),
+                (Some(format!("Bearer {token}")), "body".into())
+            );
+        }
+    }
 }

@@ -186,6 +186,11 @@ impl Sidecar {
         line.map_or(0, |value| value.parse().expect("a whole number"))
     }
 
+    /// The process's number.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// The app's client of the proxy.
     #[track_caller]
     pub fn app(&self) -> Client {
