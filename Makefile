@@ -1,6 +1,6 @@
 # bearerd: what a person types. CI runs `lint`, `docs` and `test`.
 
-.PHONY: demo test bench bench-functions lint docs
+.PHONY: demo test soak bench bench-functions lint docs
 
 export PATH := $(CURDIR)/target/tools/bin:$(PATH)
 
@@ -12,6 +12,11 @@ test: ## All tests, also those against servers and clients that others wrote
 	tests/peers/install.sh
 	cargo test --doc --quiet
 	if cargo nextest --version >/dev/null 2>&1; then cargo nextest run; else cargo test --all-targets; fi
+
+SOAK_SECONDS ?= 600
+soak: ## Ten minutes at load while everything changes, on the release build; the tests do 60 s of it
+	.ci/tools cargo cc
+	SOAK_SECONDS=$(SOAK_SECONDS) cargo test --release --test soak nothing_fails -- --nocapture
 
 bench: ## bearerd beside nginx, HAProxy, Envoy and nghttpx, in one run
 	.ci/tools cargo cc python3 nginx haproxy envoy nghttpx wrk h2load curl openssl valgrind strace
