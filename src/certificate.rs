@@ -22,7 +22,8 @@ pub use names::{Names, end};
 /// The largest PEM file that is read, in bytes.
 const LARGEST: usize = 4 << 20;
 
-/// Where the private key of a certificate comes from.
+/// Where the private key of a certificate comes from, or another secret that is wanted before anything
+/// is obtained.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeySource {
     /// A PEM file.
