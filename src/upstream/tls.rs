@@ -1,5 +1,7 @@
 //! TLS to origins: always verified, by the machine's authorities or by the egress's own.
 
+mod sessions;
+
 use std::io;
 use std::sync::Arc;
 
@@ -14,9 +16,7 @@ use tokio_rustls::client::TlsStream;
 use crate::upstream::MinimumTls;
 use crate::upstream::connect::{Offer, Protocol};
 use crate::upstream::material::Material;
-
-/// How many servers an egress keeps sessions of, to resume them; for TLS 1.3 up to eight tickets each.
-const SESSIONS: usize = 256;
+use sessions::Sessions;
 
 /// Makes TLS connections as one identity. Clones share their sessions, so that later handshakes
 /// resume, on whichever thread they are.
@@ -46,7 +46,7 @@ impl Tls {
             }
             None => config.with_no_client_auth(),
         };
-        config.resumption = Resumption::in_memory_sessions(SESSIONS);
+        config.resumption = Resumption::store(Arc::new(Sessions::default()));
         Ok(Self { connector: TlsConnector::from(Arc::new(config)), authorities })
     }
 

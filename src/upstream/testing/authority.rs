@@ -59,6 +59,11 @@ impl Authority {
         self.issuer.pem()
     }
 
+    /// Its own certificate, in DER.
+    pub(crate) fn der(&self) -> CertificateDer<'static> {
+        self.issuer.der().clone()
+    }
+
     /// A certificate for `name`.
     pub(crate) fn pair(&self, name: &str, (first, last): (i32, i32)) -> Pair {
         let key = KeyPair::generate().expect("a key");
@@ -83,7 +88,7 @@ impl Authority {
             None => builder.with_no_client_auth(),
             Some(authority) => {
                 let mut roots = RootCertStore::empty();
-                roots.add(authority.issuer.der().clone()).expect("an authority");
+                roots.add(authority.der()).expect("an authority");
                 let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider());
                 builder.with_client_cert_verifier(verifier.build().expect("a verifier"))
             }

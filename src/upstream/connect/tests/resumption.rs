@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rustls::{HandshakeKind, ServerConfig, SupportedProtocolVersion};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::{LIMIT, listen, secure_origin, trusting};
@@ -65,6 +66,44 @@ async fn the_second_handshake_with_a_server_resumes_the_first() {
                 visit(&connector, port, offer).await;
                 let kind = kinds.recv().await;
                 assert_eq!(kind, Some(HandshakeKind::Resumed), "{version:?}, tickets: {by_tickets}");
+            }
+        }
+    }
+}
+
+/// Opens this many connections before it reads from any, so that none has the ticket of another.
+async fn visit_at_once(count: usize, connector: &Connector, port: u16) {
+    let open = || {
+        let connector = connector.clone();
+        async move { connector.connect(&secure_origin(port), Offer::Http1, LIMIT).await.expect("a connection") }
+    };
+    let opened: JoinSet<_> = (0..count).map(|_| open()).collect();
+    for mut opened in opened.join_all().await {
+        opened.stream.read_to_end(&mut Vec::new()).await.expect("an answer");
+    }
+}
+
+#[tokio::test]
+async fn as_many_connections_resume_at_once_as_were_open_before() {
+    const AT_ONCE: usize = 64;
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        for by_tickets in [false, true] {
+            let authority = Authority::new();
+            let files = Files::trusting(&authority);
+            let connector = Connector::new(&trusting(&files)).expect("an egress");
+            let mut config = ServerConfig::clone(&config(&authority, version, by_tickets));
+            config.send_tls13_tickets = 1;
+            let (port, mut kinds) = server(config.into()).await;
+            visit_at_once(AT_ONCE, &connector, port).await;
+            for _ in 0..AT_ONCE {
+                kinds.recv().await.expect("a handshake");
+            }
+            for _again in 0..2 {
+                visit_at_once(AT_ONCE, &connector, port).await;
+                for _ in 0..AT_ONCE {
+                    let kind = kinds.recv().await;
+                    assert_eq!(kind, Some(HandshakeKind::Resumed), "{version:?}, tickets: {by_tickets}");
+                }
             }
         }
     }
