@@ -10,6 +10,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use tokio::io::AsyncWrite;
 
 use crate::buffer::{Held, Output};
@@ -43,6 +44,9 @@ pub trait Source {
 
     /// Takes the same bytes and keeps them; without a copy where the source can part with its memory.
     fn keep(&mut self, count: usize) -> Held;
+
+    /// Takes the same bytes as a piece of their own; without a copy where the source has such pieces.
+    fn take(&mut self, count: usize) -> Bytes;
 }
 
 /// Why a body did not come through.

@@ -35,6 +35,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{Method, Response, StatusCode};
 
+use crate::buffer::Held;
 use crate::clock::Clock;
 use crate::credential::State;
 use crate::credential::slot::{AfterRefusal, Current, Unavailable};
@@ -42,17 +43,18 @@ use crate::http1::{AnswerHead, Framing, RequestHead};
 use crate::inject::Prepared;
 use crate::proxy::admit::{Door, Found};
 use crate::proxy::choose::choose;
-use crate::proxy::exchange::Exchange;
+use crate::proxy::exchange::{Awaited, Exchange};
 use crate::proxy::record::Record;
 use crate::proxy::sanitize::{Outbound, Sanitized};
-use crate::proxy::upload::{Caller, Replay, Upload, UploadLimits};
+use crate::proxy::upload::{Caller, Upload, UploadLimits};
 use crate::proxy::watch::{Phase, Sweeper, Watch};
 use crate::route::metrics::Limit;
 use crate::route::{Route, RouteTable};
 use crate::telemetry::AccessLog;
-use crate::upstream::http1::{Asked, Http1Link};
+use crate::upstream::http1::Asked;
+use crate::upstream::http2::Http2Link;
 use crate::upstream::link::Link;
-use crate::upstream::pool::Pool;
+use crate::upstream::pool::{Pool, Ready};
 
 pub use error::{Code, ProxyError};
 
@@ -79,9 +81,9 @@ pub struct Proxy {
 }
 
 /// What one worker keeps for a route.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct RouteState {
-    /// Idle connections to the upstream.
+    /// Connections to the upstream.
     pub pool: Pool,
 }
 
@@ -214,25 +216,34 @@ impl Proxy {
         caller: &mut S,
         answer: &mut AnswerHead,
     ) -> Result<Option<Box<Exchange>>, ProxyError> {
-        let (generation, mut exchange) = self.send(request, None).await?;
-        if !exchange.answer_head(caller, answer).await? {
-            return Ok(None);
+        let (mut generation, mut exchange) = self.send(request).await?;
+        let mut awaited = exchange.answer_head(caller, answer).await?;
+        if awaited == Awaited::Unprocessed {
+            let sent = exchange.upload.take_sent().ok_or_else(exchange::unprocessed)?;
+            drop(exchange);
+            (generation, exchange, awaited) = Box::pin(self.again(request, None, &sent, caller, answer)).await?;
+        }
+        match awaited {
+            Awaited::Answer => {}
+            Awaited::Gone => return Ok(None),
+            Awaited::Unprocessed => return Err(exchange::unprocessed()),
         }
         if !refusal::judge(&mut exchange, answer).await? {
             exchange.upload.release();
             return Ok(Some(exchange));
         }
-        Box::pin(self.after_refusal(request, generation, exchange, answer)).await.map(Some)
+        Box::pin(self.after_refusal(request, generation, exchange, caller, answer)).await
     }
 
     /// Waits for the next token and sends the request once more, if it was held.
-    async fn after_refusal(
+    async fn after_refusal<S: Caller>(
         &self,
         request: &Request<'_>,
         generation: u64,
         mut exchange: Box<Exchange>,
+        caller: &mut S,
         answer: &mut AnswerHead,
-    ) -> Result<Box<Exchange>, ProxyError> {
+    ) -> Result<Option<Box<Exchange>>, ProxyError> {
         let (route, clock) = (request.route, &self.shared.clock);
         if exchange.upload.outgrew() {
             route.metrics.limited(Limit::ReplayBody);
@@ -240,38 +251,56 @@ impl Proxy {
         let Some(held) = exchange.upload.take_held() else {
             // It cannot be sent again, but the keeper should know.
             route.slot.refused(generation, clock, Duration::ZERO).await;
-            return Ok(exchange);
+            return Ok(Some(exchange));
         };
         request.watch.enter(Phase::Busy, Duration::ZERO);
-        match route.slot.refused(generation, clock, route.spec.wait).await {
-            AfterRefusal::Stands => Ok(exchange),
-            AfterRefusal::Renewed(current) => {
-                drop(exchange);
-                route.metrics.replays.increment();
-                let (_, mut exchange) = self.send(request, Some(current)).await?;
-                exchange.answer_head(&mut Replay::new(held), answer).await?;
-                Ok(exchange)
+        let current = match route.slot.refused(generation, clock, route.spec.wait).await {
+            AfterRefusal::Stands => return Ok(Some(exchange)),
+            AfterRefusal::Renewed(current) => current,
+        };
+        drop(exchange);
+        route.metrics.replays.increment();
+        for _ in 0..2 {
+            let current = Some(current.clone());
+            let (_, mut exchange, awaited) = self.again(request, current, &held, caller, answer).await?;
+            exchange.upload.release();
+            match awaited {
+                Awaited::Answer => return Ok(Some(exchange)),
+                Awaited::Gone => return Ok(None),
+                Awaited::Unprocessed => {}
             }
         }
+        Err(exchange::unprocessed())
     }
 
-    /// Writes the head, with the current token or the one that is given, for a connection that is idle
-    /// or fresh.
-    async fn send(
+    /// Sends the request another time, with the token that is given or the current one, and waits for
+    /// the head of the answer. `sent` is what was sent of its body before.
+    async fn again<S: Caller>(
         &self,
         request: &Request<'_>,
         given: Option<Arc<Current<Prepared>>>,
-    ) -> Result<(u64, Box<Exchange>), ProxyError> {
+        sent: &Held,
+        caller: &mut S,
+        answer: &mut AnswerHead,
+    ) -> Result<(u64, Box<Exchange>, Awaited), ProxyError> {
+        let state = self.state(request.route);
+        let (generation, mut exchange) = self.send_fresh(request, state, given).await?;
+        exchange.upload.send_again(sent);
+        let awaited = exchange.answer_head(caller, answer).await?;
+        Ok((generation, exchange, awaited))
+    }
+
+    /// Writes the head, with the current token, for a connection that is there, or a fresh one.
+    async fn send(&self, request: &Request<'_>) -> Result<(u64, Box<Exchange>), ProxyError> {
         let route = request.route;
         let state = self.state(route);
-        if given.is_none()
-            && let Some(current) = route.slot.current(self.shared.clock.now())
+        if let Some(current) = route.slot.current(self.shared.clock.now())
             && let Some(current) = current.as_ref()
-            && let Some(link) = state.pool.take(self.sweeper.now(), route.connector.identity())
+            && let Some(ready) = self.ready(request, &state)
         {
-            return Ok((current.generation, request.begin(current, link, state)?));
+            return Ok((current.generation, request.begin(current, ready, state)?));
         }
-        Box::pin(self.send_fresh(request, state, given)).await
+        Box::pin(self.send_fresh(request, state, None)).await
     }
 
     /// The same, where a token or a connection has to be waited for.
@@ -285,16 +314,29 @@ impl Proxy {
         if given.is_none() {
             self.token(route).await?;
         }
-        let link = match state.pool.take(self.sweeper.now(), route.connector.identity()) {
-            Some(link) => link,
-            None => forward::connect(route, request.watch).await?,
+        let ready = match self.ready(request, &state) {
+            Some(ready) => ready,
+            None => {
+                let upgrades = request.sanitized.upgrades();
+                forward::connect(route, &state.pool, request.watch, upgrades).await?
+            }
         };
         // Connecting may have taken longer than the token had left.
         let current = match given {
             Some(current) => current,
             None => self.token(route).await?,
         };
-        Ok((current.generation, request.begin(&current, link, state)?))
+        Ok((current.generation, request.begin(&current, ready, state)?))
+    }
+
+    /// A connection that is there.
+    fn ready(&self, request: &Request<'_>, state: &RouteState) -> Option<Ready> {
+        let (now, identity) = (self.sweeper.now(), request.route.connector.identity());
+        if request.sanitized.upgrades() {
+            state.pool.idle(now, identity).map(Ready::Http1)
+        } else {
+            state.pool.take(now, identity)
+        }
     }
 
     /// The current token, waited for if there is none.
@@ -348,17 +390,27 @@ impl Request<'_> {
     fn begin(
         &self,
         current: &Current<Prepared>,
-        mut link: Box<Http1Link>,
+        ready: Ready,
         state: Rc<RouteState>,
     ) -> Result<Box<Exchange>, ProxyError> {
         let route = self.route;
-        let outbound = Outbound::new(self.sanitized, &current.value).map_err(|why| {
+        let unusable = |why: String| {
             ProxyError::new(Code::CredentialUnavailable, "the token cannot be put on this request")
                 .because(why)
-        })?;
+        };
+        let outbound = Outbound::new(self.sanitized, &current.value).map_err(unusable)?;
         route.metrics.injections.increment();
-        outbound.write(self.framing, link.output());
-        link.begin(self.framing);
+        let link = match ready {
+            Ready::Http1(mut link) => {
+                outbound.write(self.framing, link.output());
+                link.begin(self.framing);
+                Link::Http1(link)
+            }
+            Ready::Http2(connection) => {
+                let head = outbound.request(self.framing).map_err(unusable)?;
+                Link::Http2(Box::new(Http2Link::new(&connection, head, self.framing)))
+            }
+        };
         let asked =
             Asked { head: *self.sanitized.method() == Method::HEAD, upgrade: self.sanitized.upgrades() };
         let limits = &route.spec.limits;
@@ -371,7 +423,7 @@ impl Request<'_> {
         };
         let upload = Upload::new(limits, self.framing);
         let watch = self.watch.clone();
-        Ok(Box::new(Exchange::new(route.clone(), state, watch, Link::Http1(link), asked, upload)))
+        Ok(Box::new(Exchange::new(route.clone(), state, watch, link, asked, upload)))
     }
 }
 

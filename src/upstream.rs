@@ -6,6 +6,7 @@ pub mod connect;
 pub mod egress;
 pub mod exchange;
 pub mod http1;
+pub mod http2;
 pub mod link;
 mod material;
 pub mod origin;

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use tokio::net::TcpStream;
 
 use crate::body::{BodyError, Fill, PassError, Source};
@@ -20,7 +21,19 @@ use crate::upstream::http1::{AnswerError, Asked};
 use crate::upstream::link::Link;
 use crate::upstream::stream::Stream;
 
-/// One request at the upstream. Dropped before its end, it closes the connection that it has.
+/// What came of waiting for the head of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Awaited {
+    /// It is there.
+    Answer,
+    /// Nobody waits for it any more.
+    Gone,
+    /// The request is known not to have been processed: it may be sent on another connection.
+    Unprocessed,
+}
+
+/// One request at the upstream. Dropped before its end, it closes the connection, or resets
+/// the stream, that it has.
 pub struct Exchange {
     /// The route that it goes by.
     pub route: Arc<Route>,
@@ -47,13 +60,12 @@ impl Exchange {
         Self { route, state, watch, link: Some(link), asked, upload, peeked: Input::default() }
     }
 
-    /// Sends the request on until the head of the answer is there. False if nobody waits for it any
-    /// more.
+    /// Sends the request on until the head of the answer is there.
     pub async fn answer_head<S: Caller>(
         &mut self,
         caller: &mut S,
         head: &mut AnswerHead,
-    ) -> Result<bool, ProxyError> {
+    ) -> Result<Awaited, ProxyError> {
         let limits = &self.route.spec.limits;
         self.watch.enter(Phase::Upload, limits.stall_timeout);
         poll_fn(|context| {
@@ -61,7 +73,10 @@ impl Exchange {
             let is_hopeless = matches!(self.upload.progress(), Progress::TooLarge | Progress::Broken);
             if !is_hopeless && let Some(link) = &mut self.link {
                 match link.poll_head(head, self.asked, context) {
-                    Poll::Ready(Ok(())) => return Poll::Ready(Ok(true)),
+                    Poll::Ready(Ok(())) => return Poll::Ready(Ok(Awaited::Answer)),
+                    Poll::Ready(Err(AnswerError::Unprocessed)) => {
+                        return Poll::Ready(Ok(Awaited::Unprocessed));
+                    }
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(self.unanswered(&error))),
                     Poll::Pending => {}
                 }
@@ -70,7 +85,7 @@ impl Exchange {
                 return Poll::Ready(Err(error));
             }
             if self.is_sent() && caller.poll_gone(context).is_ready() {
-                return Poll::Ready(Ok(false));
+                return Poll::Ready(Ok(Awaited::Gone));
             }
             self.watch.poll_passed(context).map(|elapsed| Err(too_slow(elapsed.0, &self.route)))
         })
@@ -111,13 +126,14 @@ impl Exchange {
     /// Why a request that was sent, at least in part, has no answer.
     fn unanswered(&self, error: &AnswerError) -> ProxyError {
         self.upload_error().unwrap_or_else(|| match error {
-            AnswerError::Closed | AnswerError::BrokenOff => {
+            AnswerError::Closed | AnswerError::BrokenOff | AnswerError::Reset => {
                 protocol("the upstream broke off before it answered").because(error)
             }
             AnswerError::Tls(_) => {
                 let detail = "the upstream does not take the client certificate, or misses one";
                 ProxyError::new(Code::UpstreamTls, detail).because(error)
             }
+            AnswerError::Unprocessed => unprocessed().because(error),
             AnswerError::NotHttp(_) => protocol("the upstream's answer is not HTTP").because(error),
             AnswerError::Switched => protocol("the upstream switched protocols without being asked"),
         })
@@ -205,6 +221,7 @@ impl Exchange {
 
     /// Request and answer are over: the connection serves the next.
     pub fn finish(mut self) {
+        // A stream that has ended is nothing to keep.
         if let Some(Link::Http1(link)) = self.link.take()
             && self.upload.progress() == Progress::Finished
         {
@@ -219,7 +236,7 @@ impl Exchange {
 
     /// The bare connection after a 101, with what was read behind the head.
     pub fn into_tunnel(mut self) -> Option<(Stream, Input)> {
-        self.link.take().map(Link::into_tunnel)
+        self.link.take().and_then(Link::into_tunnel)
     }
 }
 
@@ -250,6 +267,19 @@ impl Source for Exchange {
             _ => self.peeked.detach(count),
         }
     }
+
+    fn take(&mut self, count: usize) -> Bytes {
+        self.begin_answer();
+        match &mut self.link {
+            Some(link) if self.peeked.is_empty() => link.take(count),
+            _ => Bytes::copy_from_slice(self.peeked.detach(count).bytes()),
+        }
+    }
+}
+
+/// What is said of a request that is sent no third time.
+pub fn unprocessed() -> ProxyError {
+    protocol("the upstream refused the request before it looked at it")
 }
 
 fn protocol(detail: &'static str) -> ProxyError {

@@ -7,8 +7,10 @@ use crate::proxy::error::{Code, ProxyError};
 use crate::proxy::watch::{Phase, Watch};
 use crate::route::Route;
 use crate::route::metrics::{Limit, RouteMetrics};
-use crate::upstream::connect::{ConnectError, Offer};
+use crate::upstream::connect::{ConnectError, Offer, Protocol};
 use crate::upstream::http1::Http1Link;
+use crate::upstream::http2::Http2Connection;
+use crate::upstream::pool::{Pool, Ready};
 
 /// One more connection to the upstream, until it is dropped.
 struct Counted(Arc<RouteMetrics>);
@@ -26,15 +28,44 @@ impl Drop for Counted {
     }
 }
 
-/// Opens a connection to the upstream of a route.
-pub async fn connect(route: &Arc<Route>, watch: &Watch) -> Result<Box<Http1Link>, ProxyError> {
+/// Opens a connection to the upstream of a route, or waits for one that another request opens and that
+/// can be shared. A request that `upgrades` needs HTTP/1.1.
+pub async fn connect(
+    route: &Arc<Route>,
+    pool: &Pool,
+    watch: &Watch,
+    upgrades: bool,
+) -> Result<Ready, ProxyError> {
     watch.enter(Phase::Busy, Duration::ZERO);
+    if upgrades {
+        return open(route, pool, watch, Offer::Http1).await;
+    }
+    let opening = pool.opening().await;
+    if opening.is_none()
+        && let Some(shared) = pool.shared(watch.sweeper().read_clock(), route.connector.identity())
+    {
+        return Ok(Ready::Http2(shared));
+    }
+    open(route, pool, watch, Offer::FORWARDING).await
+}
+
+async fn open(route: &Arc<Route>, pool: &Pool, watch: &Watch, offer: Offer) -> Result<Ready, ProxyError> {
     let (origin, limit) = (&route.spec.upstream.origin, route.spec.limits.connect_timeout);
-    let opened = route.connector.connect(origin, Offer::FORWARDING, limit).await;
+    let opened = route.connector.connect(origin, offer, limit).await;
     watch.sweeper().read_clock();
     let opened = opened.map_err(|error| unreachable(&error, route))?;
     let counted = Counted::new(route.metrics.clone());
-    Ok(Box::new(Http1Link::new(opened.stream, opened.identity, counted)))
+    if offer == Offer::FORWARDING {
+        pool.note(opened.protocol);
+    }
+    if opened.protocol == Protocol::Http1 {
+        return Ok(Ready::Http1(Box::new(Http1Link::new(opened.stream, opened.identity, counted))));
+    }
+    let connection = Http2Connection::begin(opened, counted).await.map_err(|error| {
+        ProxyError::new(Code::UpstreamProtocol, "the upstream broke off before it answered").because(error)
+    })?;
+    pool.share(connection.clone());
+    Ok(Ready::Http2(connection))
 }
 
 fn unreachable(error: &ConnectError, route: &Route) -> ProxyError {

@@ -3,8 +3,10 @@
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::body::{BodyError, Fill, Source};
-use crate::buffer::Held;
+use crate::buffer::{Held, Input};
 use crate::http1::Framing;
 use crate::proxy::watch::{Phase, Watch};
 
@@ -47,6 +49,8 @@ pub struct Upload {
     is_waiting: bool,
     length: u64,
     hold: Hold,
+    /// What was sent before, and is sent again before the rest.
+    again: Input,
 }
 
 #[derive(Debug)]
@@ -66,7 +70,7 @@ impl Upload {
             Framing::Length(length) if length > longest => Hold::Outgrown,
             _ => Hold::Whole(Held::default()),
         };
-        Self { limits, progress: Progress::Running, is_waiting: false, length: 0, hold }
+        Self { limits, progress: Progress::Running, is_waiting: false, length: 0, hold, again: Input::default() }
     }
 
     /// How far it has come.
@@ -84,6 +88,38 @@ impl Upload {
         match std::mem::replace(&mut self.hold, Hold::Never) {
             Hold::Whole(held) if self.progress == Progress::Finished => Some(held),
             _ => None,
+        }
+    }
+
+    /// What was sent so far, if all of it was held.
+    pub fn take_sent(&mut self) -> Option<Held> {
+        match std::mem::replace(&mut self.hold, Hold::Never) {
+            Hold::Whole(held) => Some(held),
+            _ => (self.length == 0).then(Held::default),
+        }
+    }
+
+    /// Sends this again before the rest.
+    pub fn send_again(&mut self, sent: &Held) {
+        self.again.put(sent.bytes());
+    }
+
+    /// Whether so many more bytes are to be held.
+    fn holds(&mut self, count: usize) -> bool {
+        let Hold::Whole(held) = &self.hold else { return false };
+        let fits = held.bytes().len() + count <= self.limits.replay_body;
+        if !fits {
+            self.hold = Hold::Outgrown;
+        }
+        fits
+    }
+
+    /// Holds what was taken.
+    fn hold(&mut self, kept: Held) {
+        match &mut self.hold {
+            Hold::Whole(held) if held.bytes().is_empty() => *held = kept,
+            Hold::Whole(held) => held.push(kept.bytes()),
+            Hold::Never | Hold::Outgrown => {}
         }
     }
 
@@ -160,8 +196,19 @@ impl<'a, S: Source> Metered<'a, S> {
     }
 }
 
+impl<S: Source> Metered<'_, S> {
+    /// Takes what is shown away, and keeps it.
+    fn remove(&mut self, count: usize) -> Held {
+        if self.upload.again.is_empty() { self.source.keep(count) } else { self.upload.again.detach(count) }
+    }
+}
+
 impl<S: Source> Source for Metered<'_, S> {
     fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<Result<Fill<'_>, BodyError>> {
+        if !self.upload.again.is_empty() {
+            self.upload.proceed(self.watch);
+            return Poll::Ready(Ok(Fill::Data(self.upload.again.bytes())));
+        }
         match self.source.poll_fill(context) {
             Poll::Pending => {
                 self.upload.wait(self.watch);
@@ -186,57 +233,33 @@ impl<S: Source> Source for Metered<'_, S> {
 
     fn consume(&mut self, count: usize) {
         self.upload.count(count, self.watch);
-        let Hold::Whole(held) = &mut self.upload.hold else { return self.source.consume(count) };
-        if held.bytes().len() + count > self.upload.limits.replay_body {
+        if self.upload.holds(count) {
+            let kept = self.remove(count);
+            self.upload.hold(kept);
+        } else if self.upload.again.is_empty() {
             self.source.consume(count);
-            self.upload.hold = Hold::Outgrown;
-        } else if held.bytes().is_empty() {
-            *held = self.source.keep(count);
         } else {
-            held.push(self.source.keep(count).bytes());
+            self.upload.again.consume(count);
         }
     }
 
     fn keep(&mut self, count: usize) -> Held {
         self.upload.count(count, self.watch);
-        self.source.keep(count)
-    }
-}
-
-/// A body that was held: the second try.
-#[derive(Debug)]
-pub struct Replay {
-    held: Held,
-    sent: usize,
-}
-
-impl Replay {
-    /// All of what was held.
-    pub fn new(held: Held) -> Self {
-        Self { held, sent: 0 }
-    }
-}
-
-impl Source for Replay {
-    fn poll_fill(&mut self, _: &mut Context<'_>) -> Poll<Result<Fill<'_>, BodyError>> {
-        let rest = &self.held.bytes()[self.sent..];
-        Poll::Ready(Ok(if rest.is_empty() { Fill::End(None) } else { Fill::Data(rest) }))
+        self.remove(count)
     }
 
-    fn consume(&mut self, count: usize) {
-        self.sent += count;
-    }
-
-    fn keep(&mut self, count: usize) -> Held {
-        let mut kept = Held::default();
-        kept.push(&self.held.bytes()[self.sent..self.sent + count]);
-        self.consume(count);
-        kept
-    }
-}
-
-impl Caller for Replay {
-    fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<()> {
-        Poll::Pending
+    fn take(&mut self, count: usize) -> Bytes {
+        self.upload.count(count, self.watch);
+        let piece = if self.upload.again.is_empty() {
+            self.source.take(count)
+        } else {
+            Bytes::copy_from_slice(self.upload.again.detach(count).bytes())
+        };
+        if self.upload.holds(count) {
+            let mut kept = Held::default();
+            kept.push(&piece);
+            self.upload.hold(kept);
+        }
+        piece
     }
 }

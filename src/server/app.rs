@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Response, StatusCode};
 use tokio::io::AsyncWrite;
 
@@ -297,7 +298,7 @@ impl App {
     }
 
     /// Writes an answer that bearerd makes.
-    pub async fn answer(&mut self, response: &Response<bytes::Bytes>, manner: Manner, date: &Date) -> Ending {
+    pub async fn answer(&mut self, response: &Response<Bytes>, manner: Manner, date: &Date) -> Ending {
         self.expects_continue = false;
         let output = &mut self.answer.output;
         output.put(b"HTTP/1.1 ");
@@ -455,6 +456,12 @@ impl Source for App {
     fn keep(&mut self, count: usize) -> Held {
         self.request.took(count);
         self.input.detach(count)
+    }
+
+    fn take(&mut self, count: usize) -> Bytes {
+        let piece = Bytes::copy_from_slice(&self.input.bytes()[..count]);
+        self.consume(count);
+        piece
     }
 }
 

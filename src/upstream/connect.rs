@@ -79,7 +79,7 @@ pub enum Offer {
 impl Offer {
     /// What the proxy offers to upstreams. The one switch for HTTP/2 there: with [`Self::Both`] it is
     /// negotiated by TLS, and `h2c://` upstreams are configurable.
-    pub const FORWARDING: Self = Self::Http1;
+    pub const FORWARDING: Self = Self::Both;
 
     /// The protocols of ALPN, the preferred one first.
     pub(super) fn protocols(self) -> Vec<Vec<u8>> {

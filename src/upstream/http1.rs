@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
@@ -53,6 +54,11 @@ pub enum AnswerError {
     NotHttp(&'static str),
     /// It switched protocols without being asked.
     Switched,
+    /// It reset the stream (HTTP/2).
+    Reset,
+    /// It is known that the request was not processed, and had no effect: the upstream, or its
+    /// connection, took no more of them (HTTP/2).
+    Unprocessed,
 }
 
 impl std::fmt::Display for AnswerError {
@@ -63,6 +69,8 @@ impl std::fmt::Display for AnswerError {
             Self::Tls(reason) => return write!(formatter, "the upstream ended TLS: {reason}"),
             Self::NotHttp(what) => what,
             Self::Switched => "the upstream switched protocols without being asked",
+            Self::Reset => "the upstream reset the stream",
+            Self::Unprocessed => "the upstream took no more requests on this connection",
         })
     }
 }
@@ -246,7 +254,7 @@ fn says_both(head: &AnswerHead) -> bool {
 }
 
 /// Where the answer's body ends (RFC 9112, section 6.3).
-fn framing(head: &AnswerHead, asked: Asked) -> Result<Framing, AnswerError> {
+pub(super) fn framing(head: &AnswerHead, asked: Asked) -> Result<Framing, AnswerError> {
     if asked.head || matches!(head.status.as_u16(), 204 | 304) {
         return Ok(Framing::NONE);
     }
@@ -321,5 +329,11 @@ impl Source for Http1Link {
     fn keep(&mut self, count: usize) -> Held {
         self.answer.took(count);
         self.input.detach(count)
+    }
+
+    fn take(&mut self, count: usize) -> Bytes {
+        let piece = Bytes::copy_from_slice(&self.input.bytes()[..count]);
+        self.consume(count);
+        piece
     }
 }

@@ -2,17 +2,21 @@
 
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
+
 use crate::body::{BodyError, Fill, PassError, Source};
 use crate::buffer::{Held, Input};
 use crate::http1::{AnswerHead, Framing};
 use crate::upstream::http1::{AnswerError, Asked, Http1Link};
+use crate::upstream::http2::Http2Link;
 use crate::upstream::stream::Stream;
 
 /// One request and its answer.
-#[derive(Debug)]
 pub enum Link {
     /// A whole connection.
     Http1(Box<Http1Link>),
+    /// A stream of a connection.
+    Http2(Box<Http2Link>),
 }
 
 impl Link {
@@ -24,6 +28,7 @@ impl Link {
     ) -> Poll<Result<(), PassError>> {
         match self {
             Self::Http1(link) => link.poll_send(source, context),
+            Self::Http2(link) => link.poll_send(source, context),
         }
     }
 
@@ -36,6 +41,7 @@ impl Link {
     ) -> Poll<Result<(), AnswerError>> {
         match self {
             Self::Http1(link) => link.poll_head(head, asked, context),
+            Self::Http2(link) => link.poll_head(head, asked, context),
         }
     }
 
@@ -43,13 +49,15 @@ impl Link {
     pub fn framing(&self) -> Framing {
         match self {
             Self::Http1(link) => link.framing(),
+            Self::Http2(link) => link.framing(),
         }
     }
 
-    /// The bare connection after a 101, with what was read behind the head.
-    pub fn into_tunnel(self) -> (Stream, Input) {
+    /// The bare connection after a 101, with what was read behind the head; HTTP/2 has no 101.
+    pub fn into_tunnel(self) -> Option<(Stream, Input)> {
         match self {
-            Self::Http1(link) => link.into_tunnel(),
+            Self::Http1(link) => Some(link.into_tunnel()),
+            Self::Http2(_) => None,
         }
     }
 }
@@ -58,18 +66,28 @@ impl Source for Link {
     fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<Result<Fill<'_>, BodyError>> {
         match self {
             Self::Http1(link) => link.poll_fill(context),
+            Self::Http2(link) => link.poll_fill(context),
         }
     }
 
     fn consume(&mut self, count: usize) {
         match self {
             Self::Http1(link) => link.consume(count),
+            Self::Http2(link) => link.consume(count),
         }
     }
 
     fn keep(&mut self, count: usize) -> Held {
         match self {
             Self::Http1(link) => link.keep(count),
+            Self::Http2(link) => link.keep(count),
+        }
+    }
+
+    fn take(&mut self, count: usize) -> Bytes {
+        match self {
+            Self::Http1(link) => link.take(count),
+            Self::Http2(link) => link.take(count),
         }
     }
 }

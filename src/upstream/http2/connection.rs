@@ -1,0 +1,212 @@
+//! A connection that many requests share, and the task that drives it.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
+use hyper::client::conn::http2::{Builder, Connection, SendRequest};
+use hyper::rt::Executor;
+use hyper_util::rt::TokioIo;
+use tokio::task::spawn_local;
+use tokio::time::Instant;
+
+use crate::clock::Clock;
+use crate::upstream::connect::{Identity, Opened};
+use crate::upstream::http1::ANSWER_LIMITS;
+use crate::upstream::http2::outgoing::Outgoing;
+use crate::upstream::stream::Stream;
+
+/// What an upstream may send on a stream before the app takes it, in bytes: enough for 10 MB/s over a
+/// way of 50 ms. It is held for apps that do not read.
+const STREAM_WINDOW: u32 = 512 * 1024;
+
+/// The same for all streams together: some that nobody reads must not hold up the others.
+const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+
+/// What one stream may have waiting to be written, in bytes.
+const SEND_BUFFER: usize = 64 * 1024;
+
+/// A connection that many requests share.
+pub struct Http2Connection {
+    sender: RefCell<SendRequest<Outgoing>>,
+    driver: Rc<RefCell<Driver>>,
+    opened: Instant,
+    /// When the last stream ended.
+    idle_since: Cell<Instant>,
+    identity: Identity,
+    streams: Cell<usize>,
+    /// It takes no more requests.
+    is_retired: Cell<bool>,
+}
+
+/// The halves of hyper's connection: the one that takes requests, and the one that reads and writes.
+struct Driver {
+    requests: Option<Connection<TokioIo<Stream>, Outgoing, Tasks>>,
+    wire: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    /// The task that both wake.
+    task: Waker,
+    /// Streams that the upstream takes at once.
+    most_streams: usize,
+}
+
+impl Http2Connection {
+    /// Begins HTTP/2 on a connection that was opened for it; `counted` is dropped with it. Fails if it
+    /// broke off at once.
+    pub async fn begin(opened: Opened, counted: impl Any) -> Result<Rc<Self>, hyper::Error> {
+        let tasks = Tasks::default();
+        let (sender, requests) = Builder::new(tasks.clone())
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_send_buf_size(SEND_BUFFER)
+            .max_header_list_size(u32::try_from(ANSWER_LIMITS.bytes).unwrap_or(u32::MAX))
+            .handshake(TokioIo::new(opened.stream))
+            .await?;
+        let driver = Rc::new(RefCell::new(Driver {
+            most_streams: requests.current_max_send_streams(),
+            requests: Some(requests),
+            wire: tasks.wire.take(),
+            task: Waker::noop().clone(),
+        }));
+        let now = Clock::instant();
+        let driven = driver.clone();
+        spawn_local(async move {
+            poll_fn(|context| driven.borrow_mut().poll(context)).await;
+            drop(counted);
+        });
+        Ok(Rc::new(Self {
+            sender: RefCell::new(sender),
+            driver,
+            opened: now,
+            idle_since: Cell::new(now),
+            identity: opened.identity,
+            streams: Cell::new(0),
+            is_retired: Cell::new(false),
+        }))
+    }
+
+    /// When it was opened.
+    pub fn opened(&self) -> Instant {
+        self.opened
+    }
+
+    /// As what it was opened.
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// Since when no stream is open, if none is.
+    pub fn idle_since(&self) -> Option<Instant> {
+        (self.streams.get() == 0).then(|| self.idle_since.get())
+    }
+
+    /// Whether the upstream takes another stream now.
+    pub fn has_room(&self) -> bool {
+        self.streams.get() < self.driver.borrow().most_streams
+    }
+
+    /// Whether new requests may be sent: the upstream has not said goodbye. Where nothing runs, what
+    /// has arrived is read first.
+    pub fn is_alive(&self) -> bool {
+        if self.is_retired.get() {
+            return false;
+        }
+        if self.streams.get() == 0 {
+            self.driver.borrow_mut().look();
+        }
+        !self.sender.borrow().is_closed()
+    }
+
+    /// Sends no more requests: the upstream refused one.
+    pub(super) fn retire(&self) {
+        self.is_retired.set(true);
+    }
+
+    /// Hands a request over.
+    pub(super) fn send(
+        &self,
+        request: Request<Outgoing>,
+    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<Outgoing>>>> + use<> {
+        self.sender.borrow_mut().try_send_request(request)
+    }
+}
+
+impl Driver {
+    /// Ready when the connection is closed.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.task.clone_from(context.waker());
+        self.drive(context)
+    }
+
+    /// Does what can be done without waiting; the task hears of the rest.
+    fn look(&mut self) {
+        let task = self.task.clone();
+        let context = &mut Context::from_waker(&task);
+        // What is read is news to the half that takes requests.
+        let _ = self.drive(context);
+        let _ = self.drive(context);
+    }
+
+    fn drive(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        // An error ends the streams, too, which tell it.
+        if let Some(requests) = &mut self.requests
+            && Pin::new(requests).poll(context).is_ready()
+        {
+            self.requests = None;
+        }
+        if let Some(wire) = &mut self.wire
+            && wire.as_mut().poll(context).is_ready()
+        {
+            self.wire = None;
+            self.requests = None;
+        }
+        if let Some(requests) = &self.requests {
+            self.most_streams = requests.current_max_send_streams();
+        }
+        if self.wire.is_none() { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+/// Where hyper's futures run. The first reads and writes: the driver keeps it.
+#[derive(Clone, Default)]
+struct Tasks {
+    wire: Rc<Cell<Option<Pin<Box<dyn Future<Output = ()>>>>>>,
+    has_wire: Rc<Cell<bool>>,
+}
+
+impl<F: Future<Output = ()> + 'static> Executor<F> for Tasks {
+    fn execute(&self, future: F) {
+        if self.has_wire.replace(true) {
+            spawn_local(future);
+        } else {
+            self.wire.set(Some(Box::pin(future)));
+        }
+    }
+}
+
+/// One stream of a connection, until it is dropped.
+pub(super) struct Place(Rc<Http2Connection>);
+
+impl Place {
+    /// Takes one; whoever must not exceed the limit asks [`Http2Connection::has_room`] before.
+    pub(super) fn take(connection: &Rc<Http2Connection>) -> Self {
+        connection.streams.set(connection.streams.get() + 1);
+        Self(connection.clone())
+    }
+
+    pub(super) fn connection(&self) -> &Http2Connection {
+        &self.0
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.streams.set(self.0.streams.get() - 1);
+        self.0.idle_since.set(Clock::instant());
+    }
+}
