@@ -8,6 +8,7 @@ pub mod accept;
 pub mod app;
 pub mod connection;
 pub mod date;
+mod http2;
 pub mod inherited;
 pub mod listener;
 mod peer;

@@ -81,6 +81,11 @@ impl Fields {
         self.lines.is_empty()
     }
 
+    /// Bytes of the text: more than those of the lines by the target, less by colons and line ends.
+    pub fn size(&self) -> usize {
+        self.text.len() + 4 * self.lines.len()
+    }
+
     /// The field lines in their order.
     pub fn iter(&self) -> impl Iterator<Item = Field<'_>> {
         self.lines.iter().map(|line| line.of(&self.text))

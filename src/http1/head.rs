@@ -87,19 +87,32 @@ impl RequestHead {
         !self.is_http10 && !lists(&self.fields, b"close")
     }
 
-    /// A head that came over HTTP/2. Its authority is the first field, as `Host` (RFC 9113, section
-    /// 8.3.1: it wins over a `Host` of its own, which must not differ).
-    pub fn of_http2(parts: &http::request::Parts) -> Self {
-        let mut head = Self { method: parts.method.clone(), is_http2: true, ..Self::default() };
-        head.target = match parts.uri.path_and_query() {
-            Some(target) => head.fields.keep(target.as_str().as_bytes()),
-            None => head.fields.keep(b""),
-        };
+    /// Reads a head that came over HTTP/2. Its authority is the first field, as `Host` (RFC 9113,
+    /// section 8.3.1: it wins over a `Host` of its own, which must not differ). It is there also if it
+    /// is longer than may be.
+    pub fn read_http2(
+        &mut self,
+        parts: &http::request::Parts,
+        limits: HeadLimits,
+    ) -> Result<(), HeadError> {
+        self.method.clone_from(&parts.method);
+        (self.is_http10, self.is_http2) = (false, true);
+        self.fields.clear();
+        let target = parts.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str);
+        self.target = self.fields.keep(target.as_bytes());
         if let Some(authority) = parts.uri.authority() {
-            head.fields.push(b"host", authority.as_str().as_bytes());
+            self.fields.push(b"host", authority.as_str().as_bytes());
         }
-        head.fields.extend(&parts.headers);
-        head
+        self.fields.extend(&parts.headers);
+        if target.len() > limits.target {
+            Err(HeadError::TargetTooLong)
+        } else if self.fields.len() > limits.fields {
+            Err(HeadError::TooManyFields)
+        } else if self.fields.size() > limits.bytes {
+            Err(HeadError::TooLong)
+        } else {
+            Ok(())
+        }
     }
 
     /// A head for a look at what would become of it, without any connection.
@@ -196,11 +209,13 @@ impl AnswerHead {
         self.fields.part(self.reason)
     }
 
-    /// A head that came over HTTP/2.
-    pub fn of_http2(parts: &http::response::Parts) -> Self {
-        let mut head = Self { status: parts.status, ..Self::default() };
-        head.fields.extend(&parts.headers);
-        head
+    /// Reads a head that came over HTTP/2.
+    pub fn read_http2(&mut self, parts: &http::response::Parts) {
+        self.status = parts.status;
+        self.is_http10 = false;
+        self.reason = Span::default();
+        self.fields.clear();
+        self.fields.extend(&parts.headers);
     }
 
     /// Reads a head from the beginning of `bytes`.

@@ -23,6 +23,7 @@ use crate::proxy::watch::{Elapsed, Phase, Watch};
 use crate::proxy::{Code, ProxyError};
 use crate::route::metrics::Limit;
 use crate::server::date::Date;
+use crate::server::http2::PREFACE;
 use crate::server::socket::AppStream;
 
 /// An HTTP/1.1 connection from an app.
@@ -99,6 +100,30 @@ impl App {
         }
     }
 
+    /// Whether the connection speaks HTTP/2: it was agreed on in the handshake, or a connection without
+    /// TLS begins with the preface (RFC 9113, section 3.3), of which as much is read as it takes to know.
+    pub async fn speaks_http2(&mut self) -> bool {
+        poll_fn(|context| {
+            loop {
+                let bytes = self.input.bytes();
+                let seen = bytes.len().min(PREFACE.len());
+                if bytes[..seen] != PREFACE[..seen] || seen == PREFACE.len() {
+                    return Poll::Ready(self.stream.allows_http2(seen == PREFACE.len()));
+                }
+                if bytes.is_empty() && self.watch.is_draining() {
+                    return Poll::Ready(false);
+                }
+                match self.input.poll_read(&mut self.stream, context) {
+                    Poll::Ready(Ok(1..)) => {}
+                    // What this means is seen when the rest of a head is read.
+                    Poll::Ready(_) => return Poll::Ready(false),
+                    Poll::Pending => return self.watch.poll_passed(context).map(|_| false),
+                }
+            }
+        })
+        .await
+    }
+
     /// Waits until there is something to read. False at the end of the connection.
     pub async fn wait(&mut self) -> Next {
         poll_fn(|context| {
@@ -132,7 +157,10 @@ impl App {
                             return Poll::Ready(Next::Request);
                         }
                         Ok(Progress::Partial) => self.searched = self.input.bytes().len(),
-                        Err(error) => return Poll::Ready(refused(error)),
+                        Err(error) => {
+                            let (limit, error) = refused(error);
+                            return Poll::Ready(Next::Refused(limit, Some(error)));
+                        }
                     }
                 }
                 if self.watch.phase() == Phase::Idle {
@@ -395,6 +423,11 @@ impl App {
         self.input.bytes()
     }
 
+    /// The bare connection, of which what was read is not understood yet.
+    pub fn into_unspoken(self) -> (AppStream, Input) {
+        (self.stream, self.input)
+    }
+
     /// The bare connection, with what was read and what is to be written.
     pub fn into_parts(self) -> (AppStream, Input, Passage) {
         (self.stream, self.input, self.answer)
@@ -408,7 +441,7 @@ const LINGER: Duration = Duration::from_secs(2);
 const LONGEST_SKIPPED: usize = 256 * 1024;
 
 /// What is answered to a head that cannot be read.
-fn refused(error: HeadError) -> Next {
+pub(super) fn refused(error: HeadError) -> (Option<Limit>, ProxyError) {
     let (limit, code, detail) = match error {
         HeadError::TooLong => {
             (Some(Limit::MaxHead), Code::HeadTooLarge, "the request head is longer than `max_head`")
@@ -422,7 +455,7 @@ fn refused(error: HeadError) -> Next {
         HeadError::UnknownVersion => (None, Code::BadRequest, "the request is of an unknown version of HTTP"),
         HeadError::Malformed => (None, Code::BadRequest, "the request head is not HTTP"),
     };
-    Next::Refused(limit, Some(ProxyError::new(code, detail).and_close()))
+    (limit, ProxyError::new(code, detail).and_close())
 }
 
 impl Source for App {

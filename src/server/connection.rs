@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,6 +18,7 @@ use crate::proxy::{self, Answer, Asking, Proxy, ProxyError};
 use crate::server::Settings;
 use crate::server::app::{App, Ending, Manner, Next};
 use crate::server::date::Date;
+use crate::server::http2;
 use crate::server::socket::AppStream;
 use crate::server::tunnel;
 
@@ -30,9 +32,9 @@ pub struct Service {
 
 /// The heads of a request and its answer; lent for the time of a request.
 #[derive(Debug, Default)]
-struct Heads {
-    request: RequestHead,
-    answer: AnswerHead,
+pub(super) struct Heads {
+    pub(super) request: RequestHead,
+    pub(super) answer: AnswerHead,
 }
 
 /// Heads that a thread keeps for later requests.
@@ -42,11 +44,11 @@ thread_local! {
     static HEADS: RefCell<Vec<Heads>> = const { RefCell::new(Vec::new()) };
 }
 
-fn take_heads() -> Heads {
+pub(super) fn take_heads() -> Heads {
     HEADS.with_borrow_mut(Vec::pop).unwrap_or_default()
 }
 
-fn give_heads(heads: Heads) {
+pub(super) fn give_heads(heads: Heads) {
     HEADS.with_borrow_mut(|kept| {
         if kept.len() < KEPT_HEADS {
             kept.push(heads);
@@ -69,14 +71,17 @@ enum After {
 /// Serves one connection until either side ends it. All its requests are answered with `refusal`, if
 /// there is one.
 pub async fn serve(
-    service: &Service,
-    settings: &Settings,
+    service: &Rc<Service>,
+    settings: &Arc<Settings>,
     watch: Rc<Watch>,
     stream: AppStream,
     refusal: Option<ProxyError>,
 ) {
     let door = &settings.door;
     let mut app = App::new(stream, Input::default(), watch.clone(), settings.head_limits, door.head_timeout);
+    if app.speaks_http2().await {
+        return http2::serve(service, settings, watch, app.into_unspoken(), refusal).await;
+    }
     loop {
         match app.wait().await {
             Next::Request => {}

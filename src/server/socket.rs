@@ -48,9 +48,13 @@ impl AppStream {
         })
     }
 
-    /// Whether both ends agreed on HTTP/2 in their handshake (RFC 9113, section 3.2).
-    pub fn is_http2(&self) -> bool {
-        matches!(self, Self::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2"))
+    /// Whether HTTP/2 is to be spoken on a connection that begins with its preface, or does not. With
+    /// TLS only the handshake decides (RFC 9113, section 3.2).
+    pub fn allows_http2(&self, begins_with_preface: bool) -> bool {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => begins_with_preface,
+            Self::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
+        }
     }
 
     /// Whether the app, which sends nothing more, has closed its socket altogether, so that nobody

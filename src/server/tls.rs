@@ -28,9 +28,8 @@ use crate::route::metrics::Limit;
 use crate::server::Settings;
 use crate::server::socket::AppStream;
 
-/// The protocols that a listener speaks, the best one first (RFC 7301). HTTP/2 joins them as `h2` as
-/// soon as connections are served by [`AppStream::is_http2`].
-const PROTOCOLS: &[&[u8]] = &[b"http/1.1"];
+/// The protocols that a listener speaks, the best one first (RFC 7301).
+const PROTOCOLS: &[&[u8]] = &[b"h2", b"http/1.1"];
 
 /// `tls` of a listener: what it shows, and whom it lets in.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -129,7 +129,7 @@ impl Http2Link {
                 return Poll::Ready(Err(error));
             }
         };
-        *head = AnswerHead::of_http2(&parts);
+        head.read_http2(&parts);
         let body = Received::new(body);
         self.framing = match http1::framing(head, asked)? {
             Framing::Close if body.is_over() => Framing::NONE,
