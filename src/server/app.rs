@@ -107,8 +107,9 @@ impl App {
             loop {
                 let bytes = self.input.bytes();
                 let seen = bytes.len().min(PREFACE.len());
-                if bytes[..seen] != PREFACE[..seen] || seen == PREFACE.len() {
-                    return Poll::Ready(self.stream.allows_http2(seen == PREFACE.len()));
+                let is_preface = bytes[..seen] == PREFACE[..seen];
+                if !is_preface || seen == PREFACE.len() {
+                    return Poll::Ready(self.stream.allows_http2(is_preface));
                 }
                 if bytes.is_empty() && self.watch.is_draining() {
                     return Poll::Ready(false);
