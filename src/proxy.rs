@@ -221,7 +221,8 @@ impl Proxy {
         if awaited == Awaited::Unprocessed {
             let sent = exchange.upload.take_sent().ok_or_else(exchange::unprocessed)?;
             drop(exchange);
-            (generation, exchange, awaited) = Box::pin(self.again(request, None, &sent, caller, answer)).await?;
+            (generation, exchange, awaited) =
+                Box::pin(self.again(request, None, &sent, caller, answer)).await?;
         }
         match awaited {
             Awaited::Answer => {}
@@ -413,10 +414,12 @@ impl Request<'_> {
         };
         let asked =
             Asked { head: *self.sanitized.method() == Method::HEAD, upgrade: self.sanitized.upgrades() };
+        // A refusal of the token, or of the stream, must be possible.
+        let may_repeat = route.slot.is_renewable() || matches!(link, Link::Http2(_));
         let limits = &route.spec.limits;
         let limits = UploadLimits {
             max_body: limits.max_body,
-            replay_body: if route.slot.is_renewable() { limits.replay_body } else { 0 },
+            replay_body: if may_repeat { limits.replay_body } else { 0 },
             body_timeout: self.body_timeout,
             stall_timeout: limits.stall_timeout,
             answer_timeout: limits.answer_timeout,

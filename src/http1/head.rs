@@ -87,21 +87,21 @@ impl RequestHead {
         !self.is_http10 && !lists(&self.fields, b"close")
     }
 
-    /// Reads a head that came over HTTP/2. Its authority is the first field, as `Host` (RFC 9113,
-    /// section 8.3.1: it wins over a `Host` of its own, which must not differ). It is there also if it
-    /// is longer than may be.
-    pub fn read_http2(
-        &mut self,
-        parts: &http::request::Parts,
-        limits: HeadLimits,
-    ) -> Result<(), HeadError> {
+    /// Reads a head that came over HTTP/2. Its authority becomes a `Host`, unless one says the same: two
+    /// of them are as malformed here as in HTTP/1.1 (RFC 9113, section 8.3.1). The head is there also if
+    /// it is longer than may be.
+    pub fn read_http2(&mut self, parts: &http::request::Parts, limits: HeadLimits) -> Result<(), HeadError> {
         self.method.clone_from(&parts.method);
         (self.is_http10, self.is_http2) = (false, true);
         self.fields.clear();
         let target = parts.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str);
         self.target = self.fields.keep(target.as_bytes());
-        if let Some(authority) = parts.uri.authority() {
-            self.fields.push(b"host", authority.as_str().as_bytes());
+        if let Some(authority) = parts.uri.authority().map(|authority| authority.as_str().as_bytes()) {
+            let mut own = parts.headers.get_all(http::header::HOST).iter();
+            let is_said_twice = own.next().is_some_and(|host| host == authority) && own.next().is_none();
+            if !is_said_twice {
+                self.fields.push(b"host", authority);
+            }
         }
         self.fields.extend(&parts.headers);
         if target.len() > limits.target {
@@ -213,8 +213,8 @@ impl AnswerHead {
     pub fn read_http2(&mut self, parts: &http::response::Parts) {
         self.status = parts.status;
         self.is_http10 = false;
-        self.reason = Span::default();
         self.fields.clear();
+        self.reason = self.fields.keep(parts.status.canonical_reason().unwrap_or_default().as_bytes());
         self.fields.extend(&parts.headers);
     }
 

@@ -125,9 +125,7 @@ pub fn admit<'a>(
     for field in head.fields.iter() {
         match field.kind {
             Kind::Host => {
-                // Over HTTP/2 the authority came first; a `Host` of its own must be the same.
-                let before = host.replace(field.value);
-                if before.is_some_and(|before| !head.is_http2 || before != field.value) {
+                if host.replace(field.value).is_some() {
                     return Err(ONE_HOST.error());
                 }
             }

@@ -70,7 +70,14 @@ impl Upload {
             Framing::Length(length) if length > longest => Hold::Outgrown,
             _ => Hold::Whole(Held::default()),
         };
-        Self { limits, progress: Progress::Running, is_waiting: false, length: 0, hold, again: Input::default() }
+        Self {
+            limits,
+            progress: Progress::Running,
+            is_waiting: false,
+            length: 0,
+            hold,
+            again: Input::default(),
+        }
     }
 
     /// How far it has come.

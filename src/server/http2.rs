@@ -117,8 +117,9 @@ pub(super) async fn serve(
 /// Everything that an app could make grow has a limit.
 fn builder(connection: &Rc<Connection>) -> Builder<Tasks> {
     let limits = &connection.settings.head_limits;
-    // A field counts 32 bytes more than it has (RFC 9113, section 6.5.2).
-    let list = limits.bytes.saturating_add(limits.fields.saturating_mul(32));
+    // A field counts 32 bytes more than it has (RFC 9113, section 6.5.2). A head that is too long by less
+    // than as much again is answered with a document, any other by h2, without one.
+    let list = (2 * limits.bytes).saturating_add(limits.fields.saturating_mul(32));
     let mut builder = Builder::new(Tasks(connection.clone()));
     builder
         .max_concurrent_streams(connection.settings.max_streams)

@@ -77,8 +77,7 @@ pub enum Offer {
 }
 
 impl Offer {
-    /// What the proxy offers to upstreams. The one switch for HTTP/2 there: with [`Self::Both`] it is
-    /// negotiated by TLS, and `h2c://` upstreams are configurable.
+    /// What the proxy offers to upstreams.
     pub const FORWARDING: Self = Self::Both;
 
     /// The protocols of ALPN, the preferred one first.

@@ -37,7 +37,7 @@ fn a_malformed_head_is_answered_400_the_connection_closed_and_nothing_forwarded(
         format!("{get}\r\nHost: localhost/evil\r\n\r\n"),
         format!("{get}\r\nHost: localhost, evil\r\n\r\n"),
         format!("{get}\r\nHost: localhost:99999\r\n\r\n"),
-        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".into(),
+        "PRI * HTTP/2.0\r\n\r\n\r\n".into(),
         "GET /api/x\r\n\r\n".into(),
     ];
     for target in

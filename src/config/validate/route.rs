@@ -231,10 +231,6 @@ fn upstream(raw: &raw::Route, place: Place<'_>, context: &mut Context<'_>) -> Op
     };
     let at = place.key("upstream");
     match Url::of_upstream(text, context.folder) {
-        Ok(url) if url.origin.scheme == Scheme::H2c && Offer::FORWARDING == Offer::Http1 => {
-            context.findings.error(at, "upstreams by h2c are not available in this version");
-            None
-        }
         Ok(url) if url.path_and_query.query().is_some() => {
             context.findings.error(at, "an upstream has no query");
             None

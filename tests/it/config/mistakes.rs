@@ -477,7 +477,7 @@ subject = { header = "X" }
 fn what_this_version_does_not_build_is_told_as_such() {
     let told = mistakes(&around_route(
         r#"
-upstream = "h2c://localhost:1"
+upstream = "http://localhost:1"
 credential = "c"
 guard = "block"
 allow_token_answers = false
@@ -509,7 +509,6 @@ secret_days = 100
     ));
     insta::assert_snapshot!(told, @r#"
     6:9 `listener` is missing: there are several
-    8:12 upstreams by h2c are not available in this version
     10:9 `block` is not available in this version
     11:23 answers are not looked at in this version: only `true` is possible
     12:1 `inject_body` is not available in this version
