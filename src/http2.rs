@@ -4,12 +4,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
+use http::HeaderMap;
 use http_body::Body;
 use hyper::body::Incoming;
 
 use crate::body::{BodyError, Fill, Source};
 use crate::buffer::Held;
-use crate::http1::Fields;
+use crate::http1::{Fields, Kind};
 
 /// A body that arrives on a stream.
 #[derive(Debug)]
@@ -40,9 +41,7 @@ impl Received {
                 Ok(piece) => self.piece = piece,
                 Err(frame) => {
                     if let Ok(map) = frame.into_trailers() {
-                        let mut trailers = Box::<Fields>::default();
-                        trailers.extend(&map);
-                        self.trailers = Some(trailers);
+                        self.trailers = Some(Box::new(trailers(&map)));
                     }
                     self.is_ended = true;
                 }
@@ -54,6 +53,18 @@ impl Received {
         }
         Poll::Ready(Ok(()))
     }
+}
+
+/// What may stand behind a body.
+fn trailers(map: &HeaderMap) -> Fields {
+    let mut trailers = Fields::default();
+    for (name, value) in map {
+        let name = name.as_str().as_bytes();
+        if Kind::of(name).may_trail() {
+            trailers.push(name, value.as_bytes());
+        }
+    }
+    trailers
 }
 
 impl Source for Received {

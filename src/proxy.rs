@@ -315,12 +315,11 @@ impl Proxy {
         if given.is_none() {
             self.token(route).await?;
         }
-        let ready = match self.ready(request, &state) {
-            Some(ready) => ready,
-            None => {
-                let upgrades = request.sanitized.upgrades();
-                forward::connect(route, &state.pool, request.watch, upgrades).await?
-            }
+        let ready = if let Some(ready) = self.ready(request, &state) {
+            ready
+        } else {
+            let upgrades = request.sanitized.upgrades();
+            forward::connect(route, &state.pool, request.watch, upgrades).await?
         };
         // Connecting may have taken longer than the token had left.
         let current = match given {

@@ -124,11 +124,7 @@ pub fn admit<'a>(
     let (mut hops, mut upgrade, mut lists_upgrade) = (0_usize, false, false);
     for field in head.fields.iter() {
         match field.kind {
-            Kind::Host => {
-                if host.replace(field.value).is_some() {
-                    return Err(ONE_HOST.error());
-                }
-            }
+            Kind::Host if host.replace(field.value).is_some() => return Err(ONE_HOST.error()),
             Kind::ContentLength => {
                 let length = content_length(field.value)
                     .ok_or_else(|| malformed("`Content-Length` is not a number"))?;

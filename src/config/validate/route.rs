@@ -13,7 +13,6 @@ use crate::credential::CredentialName;
 use crate::inject::Injection;
 use crate::route::path::canonical;
 use crate::route::{AllowRule, Rate, RouteLimits, RouteSpec};
-use crate::upstream::connect::Offer;
 use crate::upstream::{Scheme, Url};
 
 /// All routes, in the order of the file.

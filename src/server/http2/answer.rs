@@ -93,8 +93,10 @@ impl std::error::Error for Broken {}
 pub(super) struct Piece {
     /// Data; may be none at the end.
     pub(super) data: Bytes,
-    /// That was all, and these are the trailers.
-    pub(super) end: Option<Option<HeaderMap>>,
+    /// That was all.
+    pub(super) is_last: bool,
+    /// What stands behind it.
+    pub(super) trailers: Option<HeaderMap>,
 }
 
 impl Body {
@@ -112,22 +114,18 @@ impl Body {
     /// Takes what comes next out of the stream.
     fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
         let Self::Passing { stream, left } = self else { return Poll::Ready(None) };
-        let (data, end) = match ready!(stream.poll_answer(context)) {
-            Ok(Piece { data, end }) => (data, end),
-            Err(_) => return Poll::Ready(Some(Err(self.broken()))),
+        let Ok(Piece { data, is_last, trailers }) = ready!(stream.poll_answer(context)) else {
+            return Poll::Ready(Some(Err(self.broken())));
         };
         if let Some(left) = left {
             match left.checked_sub(data.len() as u64) {
-                Some(rest) if rest == 0 || end.is_none() => *left = rest,
+                Some(rest) if rest == 0 || !is_last => *left = rest,
                 _ => return Poll::Ready(Some(Err(self.broken()))),
             }
         }
-        if end.is_some() || *left == Some(0) {
+        if is_last || *left == Some(0) {
             stream.finish();
-            *self = match end.flatten() {
-                Some(trailers) => Self::Trailers(trailers),
-                None => Self::Whole(Bytes::new()),
-            };
+            *self = trailers.map_or(Self::Whole(Bytes::new()), Self::Trailers);
         }
         Poll::Ready((!data.is_empty()).then_some(Ok(data)))
     }

@@ -171,23 +171,23 @@ impl Stream {
             return Poll::Ready(Err(BodyError::BrokenOff));
         };
         let mut gathered = Gathered::default();
-        let end = loop {
+        let (is_last, trailers) = loop {
             match exchange.poll_fill(context) {
                 Poll::Ready(Ok(Fill::Data(data))) => {
                     let count = data.len();
                     gathered.push(exchange.take(count));
                     if gathered.len() >= SMALL {
-                        break None;
+                        break (false, None);
                     }
                 }
-                Poll::Ready(Ok(Fill::End(trailers))) => break Some(trailers.map(Fields::to_map)),
+                Poll::Ready(Ok(Fill::End(trailers))) => break (true, trailers.map(Fields::to_map)),
                 // What came before goes out all the same; a break is told again.
-                Poll::Pending | Poll::Ready(Err(_)) if gathered.len() > 0 => break None,
+                Poll::Pending | Poll::Ready(Err(_)) if gathered.len() > 0 => break (false, None),
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
             }
         };
-        Poll::Ready(Ok(Piece { data: gathered.into_bytes(), end }))
+        Poll::Ready(Ok(Piece { data: gathered.into_bytes(), is_last, trailers }))
     }
 
     /// The answer is whole.

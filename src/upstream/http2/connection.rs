@@ -45,10 +45,13 @@ pub struct Http2Connection {
     is_retired: Cell<bool>,
 }
 
+/// What reads and writes; ready when the connection is closed.
+type Wire = Pin<Box<dyn Future<Output = ()>>>;
+
 /// The halves of hyper's connection: the one that takes requests, and the one that reads and writes.
 struct Driver {
     requests: Option<Connection<TokioIo<Stream>, Outgoing, Tasks>>,
-    wire: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    wire: Option<Wire>,
     /// The task that both wake.
     task: Waker,
     /// Streams that the upstream takes at once.
@@ -74,9 +77,9 @@ impl Http2Connection {
             task: Waker::noop().clone(),
         }));
         let now = Clock::instant();
-        let driven = driver.clone();
+        let shared = driver.clone();
         spawn_local(async move {
-            poll_fn(|context| driven.borrow_mut().poll(context)).await;
+            poll_fn(|context| shared.borrow_mut().poll(context)).await;
             drop(counted);
         });
         Ok(Rc::new(Self {
@@ -175,7 +178,7 @@ impl Driver {
 /// Where hyper's futures run. The first reads and writes: the driver keeps it.
 #[derive(Clone, Default)]
 struct Tasks {
-    wire: Rc<Cell<Option<Pin<Box<dyn Future<Output = ()>>>>>>,
+    wire: Rc<Cell<Option<Wire>>>,
     has_wire: Rc<Cell<bool>>,
 }
 
