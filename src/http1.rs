@@ -2,7 +2,7 @@
 //!
 //! A head is read once, into a flat list of spans over its own text: no map is made of it, nothing is
 //! hashed and names keep their spelling. What the rest of the house asks of a field is its
-//! [`Kind`](field::Kind), found when it is read.
+//! [`Kind`], found when it is read.
 
 pub mod body;
 pub mod field;

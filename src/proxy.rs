@@ -9,7 +9,7 @@
 //!
 //! Each worker has one [`Proxy`]; nothing in it is shared with other workers but snapshots. A phase
 //! takes what the phase before made, so that their order cannot be wrong. What protocol the app speaks
-//! is the server's business: here a request is a head and a [`Source`] of its body.
+//! is the server's business: here a request is a head and a [`Caller`], who sends its body.
 
 pub mod admit;
 pub mod answer;
