@@ -13,6 +13,9 @@ const MEMORY_PART: u64 = 16;
 /// seconds after it; a leak shows at the end, when all must be gone.
 const DESCRIPTORS: u64 = 64;
 
+/// Ends of pipes that may be kept: eight pipes of each of a few workers, and those of the runtimes.
+const KEPT_PIPES: usize = 40;
+
 /// Samples of one process.
 pub struct Gauge {
     process: u32,
@@ -42,6 +45,15 @@ impl Gauge {
     /// Open descriptors now.
     pub fn open(&self) -> u64 {
         std::fs::read_dir(format!("/proc/{}/fd", self.process)).map_or(0, |entries| entries.count() as u64)
+    }
+
+    /// Open descriptors now, without the pipes that workers keep for long answers: there are few.
+    pub fn open_but_kept_pipes(&self) -> u64 {
+        let Ok(entries) = std::fs::read_dir(format!("/proc/{}/fd", self.process)) else { return 0 };
+        let links = entries.flatten().filter_map(|entry| std::fs::read_link(entry.path()).ok());
+        let (pipes, others): (Vec<_>, Vec<_>) =
+            links.partition(|link| link.to_string_lossy().starts_with("pipe:"));
+        (others.len() + pipes.len().saturating_sub(KEPT_PIPES)) as u64
     }
 
     /// CPU time of the process so far.

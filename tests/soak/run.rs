@@ -76,7 +76,7 @@ pub fn run(run: &Run) -> Report {
     let doors = Doors { app: bearerd.app().address(), side, visitor, socket };
 
     let mut gauge = Gauge::new(bearerd.id());
-    let at_rest = gauge.open();
+    let at_rest = gauge.open_but_kept_pipes();
     let switch = Arc::<Switch>::default();
     // The load's thread is gone only if it panicked, which joining it tells.
     let _ = go.send((doors.clone(), switch.clone()));
@@ -238,7 +238,7 @@ fn all_is_gone(bearerd: &Sidecar, gauge: &Gauge, at_rest: u64, ledger: &Ledger) 
         });
         let open: Vec<&str> = open.collect();
         // The visitor's listener may be there.
-        let descriptors = gauge.open();
+        let descriptors = gauge.open_but_kept_pipes();
         if open.is_empty() && descriptors <= at_rest + 1 {
             return;
         }
