@@ -8,6 +8,8 @@
 pub mod canary;
 pub mod client;
 pub mod configuration;
+pub mod frames;
+pub mod http2;
 pub mod issuer;
 pub mod message;
 pub mod origin;

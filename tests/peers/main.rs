@@ -16,6 +16,7 @@ mod apps;
 mod counterpart;
 mod deployment;
 mod differential;
+mod http2;
 mod oidc_provider;
 mod origins;
 mod outbound_proxy;

@@ -157,6 +157,19 @@ impl Wire {
         bytes
     }
 
+    /// Reads so many bytes; `None` if the connection ends before.
+    #[track_caller]
+    pub fn try_bytes(&mut self, length: usize) -> Option<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        match self.reader.read_exact(&mut bytes) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => panic!("nothing comes, nor an end"),
+            Err(_) => return None,
+        }
+        self.check(&bytes);
+        Some(bytes)
+    }
+
     /// Reads exactly these bytes.
     #[track_caller]
     pub fn expect(&mut self, bytes: impl AsRef<[u8]>) {

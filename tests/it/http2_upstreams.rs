@@ -1,0 +1,211 @@
+//! HTTP/2 upstreams that break the rules, frame by frame: the app gets an answer, and bearerd lives.
+
+use crate::support::frames::{
+    ACK, DATA, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, NONE, PING, PUSH_PROMISE, RST_STREAM,
+    SETTINGS, block, frame,
+};
+use crate::support::http2::Http2App;
+use crate::support::{Origin, Sidecar, configuration};
+
+fn start() -> (Sidecar, Origin) {
+    let origin = Origin::start();
+    let url = origin.url().replace("http://", "h2c://");
+    let bearerd = Sidecar::ready(&configuration::to(&url));
+    (bearerd, origin)
+}
+
+/// A head that says 200.
+fn ok(stream: u32, ends: bool) -> Vec<u8> {
+    frame(HEADERS, END_HEADERS | if ends { END_STREAM } else { NONE }, stream, &[0x88])
+}
+
+#[test]
+fn the_token_is_never_put_into_a_table_of_compression() {
+    let (bearerd, origin) = start();
+    let app = Http2App::of(&bearerd);
+    let call = app.get("/api/x");
+    let mut upstream = Frames::upstream(&origin, b"");
+    let head = upstream.head(1);
+    // RFC 7541, section 6.2.3: a literal never indexed, whose name is entry 23 of the static table.
+    let at = memchr::memmem::find(&head.payload, &[0x1f, 0x08]);
+    assert!(at.is_some(), "{:x?}", head.payload);
+    upstream.try_send(&ok(1, true));
+    assert_eq!(call.text().0, 200);
+}
+
+#[test]
+fn what_is_no_http_2_answer_is_502_and_the_next_request_has_a_new_connection() {
+    let (bearerd, origin) = start();
+    let app = Http2App::of(&bearerd);
+    let trailing = block(&[("x", "y")]);
+    let cases: Vec<(&str, Vec<u8>)> = vec![
+        ("HTTP/1.1", b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n".to_vec()),
+        ("nothing", Vec::new()),
+        ("no status", frame(HEADERS, END_HEADERS | END_STREAM, 1, &trailing)),
+        ("a wrong status", frame(HEADERS, END_HEADERS | END_STREAM, 1, &block(&[(":status", "abc")]))),
+        ("two statuses", frame(HEADERS, END_HEADERS | END_STREAM, 1, &[0x88, 0x88])),
+        (
+            "upper case",
+            frame(HEADERS, END_HEADERS | END_STREAM, 1, &[&[0x88][..], &block(&[("X", "y")])].concat()),
+        ),
+        (
+            "a split",
+            frame(
+                HEADERS,
+                END_HEADERS | END_STREAM,
+                1,
+                &[&[0x88][..], &block(&[("x", "a\r\nb: c")])].concat(),
+            ),
+        ),
+        ("data before a head", frame(DATA, END_STREAM, 1, b"data")),
+        (
+            "a promise",
+            frame(PUSH_PROMISE, END_HEADERS, 1, &[&[0, 0, 0, 2][..], &block(&[(":method", "GET")])].concat()),
+        ),
+        ("goodbye", frame(GOAWAY, NONE, 0, &[0, 0, 0, 1, 0, 0, 0, 2])),
+        ("101", frame(HEADERS, END_HEADERS | END_STREAM, 1, &block(&[(":status", "101")]))),
+    ];
+    for (what, bytes) in cases {
+        let over_http2 = app.get("/api/x");
+        let mut wire = origin.accept();
+        wire.expect(crate::support::frames::PREFACE);
+        if !matches!(what, "HTTP/1.1" | "nothing") {
+            wire.send(frame(SETTINGS, NONE, 0, b""));
+        }
+        // Frames up to the request's head.
+        wire.send(bytes);
+        wire.finish();
+        let (status, body) = over_http2.text();
+        assert_eq!(status, 502, "{what}: {body}");
+        drop(wire);
+    }
+    let mut over_http1 = bearerd.app().ask("GET", "/api/x", "");
+    let mut upstream = Frames::upstream(&origin, b"");
+    upstream.head(1);
+    upstream.try_send(&ok(1, true));
+    assert_eq!(over_http1.answer().status(), 200);
+}
+
+#[test]
+fn a_goodbye_before_ones_stream_means_that_it_was_not_processed() {
+    let (bearerd, origin) = start();
+    let app = Http2App::of(&bearerd);
+    let calls = [app.get("/api/1"), app.get("/api/2")];
+    let mut upstream = Frames::upstream(&origin, b"");
+    upstream.head(1);
+    upstream.head(3);
+    // Stream 1 is the last one that was looked at.
+    upstream.send(GOAWAY, NONE, 0, &[0, 0, 0, 1, 0, 0, 0, 0]);
+    let mut next = Frames::upstream(&origin, b"");
+    next.head(1);
+    next.try_send(&ok(1, true));
+    upstream.try_send(&ok(1, true));
+    for call in calls {
+        assert_eq!(call.text().0, 200);
+    }
+    origin.assert_no_other_connection();
+}
+
+#[test]
+fn a_body_of_another_length_than_announced_breaks_the_answer_off() {
+    let (bearerd, origin) = start();
+    for (length, data) in [("10", "short"), ("3", "too long")] {
+        let app = Http2App::of(&bearerd);
+        let mut over_http2 = app.get("/api/x");
+        let mut upstream = Frames::upstream(&origin, b"");
+        let answer = |stream: u32| {
+            let head = [&[0x88][..], &block(&[("content-length", length)])].concat();
+            [frame(HEADERS, END_HEADERS, stream, &head), frame(DATA, END_STREAM, stream, data.as_bytes())]
+                .concat()
+        };
+        upstream.head(1);
+        upstream.try_send(&answer(1));
+        if over_http2.try_head().is_ok_and(|head| head.status() == 200) {
+            assert!(over_http2.try_rest().is_err(), "{length}");
+        }
+        drop(upstream);
+        let mut over_http1 = bearerd.app().ask("GET", "/api/x", "");
+        let mut upstream = Frames::upstream(&origin, b"");
+        upstream.head(1);
+        upstream.try_send(&answer(1));
+        let answer = over_http1.rest();
+        let is_whole = answer
+            .ends_with(&format!("\r\n\r\n{}", &data[..data.len().min(length.parse().expect("a number"))]))
+            && answer.starts_with("HTTP/1.1 200")
+            && data.len() > 3
+            && length == "10";
+        assert!(!is_whole || answer.contains("ontent-length: 10"), "{answer}");
+    }
+}
+
+#[test]
+fn an_upstream_that_takes_no_streams_does_not_hold_requests_for_ever() {
+    let origin = Origin::start();
+    let config = configuration::to(&origin.url().replace("http://", "h2c://"));
+    let bearerd = Sidecar::ready(&format!("{config}answer_timeout = \"500ms\"\nstall_timeout = \"500ms\"\n"));
+    let app = Http2App::of(&bearerd);
+    let call = app.get("/api/x");
+    let mut upstream = Frames::upstream(&origin, &[0, 3, 0, 0, 0, 0]);
+    let (status, body) = call.text();
+    // It may have been sent before the settings came.
+    assert!((502..=504).contains(&status), "{status} {body}");
+    upstream.try_send(b"");
+}
+
+#[test]
+fn floods_of_an_upstream_cost_no_memory() {
+    let informs =
+        frame(HEADERS, END_HEADERS, 1, &block(&[(":status", "103"), ("link", "</x>; rel=preload")]));
+    let floods: [(&str, Vec<u8>); 5] = [
+        ("interim answers", informs),
+        ("settings", frame(SETTINGS, NONE, 0, &[0, 4, 0, 0, 0xff, 0xff])),
+        ("pings", frame(PING, NONE, 0, b"12345678")),
+        ("resets", frame(RST_STREAM, NONE, 1, &[0, 0, 0, 8])),
+        ("unknown frames", frame(0xfa, NONE, 0, b"12345678")),
+    ];
+    for (what, one) in floods {
+        let (bearerd, origin) = start();
+        let app = Http2App::of(&bearerd);
+        let _call = app.get("/api/x");
+        let mut upstream = Frames::upstream(&origin, b"");
+        upstream.head(1);
+        let batch = one.repeat(1000);
+        let mut sender = upstream.wire().sender();
+        sender.set_write_timeout(Some(std::time::Duration::from_millis(500))).expect("an option");
+        let _ = (0..200).all(|_| std::io::Write::write_all(&mut sender, &batch).is_ok());
+        assert_eq!(bearerd.app().get("/nowhere").status(), 404, "{what}");
+        assert!(bearerd.memory().1 < 64 * 1024, "{what}: {} KiB", bearerd.memory().1);
+    }
+}
+
+#[test]
+fn a_head_of_an_answer_beyond_all_measure_is_502() {
+    let (bearerd, origin) = start();
+    let app = Http2App::of(&bearerd);
+    let call = app.get("/api/x");
+    let mut upstream = Frames::upstream(&origin, b"");
+    upstream.head(1);
+    let piece = block(&[("x", &"y".repeat(16_000))]);
+    upstream.try_send(&frame(HEADERS, NONE, 1, &[0x88]));
+    for _ in 0..500 {
+        if !upstream.try_send(&frame(9, NONE, 1, &piece)) {
+            break;
+        }
+    }
+    upstream.try_send(&frame(9, END_HEADERS, 1, b""));
+    assert_eq!(call.text().0, 502);
+    assert!(bearerd.memory().1 < 64 * 1024, "{} KiB", bearerd.memory().1);
+}
+
+#[test]
+fn settings_are_acknowledged_and_pings_answered() {
+    let (bearerd, origin) = start();
+    let app = Http2App::of(&bearerd);
+    let call = app.get("/api/x");
+    let mut upstream = Frames::upstream(&origin, &[0, 4, 0, 0, 0x10, 0]);
+    let is_ack = |frame: &crate::support::frames::Frame| frame.kind == SETTINGS && frame.flags & ACK != 0;
+    assert!(upstream.find(is_ack).is_some());
+    upstream.ping();
+    upstream.try_send(&ok(1, true));
+    assert_eq!(call.text().0, 200);
+}
