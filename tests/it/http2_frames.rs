@@ -166,7 +166,7 @@ fn frames_that_may_not_be_sent_end_the_connection() {
         ("a reset of an idle stream", frame(RST_STREAM, NONE, 7, &[0; 4])),
         ("a promise", frame(5, END_HEADERS, 1, &[0, 0, 0, 2])),
         ("an index that does not exist", frame(HEADERS, END_HEADERS | END_STREAM, 1, &[0xff, 0xff, 0x03])),
-        ("a frame that is too long", [&[0x01, 0, 0, DATA, 0, 0, 0, 0, 1][..], &[0; 65_536]].concat()),
+        ("a frame that is too long", [&[0x01, 0, 0, DATA, 0, 0, 0, 0, 1][..], &vec![0; 65_536]].concat()),
     ];
     for (what, bytes) in cases {
         let mut app = Frames::app(&bearerd);

@@ -10,7 +10,7 @@
 //! or has ended; memory and descriptors stay flat. Each of these assertions is seen to fail: there is
 //! a test with a planted fault for each.
 //!
-//! `SOAK_WORKERS` sets the data-plane threads (2), `SOAK_SEED` the row of chances (0).
+//! `SOAK_WORKERS` sets the data-plane threads (2).
 
 #![expect(unreachable_pub, reason = "nothing is outside a test binary")]
 
