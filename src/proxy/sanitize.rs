@@ -201,7 +201,8 @@ impl<'a> Outbound<'a> {
     pub fn request(&self, framing: Framing) -> Result<Request<()>, String> {
         let Sanitized { head, found, route, via } = self.sanitized;
         let origin = &route.spec.upstream.origin;
-        let mut uri = format!("{}://{}", origin.scheme.as_str(), origin.authority()).into_bytes();
+        // `:scheme` is that of a URL (RFC 9113, section 8.3.1), whatever names the protocol in the configuration.
+        let mut uri = format!("{}://{}", origin.in_links().scheme.as_str(), origin.authority()).into_bytes();
         self.put_target(&mut |part| uri.extend_from_slice(part));
         let uri =
             http::Uri::from_maybe_shared(bytes::Bytes::from(uri)).map_err(|_| "the target is too long")?;
