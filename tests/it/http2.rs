@@ -156,6 +156,7 @@ fn the_upstreams_authority_is_the_routes_and_the_apps_is_gone() {
         exchange.request.uri().authority().map(ToString::to_string),
         Some(origin.address().to_string())
     );
+    assert_eq!(exchange.request.uri().scheme_str(), Some("http"));
     assert_eq!(exchange.field("host"), None);
     assert!(exchange.field("authorization").is_some_and(|value| value.starts_with("Bearer ")));
     assert!(
