@@ -192,8 +192,12 @@ impl Stream {
 
     /// The answer is whole.
     pub(super) fn finish(&self) {
-        if let Some(passing) = self.passing.take() {
-            passing.exchange.finish();
+        if let Some(Passing { exchange, record, .. }) = self.passing.take() {
+            let limit = exchange.route.spec.limits.stall_timeout;
+            exchange.finish();
+            drop(record);
+            // The last piece may still wait for the app.
+            self.watch.enter(Phase::Lingering, limit);
         }
     }
 

@@ -3,9 +3,11 @@
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -13,6 +15,7 @@ use hyper::client::conn::TrySendError;
 use hyper::client::conn::http2::{Builder, Connection, SendRequest};
 use hyper::rt::Executor;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::spawn_local;
 use tokio::time::Instant;
 
@@ -43,6 +46,8 @@ pub struct Http2Connection {
     streams: Cell<usize>,
     /// It takes no more requests.
     is_retired: Cell<bool>,
+    /// How often something was read.
+    heard: Rc<Cell<u64>>,
 }
 
 /// What reads and writes; ready when the connection is closed.
@@ -50,7 +55,7 @@ type Wire = Pin<Box<dyn Future<Output = ()>>>;
 
 /// The halves of hyper's connection: the one that takes requests, and the one that reads and writes.
 struct Driver {
-    requests: Option<Connection<TokioIo<Stream>, Outgoing, Tasks>>,
+    requests: Option<Connection<TokioIo<Heard>, Outgoing, Tasks>>,
     wire: Option<Wire>,
     /// The task that both wake.
     task: Waker,
@@ -62,13 +67,13 @@ impl Http2Connection {
     /// Begins HTTP/2 on a connection that was opened for it; `counted` is dropped with it. Fails if it
     /// broke off at once.
     pub async fn begin(opened: Opened, counted: impl Any) -> Result<Rc<Self>, hyper::Error> {
-        let tasks = Tasks::default();
+        let (tasks, heard) = (Tasks::default(), Rc::<Cell<u64>>::default());
         let (sender, requests) = Builder::new(tasks.clone())
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_send_buf_size(SEND_BUFFER)
             .max_header_list_size(u32::try_from(ANSWER_LIMITS.bytes).unwrap_or(u32::MAX))
-            .handshake(TokioIo::new(opened.stream))
+            .handshake(TokioIo::new(Heard { stream: opened.stream, times: heard.clone() }))
             .await?;
         let driver = Rc::new(RefCell::new(Driver {
             most_streams: requests.current_max_send_streams(),
@@ -90,6 +95,7 @@ impl Http2Connection {
             identity: opened.identity,
             streams: Cell::new(0),
             is_retired: Cell::new(false),
+            heard,
         }))
     }
 
@@ -125,7 +131,7 @@ impl Http2Connection {
         !self.sender.borrow().is_closed()
     }
 
-    /// Sends no more requests: the upstream refused one.
+    /// Sends no more requests: the upstream refused one, or seems to be gone.
     pub(super) fn retire(&self) {
         self.is_retired.set(true);
     }
@@ -193,23 +199,85 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for Tasks {
 }
 
 /// One stream of a connection, until it is dropped.
-pub(super) struct Place(Rc<Http2Connection>);
+pub(super) struct Place {
+    connection: Rc<Http2Connection>,
+    since: Instant,
+    heard: u64,
+}
+
+/// A request that is given up after so long, and the upstream said nothing on the whole connection
+/// meanwhile: nobody may be there any more, which TCP tells only after a quarter of an hour.
+const SUSPICIOUS: Duration = Duration::from_secs(1);
 
 impl Place {
     /// Takes one; whoever must not exceed the limit asks [`Http2Connection::has_room`] before.
     pub(super) fn take(connection: &Rc<Http2Connection>) -> Self {
         connection.streams.set(connection.streams.get() + 1);
-        Self(connection.clone())
+        Self { connection: connection.clone(), since: Clock::instant(), heard: connection.heard.get() }
     }
 
     pub(super) fn connection(&self) -> &Http2Connection {
-        &self.0
+        &self.connection
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.streams.set(self.0.streams.get() - 1);
-        self.0.idle_since.set(Clock::instant());
+        let (connection, now) = (&self.connection, Clock::instant());
+        connection.streams.set(connection.streams.get() - 1);
+        connection.idle_since.set(now);
+        if connection.heard.get() == self.heard && now.saturating_duration_since(self.since) >= SUSPICIOUS {
+            connection.retire();
+        }
+    }
+}
+
+/// A connection on which it is noted when the upstream says something.
+struct Heard {
+    stream: Stream,
+    times: Rc<Cell<u64>>,
+}
+
+impl AsyncRead for Heard {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if read.is_ready() {
+            self.times.set(self.times.get() + 1);
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Heard {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, pieces)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
