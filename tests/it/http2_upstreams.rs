@@ -139,6 +139,28 @@ fn a_body_of_another_length_than_announced_breaks_the_answer_off() {
 }
 
 #[test]
+fn an_upstream_that_fell_silent_gets_no_more_requests_on_that_connection() {
+    let origin = Origin::start();
+    let config = configuration::to(&origin.url().replace("http://", "h2c://"));
+    let bearerd = Sidecar::ready(&format!("{config}answer_timeout = \"1200ms\"\n"));
+    let app = Http2App::of(&bearerd);
+    let call = app.get("/api/x");
+    let mut upstream = Frames::upstream(&origin, b"");
+    upstream.head(1);
+    upstream.try_send(&ok(1, true));
+    assert_eq!(call.text().0, 200);
+    let call = app.get("/api/x");
+    upstream.head(3);
+    assert_eq!(call.text().0, 504);
+    // TCP still holds the connection for good.
+    let call = app.get("/api/x");
+    let mut fresh = Frames::upstream(&origin, b"");
+    fresh.head(1);
+    fresh.try_send(&ok(1, true));
+    assert_eq!(call.text().0, 200);
+}
+
+#[test]
 fn an_upstream_that_takes_no_streams_does_not_hold_requests_for_ever() {
     let origin = Origin::start();
     let config = configuration::to(&origin.url().replace("http://", "h2c://"));
