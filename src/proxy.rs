@@ -26,9 +26,12 @@ pub mod watch;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
+use std::task::Poll;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -216,7 +219,12 @@ impl Proxy {
         caller: &mut S,
         answer: &mut AnswerHead,
     ) -> Result<Option<Box<Exchange>>, ProxyError> {
-        let (mut generation, mut exchange) = self.send(request).await?;
+        // An app that has sent all may go away while it waits; what it asked for is not sent then.
+        let has_body = request.framing != Framing::NONE;
+        let Some(sent) = while_awaited(caller, has_body, self.send(request)).await else {
+            return Ok(None);
+        };
+        let (mut generation, mut exchange) = sent?;
         let mut awaited = exchange.answer_head(caller, answer).await?;
         if awaited == Awaited::Unprocessed {
             let sent = exchange.upload.take_sent().ok_or_else(exchange::unprocessed)?;
@@ -255,7 +263,11 @@ impl Proxy {
             return Ok(Some(exchange));
         };
         request.watch.enter(Phase::Busy, Duration::ZERO);
-        let current = match route.slot.refused(generation, clock, route.spec.wait).await {
+        let renewal = route.slot.refused(generation, clock, route.spec.wait);
+        let Some(renewed) = while_awaited(caller, !exchange.is_sent(), renewal).await else {
+            return Ok(None);
+        };
+        let current = match renewed {
             AfterRefusal::Stands => return Ok(Some(exchange)),
             AfterRefusal::Renewed(current) => current,
         };
@@ -364,6 +376,22 @@ impl Proxy {
             route.upgrade().is_some_and(|route| state.pool.tidy(now, route.connector.identity()))
         });
     }
+}
+
+/// Waits for `work` as long as somebody waits for what comes of it; an app that still sends is not
+/// asked.
+async fn while_awaited<S: Caller, T>(
+    caller: &mut S,
+    still_sends: bool,
+    work: impl Future<Output = T>,
+) -> Option<T> {
+    let mut work = pin!(work);
+    poll_fn(|context| match work.as_mut().poll(context) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending if still_sends => Poll::Pending,
+        Poll::Pending => caller.poll_gone(context).map(|()| None),
+    })
+    .await
 }
 
 impl Asking<'_> {

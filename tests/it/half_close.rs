@@ -1,6 +1,9 @@
 //! Connections of which one half is closed, from either side.
 
-use crate::support::Origin;
+use std::time::Duration;
+
+use crate::support::configuration::granted;
+use crate::support::{Issuer, Origin, Setup, Upstream, canary};
 
 const ANSWER: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
@@ -72,9 +75,7 @@ fn an_app_that_is_gone_ends_the_answer_upstream() {
             drop(app);
         }
         // It may take a piece to notice, since a half-closed app looks the same.
-        while upstream.try_send("5\r\npiece\r\n")
-            && !upstream.stirs_within(std::time::Duration::from_millis(20))
-        {}
+        while upstream.try_send("5\r\npiece\r\n") && !upstream.stirs_within(Duration::from_millis(20)) {}
         upstream.rest();
     }
 }
@@ -121,4 +122,21 @@ fn an_upstream_that_has_said_all_is_still_sent_the_rest_of_the_upload() {
     upstream.send("HTTP/1.1 200 OK\r\n\r\nuntil the end");
     upstream.finish();
     assert_eq!(app.answer().text(), "until the end");
+}
+
+#[test]
+fn what_an_app_asked_for_is_not_sent_if_it_is_gone_before_there_is_a_token() {
+    let (issuer, upstream) = (Issuer::start(3600).delayed(Duration::from_secs(1)), Upstream::start());
+    let bearerd = Setup::new(&granted(&issuer, &canary::secret(), &upstream, "")).start();
+    let apps: Vec<_> = (0..10).map(|_| bearerd.app().ask("GET", "/api/gone", "")).collect();
+    let mut stays = bearerd.app().ask("GET", "/api/stays", "");
+    stays.finish();
+    issuer.wait_for(1);
+    for (number, app) in apps.into_iter().enumerate() {
+        if number % 2 == 0 {
+            app.reset();
+        }
+    }
+    assert_eq!(stays.answer().text(), "hello");
+    assert_eq!(upstream.request().target(), "/stays");
 }
