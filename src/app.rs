@@ -79,11 +79,12 @@ impl std::error::Error for StartError {}
 /// that `loaded` came from again, in the same `environment`; `logs`, if there are any, take over its
 /// filter.
 pub fn start(
-    loaded: Loaded,
+    mut loaded: Loaded,
     environment: Environment,
     clock: Clock,
     logs: Option<Logs>,
 ) -> Result<Running, StartError> {
+    loaded.forget_advice();
     let config = &loaded.config;
     let bound = listener::bind(&config.listeners, &environment.inherited).map_err(StartError::Bind)?;
     let (admin_address, admin_listener) = bind_admin(&config.admin.listen)?;

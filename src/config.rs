@@ -25,6 +25,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use toml::de::DeTable;
@@ -58,9 +59,9 @@ pub struct Config {
     /// `[egress]`; the default one is not listed.
     pub egress: Vec<EgressSpec>,
     /// `[credentials]`, parents before their dependents.
-    pub credentials: Vec<CredentialSpec>,
+    pub credentials: Vec<Arc<CredentialSpec>>,
     /// `[routes]`.
-    pub routes: Vec<RouteSpec>,
+    pub routes: Vec<Arc<RouteSpec>>,
 }
 
 /// `[server]`.
@@ -143,6 +144,13 @@ pub struct Loaded {
     pub files: Vec<PathBuf>,
     /// Where each secret reference stands.
     pub secrets: Vec<SecretPlace>,
+}
+
+impl Loaded {
+    /// Lets go of what only `check` tells: a process that runs for months needs none of it.
+    pub fn forget_advice(&mut self) {
+        (self.hints, self.secrets) = (Vec::new(), Vec::new());
+    }
 }
 
 /// Where a secret reference stands in the file.

@@ -104,7 +104,11 @@ fn render(
     let text = |what: &str, name: &str, template: &Template| {
         template.render(&value, clock).map_err(|missing| format!("{what} `{name}`: {missing}"))
     };
-    let mut rendered = Rendered::default();
+    let mut rendered = Rendered {
+        headers: Vec::with_capacity(injection.headers.len()),
+        query: Vec::with_capacity(injection.query.len()),
+        cookies: Vec::with_capacity(injection.cookies.len()),
+    };
     for (name, template) in &injection.headers {
         let bytes = text("header", name.as_str(), template)?;
         let mut field = HeaderValue::from_bytes(&bytes).map_err(|_| {

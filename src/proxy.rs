@@ -482,7 +482,7 @@ pub fn refuse(error: &ProxyError, record: &mut Record) -> Response<Bytes> {
     if error.code == Code::RequestTimeout {
         record.door().metrics.unrouted.limited(Limit::BodyTimeout);
     }
-    error.response(route.map(|route| &route.spec))
+    error.response(route.map(|route| &*route.spec))
 }
 
 /// The line in the log and the number of a refused request.

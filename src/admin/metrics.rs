@@ -81,7 +81,9 @@ impl Row<'_> {
 const STATUS_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 fn requests(text: &mut Exposition, rows: &[Row<'_>]) {
-    let count = |row: &Row<'_>, class: usize| row.sum(|of| of.requests[class].counts().iter().sum());
+    let count = |row: &Row<'_>, class: usize| {
+        row.sum(|of| of.requests(class).map_or(0, |durations| durations.counts().iter().sum()))
+    };
     let seen: Vec<(&Row<'_>, usize)> = rows
         .iter()
         .flat_map(|row| (0..STATUS_CLASSES.len()).map(move |class| (row, class)))
@@ -95,14 +97,14 @@ fn requests(text: &mut Exposition, rows: &[Row<'_>]) {
     let help = "From the head of a request to the end of its answer.";
     let mut metric = text.metric("bearerd_request_duration_seconds", Kind::Histogram, help);
     for (row, class) in &seen {
-        let of: Vec<&Durations> = row.of.iter().map(|of| &of.requests[*class]).collect();
+        let of: Vec<&Durations> = row.of.iter().filter_map(|of| of.requests(*class)).collect();
         durations(&mut metric, &[("route", row.route), ("status", STATUS_CLASSES[*class])], &of);
     }
     let help = "Errors that bearerd itself answered with.";
     let mut metric = text.metric("bearerd_errors_total", Kind::Counter, help);
     for row in rows {
         for (place, code) in Code::ALL.iter().enumerate() {
-            let count = row.sum(|of| of.errors[place].get());
+            let count = row.sum(|of| of.errors(place));
             if count > 0 {
                 metric.sample(&[("route", row.route), ("code", code.as_str())], count);
             }

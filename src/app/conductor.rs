@@ -151,6 +151,7 @@ impl Conductor {
         }
         super::warn(&next);
         self.loaded = next;
+        self.loaded.forget_advice();
         Ok(())
     }
 

@@ -1,5 +1,7 @@
 //! Routes connected to credentials and to the ways out.
 
+use std::sync::Arc;
+
 use crate::clock::Clock;
 use crate::credential::keeper::Keeper;
 use crate::route::{RouteSpec, RouteTable, Wiring};
@@ -27,16 +29,17 @@ pub(super) fn connectors(specs: &[EgressSpec], previous: &Connectors) -> Result<
 
 /// Builds the route table. Routes that `previous` had keep their numbers.
 pub(super) fn wire(
-    routes: &[RouteSpec],
+    routes: &[Arc<RouteSpec>],
     keeper: &Keeper,
     connectors: &Connectors,
     clock: &Clock,
     previous: Option<&RouteTable>,
 ) -> RouteTable {
-    let mut wiring = |route: &RouteSpec| {
-        let (injection, clock) = (route.injection.clone(), clock.clone());
-        let prepare =
-            Box::new(move |minted: &crate::credential::Minted| injection.prepare(&minted.outputs, &clock));
+    let mut wiring = |route: &Arc<RouteSpec>| {
+        let (spec, clock) = (Arc::clone(route), clock.clone());
+        let prepare = Box::new(move |minted: &crate::credential::Minted| {
+            spec.injection.prepare(&minted.outputs, &clock)
+        });
         Wiring {
             slot: keeper.slot(&route.credential, prepare).expect("a valid route names a kept credential"),
             connector: connectors.get(&route.egress).cloned().expect("a valid route names an egress"),

@@ -156,14 +156,14 @@ impl Keeper {
     /// Keeps these credentials from now on, and no others. Equal specs keep their token, new ones
     /// start, changed ones start anew, those that are gone stop. When this returns, slots of all of
     /// them can be had.
-    pub fn reconcile(&self, specs: Vec<CredentialSpec>) {
+    pub fn reconcile(&self, specs: Vec<Arc<CredentialSpec>>) {
         let _one_at_a_time = self.0.reconciling.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.0.directory.load();
         let directory: Arc<Directory> = Arc::new(
             specs
                 .into_iter()
                 .map(|spec| match before.get(&spec.name) {
-                    Some(kept) if *kept.spec == spec => (spec.name.clone(), kept.clone()),
+                    Some(kept) if kept.spec == spec => (spec.name.clone(), kept.clone()),
                     _ => (spec.name.clone(), self.begin(spec)),
                 })
                 .collect(),
@@ -248,7 +248,7 @@ impl Keeper {
         let _ = done.await;
     }
 
-    fn begin(&self, spec: CredentialSpec) -> Kept {
+    fn begin(&self, spec: Arc<CredentialSpec>) -> Kept {
         let status = Status {
             name: spec.name.clone(),
             flow: spec.flow.as_str(),
@@ -266,7 +266,7 @@ impl Keeper {
             optional: spec.optional,
         };
         let shared = Arc::new(Shared::new(spec.is_renewable(), status, self.0.pokes.clone()));
-        Kept { spec: Arc::new(spec), shared }
+        Kept { spec, shared }
     }
 
     fn send(&self, command: Command) {

@@ -1,5 +1,6 @@
 //! Numbers of a route or a listener, counted without locks and encoded when scraped.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -79,13 +80,15 @@ impl Durations {
 /// Room for one counter for each error code of the proxy.
 pub const ERROR_CODES: usize = 32;
 
-/// The numbers of one route; or of a listener, for what reached no route.
+/// The numbers of one route; or of a listener, for what reached no route. There may be thousands of
+/// routes, few of which have had requests of every class.
 #[derive(Debug, Default)]
 pub struct RouteMetrics {
-    /// Requests by class of status: the first is 1xx, the last 5xx.
-    pub requests: [Durations; 5],
-    /// Errors that bearerd answered with, by the place of their code in `proxy::Code::ALL`.
-    pub errors: [Counter; ERROR_CODES],
+    /// Requests by class of status; a class takes its room with its first request.
+    requests: [OnceLock<Box<Durations>>; 5],
+    /// Errors that bearerd answered with, by the place of their code in `proxy::Code::ALL`; they take
+    /// their room with the first.
+    errors: OnceLock<Box<[Counter; ERROR_CODES]>>,
     /// Requests that left with a token.
     pub injections: Counter,
     /// Refused requests that were sent once more.
@@ -100,12 +103,23 @@ impl RouteMetrics {
     /// Counts an answered request.
     pub fn answered(&self, status: u16, duration: Duration) {
         let class = usize::from(status / 100).clamp(1, 5) - 1;
-        self.requests[class].record(duration);
+        self.requests[class].get_or_init(Box::default).record(duration);
+    }
+
+    /// Requests of a class of status, the first of which (0) is 1xx and the last 5xx; `None` before
+    /// the first request.
+    pub fn requests(&self, class: usize) -> Option<&Durations> {
+        self.requests[class].get().map(Box::as_ref)
     }
 
     /// Counts an error that bearerd answered with, by the place of its code in `proxy::Code::ALL`.
     pub fn refused(&self, code: usize) {
-        self.errors[code % ERROR_CODES].increment();
+        self.errors.get_or_init(Box::default)[code % ERROR_CODES].increment();
+    }
+
+    /// How many errors bearerd answered with, by the place of their code in `proxy::Code::ALL`.
+    pub fn errors(&self, code: usize) -> u64 {
+        self.errors.get().map_or(0, |errors| errors[code % ERROR_CODES].get())
     }
 
     /// Counts a limit, if one bit.

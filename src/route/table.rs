@@ -34,7 +34,7 @@ pub struct Wiring {
 /// One route, with all that can be made of its spec before the first request.
 pub struct Route {
     /// What the configuration says.
-    pub spec: RouteSpec,
+    pub spec: Arc<RouteSpec>,
     /// The current credential, prepared for this route.
     pub slot: Arc<Slot<Prepared>>,
     /// How connections to the upstream are opened.
@@ -56,8 +56,8 @@ pub struct Route {
 impl RouteTable {
     /// Builds the table. Routes that `previous` had by the same name keep their numbers.
     pub fn build(
-        specs: &[RouteSpec],
-        wire: &mut dyn FnMut(&RouteSpec) -> Wiring,
+        specs: &[Arc<RouteSpec>],
+        wire: &mut dyn FnMut(&Arc<RouteSpec>) -> Wiring,
         previous: Option<&Self>,
     ) -> Self {
         let mut table = Self::default();
@@ -93,7 +93,7 @@ impl RouteTable {
 }
 
 impl Route {
-    fn new(spec: &RouteSpec, wiring: Wiring, metrics: Arc<RouteMetrics>) -> Self {
+    fn new(spec: &Arc<RouteSpec>, wiring: Wiring, metrics: Arc<RouteMetrics>) -> Self {
         // A host that `Url` took is a valid field value; no route is forwarded without one.
         let authority = HeaderValue::from_str(&spec.upstream.origin.authority())
             .unwrap_or_else(|_| HeaderValue::from_static("invalid."));
@@ -105,7 +105,7 @@ impl Route {
             bucket: spec.rate.map(Bucket::new),
             slot: wiring.slot,
             connector: wiring.connector,
-            spec: spec.clone(),
+            spec: Arc::clone(spec),
             metrics,
         }
     }

@@ -3,7 +3,6 @@
 //! each variant of the answer, what is injected, and what each error means.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bearerd::clock::Clock;
@@ -52,7 +51,7 @@ async fn obtain(configuration: &str) -> Result<BTreeMap<String, Kept>, MintError
         };
         let inputs = input::read(&spec, &parents, &clock).await.expect("inputs");
         let name = spec.name.clone();
-        let minted = flows.mint(Arc::new(spec), inputs).await?;
+        let minted = flows.mint(spec, inputs).await?;
         let route = config.routes.iter().find(|route| route.credential == name);
         let injected = route.map(|route| {
             let prepared = route.injection.prepare(&minted.outputs, &clock).expect("what is injected");

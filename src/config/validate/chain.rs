@@ -2,6 +2,7 @@
 //! and no chain bites its tail.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::config::tree::Place;
 use crate::config::validate::context::Context;
@@ -14,13 +15,15 @@ pub(crate) fn in_order(
     credentials: Vec<Credential>,
     place: Place<'_>,
     context: &mut Context<'_>,
-) -> Vec<CredentialSpec> {
+) -> Vec<Arc<CredentialSpec>> {
     let mut links: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (child, parent) in &context.links {
         links.entry(child).or_default().push(parent);
     }
     let mut walk = Walk { links: &links, marks: BTreeMap::new(), order: Vec::new(), circles: Vec::new() };
-    let mut specs: Vec<CredentialSpec> = credentials.into_iter().map(|credential| credential.spec).collect();
+    let mut specs: Vec<_> = credentials.into_iter().map(|credential| Arc::new(credential.spec)).collect();
+    // They were collected in the place of what was larger.
+    specs.shrink_to_fit();
     for name in specs.iter().map(|spec| spec.name.as_str()).chain(links.keys().copied()) {
         walk.visit(name);
     }

@@ -1,5 +1,6 @@
 //! Routes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::raw;
@@ -21,14 +22,14 @@ pub(crate) fn all(
     credentials: &[Credential],
     root: Place<'_>,
     context: &mut Context<'_>,
-) -> Vec<RouteSpec> {
+) -> Vec<Arc<RouteSpec>> {
     let place = root.key("routes");
     let reader = Reader { file, credentials };
-    let mut routes: Vec<RouteSpec> = Vec::new();
+    let mut routes: Vec<Arc<RouteSpec>> = Vec::new();
     for (name, raw) in &file.routes {
         check_name(name, place.key(name), context);
         let Some(route) = reader.route(name, raw, place.key(name), context) else { continue };
-        let same = |other: &&RouteSpec| {
+        let same = |other: &&Arc<RouteSpec>| {
             (&other.listener, &other.host, &other.path) == (&route.listener, &route.host, &route.path)
         };
         if let Some(other) = routes.iter().find(same) {
@@ -41,7 +42,7 @@ pub(crate) fn all(
                 .error(place.key(name), message)
                 .help("they differ by `listener`, `host` or `path`");
         }
-        routes.push(route);
+        routes.push(Arc::new(route));
     }
     if file.routes.is_empty() && !root.is_spoiled("routes") {
         context.findings.warning(root, "there is no route: no request will be forwarded");

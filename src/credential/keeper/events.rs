@@ -69,7 +69,7 @@ impl Task {
             }
             if !self.entries.contains_key(name) {
                 self.last_id += 1;
-                self.entries.insert(name.clone(), Entry::new(self.last_id, kept));
+                self.entries.insert(name.clone(), Box::new(Entry::new(self.last_id, kept)));
             }
         }
         for name in directory.keys() {
@@ -164,8 +164,9 @@ impl Task {
 
 /// The entry that these readers belong to, if it is still kept.
 fn entry_of<'a>(
-    entries: &'a mut HashMap<CredentialName, Entry>,
+    entries: &'a mut HashMap<CredentialName, Box<Entry>>,
     shared: &Arc<Shared>,
 ) -> Option<&'a mut Entry> {
-    entries.get_mut(shared.name()).filter(|entry| Arc::ptr_eq(&entry.shared, shared))
+    let entry = entries.get_mut(shared.name())?;
+    Arc::ptr_eq(&entry.shared, shared).then_some(entry)
 }

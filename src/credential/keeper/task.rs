@@ -35,7 +35,8 @@ pub(super) struct Task {
     pub(super) mint: Arc<dyn Mint>,
     pub(super) options: Options,
     commands: mpsc::UnboundedReceiver<Command>,
-    pub(super) entries: HashMap<CredentialName, Entry>,
+    /// Boxed: a map has up to twice the places that it uses.
+    pub(super) entries: HashMap<CredentialName, Box<Entry>>,
     /// By parent: the credentials that use its outputs.
     pub(super) children: HashMap<CredentialName, Vec<CredentialName>>,
     /// By file: the credentials that read it.

@@ -80,7 +80,7 @@ impl House {
     }
 
     fn keep(&self, specs: impl IntoIterator<Item = CredentialSpec>) {
-        self.keeper.reconcile(specs.into_iter().collect());
+        self.keeper.reconcile(specs.into_iter().map(Arc::new).collect());
     }
 
     /// A reader that wants its token as one line of text.

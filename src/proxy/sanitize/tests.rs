@@ -57,7 +57,7 @@ fn route(upstream: &str, injection: Injection) -> Arc<Route> {
         rate: None,
         limits: RouteLimits::default(),
     };
-    let mut wire = |_: &RouteSpec| {
+    let mut wire = |_: &Arc<RouteSpec>| {
         let (pokes, _) = mpsc::unbounded_channel();
         let status = Status {
             name: CredentialName::from("c"),
@@ -80,7 +80,7 @@ fn route(upstream: &str, injection: Injection) -> Arc<Route> {
             connector: Connector::new(&EgressSpec::default()).expect("a connector"),
         }
     };
-    RouteTable::build(&[spec], &mut wire, None).routes()[0].clone()
+    RouteTable::build(&[Arc::new(spec)], &mut wire, None).routes()[0].clone()
 }
 
 /// Fields by their names.

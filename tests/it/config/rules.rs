@@ -128,13 +128,16 @@ fn the_nearest_injection_and_refusal_win_as_a_whole() {
     assert_eq!(of_preset.refusal.json.len(), 1);
     let of_credential = route("inject = { headers = { x = \"{token}\" } }\nrefusal = { status = [403] }", "");
     assert_eq!(names(&of_credential), ["x"]);
-    assert_eq!((of_credential.refusal.status, of_credential.refusal.json.len()), (vec![403], 0));
+    assert_eq!(
+        (of_credential.refusal.status.as_slice(), of_credential.refusal.json.len()),
+        ([403].as_slice(), 0)
+    );
     let of_route = route(
         "inject = { headers = { x = \"{token}\" } }",
         "inject = { query = { key = \"{api_key}\" } }\nrefusal = { except = [530] }",
     );
     assert_eq!((names(&of_route).len(), of_route.injection.query.len()), (0, 1));
-    assert_eq!((of_route.refusal.status, of_route.refusal.except), (vec![401], vec![530]));
+    assert_eq!((&of_route.refusal.status, &of_route.refusal.except), (&vec![401], &vec![530]));
 }
 
 #[test]
