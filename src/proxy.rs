@@ -54,10 +54,11 @@ use crate::proxy::watch::{Phase, Sweeper, Watch};
 use crate::route::metrics::Limit;
 use crate::route::{Route, RouteTable};
 use crate::telemetry::AccessLog;
+use crate::upstream::Destination;
 use crate::upstream::http1::Asked;
 use crate::upstream::http2::Http2Link;
 use crate::upstream::link::Link;
-use crate::upstream::pool::{Pool, Ready};
+use crate::upstream::pool::{Bites, Pool, Ready};
 
 pub use error::{Code, ProxyError};
 
@@ -74,24 +75,19 @@ pub struct Shared {
     pub pseudonym: String,
     /// This process's entry in `Via`.
     pub via: String,
+    /// How often the limits of pools bit.
+    pub pool_bites: Arc<Bites>,
 }
 
 /// The request path of one worker.
 pub struct Proxy {
     shared: Arc<Shared>,
     sweeper: Rc<Sweeper>,
-    states: RefCell<States>,
+    pools: RefCell<Pools>,
 }
 
-/// What one worker keeps for a route.
-#[derive(Default)]
-pub struct RouteState {
-    /// Connections to the upstream.
-    pub pool: Pool,
-}
-
-/// By the address of the route; a weak reference keeps the address from being used again.
-type States = HashMap<usize, (Weak<Route>, Rc<RouteState>), ByAddress>;
+/// By the address of the destination; a weak reference keeps the address from being used again.
+type Pools = HashMap<usize, (Weak<Destination>, Rc<Pool>), ByAddress>;
 
 /// Addresses are spread well enough by one multiplication.
 type ByAddress = BuildHasherDefault<AddressHasher>;
@@ -142,14 +138,15 @@ impl Shared {
         clock.fill_random(&mut random);
         let pseudonym = format!("{}{:016x}", admit::PSEUDONYM, u64::from_le_bytes(random));
         let via = format!("1.1 {pseudonym}");
-        Self { table, clock, access_log: ArcSwap::from_pointee(access_log), pseudonym, via }
+        let access_log = ArcSwap::from_pointee(access_log);
+        Self { table, clock, access_log, pseudonym, via, pool_bites: Arc::default() }
     }
 }
 
 impl Proxy {
     /// The request path of a new worker.
     pub fn new(shared: Arc<Shared>, sweeper: Rc<Sweeper>) -> Self {
-        Self { shared, sweeper, states: RefCell::default() }
+        Self { shared, sweeper, pools: RefCell::default() }
     }
 
     /// Begins to note a request.
@@ -296,8 +293,8 @@ impl Proxy {
         caller: &mut S,
         answer: &mut AnswerHead,
     ) -> Result<(u64, Box<Exchange>, Awaited), ProxyError> {
-        let state = self.state(request.route);
-        let (generation, mut exchange) = self.send_fresh(request, state, given).await?;
+        let pool = self.pool(request.route);
+        let (generation, mut exchange) = self.send_fresh(request, pool, given).await?;
         exchange.upload.send_again(sent);
         let awaited = exchange.answer_head(caller, answer).await?;
         Ok((generation, exchange, awaited))
@@ -306,48 +303,48 @@ impl Proxy {
     /// Writes the head, with the current token, for a connection that is there, or a fresh one.
     async fn send(&self, request: &Request<'_>) -> Result<(u64, Box<Exchange>), ProxyError> {
         let route = request.route;
-        let state = self.state(route);
+        let pool = self.pool(route);
         if let Some(current) = route.slot.current(self.shared.clock.now())
             && let Some(current) = current.as_ref()
-            && let Some(ready) = self.ready(request, &state)
+            && let Some(ready) = self.ready(request, &pool)
         {
-            return Ok((current.generation, request.begin(current, ready, state)?));
+            return Ok((current.generation, request.begin(current, ready, pool)?));
         }
-        Box::pin(self.send_fresh(request, state, None)).await
+        Box::pin(self.send_fresh(request, pool, None)).await
     }
 
     /// The same, where a token or a connection has to be waited for.
     async fn send_fresh(
         &self,
         request: &Request<'_>,
-        state: Rc<RouteState>,
+        pool: Rc<Pool>,
         given: Option<Arc<Current<Prepared>>>,
     ) -> Result<(u64, Box<Exchange>), ProxyError> {
         let route = request.route;
         if given.is_none() {
             self.token(route).await?;
         }
-        let ready = if let Some(ready) = self.ready(request, &state) {
+        let ready = if let Some(ready) = self.ready(request, &pool) {
             ready
         } else {
             let upgrades = request.sanitized.upgrades();
-            forward::connect(route, &state.pool, request.watch, upgrades).await?
+            forward::connect(route, &pool, request.watch, upgrades).await?
         };
         // Connecting may have taken longer than the token had left.
         let current = match given {
             Some(current) => current,
             None => self.token(route).await?,
         };
-        Ok((current.generation, request.begin(&current, ready, state)?))
+        Ok((current.generation, request.begin(&current, ready, pool)?))
     }
 
     /// A connection that is there.
-    fn ready(&self, request: &Request<'_>, state: &RouteState) -> Option<Ready> {
-        let (now, identity) = (self.sweeper.now(), request.route.connector.identity());
+    fn ready(&self, request: &Request<'_>, pool: &Pool) -> Option<Ready> {
+        let (now, identity) = (self.sweeper.now(), request.route.destination.connector.identity());
         if request.sanitized.upgrades() {
-            state.pool.idle(now, identity).map(Ready::Http1)
+            pool.idle(now, identity).map(Ready::Http1)
         } else {
-            state.pool.take(now, identity)
+            pool.take(now, identity)
         }
     }
 
@@ -362,18 +359,23 @@ impl Proxy {
         route.slot.wait(clock, route.spec.wait).await.map_err(|why| unavailable(&why))
     }
 
-    fn state(&self, route: &Arc<Route>) -> Rc<RouteState> {
-        let mut states = self.states.borrow_mut();
-        let (_, state) =
-            states.entry(Arc::as_ptr(route).addr()).or_insert_with(|| (Arc::downgrade(route), Rc::default()));
-        state.clone()
+    fn pool(&self, route: &Route) -> Rc<Pool> {
+        let (mut pools, destination) = (self.pools.borrow_mut(), &route.destination);
+        let new = || {
+            let pool = Pool::new(&destination.origin, destination.limits, self.shared.pool_bites.clone());
+            (Arc::downgrade(destination), Rc::new(pool))
+        };
+        pools.entry(Arc::as_ptr(destination).addr()).or_insert_with(new).1.clone()
     }
 
-    /// Closes connections that have lain idle for too long, or whose route is gone.
+    /// Closes connections that have lain idle for too long, or lead where no route leads any more.
     pub fn tidy(&self) {
         let now = self.sweeper.read_clock();
-        self.states.borrow_mut().retain(|_, (route, state)| {
-            route.upgrade().is_some_and(|route| state.pool.tidy(now, route.connector.identity()))
+        self.pools.borrow_mut().retain(|_, (destination, pool)| {
+            let Some(destination) = destination.upgrade() else { return false };
+            let has_connections = pool.tidy(now, destination.connector.identity());
+            // A request that holds the pool brings its connection back.
+            has_connections || Rc::strong_count(pool) > 1
         });
     }
 }
@@ -419,7 +421,7 @@ impl Request<'_> {
         &self,
         current: &Current<Prepared>,
         ready: Ready,
-        state: Rc<RouteState>,
+        pool: Rc<Pool>,
     ) -> Result<Box<Exchange>, ProxyError> {
         let route = self.route;
         let unusable = |why: String| {
@@ -430,11 +432,13 @@ impl Request<'_> {
         route.metrics.injections.increment();
         let link = match ready {
             Ready::Http1(mut link) => {
+                link.count_for(&route.metrics.upstream_connections);
                 outbound.write(self.framing, link.output());
                 link.begin(self.framing);
                 Link::Http1(link)
             }
             Ready::Http2(connection) => {
+                connection.count_for(&route.metrics.upstream_connections);
                 let head = outbound.request(self.framing).map_err(unusable)?;
                 Link::Http2(Box::new(Http2Link::new(&connection, head, self.framing)))
             }
@@ -453,7 +457,7 @@ impl Request<'_> {
         };
         let upload = Upload::new(limits, self.framing);
         let watch = self.watch.clone();
-        Ok(Box::new(Exchange::new(route.clone(), state, watch, link, asked, upload)))
+        Ok(Box::new(Exchange::new(route.clone(), pool, watch, link, asked, upload)))
     }
 }
 

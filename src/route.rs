@@ -15,6 +15,7 @@ use serde_json::Value;
 use crate::credential::CredentialName;
 use crate::inject::Injection;
 use crate::upstream::Url;
+use crate::upstream::pool::PoolLimits;
 
 pub use table::{Route, RouteTable, Wiring};
 
@@ -103,6 +104,8 @@ pub struct RouteLimits {
     pub stall_timeout: Duration,
     /// The longest request body that is held for one replay, in bytes.
     pub replay_body: usize,
+    /// How connections to the upstream are kept.
+    pub pool: PoolLimits,
 }
 
 impl Default for RouteLimits {
@@ -113,6 +116,7 @@ impl Default for RouteLimits {
             answer_timeout: Duration::from_secs(60),
             stall_timeout: Duration::from_secs(300),
             replay_body: 64 * 1024,
+            pool: PoolLimits::default(),
         }
     }
 }

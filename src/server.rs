@@ -36,6 +36,7 @@ use crate::server::inherited::Inherited;
 use crate::server::tls::{Tls, TlsSpec};
 use crate::server::worker::{Command, Thread};
 use crate::telemetry::AccessLog;
+use crate::upstream::pool::Bites;
 
 pub use listener::{Address, Bind, BindError, Bound};
 
@@ -179,6 +180,11 @@ impl Server {
                 listener.renew(&tls);
             }
         }
+    }
+
+    /// How often the limits of upstream connections bit.
+    pub fn pool_bites(&self) -> &Bites {
+        &self.shared.pool_bites
     }
 
     /// Which requests are logged from now on.

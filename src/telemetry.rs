@@ -8,6 +8,7 @@
 //! further lines are counted and dropped ([`lines_dropped`]) until it moves again. The metrics are
 //! not counted here: each part counts its own, and the admin listener encodes them.
 
+mod count;
 mod line;
 pub mod process;
 mod writer;
@@ -21,6 +22,7 @@ use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
 use crate::clock::Clock;
+pub use count::{Counter, Gauge};
 use line::Style;
 use writer::Queue;
 pub use writer::lines_dropped;

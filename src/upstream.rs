@@ -3,6 +3,7 @@
 
 pub mod address;
 pub mod connect;
+pub mod destination;
 pub mod egress;
 pub mod exchange;
 pub mod http1;
@@ -16,5 +17,6 @@ pub mod stream;
 pub(crate) mod testing;
 mod tls;
 
+pub use destination::Destination;
 pub use egress::{CertificateSpec, EgressSpec, MinimumTls, ProxyLogin, ProxySpec};
 pub use origin::{Origin, Scheme, Url};

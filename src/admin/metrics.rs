@@ -13,10 +13,11 @@ use crate::credential::keeper::{Keeper, Outcome};
 use crate::credential::{CredentialName, State, Status};
 use crate::proxy::Code;
 use crate::route::RouteTable;
-use crate::route::metrics::{Counter, Durations, Limit, RouteMetrics};
+use crate::route::metrics::{Durations, Limit, RouteMetrics};
 use crate::server::Listener;
-use crate::telemetry;
+use crate::telemetry::{self, Counter};
 use crate::upstream::connect::Connectors;
+use crate::upstream::pool::Bites;
 
 /// The numbers that the control plane counts.
 #[derive(Debug, Default)]
@@ -48,7 +49,7 @@ pub(super) fn encode(admin: &Admin) -> String {
     let listeners = admin.server.listeners();
     let rows = rows(&table, &listeners);
     requests(&mut text, &rows);
-    limits(&mut text, &rows);
+    limits(&mut text, &rows, admin.server.pool_bites());
     injections(&mut text, &table);
     connections(&mut text, &table, &listeners);
     certificates(&mut text, &listeners);
@@ -123,10 +124,15 @@ fn durations(metric: &mut Metric<'_>, labels: Labels<'_>, of: &[&Durations]) {
     metric.histogram(labels, bounds, counts[Durations::BOUNDS.len()], of.iter().map(|part| part.sum()).sum());
 }
 
-fn limits(text: &mut Exposition, rows: &[Row<'_>]) {
+fn limits(text: &mut Exposition, rows: &[Row<'_>], pools: &Bites) {
     let mut metric = text.metric("bearerd_limited_total", Kind::Counter, "Limits that bit.");
-    for (place, limit) in Limit::ALL.iter().enumerate() {
-        let count = rows.iter().map(|row| row.sum(|of| of.limited[place].get())).sum::<u64>();
+    for limit in Limit::ALL {
+        let count = match limit {
+            Limit::PoolIdleTimeout => pools.idle_timeout.get(),
+            Limit::PoolMaxAge => pools.max_age.get(),
+            Limit::PoolMaxIdle => pools.max_idle.get(),
+            _ => rows.iter().map(|row| row.sum(|of| of.bites(limit))).sum(),
+        };
         metric.sample(&[("limit", limit.as_str())], count);
     }
 }
@@ -150,7 +156,7 @@ fn connections(text: &mut Exposition, table: &RouteTable, listeners: &[Arc<Liste
     for listener in listeners {
         metric.sample(&[("listener", &listener.name)], listener.metrics.connections.get());
     }
-    let help = "Connections to upstreams that are open.";
+    let help = "Open connections to upstreams, each with the route whose request it carried last.";
     let mut metric = text.metric("bearerd_upstream_connections", Kind::Gauge, help);
     for route in table.routes() {
         metric.sample(&[("route", &route.spec.name)], route.metrics.upstream_connections.get());

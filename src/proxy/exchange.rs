@@ -11,7 +11,6 @@ use tokio::net::TcpStream;
 use crate::body::{BodyError, Fill, PassError, Source};
 use crate::buffer::{Held, Input};
 use crate::http1::{AnswerHead, Framing};
-use crate::proxy::RouteState;
 use crate::proxy::error::{Code, ProxyError};
 use crate::proxy::upload::{Caller, Metered, Progress, Upload};
 use crate::proxy::watch::{Phase, Watch};
@@ -19,6 +18,7 @@ use crate::route::Route;
 use crate::route::metrics::Limit;
 use crate::upstream::http1::{AnswerError, Asked};
 use crate::upstream::link::Link;
+use crate::upstream::pool::Pool;
 use crate::upstream::stream::Stream;
 
 /// What came of waiting for the head of an answer.
@@ -37,7 +37,7 @@ pub enum Awaited {
 pub struct Exchange {
     /// The route that it goes by.
     pub route: Arc<Route>,
-    state: Rc<RouteState>,
+    pool: Rc<Pool>,
     watch: Rc<Watch>,
     link: Option<Link>,
     asked: Asked,
@@ -51,13 +51,13 @@ impl Exchange {
     /// A request whose head is in the link.
     pub fn new(
         route: Arc<Route>,
-        state: Rc<RouteState>,
+        pool: Rc<Pool>,
         watch: Rc<Watch>,
         link: Link,
         asked: Asked,
         upload: Upload,
     ) -> Self {
-        Self { route, state, watch, link: Some(link), asked, upload, peeked: Input::default() }
+        Self { route, pool, watch, link: Some(link), asked, upload, peeked: Input::default() }
     }
 
     /// Sends the request on until the head of the answer is there.
@@ -225,7 +225,7 @@ impl Exchange {
         if let Some(Link::Http1(link)) = self.link.take()
             && self.upload.progress() == Progress::Finished
         {
-            self.state.pool.put(link, self.watch.sweeper().now());
+            self.pool.put(link, self.watch.sweeper().now());
         }
     }
 

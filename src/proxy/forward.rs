@@ -1,60 +1,64 @@
 //! Connections for requests: an idle one of the worker, or a fresh one.
 
-use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::time::error::Elapsed;
+use tokio::time::timeout;
 
 use crate::proxy::error::{Code, ProxyError};
 use crate::proxy::watch::{Phase, Watch};
 use crate::route::Route;
-use crate::route::metrics::{Limit, RouteMetrics};
+use crate::route::metrics::Limit;
+use crate::upstream::Destination;
 use crate::upstream::connect::{ConnectError, Offer, Protocol};
 use crate::upstream::http1::Http1Link;
 use crate::upstream::http2::Http2Connection;
-use crate::upstream::pool::{Pool, Ready};
-
-/// One more connection to the upstream, until it is dropped.
-struct Counted(Arc<RouteMetrics>);
-
-impl Counted {
-    fn new(metrics: Arc<RouteMetrics>) -> Self {
-        metrics.upstream_connections.increment();
-        Self(metrics)
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.upstream_connections.decrement();
-    }
-}
+use crate::upstream::pool::{Counted, Pool, Ready};
 
 /// Opens a connection to the upstream of a route, or waits for one that another request opens and that
 /// can be shared. A request that `upgrades` needs HTTP/1.1.
-pub async fn connect(
-    route: &Arc<Route>,
-    pool: &Pool,
-    watch: &Watch,
-    upgrades: bool,
-) -> Result<Ready, ProxyError> {
+pub async fn connect(route: &Route, pool: &Pool, watch: &Watch, upgrades: bool) -> Result<Ready, ProxyError> {
     watch.enter(Phase::Busy, Duration::ZERO);
+    let limit = route.spec.limits.connect_timeout;
     if upgrades {
-        return open(route, pool, watch, Offer::Http1).await;
+        return open(route, pool, watch, Offer::Http1, limit).await;
     }
-    let opening = pool.opening().await;
+    // Whoever opens it may have more time than this request.
+    let began = watch.sweeper().read_clock();
+    let opening = within(limit, pool.opening()).await.map_err(|_| {
+        let (origin, stage) = (route.spec.upstream.origin.clone(), "another request's connection");
+        unreachable(&ConnectError::Timeout { origin, limit, stage }, route)
+    })?;
+    let now = watch.sweeper().read_clock();
     if opening.is_none()
-        && let Some(shared) = pool.shared(watch.sweeper().read_clock(), route.connector.identity())
+        && let Some(shared) = pool.shared(now, route.destination.connector.identity())
     {
         return Ok(Ready::Http2(shared));
     }
-    open(route, pool, watch, Offer::FORWARDING).await
+    let left = limit.saturating_sub(now.saturating_duration_since(began)).max(SHORTEST);
+    open(route, pool, watch, Offer::FORWARDING, if limit.is_zero() { limit } else { left }).await
 }
 
-async fn open(route: &Arc<Route>, pool: &Pool, watch: &Watch, offer: Offer) -> Result<Ready, ProxyError> {
-    let (origin, limit) = (&route.spec.upstream.origin, route.spec.limits.connect_timeout);
-    let opened = route.connector.connect(origin, offer, limit).await;
+/// No time left is not the same as no limit.
+const SHORTEST: Duration = Duration::from_millis(1);
+
+/// Waits for `work` up to `limit`; zero is no limit.
+async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Result<T, Elapsed> {
+    if limit.is_zero() { Ok(work.await) } else { timeout(limit, work).await }
+}
+
+async fn open(
+    route: &Route,
+    pool: &Pool,
+    watch: &Watch,
+    offer: Offer,
+    limit: Duration,
+) -> Result<Ready, ProxyError> {
+    let Destination { origin, connector, .. } = &*route.destination;
+    let opened = connector.connect(origin, offer, limit).await;
     watch.sweeper().read_clock();
     let opened = opened.map_err(|error| unreachable(&error, route))?;
-    let counted = Counted::new(route.metrics.clone());
+    let counted = Counted::new(&route.metrics.upstream_connections);
     if offer == Offer::FORWARDING {
         pool.note(opened.protocol);
     }

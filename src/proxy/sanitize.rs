@@ -177,7 +177,7 @@ impl<'a> Outbound<'a> {
         output.put(b" ");
         self.put_target(&mut |part| output.put(part));
         output.put(b" HTTP/1.1\r\n");
-        put_field(output, b"Host", route.authority.as_bytes());
+        put_field(output, b"Host", route.destination.authority.as_bytes());
         self.put_fields(&mut |name, value| put_field(output, name, value));
         put_field(output, b"Via", via.as_bytes());
         if found.upgrades {

@@ -1,45 +1,10 @@
 //! Numbers of a route or a listener, counted without locks and encoded when scraped.
 
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-/// A number that only grows.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    /// Counts one.
-    pub fn increment(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// The number so far.
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// A number that goes up and down.
-#[derive(Debug, Default)]
-pub struct Gauge(AtomicI64);
-
-impl Gauge {
-    /// One more.
-    pub fn increment(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// One less.
-    pub fn decrement(&self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    /// The number now.
-    pub fn get(&self) -> i64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
+use crate::telemetry::{Counter, Gauge};
 
 /// How long requests took: counts in buckets, as Prometheus wants them.
 #[derive(Debug, Default)]
@@ -93,10 +58,10 @@ pub struct RouteMetrics {
     pub injections: Counter,
     /// Refused requests that were sent once more.
     pub replays: Counter,
-    /// Connections to the upstream that are open.
-    pub upstream_connections: Gauge,
-    /// Limits that bit, by [`Limit`].
-    pub limited: [Counter; Limit::ALL.len()],
+    /// Open connections to upstreams that carried a request of this route last.
+    pub upstream_connections: Arc<Gauge>,
+    /// Limits that bit, by [`Limit`]; they take their room with the first.
+    limited: OnceLock<Box<[Counter; Limit::ALL.len()]>>,
 }
 
 impl RouteMetrics {
@@ -131,7 +96,12 @@ impl RouteMetrics {
 
     /// Counts a limit that bit.
     pub fn limited(&self, limit: Limit) {
-        self.limited[limit as usize].increment();
+        self.limited.get_or_init(Box::default)[limit as usize].increment();
+    }
+
+    /// How often a limit bit.
+    pub fn bites(&self, limit: Limit) -> u64 {
+        self.limited.get().map_or(0, |limited| limited[limit as usize].get())
     }
 }
 
@@ -181,11 +151,17 @@ pub enum Limit {
     ReplayBody,
     /// Route: requests in a time.
     Rate,
+    /// Route: an upstream connection without requests.
+    PoolIdleTimeout,
+    /// Route: the life of an upstream connection.
+    PoolMaxAge,
+    /// Route: idle upstream connections.
+    PoolMaxIdle,
 }
 
 impl Limit {
     /// All limits.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::MaxConnections,
         Self::MaxHead,
         Self::MaxFields,
@@ -199,6 +175,9 @@ impl Limit {
         Self::StallTimeout,
         Self::ReplayBody,
         Self::Rate,
+        Self::PoolIdleTimeout,
+        Self::PoolMaxAge,
+        Self::PoolMaxIdle,
     ];
 
     /// The key of the configuration, which is also the label.
@@ -217,6 +196,9 @@ impl Limit {
             Self::StallTimeout => "stall_timeout",
             Self::ReplayBody => "replay_body",
             Self::Rate => "rate",
+            Self::PoolIdleTimeout => "pool_idle_timeout",
+            Self::PoolMaxAge => "pool_max_age",
+            Self::PoolMaxIdle => "pool_max_idle",
         }
     }
 }

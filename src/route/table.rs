@@ -1,11 +1,9 @@
 //! The route table: immutable; one atomic store replaces it, and requests in flight finish on the
 //! old one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
-
-use http::HeaderValue;
 
 use crate::credential::slot::Slot;
 use crate::inject::{InjectedNames, Prepared};
@@ -14,7 +12,9 @@ use crate::route::matcher::Matcher;
 use crate::route::metrics::RouteMetrics;
 use crate::route::policy::Policy;
 use crate::route::rate::Bucket;
+use crate::upstream::Destination;
 use crate::upstream::connect::Connector;
+use crate::upstream::destination::Destinations;
 
 /// All routes of all listeners.
 #[derive(Debug, Default)]
@@ -37,34 +37,40 @@ pub struct Route {
     pub spec: Arc<RouteSpec>,
     /// The current credential, prepared for this route.
     pub slot: Arc<Slot<Prepared>>,
-    /// How connections to the upstream are opened.
-    pub connector: Connector,
-    /// The `Host` that the upstream gets, whatever the app sent.
-    pub authority: HeaderValue,
+    /// Where connections to the upstream lead; other routes may share it.
+    pub destination: Arc<Destination>,
     /// The upstream's path, without a trailing slash: what is put before the stripped path.
     pub base: String,
     /// The names that the injection takes: the app cannot send them.
     pub injected: InjectedNames,
     /// What it lets pass.
     pub policy: Policy,
-    /// How many requests it still takes.
-    pub bucket: Option<Bucket>,
+    /// How many requests it still takes; outlives a reload that leaves `rate` as it is.
+    pub bucket: Option<Arc<Bucket>>,
     /// Its numbers, which outlive a reload.
     pub metrics: Arc<RouteMetrics>,
 }
 
 impl RouteTable {
-    /// Builds the table. Routes that `previous` had by the same name keep their numbers.
+    /// Builds the table. Routes that `previous` had by the same name keep their numbers, and those that
+    /// lead where one of its routes led keep the connections.
     pub fn build(
         specs: &[Arc<RouteSpec>],
         wire: &mut dyn FnMut(&Arc<RouteSpec>) -> Wiring,
         previous: Option<&Self>,
     ) -> Self {
-        let mut table = Self::default();
+        let (mut table, mut destinations) = (Self::default(), Destinations::default());
+        let before: HashMap<&str, &Arc<Route>> = previous
+            .iter()
+            .flat_map(|table| &table.routes)
+            .inspect(|route| destinations.insert(&route.destination))
+            .map(|route| (route.spec.name.as_str(), route))
+            .collect();
         for spec in specs {
-            let metrics =
-                previous.and_then(|table| table.route(&spec.name)).map(|route| route.metrics.clone());
-            let route = Arc::new(Route::new(spec, wire(spec), metrics.unwrap_or_default()));
+            let Wiring { slot, connector } = wire(spec);
+            let destination = destinations.find(&spec.upstream.origin, &connector, spec.limits.pool);
+            let before = before.get(spec.name.as_str()).copied();
+            let route = Arc::new(Route::new(spec, slot, destination, before));
             table.listeners.entry(spec.listener.clone()).or_default().insert(route.clone());
             table.routes.push(route);
         }
@@ -93,20 +99,23 @@ impl RouteTable {
 }
 
 impl Route {
-    fn new(spec: &Arc<RouteSpec>, wiring: Wiring, metrics: Arc<RouteMetrics>) -> Self {
-        // A host that `Url` took is a valid field value; no route is forwarded without one.
-        let authority = HeaderValue::from_str(&spec.upstream.origin.authority())
-            .unwrap_or_else(|_| HeaderValue::from_static("invalid."));
+    fn new(
+        spec: &Arc<RouteSpec>,
+        slot: Arc<Slot<Prepared>>,
+        destination: Arc<Destination>,
+        before: Option<&Arc<Self>>,
+    ) -> Self {
+        let kept = before.filter(|before| before.spec.rate == spec.rate);
+        let kept = kept.and_then(|before| before.bucket.clone());
         Self {
-            authority,
             base: spec.upstream.path().trim_end_matches('/').to_owned(),
             injected: InjectedNames::new(&spec.injection),
             policy: Policy::new(spec),
-            bucket: spec.rate.map(Bucket::new),
-            slot: wiring.slot,
-            connector: wiring.connector,
+            bucket: kept.or_else(|| spec.rate.map(|rate| Arc::new(Bucket::new(rate)))),
+            slot,
+            destination,
             spec: Arc::clone(spec),
-            metrics,
+            metrics: before.map(|before| before.metrics.clone()).unwrap_or_default(),
         }
     }
 

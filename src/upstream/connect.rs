@@ -44,6 +44,12 @@ const LONGEST_LIMIT: Duration = Duration::from_secs(86_400);
 #[derive(Clone)]
 pub struct Connector(Arc<Shared>);
 
+impl fmt::Debug for Connector {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Connector").field("egress", &self.0.spec.name).finish_non_exhaustive()
+    }
+}
+
 /// A connector for each egress, by name; the default one is named "".
 pub type Connectors = BTreeMap<String, Connector>;
 
@@ -175,6 +181,11 @@ impl Connector {
             renewing: Mutex::default(),
             spec: egress.clone(),
         })))
+    }
+
+    /// Whether both are clones of one.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// How connections leave.

@@ -1,6 +1,6 @@
 //! One HTTP/1.1 connection to an upstream, and the request that is on it.
 
-use std::any::Any;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -12,7 +12,9 @@ use crate::buffer::{Held, Input, Output};
 use crate::clock::Clock;
 use crate::http1::head::{HeadError, Progress};
 use crate::http1::{AnswerHead, Decoder, Framing, HeadLimits, Kind, body};
+use crate::telemetry::Gauge;
 use crate::upstream::connect::{Identity, tls_reason};
+use crate::upstream::pool::Counted;
 use crate::upstream::stream::Stream;
 
 /// Limits of an answer's head: generous, since an upstream is chosen by the configuration.
@@ -36,8 +38,7 @@ pub struct Http1Link {
     is_bypassed: bool,
     /// Nothing else may be sent when the answer has ended.
     is_last: bool,
-    /// Dropped with the connection.
-    _counted: Box<dyn Any>,
+    counted: Counted,
 }
 
 /// Why there is no answer.
@@ -76,8 +77,8 @@ impl std::fmt::Display for AnswerError {
 }
 
 impl Http1Link {
-    /// A fresh connection; `counted` is dropped with it.
-    pub fn new(stream: Stream, identity: Identity, counted: impl Any) -> Self {
+    /// A fresh connection.
+    pub fn new(stream: Stream, identity: Identity, counted: Counted) -> Self {
         Self {
             stream,
             identity,
@@ -90,7 +91,7 @@ impl Http1Link {
             framing: Framing::NONE,
             is_bypassed: false,
             is_last: false,
-            _counted: Box::new(counted),
+            counted,
         }
     }
 
@@ -107,6 +108,11 @@ impl Http1Link {
     /// Whether a request was sent on it before.
     pub fn is_reused(&self) -> bool {
         self.is_reused
+    }
+
+    /// From now on the connection is counted here.
+    pub fn count_for(&mut self, gauge: &Arc<Gauge>) {
+        self.counted.move_to(gauge);
     }
 
     /// Where the head of a request is put.

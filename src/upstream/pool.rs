@@ -1,4 +1,4 @@
-//! Connections to one upstream, of one worker.
+//! Connections to one destination, of one worker.
 //!
 //! ```text
 //! take ─▶ an idle connection, or none: then connect
@@ -11,31 +11,54 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::telemetry::{Counter, Gauge};
 use crate::upstream::connect::{Identity, Protocol};
 use crate::upstream::http1::Http1Link;
 use crate::upstream::http2::Http2Connection;
+use crate::upstream::{Origin, Scheme};
 
-/// How long a connection may lie idle before it is closed rather than used: shorter than servers
-/// commonly wait, so that both ends seldom act at once.
-pub const MAXIMUM_IDLE: Duration = Duration::from_secs(60);
+/// How connections are kept; a zero duration switches a time limit off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PoolLimits {
+    /// How long a connection may lie idle before it is closed rather than used: by default shorter than
+    /// servers commonly wait, so that both ends seldom act at once.
+    pub idle_timeout: Duration,
+    /// How long a connection may be used: then the name is looked up and the certificate judged again.
+    pub max_age: Duration,
+    /// Idle connections that each worker keeps.
+    pub max_idle: usize,
+}
 
-/// How long a connection may be used: names are looked up again and certificates judged again.
-pub const MAXIMUM_AGE: Duration = Duration::from_secs(15 * 60);
+impl Default for PoolLimits {
+    fn default() -> Self {
+        Self { idle_timeout: Duration::from_secs(60), max_age: Duration::from_secs(15 * 60), max_idle: 256 }
+    }
+}
 
-/// Idle connections that one worker keeps for one route.
-pub const MAXIMUM_KEPT: usize = 256;
+/// How often the limits of pools bit: connections that were closed for it, over all pools of a process.
+#[derive(Debug, Default)]
+pub struct Bites {
+    /// By [`PoolLimits::idle_timeout`].
+    pub idle_timeout: Counter,
+    /// By [`PoolLimits::max_age`].
+    pub max_age: Counter,
+    /// By [`PoolLimits::max_idle`].
+    pub max_idle: Counter,
+}
 
-/// Connections to one upstream.
-#[derive(Default)]
+/// Connections to one destination.
 pub struct Pool {
+    limits: PoolLimits,
+    bites: Arc<Bites>,
     idle: RefCell<Vec<Idle>>,
     shared: RefCell<Vec<Rc<Http2Connection>>>,
-    /// What the upstream spoke last.
+    /// What the destination speaks, or spoke last.
     protocol: Cell<Option<Protocol>>,
     /// Somebody opens a connection that others may share.
     is_opening: Cell<bool>,
@@ -50,15 +73,12 @@ pub enum Ready {
     Http2(Rc<Http2Connection>),
 }
 
+/// A connection in the number of those that carried a request of the same route last.
+#[derive(Debug)]
+pub struct Counted(Arc<Gauge>);
+
 /// The right to open a connection that others wait for.
 pub struct Opening<'a>(&'a Pool);
-
-impl Drop for Opening<'_> {
-    fn drop(&mut self) {
-        self.0.is_opening.set(false);
-        self.0.opened.notify_waiters();
-    }
-}
 
 #[derive(Debug)]
 struct Idle {
@@ -66,7 +86,34 @@ struct Idle {
     since: Instant,
 }
 
+/// Why a connection takes no more requests, though it could.
+#[derive(Clone, Copy)]
+enum Spent {
+    /// It was opened as something else than connections are opened as now.
+    Replaced,
+    Aged,
+    Idled,
+}
+
 impl Pool {
+    /// A pool without connections.
+    pub fn new(origin: &Origin, limits: PoolLimits, bites: Arc<Bites>) -> Self {
+        let protocol = match origin.scheme {
+            Scheme::Http | Scheme::Unix => Some(Protocol::Http1),
+            Scheme::H2c => Some(Protocol::Http2),
+            Scheme::Https => None,
+        };
+        Self {
+            limits,
+            bites,
+            idle: RefCell::default(),
+            shared: RefCell::default(),
+            protocol: Cell::new(protocol),
+            is_opening: Cell::new(false),
+            opened: Notify::new(),
+        }
+    }
+
     /// Takes a connection that the upstream has not ended, and that was opened as what connections are
     /// opened as now: one to share, or the one that was used last.
     pub fn take(&self, now: Instant, identity: Identity) -> Option<Ready> {
@@ -77,7 +124,10 @@ impl Pool {
     pub fn shared(&self, now: Instant, identity: Identity) -> Option<Rc<Http2Connection>> {
         let shared = self.shared.borrow();
         let takes = |connection: &&Rc<Http2Connection>| {
-            !is_spent(connection, now, identity) && connection.has_room() && connection.is_alive()
+            let idle_since = connection.idle_since();
+            self.spent(connection.identity(), connection.opened(), idle_since, now, identity).is_none()
+                && connection.has_room()
+                && connection.is_alive()
         };
         shared.iter().find(takes).cloned()
     }
@@ -86,7 +136,7 @@ impl Pool {
     pub fn idle(&self, now: Instant, identity: Identity) -> Option<Box<Http1Link>> {
         let mut idle = self.idle.borrow_mut();
         while let Some(mut last) = idle.pop() {
-            if !last.is_spent(now, identity) && last.link.is_alive() {
+            if self.keeps(&mut last, now, identity) {
                 return Some(last.link);
             }
         }
@@ -96,8 +146,13 @@ impl Pool {
     /// Puts a connection back whose answer has ended, if it can be used again.
     pub fn put(&self, link: Box<Http1Link>, now: Instant) {
         let mut idle = self.idle.borrow_mut();
-        if link.is_reusable() && idle.len() < MAXIMUM_KEPT {
+        if !link.is_reusable() {
+            return;
+        }
+        if idle.len() < self.limits.max_idle {
             idle.push(Idle { link, since: now });
+        } else {
+            self.bites.max_idle.increment();
         }
     }
 
@@ -129,29 +184,90 @@ impl Pool {
     /// the upstream. Returns whether any connection is left.
     pub fn tidy(&self, now: Instant, identity: Identity) -> bool {
         let mut idle = self.idle.borrow_mut();
-        idle.retain_mut(|idle| !idle.is_spent(now, identity) && idle.link.is_alive());
+        idle.retain_mut(|idle| self.keeps(idle, now, identity));
         let mut shared = self.shared.borrow_mut();
+        let mut room = self.limits.max_idle;
         shared.retain(|connection| {
-            let is_idle = connection.idle_since().is_some_and(|since| is_over(since, now, MAXIMUM_IDLE));
-            !is_idle && !is_spent(connection, now, identity) && connection.is_alive()
+            let idle_since = connection.idle_since();
+            let spent = self.spent(connection.identity(), connection.opened(), idle_since, now, identity);
+            if spent.is_some() || !connection.is_alive() {
+                self.count(spent);
+                return false;
+            }
+            let has_room = idle_since.is_none() || room.checked_sub(1).map(|left| room = left).is_some();
+            if !has_room {
+                self.bites.max_idle.increment();
+            }
+            has_room
         });
         !idle.is_empty() || !shared.is_empty() || self.is_opening.get()
     }
-}
 
-impl Idle {
-    fn is_spent(&self, now: Instant, identity: Identity) -> bool {
-        self.link.identity() != identity
-            || is_over(self.since, now, MAXIMUM_IDLE)
-            || is_over(self.link.opened(), now, MAXIMUM_AGE)
+    /// Whether an idle connection may be used; one that may not is to be dropped.
+    fn keeps(&self, idle: &mut Idle, now: Instant, identity: Identity) -> bool {
+        let link = &mut idle.link;
+        let spent = self.spent(link.identity(), link.opened(), Some(idle.since), now, identity);
+        let keeps = spent.is_none() && link.is_alive();
+        self.count(spent);
+        keeps
+    }
+
+    /// Why a connection is not to take more requests, though it could.
+    fn spent(
+        &self,
+        opened_as: Identity,
+        opened: Instant,
+        idle_since: Option<Instant>,
+        now: Instant,
+        identity: Identity,
+    ) -> Option<Spent> {
+        let is_over = |since: Instant, limit: Duration| {
+            !limit.is_zero() && now.saturating_duration_since(since) > limit
+        };
+        if opened_as != identity {
+            Some(Spent::Replaced)
+        } else if idle_since.is_some_and(|since| is_over(since, self.limits.idle_timeout)) {
+            Some(Spent::Idled)
+        } else if is_over(opened, self.limits.max_age) {
+            Some(Spent::Aged)
+        } else {
+            None
+        }
+    }
+
+    fn count(&self, spent: Option<Spent>) {
+        match spent {
+            Some(Spent::Aged) => self.bites.max_age.increment(),
+            Some(Spent::Idled) => self.bites.idle_timeout.increment(),
+            Some(Spent::Replaced) | None => {}
+        }
     }
 }
 
-/// Whether a connection is not to take more requests, though it could.
-fn is_spent(connection: &Http2Connection, now: Instant, identity: Identity) -> bool {
-    connection.identity() != identity || is_over(connection.opened(), now, MAXIMUM_AGE)
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        self.0.is_opening.set(false);
+        self.0.opened.notify_waiters();
+    }
 }
 
-fn is_over(since: Instant, now: Instant, limit: Duration) -> bool {
-    now.saturating_duration_since(since) > limit
+impl Counted {
+    /// A connection that is there from now on, among those of `gauge`.
+    pub fn new(gauge: &Arc<Gauge>) -> Self {
+        gauge.increment();
+        Self(Arc::clone(gauge))
+    }
+
+    /// From now on it is among those of `gauge`.
+    pub fn move_to(&mut self, gauge: &Arc<Gauge>) {
+        if !Arc::ptr_eq(&self.0, gauge) {
+            *self = Self::new(gauge);
+        }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.decrement();
+    }
 }

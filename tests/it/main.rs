@@ -43,6 +43,7 @@ mod replay_body;
 mod request;
 mod sandbox;
 mod sanitize;
+mod shared_connections;
 mod streaming;
 mod tls;
 mod trailers;

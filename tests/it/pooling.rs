@@ -5,7 +5,7 @@ use std::thread;
 
 use crate::support::configuration::to;
 use crate::support::wire::{End, Wire};
-use crate::support::{Origin, Reply, Setup, Sidecar, Upstream, canary};
+use crate::support::{Origin, Reply, Setup, Upstream};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const UNASKED: &str = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison";
@@ -255,30 +255,6 @@ fn requests_at_once_have_connections_of_their_own_that_are_used_again() {
     bearerd.wait("the end of the upstream connections", || {
         (bearerd.metric("bearerd_upstream_connections{route=\"api\"}") == 0).then_some(())
     });
-}
-
-#[test]
-fn routes_to_one_upstream_share_no_connection() {
-    let (one, two, origin) = (canary::token(), canary::token(), Origin::start());
-    let routes = |name: &str, token: &str| {
-        format!(
-            "[credentials.{name}]\nflow = \"static\"\ntoken = {{ value = \"{token}\" }}\nexpires = \"never\"\n\
-             [routes.{name}]\npath = \"/{name}\"\nupstream = \"{}\"\ncredential = \"{name}\"\n",
-            origin.url()
-        )
-    };
-    let bearerd = Sidecar::ready(&(routes("one", &one) + &routes("two", &two)));
-    let (mut of_one, mut of_two) = (None, None);
-    for _ in 0..3 {
-        for (name, token, upstream) in [("one", &one, &mut of_one), ("two", &two, &mut of_two)] {
-            let mut app = bearerd.app().ask("GET", &format!("/{name}/x"), "");
-            let upstream = upstream.get_or_insert_with(|| origin.accept());
-            assert_eq!(upstream.request().fields("authorization"), [format!("Bearer {token}")]);
-            upstream.send(OK);
-            assert_eq!(app.answer().text(), "ok");
-        }
-    }
-    origin.assert_no_other_connection();
 }
 
 #[test]

@@ -177,10 +177,10 @@ fn a_listener_whose_limits_change_keeps_its_socket_and_its_connections() {
 
 #[test]
 fn idle_connections_of_a_route_that_is_gone_are_closed() {
-    let upstream = Upstream::start();
+    let (upstream, left) = (Upstream::start(), Upstream::start());
     let keys = key("key", &canary::token());
     let stays = keys + &route_of("app", "/stays", &upstream, "key");
-    let bearerd = Sidecar::ready(&(stays.clone() + &route_of("app", "/goes", &upstream, "key")));
+    let bearerd = Sidecar::ready(&(stays.clone() + &route_of("app", "/goes", &left, "key")));
     let app = bearerd.app();
     let open = || -> i64 {
         let metrics = bearerd.admin().get("/metrics").text();
@@ -198,6 +198,26 @@ fn idle_connections_of_a_route_that_is_gone_are_closed() {
     assert_eq!(app.get("/stays/x").status(), 200);
     bearerd.wait("the closed connections", || (descriptors() <= before + 1 && open() <= 1).then_some(()));
     assert_eq!(app.get("/stays/x").status(), 200);
+}
+
+#[test]
+fn a_reload_does_not_fill_up_a_rate_that_stays_as_it_is() {
+    let upstream = Upstream::start();
+    let config = |rate: &str, rest: &str| {
+        let route = route_of("app", "/api", &upstream, "key");
+        format!(
+            "{}{}rate = \"{rate}\"\n{rest}",
+            key("key", &canary::token()),
+            route.trim_end_matches('\n').to_owned() + "\n"
+        )
+    };
+    let bearerd = Sidecar::ready(&config("2/1h", ""));
+    let app = bearerd.app();
+    assert_eq!([200, 200, 429], [(); 3].map(|()| app.get("/api/x").status()));
+    take_over(&bearerd, &config("2/1h", "max_body = 7\n"));
+    assert_eq!(app.get("/api/x").status(), 429);
+    take_over(&bearerd, &config("3/1h", ""));
+    assert_eq!(app.get("/api/x").status(), 200);
 }
 
 #[test]

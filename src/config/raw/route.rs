@@ -50,6 +50,12 @@ pub(crate) struct Route {
     pub(crate) timeout: Option<Time>,
     /// Without progress in either direction; default `"5m"`.
     pub(crate) stall_timeout: Option<Time>,
+    /// How long a connection to the upstream may lie idle and then be used; default `"60s"`.
+    pub(crate) pool_idle_timeout: Option<Time>,
+    /// How long a connection to the upstream may be used; default `"15m"`.
+    pub(crate) pool_max_age: Option<Time>,
+    /// Idle connections that each worker keeps; default 256.
+    pub(crate) pool_max_idle: Option<u32>,
 }
 
 /// Whether answers are scanned for secrets.

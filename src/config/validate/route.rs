@@ -14,6 +14,7 @@ use crate::credential::CredentialName;
 use crate::inject::Injection;
 use crate::route::path::canonical;
 use crate::route::{AllowRule, Rate, RouteLimits, RouteSpec};
+use crate::upstream::pool::PoolLimits;
 use crate::upstream::{Scheme, Url};
 
 /// All routes, in the order of the file.
@@ -331,5 +332,10 @@ fn limits(raw: &raw::Route, place: Place<'_>, context: &mut Context<'_>) -> Rout
         replay_body: raw
             .replay_body
             .map_or(default.replay_body, |size| usize::try_from(size.0).unwrap_or(usize::MAX)),
+        pool: PoolLimits {
+            idle_timeout: time(raw.pool_idle_timeout, default.pool.idle_timeout),
+            max_age: time(raw.pool_max_age, default.pool.max_age),
+            max_idle: raw.pool_max_idle.map_or(default.pool.max_idle, |most| most as usize),
+        },
     }
 }

@@ -128,10 +128,10 @@ async fn a_server_below_the_lowest_version_is_refused() {
 #[test]
 fn a_ca_file_that_cannot_be_used_is_told_when_the_connector_is_made() {
     let missing = EgressSpec { ca: Some("/nonexistent/ca.pem".into()), ..EgressSpec::default() };
-    let error = Connector::new(&missing).err().expect("no such file");
+    let error = Connector::new(&missing).expect_err("no such file");
     assert!(error.0.contains("/nonexistent/ca.pem"), "{error}");
     let files = Files::trusting(&Authority::new());
     files.write("ca.pem", "nothing here");
-    let error = Connector::new(&trusting(&files)).err().expect("no certificate");
+    let error = Connector::new(&trusting(&files)).expect_err("no certificate");
     assert!(error.0.contains("holds no certificate"), "{error}");
 }

@@ -1,11 +1,11 @@
 //! A connection that many requests share, and the task that drives it.
 
-use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -20,9 +20,11 @@ use tokio::task::spawn_local;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
+use crate::telemetry::Gauge;
 use crate::upstream::connect::{Identity, Opened};
 use crate::upstream::http1::ANSWER_LIMITS;
 use crate::upstream::http2::outgoing::Outgoing;
+use crate::upstream::pool::Counted;
 use crate::upstream::stream::Stream;
 
 /// What an upstream may send on a stream before the app takes it, in bytes: enough for 10 MB/s over a
@@ -48,6 +50,8 @@ pub struct Http2Connection {
     is_retired: Cell<bool>,
     /// How often something was read.
     heard: Rc<Cell<u64>>,
+    /// Until it is closed.
+    counted: Rc<RefCell<Option<Counted>>>,
 }
 
 /// What reads and writes; ready when the connection is closed.
@@ -64,9 +68,8 @@ struct Driver {
 }
 
 impl Http2Connection {
-    /// Begins HTTP/2 on a connection that was opened for it; `counted` is dropped with it. Fails if it
-    /// broke off at once.
-    pub async fn begin(opened: Opened, counted: impl Any) -> Result<Rc<Self>, hyper::Error> {
+    /// Begins HTTP/2 on a connection that was opened for it. Fails if it broke off at once.
+    pub async fn begin(opened: Opened, counted: Counted) -> Result<Rc<Self>, hyper::Error> {
         let (tasks, heard) = (Tasks::default(), Rc::<Cell<u64>>::default());
         let (sender, requests) = Builder::new(tasks.clone())
             .initial_stream_window_size(STREAM_WINDOW)
@@ -82,10 +85,11 @@ impl Http2Connection {
             task: Waker::noop().clone(),
         }));
         let now = Clock::instant();
-        let shared = driver.clone();
+        let counted = Rc::new(RefCell::new(Some(counted)));
+        let (shared, until_closed) = (driver.clone(), counted.clone());
         spawn_local(async move {
             poll_fn(|context| shared.borrow_mut().poll(context)).await;
-            drop(counted);
+            until_closed.take();
         });
         Ok(Rc::new(Self {
             sender: RefCell::new(sender),
@@ -96,6 +100,7 @@ impl Http2Connection {
             streams: Cell::new(0),
             is_retired: Cell::new(false),
             heard,
+            counted,
         }))
     }
 
@@ -107,6 +112,13 @@ impl Http2Connection {
     /// As what it was opened.
     pub fn identity(&self) -> Identity {
         self.identity
+    }
+
+    /// From now on the connection is counted here.
+    pub fn count_for(&self, gauge: &Arc<Gauge>) {
+        if let Some(counted) = self.counted.borrow_mut().as_mut() {
+            counted.move_to(gauge);
+        }
     }
 
     /// Since when no stream is open, if none is.
