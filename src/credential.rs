@@ -19,6 +19,7 @@ pub mod expiry;
 pub mod flow;
 pub mod input;
 pub mod keeper;
+pub mod owner;
 pub mod schedule;
 pub mod shared;
 pub mod slot;
@@ -35,6 +36,7 @@ use serde::Serialize;
 pub use expiry::{Expiry, Lifetime};
 pub use flow::Flow;
 pub use input::Source;
+pub use owner::{Owner, Subject};
 pub use status::{ErrorClass, LastError, Status};
 
 use crate::secret::Secret;
@@ -157,8 +159,11 @@ pub struct Minted {
     pub outputs: Outputs,
     /// When they end, as far as the issuer says; [`schedule`] judges and fills in.
     pub lifetime: Option<Lifetime>,
-    /// The refresh token that replaces the one just used, if the issuer rotates it.
+    /// The refresh token that replaces the one just used, if the issuer rotates it; after a consent,
+    /// the first one.
     pub rotated: Option<Secret>,
+    /// When the refresh token ends if it is not used, where the issuer says so.
+    pub lapses: Option<Lifetime>,
     /// What the issuer or the answer warns about; texts without values.
     pub warnings: Vec<String>,
 }

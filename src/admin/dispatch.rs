@@ -14,7 +14,7 @@ use crate::admin::view::CredentialsView;
 use crate::admin::{Admin, BODY_TIMEOUT, Command, MAX_BODY, exposition, metrics, readiness};
 use crate::clock::Clock;
 use crate::credential::keeper::SetError;
-use crate::credential::{CredentialName, Source, input};
+use crate::credential::{CredentialName, Owner, Source, input};
 use crate::secret::Secret;
 
 const FRONT_PAGE: &str = "\
@@ -131,7 +131,7 @@ async fn serve(admin: &Admin, caller: Caller, head: &Parts, body: Incoming) -> R
             Ok(json(StatusCode::OK, &CredentialsView { credentials }))
         }
         Place::Credential(name) => {
-            let status = admin.keeper.status(&name).ok_or_else(|| no_credential(&name))?;
+            let status = admin.keeper.status(&Owner::from(&name)).ok_or_else(|| no_credential(&name))?;
             Ok(json(StatusCode::OK, &super::view::CredentialView::from(status)))
         }
         Place::Refresh(name) => refresh(admin, &name, head.uri.query().unwrap_or_default()).await,
@@ -169,7 +169,7 @@ async fn refresh(admin: &Admin, name: &CredentialName, query: &str) -> Result<An
         }
     };
     let (wait, force) = (flag("wait")?, flag("force")?);
-    let outcome = admin.keeper.refresh(name, force).ok_or_else(|| no_credential(name))?;
+    let outcome = admin.keeper.refresh(&Owner::from(name), force).ok_or_else(|| no_credential(name))?;
     tracing::info!(credential = %name, force, "asked to renew over the admin listener");
     if !wait {
         return Ok(empty(StatusCode::ACCEPTED));

@@ -202,13 +202,13 @@ fn credentials(text: &mut Exposition, keeper: &Keeper, egress: &Connectors) {
     let help = "The generation of the current token; 0 before the first.";
     let mut metric = text.metric("bearerd_credential_generation", Kind::Gauge, help);
     for status in &statuses {
-        metric.sample(&[("credential", status.name.as_str())], status.generation);
+        metric.sample(&[("credential", status.owner.credential.as_str())], status.generation);
     }
     let help = "1 for the state that holds, 0 for the others.";
     let mut metric = text.metric("bearerd_credential_state", Kind::Gauge, help);
     for status in &statuses {
         for state in State::ALL {
-            let labels = [("credential", status.name.as_str()), ("state", state.as_str())];
+            let labels = [("credential", status.owner.credential.as_str()), ("state", state.as_str())];
             metric.sample(&labels, u8::from(state == status.state));
         }
     }
@@ -229,7 +229,10 @@ fn timestamps<'a>(
     let mut metric = text.metric(name, Kind::Gauge, help);
     for status in statuses {
         if let Some(time) = time(status) {
-            metric.sample(&[("credential", status.name.as_str())], time.as_duration().as_secs_f64());
+            metric.sample(
+                &[("credential", status.owner.credential.as_str())],
+                time.as_duration().as_secs_f64(),
+            );
         }
     }
     metric

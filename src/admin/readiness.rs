@@ -13,9 +13,9 @@ pub(super) fn unready(admin: &Admin) -> Option<String> {
     let needed: BTreeSet<_> = table.routes().iter().map(|route| &route.spec.credential).collect();
     let missing: Vec<String> = needed
         .into_iter()
-        .filter_map(|name| admin.keeper.status(name))
+        .filter_map(|name| admin.keeper.status(&name.into()))
         .filter(|status| status.generation == 0 && !status.optional)
-        .map(|status| format!("`{}` ({})", status.name, status.state.as_str()))
+        .map(|status| format!("`{}` ({})", status.owner, status.state.as_str()))
         .collect();
     let one = missing.len() == 1;
     (!missing.is_empty())

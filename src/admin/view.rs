@@ -44,7 +44,7 @@ fn rfc3339(time: Timestamp) -> String {
 impl From<Status> for CredentialView {
     fn from(status: Status) -> Self {
         Self {
-            name: status.name.to_string(),
+            name: status.owner.credential.to_string(),
             flow: status.flow,
             state: status.state,
             generation: status.generation,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::clock::Clock;
+use crate::credential::Owner;
 use crate::credential::keeper::Keeper;
 use crate::route::{RouteSpec, RouteTable, Wiring};
 use crate::upstream::EgressSpec;
@@ -41,7 +42,9 @@ pub(super) fn wire(
             spec.injection.prepare(&minted.outputs, &clock)
         });
         Wiring {
-            slot: keeper.slot(&route.credential, prepare).expect("a valid route names a kept credential"),
+            slot: keeper
+                .slot(&Owner::from(&route.credential), prepare)
+                .expect("a valid route names a kept credential"),
             connector: connectors.get(&route.egress).cloned().expect("a valid route names an egress"),
         }
     };

@@ -49,6 +49,21 @@ impl Expiry {
         Self { obtained, end: Some(end), skew: (left / 20).min(Self::LONGEST_SKEW) }
     }
 
+    /// The end of a token that was received before this process knew it, by what the wall clock says.
+    pub fn taken_up(obtained_at: Timestamp, expires_at: Option<Timestamp>, now: Moment) -> Self {
+        let since = |earlier: Timestamp, later: Timestamp| {
+            Duration::try_from(later.duration_since(earlier)).unwrap_or_default()
+        };
+        let age = since(obtained_at, now.wall);
+        let obtained = Moment { wall: obtained_at, boot: now.boot.saturating_sub(age) };
+        let Some(wall) = expires_at else { return Self::new(obtained, Lifetime::Unlimited) };
+        let lifetime = since(obtained_at, wall);
+        // A wall clock that was set back meanwhile gives no token more than its lifetime.
+        let boot = now.boot.saturating_add(lifetime.saturating_sub(age));
+        let skew = (lifetime / 20).min(Self::LONGEST_SKEW);
+        Self { obtained, end: Some(Moment { wall, boot }), skew }
+    }
+
     /// Whether the token may still be put on a request.
     pub fn is_usable(&self, now: Moment) -> bool {
         self.usable_for(now).is_none_or(|left| !left.is_zero())
@@ -67,7 +82,7 @@ impl Expiry {
 
     /// The whole lifetime; `None` if it does not end.
     pub fn lifetime(&self) -> Option<Duration> {
-        Some(self.end?.boot.saturating_sub(self.obtained.boot))
+        Some(Duration::try_from(self.end?.wall.duration_since(self.obtained.wall)).unwrap_or_default())
     }
 }
 

@@ -76,7 +76,12 @@ impl Flow {
 
     /// Whether a lost answer may have used up an input of this flow: it rotates a refresh token.
     pub fn is_single_use(&self) -> bool {
-        matches!(self, Self::OAuth2(flow) if flow.grant == oauth2::Grant::RefreshToken)
+        matches!(self, Self::OAuth2(flow) if flow.grant.renews_by_refresh_token())
+    }
+
+    /// Whether a person has to consent before there is a token.
+    pub fn is_interactive(&self) -> bool {
+        matches!(self, Self::OAuth2(flow) if flow.grant.is_interactive())
     }
 
     /// The input for which another value may stand in while the configured one stays the same: a
@@ -84,7 +89,7 @@ impl Flow {
     pub fn replaceable_input(&self) -> Option<&'static str> {
         match self {
             Self::Static(_) => Some("token"),
-            Self::OAuth2(flow) if flow.grant == oauth2::Grant::RefreshToken => Some("refresh_token"),
+            Self::OAuth2(flow) if flow.grant.renews_by_refresh_token() => Some("refresh_token"),
             Self::OAuth2(_) | Self::Login(_) => None,
         }
     }
@@ -109,6 +114,12 @@ pub enum MintError {
     },
     /// The issuer refused the input.
     Rejected {
+        /// What happened.
+        message: String,
+    },
+    /// What a person (or a seed refresh token) had granted is not valid, or no longer: the OAuth error
+    /// `invalid_grant`. For a credential without a person that is a rejection.
+    Withdrawn {
         /// What happened.
         message: String,
     },

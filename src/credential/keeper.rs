@@ -1,7 +1,7 @@
 //! The keeper: one background task over all credentials.
 //!
 //! ```text
-//!  requests ──Poke──▶ ┌────────┐ ──spawns──▶ one exchange per credential ──▶ issuer
+//!  requests ──Poke──▶ ┌────────┐ ──spawns──▶ one exchange per owner ──▶ issuer
 //!  operator ─Command▶ │  task  │ ◀─reports── (read inputs, store, exchange, store)
 //!  watcher  ─Command▶ └────────┘
 //!  timers  ──────────▶    │ publishes
@@ -22,22 +22,25 @@ mod task;
 mod tests;
 mod timers;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Moment};
 use crate::credential::flow::Mint;
+use crate::credential::keeper::entry::{Order, OrderAnswer};
 use crate::credential::shared::{Poke, Shared};
 use crate::credential::slot::{Prepare, Slot};
-use crate::credential::store::Store;
-use crate::credential::{CredentialName, CredentialSpec, Flow, Source, State, Status};
+use crate::credential::store::{Store, StoreError};
+use crate::credential::{
+    CredentialName, CredentialSpec, Flow, Minted, Owner, Source, State, Status, Subject,
+};
 use crate::secret::Secret;
 
 /// How an exchange ended.
@@ -96,10 +99,12 @@ pub enum SetError {
 pub struct Keeper(Arc<Hub>);
 
 struct Hub {
+    store: Arc<dyn Store>,
     /// What exists, read by everybody without asking the task.
     directory: ArcSwap<Directory>,
-    /// Reconciling is one at a time, and its commands arrive in the same order.
-    reconciling: Mutex<()>,
+    /// The subjects that are awake. Whoever changes this or the directory holds it, so that commands
+    /// arrive in the order of the changes.
+    awake: Mutex<HashMap<Owner, Kept>>,
     commands: mpsc::UnboundedSender<Command>,
     pokes: mpsc::UnboundedSender<Poke>,
     files: watch::Sender<Arc<BTreeSet<PathBuf>>>,
@@ -107,7 +112,7 @@ struct Hub {
 
 type Directory = BTreeMap<CredentialName, Kept>;
 
-/// One credential of the directory.
+/// One owner: a credential of the directory, or a subject that is awake.
 #[derive(Clone)]
 struct Kept {
     spec: Arc<CredentialSpec>,
@@ -123,10 +128,13 @@ enum Command {
         force: bool,
         answer: oneshot::Sender<Outcome>,
     },
-    Set {
+    /// This subject is to be kept too.
+    Wake(Kept),
+    /// A person's word.
+    Order {
         shared: Arc<Shared>,
-        token: Secret,
-        answer: oneshot::Sender<Result<(), SetError>>,
+        order: Order,
+        answer: OrderAnswer,
     },
     InputChanged(Vec<PathBuf>),
     Shutdown(oneshot::Sender<()>),
@@ -142,8 +150,9 @@ pub fn start(
     let (commands, inbox) = mpsc::unbounded_channel();
     let (pokes, requests) = mpsc::unbounded_channel();
     let hub = Hub {
+        store: Arc::clone(&store),
         directory: ArcSwap::default(),
-        reconciling: Mutex::default(),
+        awake: Mutex::default(),
         commands,
         pokes,
         files: watch::Sender::default(),
@@ -157,31 +166,31 @@ impl Keeper {
     /// start, changed ones start anew, those that are gone stop. When this returns, slots of all of
     /// them can be had.
     pub fn reconcile(&self, specs: Vec<Arc<CredentialSpec>>) {
-        let _one_at_a_time = self.0.reconciling.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut awake = self.awake();
         let before = self.0.directory.load();
         let directory: Arc<Directory> = Arc::new(
             specs
                 .into_iter()
                 .map(|spec| match before.get(&spec.name) {
                     Some(kept) if kept.spec == spec => (spec.name.clone(), kept.clone()),
-                    _ => (spec.name.clone(), self.begin(spec)),
+                    _ => (spec.name.clone(), self.begin(Owner::from(&spec.name), spec)),
                 })
                 .collect(),
         );
+        awake.retain(|owner, subject| {
+            directory.get(&owner.credential).is_some_and(|kept| Arc::ptr_eq(&kept.spec, &subject.spec))
+        });
         let files = directory.values().flat_map(|kept| kept.spec.files()).cloned().collect();
         self.0.directory.store(Arc::clone(&directory));
         self.send(Command::Reconcile(directory));
         self.0.files.send_replace(Arc::new(files));
     }
 
-    /// A reader of a credential, fed at once with the current generation and then with each next
-    /// one, for as long as the slot lives. `None` if there is no such credential.
-    pub fn slot<T: Send + Sync + 'static>(
-        &self,
-        name: &CredentialName,
-        prepare: Prepare<T>,
-    ) -> Option<Arc<Slot<T>>> {
-        let shared = Arc::clone(&self.0.directory.load().get(name)?.shared);
+    /// A reader of an owner's token, fed at once with the current generation and then with each next
+    /// one, for as long as the slot lives. A subject that sleeps wakes. `None` if there is no such
+    /// credential.
+    pub fn slot<T: Send + Sync + 'static>(&self, owner: &Owner, prepare: Prepare<T>) -> Option<Arc<Slot<T>>> {
+        let shared = self.shared(owner)?;
         let slot = Arc::new(Slot::new(Arc::clone(&shared), prepare));
         shared.register(&slot);
         Some(slot)
@@ -192,9 +201,26 @@ impl Keeper {
         self.0.directory.load().values().map(|kept| kept.shared.status()).collect()
     }
 
-    /// The status of one credential.
-    pub fn status(&self, name: &CredentialName) -> Option<Status> {
-        Some(self.0.directory.load().get(name)?.shared.status())
+    /// The status of a credential or of one of its subjects, which wakes for it. `None` if there is
+    /// no such credential.
+    pub fn status(&self, owner: &Owner) -> Option<Status> {
+        Some(self.shared(owner)?.status())
+    }
+
+    /// How a credential is obtained and kept.
+    pub fn spec(&self, name: &CredentialName) -> Option<Arc<CredentialSpec>> {
+        Some(Arc::clone(&self.0.directory.load().get(name)?.spec))
+    }
+
+    /// The subjects of a credential in their order, those behind `after`, at most `limit` of them:
+    /// all that have a record, awake or not.
+    pub async fn subjects(
+        &self,
+        credential: &CredentialName,
+        after: Option<&Subject>,
+        limit: usize,
+    ) -> Result<Vec<Subject>, StoreError> {
+        self.0.store.subjects(credential, after, limit).await
     }
 
     /// How often upstreams have refused each credential.
@@ -209,10 +235,10 @@ impl Keeper {
     /// credential.
     pub fn refresh(
         &self,
-        name: &CredentialName,
+        owner: &Owner,
         force: bool,
     ) -> Option<impl Future<Output = Outcome> + Send + use<>> {
-        let shared = Arc::clone(&self.0.directory.load().get(name)?.shared);
+        let shared = self.shared(owner)?;
         let (answer, outcome) = oneshot::channel();
         self.send(Command::Refresh { shared, force, answer });
         // Nobody answers for a credential that was removed meanwhile, or when the process ends.
@@ -225,8 +251,25 @@ impl Keeper {
         if !matches!(kept.spec.flow, Flow::Static(_)) || !kept.spec.inputs.contains_key("token") {
             return Err(SetError::NotStatic);
         }
+        self.order(kept.shared, Order::Set(token)).await
+    }
+
+    /// Takes up what a person's consent brought, now: durable first, then published.
+    pub async fn adopt(&self, owner: &Owner, minted: Minted, now: Moment) -> Result<(), SetError> {
+        let shared = self.shared(owner).ok_or(SetError::Unknown)?;
+        self.order(shared, Order::Adopt(Box::new(minted), now)).await
+    }
+
+    /// Logs an owner out: its token and all that could renew it are forgotten, and its state is
+    /// `revoked`.
+    pub async fn forget(&self, owner: &Owner) -> Result<(), SetError> {
+        let shared = self.shared(owner).ok_or(SetError::Unknown)?;
+        self.order(shared, Order::Forget).await
+    }
+
+    async fn order(&self, shared: Arc<Shared>, order: Order) -> Result<(), SetError> {
         let (answer, outcome) = oneshot::channel();
-        self.send(Command::Set { shared: kept.shared, token, answer });
+        self.send(Command::Order { shared, order, answer });
         outcome.await.unwrap_or(Err(SetError::Unknown))
     }
 
@@ -248,9 +291,29 @@ impl Keeper {
         let _ = done.await;
     }
 
-    fn begin(&self, spec: Arc<CredentialSpec>) -> Kept {
+    /// What readers share of an owner. A subject that sleeps wakes.
+    fn shared(&self, owner: &Owner) -> Option<Arc<Shared>> {
+        if owner.subject.is_none() {
+            return Some(Arc::clone(&self.0.directory.load().get(&owner.credential)?.shared));
+        }
+        let mut awake = self.awake();
+        if let Some(kept) = awake.get(owner) {
+            return Some(Arc::clone(&kept.shared));
+        }
+        let spec = Arc::clone(&self.0.directory.load().get(&owner.credential)?.spec);
+        let kept = self.begin(owner.clone(), spec);
+        awake.insert(owner.clone(), kept.clone());
+        self.send(Command::Wake(kept.clone()));
+        Some(kept.shared)
+    }
+
+    fn awake(&self) -> MutexGuard<'_, HashMap<Owner, Kept>> {
+        self.0.awake.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(&self, owner: Owner, spec: Arc<CredentialSpec>) -> Kept {
         let status = Status {
-            name: spec.name.clone(),
+            owner,
             flow: spec.flow.as_str(),
             state: State::Pending,
             generation: 0,

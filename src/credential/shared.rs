@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::clock::{Clock, Moment};
 use crate::credential::slot::Publish;
-use crate::credential::{CredentialName, Expiry, Minted, Status};
+use crate::credential::{Expiry, Minted, Owner, Status};
 
 /// At most one renewal driven by refusals in this time, per credential.
 pub const REFUSAL_FLOOR: Duration = Duration::from_secs(10);
@@ -52,7 +52,7 @@ pub struct Published {
 
 /// What all slots of one credential share with its keeper.
 pub struct Shared {
-    name: CredentialName,
+    owner: Owner,
     /// Whether a refusal can lead to a new token at all: a static token cannot renew itself, and a
     /// credential that was removed will not be renewed.
     renewable: AtomicBool,
@@ -81,7 +81,7 @@ impl Shared {
     /// The shared half of a new credential.
     pub fn new(renewable: bool, status: Status, pokes: mpsc::UnboundedSender<Poke>) -> Self {
         Self {
-            name: status.name.clone(),
+            owner: status.owner.clone(),
             renewable: AtomicBool::new(renewable),
             status: watch::Sender::new(status),
             pokes,
@@ -93,9 +93,9 @@ impl Shared {
         }
     }
 
-    /// The credential.
-    pub fn name(&self) -> &CredentialName {
-        &self.name
+    /// Whose token it is.
+    pub fn owner(&self) -> &Owner {
+        &self.owner
     }
 
     /// The latest status.
@@ -146,6 +146,13 @@ impl Shared {
         }
         feed.current = Some(Arc::clone(&published));
         Ok(published)
+    }
+
+    /// For the keeper: takes the generation back from all readers.
+    pub fn withdraw(&self) {
+        let mut feed = self.feed();
+        feed.current = None;
+        feed.slots.iter().filter_map(Weak::upgrade).for_each(|slot| slot.withdraw());
     }
 
     /// Whether every reader can use these values. The error says why not, without them.
@@ -239,6 +246,6 @@ impl Shared {
 
 impl fmt::Debug for Shared {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Shared").field("name", &self.name).finish_non_exhaustive()
+        formatter.debug_struct("Shared").field("owner", &self.owner).finish_non_exhaustive()
     }
 }

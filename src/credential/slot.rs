@@ -12,7 +12,7 @@ use arc_swap::{ArcSwapOption, Guard};
 
 use crate::clock::{Clock, Moment};
 use crate::credential::shared::{Published, Shared};
-use crate::credential::{CredentialName, Expiry, Minted, State};
+use crate::credential::{Expiry, Minted, Owner, State};
 
 /// One published generation, prepared for one reader.
 #[derive(Debug)]
@@ -62,6 +62,9 @@ pub trait Publish: Send + Sync {
 
     /// Whether the values could be used, as [`Self::prepare`] would say.
     fn check(&self, minted: &Minted) -> Result<(), String>;
+
+    /// There is no generation any more.
+    fn withdraw(&self);
 }
 
 impl<T: Send + Sync + 'static> Publish for Slot<T> {
@@ -77,6 +80,10 @@ impl<T: Send + Sync + 'static> Publish for Slot<T> {
     fn check(&self, minted: &Minted) -> Result<(), String> {
         (self.prepare)(minted).map(drop)
     }
+
+    fn withdraw(&self) {
+        self.current.store(None);
+    }
 }
 
 impl<T> Slot<T> {
@@ -85,9 +92,9 @@ impl<T> Slot<T> {
         Self { shared, current: ArcSwapOption::empty(), prepare }
     }
 
-    /// The credential that it reads.
-    pub fn name(&self) -> &CredentialName {
-        self.shared.name()
+    /// Whose token it reads.
+    pub fn owner(&self) -> &Owner {
+        self.shared.owner()
     }
 
     /// Whether a refusal can lead to another token at all: without, no request is held for a replay.

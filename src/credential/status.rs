@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::credential::{CredentialName, State};
+use crate::credential::{CredentialName, Owner, State};
 
 /// What the keeper knows of a credential: the source of `status`, the metrics and the decision
 /// whether waiting is worth while.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
-    /// The credential.
-    pub name: CredentialName,
+    /// Whose token it is.
+    pub owner: Owner,
     /// Its flow, as configured.
     pub flow: &'static str,
     /// Its state.

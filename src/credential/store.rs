@@ -5,10 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::ops::Bound;
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::credential::CredentialName;
+use jiff::Timestamp;
+
+use crate::credential::{CredentialName, Outputs, Owner, Subject};
 use crate::secret::Secret;
 
 /// A boxed future, since a store is chosen at run time.
@@ -21,26 +24,72 @@ pub struct StoreError(pub String);
 /// Identifies the inputs of an exchange without telling them: a keyed digest.
 pub type Fingerprint = [u8; 32];
 
-/// What is kept of one credential. Fingerprints tell whether it still speaks of the same inputs.
+/// What is kept of one owner. Fingerprints tell whether it still speaks of the same inputs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Record {
     /// A value that stands in for a configured one (a rotated refresh token, a token that was set),
-    /// and the fingerprint of that configured one: when it changes, it wins again.
+    /// and the fingerprint of that configured one: when it changes, it wins again. What a person
+    /// consented to stands in for nothing.
     pub replacement: Option<(Fingerprint, Secret)>,
+    /// When the refresh token ends if it is not used, where the issuer says so.
+    pub lapses_at: Option<Timestamp>,
     /// An exchange with this single-use value was begun, and its outcome is not known.
-    pub in_flight: Option<Fingerprint>,
+    pub in_flight: Option<InFlight>,
     /// This value came back from an exchange without a successor: it is not single-use.
     pub reusable: Option<Fingerprint>,
     /// How often the issuer rejected these inputs.
     pub rejections: Option<(Fingerprint, u32)>,
+    /// The current token.
+    pub current: Option<Current>,
+}
+
+/// A single-use value of which nobody knows whether it is used up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InFlight {
+    /// The value.
+    pub value: Fingerprint,
+    /// It was tried once more after its first answer was lost.
+    pub again: bool,
+}
+
+/// A token that is taken up again by a restart, or by a subject that wakes, while it is valid.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Current {
+    /// The inputs that it was obtained with: with others it is not taken up.
+    pub inputs: Fingerprint,
+    /// Its generation, from which the next ones count on.
+    pub generation: u64,
+    /// When it was received.
+    pub obtained_at: Timestamp,
+    /// When it ends, if it does.
+    pub expires_at: Option<Timestamp>,
+    /// Its values.
+    pub outputs: Outputs,
 }
 
 /// Where records are kept.
 pub trait Store: Send + Sync {
-    /// The record of a credential; an empty one if there is none.
-    fn load(&self, name: &CredentialName) -> StoreFuture<'_, Record>;
-    /// Keeps a record; it is durable when the future is done.
-    fn save(&self, name: &CredentialName, record: Record) -> StoreFuture<'_, ()>;
+    /// The record of an owner; an empty one if there is none.
+    fn load(&self, owner: &Owner) -> StoreFuture<'_, Record>;
+    /// Keeps a record; it is durable when the future is done. An empty one removes the owner.
+    fn save(&self, owner: &Owner, record: Record) -> StoreFuture<'_, ()>;
+    /// Keeps the record of an exchange that begins, and the room for what it may bring: where this
+    /// fails, nothing may be sent.
+    fn begin(&self, owner: &Owner, record: Record) -> StoreFuture<'_, ()> {
+        self.save(owner, record)
+    }
+    /// The subjects of a credential in their order, those behind `after`, at most `limit` of them.
+    fn subjects(
+        &self,
+        credential: &CredentialName,
+        after: Option<&Subject>,
+        limit: usize,
+    ) -> StoreFuture<'_, Vec<Subject>>;
+    /// How many subjects a credential has.
+    fn count(&self, credential: &CredentialName) -> StoreFuture<'_, usize>;
+    /// The owners whose refresh token ends by itself before that time, and when, in its order, at
+    /// most `limit` of them.
+    fn lapsing(&self, before: Timestamp, limit: usize) -> StoreFuture<'_, Vec<(Timestamp, Owner)>>;
     /// A keyed digest of inputs; the key stays in the store.
     fn fingerprint(&self, inputs: &BTreeMap<String, Secret>) -> Fingerprint;
     /// Whether records outlive the process.
@@ -50,7 +99,7 @@ pub trait Store: Send + Sync {
 /// A store that forgets at the process's end.
 pub struct MemoryStore {
     key: aws_lc_rs::hmac::Key,
-    records: Mutex<BTreeMap<CredentialName, Record>>,
+    records: Mutex<BTreeMap<Owner, Record>>,
 }
 
 impl MemoryStore {
@@ -60,18 +109,56 @@ impl MemoryStore {
         clock.fill_random(&mut key);
         Self { key: aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &key), records: Mutex::default() }
     }
+
+    fn records(&self) -> MutexGuard<'_, BTreeMap<Owner, Record>> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Store for MemoryStore {
-    fn load(&self, name: &CredentialName) -> StoreFuture<'_, Record> {
-        let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
-        let record = records.get(name).cloned().unwrap_or_default();
+    fn load(&self, owner: &Owner) -> StoreFuture<'_, Record> {
+        let record = self.records().get(owner).cloned().unwrap_or_default();
         Box::pin(async { Ok(record) })
     }
 
-    fn save(&self, name: &CredentialName, record: Record) -> StoreFuture<'_, ()> {
-        self.records.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), record);
+    fn save(&self, owner: &Owner, record: Record) -> StoreFuture<'_, ()> {
+        if record == Record::default() {
+            self.records().remove(owner);
+        } else {
+            self.records().insert(owner.clone(), record);
+        }
         Box::pin(async { Ok(()) })
+    }
+
+    fn subjects(
+        &self,
+        credential: &CredentialName,
+        after: Option<&Subject>,
+        limit: usize,
+    ) -> StoreFuture<'_, Vec<Subject>> {
+        let last = Owner { credential: credential.clone(), subject: after.cloned() };
+        let records = self.records();
+        let behind = records.range((Bound::Excluded(last), Bound::Unbounded)).map(|(owner, _)| owner);
+        let own = behind.take_while(|owner| owner.credential == *credential);
+        let subjects = own.filter_map(|owner| owner.subject.clone()).take(limit).collect();
+        Box::pin(async { Ok(subjects) })
+    }
+
+    fn count(&self, credential: &CredentialName) -> StoreFuture<'_, usize> {
+        let first = Owner::from(credential);
+        let records = self.records();
+        let behind = records.range((Bound::Excluded(first), Bound::Unbounded));
+        let count = behind.take_while(|(owner, _)| owner.credential == *credential).count();
+        Box::pin(async move { Ok(count) })
+    }
+
+    fn lapsing(&self, before: Timestamp, limit: usize) -> StoreFuture<'_, Vec<(Timestamp, Owner)>> {
+        let records = self.records();
+        let ends = records.iter().filter_map(|(owner, record)| Some((record.lapses_at?, owner.clone())));
+        let mut lapsing: Vec<_> = ends.filter(|(end, _)| *end < before).collect();
+        lapsing.sort();
+        lapsing.truncate(limit);
+        Box::pin(async { Ok(lapsing) })
     }
 
     fn fingerprint(&self, inputs: &BTreeMap<String, Secret>) -> Fingerprint {

@@ -97,6 +97,7 @@ async fn class(credential: &str) -> &'static str {
         MintError::Transient { message, .. } => ("transient", message),
         MintError::Stubborn { message } => ("stubborn", message),
         MintError::Rejected { message } => ("rejected", message),
+        MintError::Withdrawn { message } => ("withdrawn", message),
         MintError::Unanswered { message } => ("unanswered", message),
     };
     canary::assert_unseen(message.as_bytes(), "a message");

@@ -61,7 +61,13 @@ impl StaticFlow {
                 Expires::Never | Expires::After(_) | Expires::At(_) => {}
             }
         }
-        Minted { outputs: inputs.values.clone(), lifetime: Some(lifetime), rotated: None, warnings }
+        Minted {
+            outputs: inputs.values.clone(),
+            lifetime: Some(lifetime),
+            rotated: None,
+            lapses: None,
+            warnings,
+        }
     }
 }
 

@@ -172,7 +172,8 @@ pub enum TimeFormat {
 /// `exp` of those outputs that are signed tokens.
 pub(super) async fn mint(flow: &LoginFlow, exchange: &Exchange<'_>) -> Result<Minted, MintError> {
     let mut cookies = Cookies::default();
-    let mut minted = Minted { outputs: Outputs::new(), lifetime: None, rotated: None, warnings: Vec::new() };
+    let mut minted =
+        Minted { outputs: Outputs::new(), lifetime: None, rotated: None, lapses: None, warnings: Vec::new() };
     for (number, step) in flow.steps.iter().enumerate() {
         let (url, request) = request::build(step, exchange, &minted.outputs, &cookies)?;
         let answer = exchange.ask(&url, request).await?;

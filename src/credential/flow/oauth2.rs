@@ -38,7 +38,7 @@ pub struct OAuth2Flow {
     pub outputs: Vec<(String, String)>,
 }
 
-/// The grants that need no person, and the inputs that they take.
+/// The grants, and the inputs that they take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Grant {
     /// RFC 6749, section 4.4.
@@ -49,15 +49,30 @@ pub enum Grant {
     RefreshToken,
     /// RFC 7523, section 2.1; input `assertion`.
     JwtBearer,
+    /// RFC 6749, section 4.1: a person consents in a browser, and what is said here of renewal is
+    /// that of `RefreshToken`, with the refresh token that the consent brought.
+    AuthorizationCode,
+    /// RFC 8628: a person consents on another device; renewed as `AuthorizationCode`.
+    DeviceCode,
 }
 
 impl Grant {
-    /// The value of `grant_type`.
+    /// Whether a person has to consent before there is a token.
+    pub fn is_interactive(self) -> bool {
+        matches!(self, Self::AuthorizationCode | Self::DeviceCode)
+    }
+
+    /// Whether renewals use a refresh token, which many issuers take only once.
+    pub fn renews_by_refresh_token(self) -> bool {
+        self.is_interactive() || self == Self::RefreshToken
+    }
+
+    /// The value of `grant_type` of a renewal.
     fn as_str(self) -> &'static str {
         match self {
             Self::ClientCredentials => "client_credentials",
             Self::Password => "password",
-            Self::RefreshToken => "refresh_token",
+            Self::RefreshToken | Self::AuthorizationCode | Self::DeviceCode => "refresh_token",
             Self::JwtBearer => "urn:ietf:params:oauth:grant-type:jwt-bearer",
         }
     }
@@ -67,7 +82,7 @@ impl Grant {
         match self {
             Self::ClientCredentials => &[],
             Self::Password => &["username", "password"],
-            Self::RefreshToken => &["refresh_token"],
+            Self::RefreshToken | Self::AuthorizationCode | Self::DeviceCode => &["refresh_token"],
             Self::JwtBearer => &["assertion"],
         }
     }

@@ -67,6 +67,7 @@ pub(super) fn class(error: &MintError) -> (&'static str, &str) {
         MintError::Transient { message, .. } => ("transient", message),
         MintError::Stubborn { message } => ("stubborn", message),
         MintError::Rejected { message } => ("rejected", message),
+        MintError::Withdrawn { message } => ("withdrawn", message),
         MintError::Unanswered { message } => ("unanswered", message),
     }
 }

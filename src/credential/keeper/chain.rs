@@ -7,19 +7,24 @@
 use crate::clock::Moment;
 use crate::credential::keeper::entry::{Entry, Next, ParentValues, Phase, Stop};
 use crate::credential::keeper::task::Task;
-use crate::credential::{CredentialName, CredentialSpec, State};
+use crate::credential::{CredentialName, CredentialSpec, Owner, State};
 
 impl Task {
+    /// A credential whose outputs others use: the token that it has by itself.
+    pub(super) fn parent(&self, parent: &CredentialName) -> Option<&Entry> {
+        self.entries.get(&Owner::from(parent)).map(|entry| &**entry)
+    }
+
     /// The first parent that has no usable token.
     pub(super) fn missing_parent(&self, entry: &Entry, now: Moment) -> Option<CredentialName> {
-        let usable = |parent: &CredentialName| self.entries.get(parent).is_some_and(|it| it.is_usable(now));
+        let usable = |parent: &CredentialName| self.parent(parent).is_some_and(|it| it.is_usable(now));
         entry.spec.parents().map(|(parent, _)| parent).find(|parent| !usable(parent)).cloned()
     }
 
     /// What usable parents give to a credential.
     pub(super) fn parent_values(&self, spec: &CredentialSpec, now: Moment) -> ParentValues {
         let value = |parent: &CredentialName, output: &str| {
-            let parent = self.entries.get(parent).filter(|parent| parent.is_usable(now))?;
+            let parent = self.parent(parent).filter(|parent| parent.is_usable(now))?;
             parent.current.as_ref()?.minted.outputs.get(output).cloned()
         };
         spec.parents()
@@ -30,21 +35,27 @@ impl Task {
     }
 
     /// Plans an exchange if a parent gives another value than the last exchange had.
-    pub(super) fn follow_parents(&mut self, name: &CredentialName, now: Moment) {
-        let Some(entry) = self.entries.get(name) else { return };
+    pub(super) fn follow_parents(&mut self, owner: &Owner, now: Moment) {
+        let Some(entry) = self.entries.get(owner) else { return };
         let values = self.parent_values(&entry.spec, now);
         let changed = values.iter().any(|(key, value)| entry.parent_values.get(key) != Some(value));
-        if changed && let Some(entry) = self.entries.get_mut(name) {
+        if changed && let Some(entry) = self.entries.get_mut(owner) {
             entry.awaited.clear();
             entry.next = Next::Now;
         }
     }
 
+    /// The owners that use an output of this one. Nobody uses what a subject has.
+    pub(super) fn children_of(&self, parent: &Owner) -> Vec<Owner> {
+        let children = self.children.get(&parent.credential).filter(|_| parent.subject.is_none());
+        children.into_iter().flatten().cloned().collect()
+    }
+
     /// A credential has a new generation: its children follow.
-    pub(super) fn tell_children(&mut self, parent: &CredentialName, now: Moment) {
-        for child in self.children.get(parent).cloned().unwrap_or_default() {
+    pub(super) fn tell_children(&mut self, parent: &Owner, now: Moment) {
+        for child in self.children_of(parent) {
             if let Some(entry) = self.entries.get_mut(&child)
-                && entry.awaited.remove(parent)
+                && entry.awaited.remove(&parent.credential)
                 && entry.awaited.is_empty()
             {
                 entry.next = Next::Now;
@@ -56,12 +67,12 @@ impl Task {
 
     /// The issuer rejected what may be the fault of parents: they are renewed first, once, and then
     /// the child is tried again. Says whether there is a parent to renew.
-    pub(super) fn renew_parents(&mut self, child: &CredentialName) -> bool {
+    pub(super) fn renew_parents(&mut self, child: &Owner) -> bool {
         let Some(entry) = self.entries.get(child).filter(|entry| !entry.parents_renewed) else {
             return false;
         };
-        let parents = entry.spec.parents().map(|(parent, _)| parent.clone());
-        let can_renew = |parent: &CredentialName| {
+        let parents = entry.spec.parents().map(|(parent, _)| Owner::from(parent));
+        let can_renew = |parent: &Owner| {
             self.entries.get(parent).is_some_and(|it| it.spec.is_renewable() && it.stop.is_none())
         };
         let parents: Vec<_> = parents.filter(can_renew).collect();
@@ -75,7 +86,7 @@ impl Task {
         }
         if let Some(entry) = self.entries.get_mut(child) {
             entry.parents_renewed = true;
-            entry.awaited = parents.iter().cloned().collect();
+            entry.awaited = parents.iter().map(|parent| parent.credential.clone()).collect();
         }
         for parent in &parents {
             self.consider(parent);
@@ -84,10 +95,10 @@ impl Task {
     }
 
     /// A parent cannot be renewed: the rejection of children that hoped for it stands.
-    pub(super) fn disappoint_children(&mut self, parent: &CredentialName) {
-        for child in self.children.get(parent).cloned().unwrap_or_default() {
+    pub(super) fn disappoint_children(&mut self, parent: &Owner) {
+        for child in self.children_of(parent) {
             if let Some(entry) = self.entries.get_mut(&child)
-                && entry.awaited.contains(parent)
+                && entry.awaited.contains(&parent.credential)
             {
                 entry.awaited.clear();
                 entry.stop = Some(Stop { state: State::Rejected, inputs: entry.inputs });

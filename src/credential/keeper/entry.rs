@@ -13,24 +13,28 @@ use crate::credential::keeper::{Kept, Outcome, SetError};
 use crate::credential::schedule::Pace;
 use crate::credential::shared::{Published, Shared};
 use crate::credential::store::{Fingerprint, Record};
-use crate::credential::{CredentialName, CredentialSpec, ErrorClass, Flow, LastError, State, Status};
+use crate::credential::{CredentialName, CredentialSpec, ErrorClass, Flow, LastError, Minted, State, Status};
 use crate::secret::Secret;
 
 /// Outputs of other credentials, by credential and output.
 pub(super) type ParentValues = BTreeMap<(CredentialName, String), Secret>;
 
-/// Where the answer to `set` goes.
-pub(super) type SetAnswer = oneshot::Sender<Result<(), SetError>>;
-
-/// A token that an operator set.
-pub(super) struct Set {
-    pub(super) token: Secret,
-    pub(super) answer: SetAnswer,
+/// What a person orders. It counts at once, whatever the schedule says.
+pub(super) enum Order {
+    /// A static token is replaced by this one.
+    Set(Secret),
+    /// A person consented, and this came of it, then.
+    Adopt(Box<Minted>, Moment),
+    /// The token and all that could renew it are to be forgotten.
+    Forget,
 }
 
-/// One credential of the task.
+/// Where the answer to an order goes.
+pub(super) type OrderAnswer = oneshot::Sender<Result<(), SetError>>;
+
+/// One owner of the task.
 pub(super) struct Entry {
-    /// Never used twice: timers and answers for an earlier entry of this name find another number.
+    /// Never used twice: timers and answers for an earlier entry of this owner find another number.
     pub(super) id: u64,
     pub(super) spec: Arc<CredentialSpec>,
     pub(super) shared: Arc<Shared>,
@@ -59,10 +63,10 @@ pub(super) struct Entry {
     pub(super) unsaved: Option<Record>,
     /// The next exchange is forced by an operator.
     pub(super) force: bool,
-    /// A token that an operator set, for the next exchange to take up, and who waits for it.
-    pub(super) set: Option<Set>,
-    /// Who waits for the token that the running exchange takes up.
-    pub(super) setting: Option<SetAnswer>,
+    /// What was ordered, for the next exchange to carry out, and who waits for it.
+    pub(super) order: Option<(Order, OrderAnswer)>,
+    /// Who waits for what the running exchange carries out.
+    pub(super) ordered: Option<OrderAnswer>,
     /// Operators who wait for the outcome.
     pub(super) waiters: Vec<oneshot::Sender<Outcome>>,
     /// When its timer in the queue fires, in time since boot.
@@ -147,8 +151,8 @@ impl Entry {
             parents_renewed: false,
             unsaved: None,
             force: false,
-            set: None,
-            setting: None,
+            order: None,
+            ordered: None,
             waiters: Vec::new(),
             timer: None,
         }
@@ -170,8 +174,8 @@ impl Entry {
     pub(super) fn due(&self, now: Moment) -> Option<Duration> {
         let earliest = self.earliest();
         match self.next {
-            // What a person or a file says of a static token counts at once: nobody is asked.
-            _ if self.set.is_some() => Some(now.boot),
+            // What a person orders, or a file says of a static token, counts at once: nobody is asked.
+            _ if self.order.is_some() => Some(now.boot),
             Next::Now if matches!(self.spec.flow, Flow::Static(_)) => Some(now.boot),
             Next::Nothing => None,
             Next::Now => Some(now.boot.max(earliest)),
@@ -221,7 +225,7 @@ impl Entry {
     pub(super) fn status(&self, now: Moment, parent: Option<&Status>) -> Status {
         let expiry = self.current.as_ref().map(|current| current.expiry);
         let mut status = Status {
-            name: self.spec.name.clone(),
+            owner: self.shared.owner().clone(),
             flow: self.spec.flow.as_str(),
             state: self.state(now),
             generation: self.generation(),
@@ -246,14 +250,15 @@ impl Entry {
         if let Some(parent) = parent {
             status.running = parent.running;
             status.next_try = parent.next_try;
-            status.waits_for =
-                Some(parent.waits_for.clone().unwrap_or_else(|| (parent.name.clone(), parent.state)));
+            status.waits_for = Some(
+                parent.waits_for.clone().unwrap_or_else(|| (parent.owner.credential.clone(), parent.state)),
+            );
             if matches!(status.state, State::Ready | State::Renewing) {
                 let failing = parent.last_error.is_some();
                 status.state = if failing { State::Failing } else { State::Renewing };
             }
             if let Some(error) = &parent.last_error {
-                let message = format!("it waits for the credential `{}`: {}", parent.name, error.message);
+                let message = format!("it waits for the credential `{}`: {}", parent.owner, error.message);
                 status.last_error = Some(LastError { message, ..error.clone() });
             }
         }

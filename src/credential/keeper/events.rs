@@ -7,12 +7,12 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::clock::Moment;
-use crate::credential::keeper::entry::{Cause, Entry, Next, Phase, Set, Trouble};
+use crate::credential::keeper::entry::{Cause, Entry, Next, Phase, Trouble};
 use crate::credential::keeper::task::{Running, Task};
-use crate::credential::keeper::{Command, Directory, Outcome};
+use crate::credential::keeper::{Command, Directory, Kept, Outcome};
 use crate::credential::schedule::LEAST_INTERVAL;
 use crate::credential::shared::{Poke, Shared};
-use crate::credential::{CredentialName, ErrorClass};
+use crate::credential::{CredentialSpec, ErrorClass, Owner};
 
 /// How long a refused request is let wait for a renewal that may not start yet.
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(5);
@@ -22,16 +22,22 @@ impl Task {
         match command {
             Command::Reconcile(directory) => self.reconcile(&directory),
             Command::Refresh { shared, force, answer } => self.refresh(&shared, force, answer),
-            Command::Set { shared, token, answer } => {
+            Command::Wake(kept) => {
+                if !self.entries.contains_key(kept.shared.owner()) {
+                    self.insert(&kept);
+                    self.consider(kept.shared.owner());
+                }
+            }
+            Command::Order { shared, order, answer } => {
                 if let Some(entry) = entry_of(&mut self.entries, &shared) {
-                    entry.set = Some(Set { token, answer });
-                    self.consider(shared.name());
+                    entry.order = Some((order, answer));
+                    self.consider(shared.owner());
                 }
             }
             Command::InputChanged(paths) => {
                 for path in paths {
-                    for name in self.readers.get(&path).cloned().unwrap_or_default() {
-                        self.look(&name);
+                    for owner in self.readers.get(&path).cloned().unwrap_or_default() {
+                        self.look(&owner);
                     }
                 }
             }
@@ -44,36 +50,52 @@ impl Task {
 
     fn reconcile(&mut self, directory: &Directory) {
         let Self { entries, running, .. } = self;
-        entries.retain(|name, entry| {
-            let stays = directory.get(name).is_some_and(|kept| Arc::ptr_eq(&kept.shared, &entry.shared));
+        entries.retain(|owner, entry| {
+            let kept = directory.get(&owner.credential);
+            let stays = kept.is_some_and(|kept| Arc::ptr_eq(&kept.spec, &entry.spec));
             if stays {
                 // Routes that cannot use the token have their say again.
                 entry.trouble.take_if(|trouble| trouble.cause == Cause::Reader);
             } else {
                 entry.shared.retire();
-                running.get(name).into_iter().for_each(Running::give_up);
+                running.get(owner).into_iter().for_each(Running::give_up);
             }
             stays
         });
         self.children.clear();
         self.readers.clear();
-        for (name, kept) in directory {
-            for (parent, _) in kept.spec.parents() {
-                let children = self.children.entry(parent.clone()).or_default();
-                if children.last() != Some(name) {
-                    children.push(name.clone());
-                }
-            }
-            for path in kept.spec.files() {
-                self.readers.entry(path.clone()).or_default().push(name.clone());
-            }
-            if !self.entries.contains_key(name) {
-                self.last_id += 1;
-                self.entries.insert(name.clone(), Box::new(Entry::new(self.last_id, kept)));
+        let before: Vec<_> =
+            self.entries.iter().map(|(owner, entry)| (owner.clone(), Arc::clone(&entry.spec))).collect();
+        for (owner, spec) in &before {
+            self.follow_inputs(owner, spec);
+        }
+        for kept in directory.values() {
+            if !self.entries.contains_key(kept.shared.owner()) {
+                self.insert(kept);
             }
         }
-        for name in directory.keys() {
-            self.consider(name);
+        let mut owners: Vec<_> = self.entries.keys().cloned().collect();
+        owners.sort_unstable();
+        for owner in &owners {
+            self.consider(owner);
+        }
+    }
+
+    /// A new entry. Nothing starts before it is considered.
+    fn insert(&mut self, kept: &Kept) {
+        self.last_id += 1;
+        let owner = kept.shared.owner();
+        self.entries.insert(owner.clone(), Box::new(Entry::new(self.last_id, kept)));
+        self.follow_inputs(owner, &kept.spec);
+    }
+
+    /// Notes whose outputs an owner uses and which files it reads.
+    fn follow_inputs(&mut self, owner: &Owner, spec: &CredentialSpec) {
+        for (parent, _) in spec.parents() {
+            self.children.entry(parent.clone()).or_default().insert(owner.clone());
+        }
+        for path in spec.files() {
+            self.readers.entry(path.clone()).or_default().insert(owner.clone());
         }
     }
 
@@ -91,18 +113,18 @@ impl Task {
             entry.parents_renewed = false;
             entry.next = Next::Now;
         }
-        self.consider(shared.name());
+        self.consider(shared.owner());
     }
 
     /// An input may have changed.
-    fn look(&mut self, name: &CredentialName) {
+    fn look(&mut self, owner: &Owner) {
         let now = self.clock.boot();
-        let Some(entry) = self.entries.get_mut(name) else { return };
+        let Some(entry) = self.entries.get_mut(owner) else { return };
         entry.look = Some(now);
         if matches!(entry.next, Next::Retry(_)) && entry.is_in_trouble(Cause::Local) {
             entry.next = Next::Now;
         }
-        self.consider(name);
+        self.consider(owner);
     }
 
     pub(super) fn heed(&mut self, poke: Poke) {
@@ -112,18 +134,18 @@ impl Task {
                 shared.expiry_seen();
                 self.compare_clocks();
                 if entry_of(&mut self.entries, &shared).is_some() {
-                    self.consider(shared.name());
+                    self.consider(shared.owner());
                 }
             }
             Poke::Unusable { shared, message } => {
                 let Some(entry) = entry_of(&mut self.entries, &shared) else { return };
-                tracing::warn!(credential = %shared.name(), reason = message, "a route cannot use the token");
+                tracing::warn!(credential = %shared.owner(), reason = message, "a route cannot use the token");
                 let message = format!("a route cannot use the token: {message}");
                 entry.trouble = Some(Trouble::new(Cause::Reader, ErrorClass::Transient, message, now));
                 if entry.spec.is_renewable() && !matches!(entry.next, Next::Retry(_)) {
                     entry.next = Next::Now;
                 }
-                self.consider(shared.name());
+                self.consider(shared.owner());
             }
             Poke::Refused { shared, generation } => self.refused(&shared, generation, now),
         }
@@ -134,15 +156,15 @@ impl Task {
             shared.retire();
             return;
         };
-        tracing::warn!(credential = %shared.name(), generation, "an upstream refused the token");
+        tracing::warn!(credential = %shared.owner(), generation, "an upstream refused the token");
         if !entry.spec.is_renewable() {
             let message = format!(
                 "an upstream refused the token (generation {generation}); it cannot renew itself: replace it at its \
                  source, or by `bearerd set {}`",
-                shared.name()
+                shared.owner()
             );
             entry.trouble = Some(Trouble::new(Cause::Far, ErrorClass::Refused, message, now));
-            self.show(shared.name());
+            self.show(shared.owner());
             return;
         }
         let is_current = entry.generation() == generation;
@@ -154,7 +176,7 @@ impl Task {
         if is_current && (joins || may_start) {
             if !joins {
                 entry.next = Next::Now;
-                self.consider(shared.name());
+                self.consider(shared.owner());
             }
         } else {
             shared.clear_suspicion();
@@ -163,10 +185,7 @@ impl Task {
 }
 
 /// The entry that these readers belong to, if it is still kept.
-fn entry_of<'a>(
-    entries: &'a mut HashMap<CredentialName, Box<Entry>>,
-    shared: &Arc<Shared>,
-) -> Option<&'a mut Entry> {
-    let entry = entries.get_mut(shared.name())?;
+fn entry_of<'a>(entries: &'a mut HashMap<Owner, Box<Entry>>, shared: &Arc<Shared>) -> Option<&'a mut Entry> {
+    let entry = entries.get_mut(shared.owner())?;
     Arc::ptr_eq(&entry.shared, shared).then_some(entry)
 }

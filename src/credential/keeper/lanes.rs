@@ -5,15 +5,15 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::time::Duration;
 
-use crate::credential::CredentialName;
+use crate::credential::Owner;
 use crate::upstream::Origin;
 
 /// An issuer; `None` stands for everything that asks nobody.
 pub(super) type Issuer = Option<Origin>;
 
 /// Who waits: the end of its token in time since boot (zero without one), and which entry of which
-/// credential it is.
-pub(super) type Waiting = (Duration, u64, CredentialName);
+/// owner it is.
+pub(super) type Waiting = (Duration, u64, Owner);
 
 /// All lanes that are in use.
 pub(super) struct Lanes {

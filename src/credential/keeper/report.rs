@@ -6,15 +6,15 @@ use crate::clock::Moment;
 use crate::credential::keeper::Outcome;
 use crate::credential::keeper::SetError;
 use crate::credential::keeper::entry::{Cause, Next, Phase, Stop, Trouble};
-use crate::credential::keeper::exchange::{Failure, Obtained, Report};
+use crate::credential::keeper::exchange::{Done, Failure, Obtained, Report};
 use crate::credential::keeper::task::Task;
 use crate::credential::shared::Published;
-use crate::credential::{CredentialName, ErrorClass, Expiry, State, schedule};
+use crate::credential::{ErrorClass, Owner, State, schedule};
 
 impl Task {
     /// Takes the report of the exchange of an entry; there is none if it panicked or was broken off.
-    pub(super) fn take(&mut self, name: &CredentialName, report: Option<Report>, now: Moment) {
-        let Some(entry) = self.entries.get_mut(name) else { return };
+    pub(super) fn take(&mut self, owner: &Owner, report: Option<Report>, now: Moment) {
+        let Some(entry) = self.entries.get_mut(owner) else { return };
         let phase = std::mem::replace(&mut entry.phase, Phase::Idle);
         if report.is_some() {
             entry.unsaved = None;
@@ -33,68 +33,74 @@ impl Task {
             entry.unsaved = Some(record);
             format!("the store cannot be written, and a restart would lose what is new: {}", error.0)
         });
-        let result = report.result.and_then(|obtained| {
-            self.publish(name, obtained, report.took).map_err(|message| Failure::Transient {
-                message: format!("the new token cannot be used: {message}"),
-                retry_after: None,
-            })
+        let result = report.result.and_then(|done| match done {
+            Done::Obtained(obtained) => {
+                self.publish(owner, obtained, report.took).map_err(|message| Failure::Transient {
+                    message: format!("the new token cannot be used: {message}"),
+                    retry_after: None,
+                })
+            }
+            Done::Forgotten => {
+                self.forget(owner);
+                Ok(())
+            }
         });
-        let setting = self.entries.get_mut(name).and_then(|entry| entry.setting.take());
-        let outcome = match (result, setting) {
+        let ordered = self.entries.get_mut(owner).and_then(|entry| entry.ordered.take());
+        let taken_up = !report.asked && ordered.is_none() && result.is_ok();
+        let outcome = match (result, ordered) {
             (Err(failure), Some(answer)) => {
                 // The old token stays, and so does the plan for it.
                 let _ = answer.send(Err(SetError::Unusable(failure.to_string())));
                 Outcome::Transient
             }
-            (Ok(()), setting) => {
-                if let Some(answer) = setting {
+            (Ok(()), ordered) => {
+                if let Some(answer) = ordered {
                     let _ = answer.send(Ok(()));
                 }
                 Outcome::Ok
             }
             (Err(Failure::Unchanged), None) => {
-                self.stay(name);
+                self.stay(owner);
                 return;
             }
             (Err(failure), None) => {
                 // With other inputs, a look became a renewal.
                 let phase = if same_inputs { phase } else { Phase::Renewing };
-                self.fail(name, phase, &failure, now)
+                self.fail(owner, phase, &failure, now)
             }
         };
         if let Some(message) = unsaved {
-            self.retry_saving(name, message, now);
+            self.retry_saving(owner, message, now);
         }
         if report.asked {
-            (self.options.observe)(name, outcome, report.took);
+            (self.options.observe)(&owner.credential, outcome, report.took);
         }
-        let Some(entry) = self.entries.get_mut(name) else { return };
+        let Some(entry) = self.entries.get_mut(owner) else { return };
         entry.shared.clear_suspicion();
-        if entry.awaited.is_empty() {
+        if taken_up && !entry.waiters.is_empty() {
+            // What an operator asks for is a new token.
+            entry.next = Next::Now;
+        } else if entry.awaited.is_empty() {
             for waiter in entry.waiters.drain(..) {
                 let _ = waiter.send(outcome);
             }
         }
-        self.follow_parents(name, now);
+        self.follow_parents(owner, now);
         if outcome == Outcome::Ok {
-            self.tell_children(name, now);
-        } else if self.entries.get(name).is_some_and(|entry| entry.stop.is_some()) {
-            self.disappoint_children(name);
+            self.tell_children(owner, now);
+        } else if self.entries.get(owner).is_some_and(|entry| entry.stop.is_some()) {
+            self.disappoint_children(owner);
         }
     }
 
     /// Gives a new generation to all readers, or to none.
-    fn publish(&mut self, name: &CredentialName, obtained: Obtained, took: Duration) -> Result<(), String> {
-        let Some(entry) = self.entries.get_mut(name) else { return Ok(()) };
-        let Obtained { mut minted, at } = obtained;
-        let (lifetime, warning) = schedule::lifetime(&entry.spec, minted.lifetime, at);
-        minted.warnings.extend(warning);
-        let expiry = Expiry::new(at, lifetime);
-        let generation = entry.generation() + 1;
+    fn publish(&mut self, owner: &Owner, obtained: Obtained, took: Duration) -> Result<(), String> {
+        let Some(entry) = self.entries.get_mut(owner) else { return Ok(()) };
+        let Obtained { generation, expiry, minted } = obtained;
         let published = entry.shared.publish(Published { generation, expiry, minted })?;
         let renewal = schedule::renewal(&entry.spec, &expiry, self.clock.fraction());
         tracing::info!(
-            credential = %name,
+            credential = %owner,
             generation,
             expires_at = expiry.end.map(|end| tracing::field::display(end.wall)),
             renew_at = renewal.map(|renewal| tracing::field::display(renewal.wall)),
@@ -104,7 +110,7 @@ impl Task {
         let old_warnings = entry.current.as_ref().map(|current| current.minted.warnings.as_slice());
         for warning in &published.minted.warnings {
             if old_warnings.is_none_or(|old| !old.contains(warning)) {
-                tracing::warn!(credential = %name, warning, "renewed with a warning");
+                tracing::warn!(credential = %owner, warning, "renewed with a warning");
             }
         }
         entry.next = renewal.map_or(Next::Nothing, Next::Renewal);
@@ -113,22 +119,33 @@ impl Task {
         entry.trouble = None;
         entry.parents_renewed = false;
         entry.backoff.reset();
-        entry.pace.note_renewal(at.boot);
+        entry.pace.note_renewal(expiry.obtained.boot);
         Ok(())
     }
 
+    /// There is no token any more, as a person ordered.
+    fn forget(&mut self, owner: &Owner) {
+        let Some(entry) = self.entries.get_mut(owner) else { return };
+        tracing::info!(credential = %owner, "logged out");
+        entry.shared.withdraw();
+        entry.current = None;
+        entry.next = Next::Nothing;
+        entry.trouble = None;
+        entry.stop = Some(Stop { state: State::Revoked, inputs: entry.inputs });
+    }
+
     /// The inputs are as they were, and what had to be saved is saved.
-    fn stay(&mut self, name: &CredentialName) {
-        let Some(entry) = self.entries.get_mut(name) else { return };
+    fn stay(&mut self, owner: &Owner) {
+        let Some(entry) = self.entries.get_mut(owner) else { return };
         if entry.trouble.take_if(|trouble| trouble.cause == Cause::Local).is_some() {
             entry.backoff.reset();
         }
     }
 
-    fn retry_saving(&mut self, name: &CredentialName, message: String, now: Moment) {
-        let Some(entry) = self.entries.get_mut(name) else { return };
+    fn retry_saving(&mut self, owner: &Owner, message: String, now: Moment) {
+        let Some(entry) = self.entries.get_mut(owner) else { return };
         let pause = entry.backoff.next(&self.clock);
-        tracing::warn!(credential = %name, reason = message, retry_in = ?pause, "not saved");
+        tracing::warn!(credential = %owner, reason = message, retry_in = ?pause, "not saved");
         if entry.trouble.is_none() {
             entry.trouble = Some(Trouble::new(Cause::Local, ErrorClass::Transient, message, now));
         }
@@ -136,11 +153,18 @@ impl Task {
     }
 
     /// Plans what follows a failure, and says how it counts.
-    fn fail(&mut self, name: &CredentialName, phase: Phase, failure: &Failure, now: Moment) -> Outcome {
-        let Some(entry) = self.entries.get_mut(name) else { return Outcome::Transient };
+    fn fail(&mut self, owner: &Owner, phase: Phase, failure: &Failure, now: Moment) -> Outcome {
+        let Some(entry) = self.entries.get_mut(owner) else { return Outcome::Transient };
+        if matches!(failure, Failure::NobodyLoggedIn) {
+            entry.next = Next::Nothing;
+            entry.stop = Some(Stop { state: State::LoginRequired, inputs: entry.inputs });
+            return Outcome::Rejected;
+        }
         let message = failure.to_string();
         let (outcome, class, pause) = match failure {
-            Failure::Rejected(_) => (Outcome::Rejected, ErrorClass::Rejected, None),
+            Failure::Rejected(_) | Failure::Withdrawn(_) | Failure::NobodyLoggedIn => {
+                (Outcome::Rejected, ErrorClass::Rejected, None)
+            }
             Failure::Ambiguous(_) => (Outcome::Ambiguous, ErrorClass::Ambiguous, None),
             Failure::Stubborn(_) => {
                 (Outcome::Transient, ErrorClass::Transient, Some(entry.backoff.next_longest(&self.clock)))
@@ -157,7 +181,7 @@ impl Task {
         };
         let local = matches!(failure, Failure::Local(_));
         if let Some(pause) = pause {
-            tracing::warn!(credential = %name, reason = message, retry_in = ?pause, "not renewed");
+            tracing::warn!(credential = %owner, reason = message, retry_in = ?pause, "not renewed");
             let at = now.after(pause);
             match (phase, &entry.stop) {
                 (Phase::Looking, _) if local => entry.look = Some(at.boot),
@@ -165,7 +189,7 @@ impl Task {
                 _ => entry.next = Next::Retry(at),
             }
         } else {
-            tracing::error!(credential = %name, reason = message, class = class.as_str(), "not renewed");
+            tracing::error!(credential = %owner, reason = message, class = class.as_str(), "not renewed");
             entry.next = Next::Nothing;
         }
         // What the issuer said last is worth more than a file that could not be looked at.
@@ -177,29 +201,31 @@ impl Task {
         }
         let stop = match outcome {
             Outcome::Ok | Outcome::Transient => return outcome,
-            Outcome::Rejected if self.renew_parents(name) => return outcome,
+            Outcome::Rejected if matches!(failure, Failure::Withdrawn(_)) => State::LoginRequired,
+            Outcome::Rejected if self.renew_parents(owner) => return outcome,
             Outcome::Rejected => State::Rejected,
             Outcome::Ambiguous => State::LoginRequired,
         };
-        if let Some(entry) = self.entries.get_mut(name) {
+        if let Some(entry) = self.entries.get_mut(owner) {
             entry.stop = Some(Stop { state: stop, inputs: entry.inputs });
         }
         outcome
     }
 
     /// Shows the state of an entry to everybody, if it has changed.
-    pub(super) fn show(&mut self, name: &CredentialName) {
+    pub(super) fn show(&mut self, owner: &Owner) {
         let now = self.clock.now();
-        let Some(entry) = self.entries.get(name) else { return };
+        let Some(entry) = self.entries.get(owner) else { return };
         let waits_for = entry.blocked_by.as_ref().or(entry.awaited.first());
-        let parent = waits_for.and_then(|parent| self.entries.get(parent)).map(|it| it.shared.status());
-        let Some(entry) = self.entries.get_mut(name) else { return };
+        let parent = waits_for.and_then(|parent| self.parent(parent)).map(|it| it.shared.status());
+        let Some(entry) = self.entries.get_mut(owner) else { return };
         let before = entry.shared.status();
         if entry.state(now) == State::Expired && before.state != State::Expired && !entry.spec.is_renewable()
         {
             let message = format!(
                 "the token has ended, and it cannot renew itself: replace it at its source, or by `bearerd set \
-                 {name}`"
+                 {}`",
+                entry.spec.name
             );
             entry.trouble = Some(Trouble::new(Cause::Far, ErrorClass::Rejected, message, now));
         }
@@ -218,14 +244,14 @@ impl Task {
             match status.state {
                 // Told by the line of the exchange itself.
                 State::Pending | State::Ready | State::Renewing | State::Failing => {
-                    tracing::debug!(credential = %name, from, to, "state");
+                    tracing::debug!(credential = %owner, from, to, "state");
                 }
-                _ => tracing::warn!(credential = %name, from, to, "state"),
+                _ => tracing::warn!(credential = %owner, from, to, "state"),
             }
         }
         entry.shared.set_status(status);
-        for child in self.children.get(name).cloned().unwrap_or_default() {
-            let waits = |child: &CredentialName| {
+        for child in self.children_of(owner) {
+            let waits = |child: &Owner| {
                 self.entries.get(child).is_some_and(|it| it.blocked_by.is_some() || !it.awaited.is_empty())
             };
             if waits(&child) {

@@ -1,6 +1,6 @@
 //! The task itself: what wakes it, and when an exchange starts.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,6 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 
 use crate::clock::{Clock, Moment};
-use crate::credential::CredentialName;
 use crate::credential::flow::Mint;
 use crate::credential::keeper::entry::{Entry, Phase};
 use crate::credential::keeper::exchange::{Exchange, Report};
@@ -19,6 +18,7 @@ use crate::credential::keeper::timers::Timers;
 use crate::credential::keeper::{Command, Options};
 use crate::credential::shared::Poke;
 use crate::credential::store::Store;
+use crate::credential::{CredentialName, Owner};
 
 /// The runtime's timers stand still while the machine sleeps, and nobody tells when the wall clock is
 /// stepped: so the clocks are looked at this often at least.
@@ -36,18 +36,18 @@ pub(super) struct Task {
     pub(super) options: Options,
     commands: mpsc::UnboundedReceiver<Command>,
     /// Boxed: a map has up to twice the places that it uses.
-    pub(super) entries: HashMap<CredentialName, Box<Entry>>,
-    /// By parent: the credentials that use its outputs.
-    pub(super) children: HashMap<CredentialName, Vec<CredentialName>>,
-    /// By file: the credentials that read it.
-    pub(super) readers: HashMap<PathBuf, Vec<CredentialName>>,
+    pub(super) entries: HashMap<Owner, Box<Entry>>,
+    /// By parent: the owners that use its outputs.
+    pub(super) children: HashMap<CredentialName, BTreeSet<Owner>>,
+    /// By file: the owners that read it.
+    pub(super) readers: HashMap<PathBuf, BTreeSet<Owner>>,
     timers: Timers,
     lanes: Lanes,
     exchanges: JoinSet<Report>,
-    /// At most one exchange per name runs, also while an older entry of that name is still at it.
-    pub(super) running: HashMap<CredentialName, Running>,
+    /// At most one exchange per owner runs, also while an older entry of that owner is still at it.
+    pub(super) running: HashMap<Owner, Running>,
     /// By the runtime's task: whose exchange it is.
-    names: HashMap<tokio::task::Id, CredentialName>,
+    owners: HashMap<tokio::task::Id, Owner>,
     /// Wall clock less time since boot, when last compared.
     offset: SignedDuration,
     pub(super) last_id: u64,
@@ -95,7 +95,7 @@ impl Task {
             timers: Timers::default(),
             exchanges: JoinSet::new(),
             running: HashMap::new(),
-            names: HashMap::new(),
+            owners: HashMap::new(),
             last_id: 0,
             ending: None,
         }
@@ -144,72 +144,72 @@ impl Task {
             "the wall clock was stepped: all ends are looked at anew"
         );
         self.offset = offset;
-        let names: Vec<_> = self.entries.keys().cloned().collect();
-        for name in names {
-            self.consider(&name);
+        let owners: Vec<_> = self.entries.keys().cloned().collect();
+        for owner in owners {
+            self.consider(&owner);
         }
     }
 
     /// Looks at every entry whose timer has fired.
     fn fire(&mut self) {
-        while let Some((at, id, name)) = self.timers.pop_due(self.clock.boot()) {
-            if let Some(entry) = self.entries.get_mut(&name).filter(|entry| entry.id == id)
+        while let Some((at, id, owner)) = self.timers.pop_due(self.clock.boot()) {
+            if let Some(entry) = self.entries.get_mut(&owner).filter(|entry| entry.id == id)
                 && entry.timer.take_if(|timer| *timer == at).is_some()
             {
-                self.consider(&name);
+                self.consider(&owner);
             }
         }
         let entries = &self.entries;
-        self.timers.compact(entries.len(), |(at, id, name)| {
-            entries.get(name).is_some_and(|entry| entry.id == *id && entry.timer == Some(*at))
+        self.timers.compact(entries.len(), |(at, id, owner)| {
+            entries.get(owner).is_some_and(|entry| entry.id == *id && entry.timer == Some(*at))
         });
     }
 
     /// Starts what is due of an entry, sets its timer and shows its state.
-    pub(super) fn consider(&mut self, name: &CredentialName) {
+    pub(super) fn consider(&mut self, owner: &Owner) {
         let now = self.clock.now();
         let ending = self.ending.is_some();
-        let Some(entry) = self.entries.get(name) else { return };
-        if entry.phase == Phase::Idle && !ending && !self.running.contains_key(name) {
+        let Some(entry) = self.entries.get(owner) else { return };
+        if entry.phase == Phase::Idle && !ending && !self.running.contains_key(owner) {
             let is_due = entry.due(now).is_some_and(|due| due <= now.boot);
             let looks = entry.look_due().is_some_and(|due| due <= now.boot);
-            // A token that was set needs no parent.
-            let needs_parents = (is_due || looks) && entry.set.is_none();
+            // What a person ordered needs no parent.
+            let needs_parents = (is_due || looks) && entry.order.is_none();
             let blocked_by = if needs_parents { self.missing_parent(entry, now) } else { None };
             let starts = (is_due || looks) && blocked_by.is_none();
-            if let Some(entry) = self.entries.get_mut(name) {
+            if let Some(entry) = self.entries.get_mut(owner) {
                 entry.blocked_by = blocked_by.filter(|_| is_due);
             }
             if starts {
-                self.queue(name, is_due, now);
+                self.queue(owner, is_due, now);
             }
         }
-        self.show(name);
-        self.set_timer(name, now);
+        self.show(owner);
+        self.set_timer(owner, now);
     }
 
     /// Takes a place in the issuer's lane, or waits for one.
-    fn queue(&mut self, name: &CredentialName, is_due: bool, now: Moment) {
-        let Some(entry) = self.entries.get_mut(name) else { return };
+    fn queue(&mut self, owner: &Owner, is_due: bool, now: Moment) {
+        let Some(entry) = self.entries.get_mut(owner) else { return };
         let end = entry.current.as_ref().filter(|_| is_due).map_or(Duration::ZERO, |current| {
             current.expiry.usable_for(now).map_or(Duration::MAX, |left| now.boot + left)
         });
-        if self.lanes.enter(&entry.issuer, (end, entry.id, name.clone())) {
-            self.start(name, now);
+        if self.lanes.enter(&entry.issuer, (end, entry.id, owner.clone())) {
+            self.start(owner, now);
         } else {
             entry.phase = Phase::Queued;
         }
     }
 
     /// Spawns an exchange; its place in the lane is taken.
-    fn start(&mut self, name: &CredentialName, now: Moment) {
-        let Some(entry) = self.entries.get(name) else { return };
+    fn start(&mut self, owner: &Owner, now: Moment) {
+        let Some(entry) = self.entries.get(owner) else { return };
         let parents = self.parent_values(&entry.spec, now);
-        let Some(entry) = self.entries.get_mut(name) else { return };
+        let Some(entry) = self.entries.get_mut(owner) else { return };
         let is_due = entry.due(now).is_some_and(|due| due <= now.boot);
-        let set = entry.set.take().map(|set| {
-            entry.setting = Some(set.answer);
-            set.token
+        let order = entry.order.take().map(|(order, answer)| {
+            entry.ordered = Some(answer);
+            order
         });
         entry.phase = if is_due { Phase::Renewing } else { Phase::Looking };
         entry.look = None;
@@ -223,18 +223,22 @@ impl Task {
             shared: Arc::clone(&entry.shared),
             parents,
             unless: entry.inputs.filter(|_| !is_due),
+            takes_up: entry.inputs.is_none() && entry.current.is_none(),
+            generation: entry.generation(),
             force: std::mem::take(&mut entry.force),
-            set,
+            order,
             unsaved: entry.unsaved.clone(),
         };
         let running = Running {
             id: entry.id,
             issuer: entry.issuer.clone(),
-            precious: entry.spec.flow.is_single_use() || exchange.unsaved.is_some() || exchange.set.is_some(),
+            precious: entry.spec.flow.is_single_use()
+                || exchange.unsaved.is_some()
+                || exchange.order.is_some(),
             abort: self.exchanges.spawn(exchange.run()),
         };
-        self.names.insert(running.abort.id(), name.clone());
-        self.running.insert(name.clone(), running);
+        self.owners.insert(running.abort.id(), owner.clone());
+        self.running.insert(owner.clone(), running);
     }
 
     /// An exchange has ended: its place goes to the next, and its report to its entry.
@@ -243,8 +247,8 @@ impl Task {
             Ok((task, report)) => (task, Some(report)),
             Err(error) => (error.id(), None),
         };
-        let Some(name) = self.names.remove(&task) else { return };
-        let Some(running) = self.running.remove(&name) else { return };
+        let Some(owner) = self.owners.remove(&task) else { return };
+        let Some(running) = self.running.remove(&owner) else { return };
         let now = self.clock.now();
         while let Some((_, id, next)) = self.lanes.leave(&running.issuer) {
             let entry =
@@ -259,19 +263,19 @@ impl Task {
             }
             self.consider(&next);
         }
-        if self.entries.get(&name).is_some_and(|entry| entry.id == running.id) {
-            self.take(&name, report, now);
+        if self.entries.get(&owner).is_some_and(|entry| entry.id == running.id) {
+            self.take(&owner, report, now);
         }
-        self.consider(&name);
+        self.consider(&owner);
     }
 
-    fn set_timer(&mut self, name: &CredentialName, now: Moment) {
-        let Some(entry) = self.entries.get_mut(name) else { return };
+    fn set_timer(&mut self, owner: &Owner, now: Moment) {
+        let Some(entry) = self.entries.get_mut(owner) else { return };
         let at = entry.wake_at(now);
         if entry.timer != at {
             entry.timer = at;
             if let Some(at) = at {
-                self.timers.push((at, entry.id, name.clone()));
+                self.timers.push((at, entry.id, owner.clone()));
             }
         }
     }

@@ -3,6 +3,7 @@
 //! Time is paused and moves only when nothing else can; the issuer is a script.
 
 mod chains;
+mod consent;
 mod failures;
 mod files;
 mod reading;
@@ -29,7 +30,8 @@ use crate::credential::keeper::{Keeper, Options, Outcome, SetError, start};
 use crate::credential::slot::{AfterRefusal, Slot, Unavailable};
 use crate::credential::store::{MemoryStore, Store};
 use crate::credential::{
-    CredentialName, CredentialSpec, ErrorClass, Flow, Lifetime, Minted, Outputs, Source, State, Status,
+    CredentialName, CredentialSpec, ErrorClass, Flow, Lifetime, Minted, Outputs, Owner, Source, State,
+    Status, Subject,
 };
 use crate::secret::Secret;
 use crate::template::Template;
@@ -252,7 +254,7 @@ impl Answer {
 
 fn minted(token: &str, lifetime: Option<Lifetime>) -> Minted {
     let outputs = Outputs::from([("token".to_owned(), Secret::from(token))]);
-    Minted { outputs, lifetime, rotated: None, warnings: Vec::new() }
+    Minted { outputs, lifetime, rotated: None, lapses: None, warnings: Vec::new() }
 }
 
 fn token(token: &str, lifetime: Duration) -> Answer {
@@ -306,6 +308,7 @@ impl Mint for ScriptedIssuer {
                 outputs: inputs.values,
                 lifetime: Some(Lifetime::Unlimited),
                 rotated: None,
+                lapses: None,
                 warnings: Vec::new(),
             };
             return Box::pin(async { Ok(minted) });

@@ -1,16 +1,16 @@
-//! The queue of timers: one per credential, ordered by time since boot.
+//! The queue of timers: one per owner, ordered by time since boot.
 //!
 //! Entries are deleted lazily. Whoever sets a timer remembers its time; what comes out of the queue
-//! with another time, or for a credential that is gone, is an old timer and means nothing.
+//! with another time, or for an owner that is gone, is an old timer and means nothing.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-use crate::credential::CredentialName;
+use crate::credential::Owner;
 
-/// One timer: when it fires in time since boot, and for which entry of which credential.
-pub(super) type Timer = (Duration, u64, CredentialName);
+/// One timer: when it fires in time since boot, and for which entry of which owner.
+pub(super) type Timer = (Duration, u64, Owner);
 
 /// The queue; each step costs the logarithm of its length.
 #[derive(Default)]

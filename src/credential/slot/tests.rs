@@ -10,13 +10,13 @@ use tokio::sync::mpsc;
 use super::{AfterRefusal, Slot};
 use crate::clock::Clock;
 use crate::credential::shared::{Poke, Published, REFUSAL_FLOOR, Shared};
-use crate::credential::{CredentialName, Expiry, Lifetime, Minted, Outputs, State, Status};
+use crate::credential::{Expiry, Lifetime, Minted, Outputs, Owner, State, Status};
 
 const WAIT: Duration = Duration::from_secs(5);
 
 fn status(state: State) -> Status {
     Status {
-        name: CredentialName::from("a"),
+        owner: Owner::from("a"),
         flow: "oauth2",
         state,
         generation: 0,
@@ -60,7 +60,8 @@ impl Bench {
 }
 
 fn publish(shared: &Shared, clock: &Clock, generation: u64) {
-    let minted = Minted { outputs: Outputs::new(), lifetime: None, rotated: None, warnings: Vec::new() };
+    let minted =
+        Minted { outputs: Outputs::new(), lifetime: None, rotated: None, lapses: None, warnings: Vec::new() };
     let expiry = Expiry::new(clock.now(), Lifetime::For(Duration::from_secs(3600)));
     shared.publish(Published { generation, expiry, minted }).expect("the slot takes all");
     shared.clear_suspicion();

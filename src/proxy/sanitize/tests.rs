@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::credential::shared::Shared;
 use crate::credential::slot::Slot;
 use crate::credential::status::Status;
-use crate::credential::{CredentialName, State};
+use crate::credential::{CredentialName, Owner, State};
 use crate::http1::head::Progress;
 use crate::http1::{Framing, HeadLimits, RequestHead};
 use crate::inject::Injection;
@@ -60,7 +60,7 @@ fn route(upstream: &str, injection: Injection) -> Arc<Route> {
     let mut wire = |_: &Arc<RouteSpec>| {
         let (pokes, _) = mpsc::unbounded_channel();
         let status = Status {
-            name: CredentialName::from("c"),
+            owner: Owner::from("c"),
             flow: "static",
             state: State::Pending,
             generation: 0,

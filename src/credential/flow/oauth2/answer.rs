@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::credential::flow::classify::{by_status, quote, status_text, transient};
 use crate::credential::flow::json::{Json, scalar_text};
 use crate::credential::flow::lifetime::from_now;
-use crate::credential::flow::oauth2::{Grant, OAuth2Flow};
+use crate::credential::flow::oauth2::OAuth2Flow;
 use crate::credential::flow::{Exchange, MintError, jwt};
 use crate::credential::{Lifetime, Minted, Outputs};
 use crate::secret::Secret;
@@ -28,7 +28,11 @@ pub(super) fn read(flow: &OAuth2Flow, exchange: &Exchange<'_>, answer: &Answer) 
         let shown = quote(error, exchange.inputs).unwrap_or_else(|| "(not shown)".to_owned());
         let message = format!("{origin} answered {status} with the error `{shown}`");
         if let Some(meaning) = rejection(error) {
-            return Err(MintError::Rejected { message: format!("{message}: {meaning}") });
+            let message = format!("{message}: {meaning}");
+            return Err(match error.as_str() {
+                "invalid_grant" => MintError::Withdrawn { message },
+                _ => MintError::Rejected { message },
+            });
         }
         if answer.status.is_success() {
             // The status that RFC 6749 asks for with any error is a 400.
@@ -69,10 +73,13 @@ fn accept(flow: &OAuth2Flow, exchange: &Exchange<'_>, json: &Json) -> Result<Min
         .member("expires_in")
         .and_then(|value| from_now(value, Duration::from_secs(1)))
         .or_else(|| jwt::expiry(&access_token).map(Lifetime::Until));
-    let rotated = match flow.grant {
-        Grant::RefreshToken => rotated(json, exchange, &mut warnings),
-        Grant::ClientCredentials | Grant::Password | Grant::JwtBearer => None,
-    };
+    let renews = flow.grant.renews_by_refresh_token();
+    let rotated = if renews { rotated(json, exchange, &mut warnings) } else { None };
+    let lapses = ["refresh_expires_in", "refresh_token_expires_in"]
+        .iter()
+        .find_map(|name| json.member(name).and_then(|value| from_now(value, Duration::from_secs(1))))
+        // Some issuers say 0 of one that does not end.
+        .filter(|lapses| *lapses != Lifetime::For(Duration::ZERO));
     let mut outputs = Outputs::new();
     outputs.insert("access_token".to_owned(), access_token);
     if let Ok(id_token) = token(json, "id_token") {
@@ -89,7 +96,7 @@ fn accept(flow: &OAuth2Flow, exchange: &Exchange<'_>, json: &Json) -> Result<Min
                 .push(format!("the token answer has no text at `{pointer}`, which output `{name}` is")),
         }
     }
-    Ok(Minted { outputs, lifetime, rotated, warnings })
+    Ok(Minted { outputs, lifetime, rotated, lapses, warnings })
 }
 
 /// A token by its member name: a text of visible ASCII, which is all that fits into a header, and

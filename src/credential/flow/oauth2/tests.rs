@@ -230,7 +230,8 @@ async fn errors_are_told_apart_by_their_exact_code_and_by_the_status() {
         ["invalid_grant", "invalid_client", "unauthorized_client", "invalid_scope", "unsupported_grant_type"]
     {
         for status in ["400 Bad Request", "401 Unauthorized", "403 Forbidden", "200 OK"] {
-            rows.push((status, error(code), "rejected"));
+            let class = if code == "invalid_grant" { "withdrawn" } else { "rejected" };
+            rows.push((status, error(code), class));
         }
     }
     for (status, body, expected) in [

@@ -40,16 +40,33 @@ impl FragileStore {
 }
 
 impl Store for FragileStore {
-    fn load(&self, name: &CredentialName) -> StoreFuture<'_, Record> {
-        self.inner.load(name)
+    fn load(&self, owner: &Owner) -> StoreFuture<'_, Record> {
+        self.inner.load(owner)
     }
 
-    fn save(&self, name: &CredentialName, record: Record) -> StoreFuture<'_, ()> {
+    fn save(&self, owner: &Owner, record: Record) -> StoreFuture<'_, ()> {
         if self.broken.load(Ordering::SeqCst) {
             return Box::pin(async { Err(StoreError("no space left".to_owned())) });
         }
         self.saved.lock().unwrap_or_else(PoisonError::into_inner).push(record.clone());
-        self.inner.save(name, record)
+        self.inner.save(owner, record)
+    }
+
+    fn subjects(
+        &self,
+        credential: &CredentialName,
+        after: Option<&Subject>,
+        limit: usize,
+    ) -> StoreFuture<'_, Vec<Subject>> {
+        self.inner.subjects(credential, after, limit)
+    }
+
+    fn count(&self, credential: &CredentialName) -> StoreFuture<'_, usize> {
+        self.inner.count(credential)
+    }
+
+    fn lapsing(&self, before: Timestamp, limit: usize) -> StoreFuture<'_, Vec<(Timestamp, Owner)>> {
+        self.inner.lapsing(before, limit)
     }
 
     fn fingerprint(&self, inputs: &BTreeMap<String, Secret>) -> Fingerprint {
@@ -185,6 +202,29 @@ async fn a_lost_answer_is_repeated_if_the_issuer_has_a_grace_window() {
     house.keep([CredentialSpec { retry_ambiguous: true, ..refresh_spec("a", "r0") }]);
     pass(seconds(3)).await;
     assert_eq!((house.state("a"), house.issuer.count("a")), (State::Ready, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_lost_answer_the_same_token_is_tried_once_more_and_never_again() {
+    let house = House::new();
+    house.issuer.answers("a", |_| unanswered());
+    house.keep([CredentialSpec { retry_ambiguous: true, ..refresh_spec("a", "r0") }]);
+    pass(HOUR).await;
+    assert_eq!((house.state("a"), house.issuer.count("a")), (State::LoginRequired, 2));
+    assert_eq!(house.error_class("a"), Some(ErrorClass::Ambiguous));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_try_that_was_never_sent_does_not_count_as_the_one_after_a_lost_answer() {
+    let house = House::new();
+    house.issuer.answers("a", |call| match call.number {
+        1 => unanswered(),
+        2..5 => down(),
+        _ => token("t", HOUR),
+    });
+    house.keep([CredentialSpec { retry_ambiguous: true, ..refresh_spec("a", "r0") }]);
+    pass(seconds(60)).await;
+    assert_eq!((house.state("a"), house.issuer.count("a")), (State::Ready, 5));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,123 @@
+//! Whose token: a credential, and of its subjects which.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::credential::CredentialName;
+
+/// Whose token of a credential: what the app calls the person (or tenant) for whom it asks.
+///
+/// A text of 1 to 256 bytes without control characters, compared byte for byte.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Subject(Arc<str>);
+
+/// A text that can be no subject.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotASubject;
+
+impl Subject {
+    /// The longest subject, in bytes.
+    pub const LONGEST: usize = 256;
+
+    /// A subject by its text.
+    pub fn new(text: &str) -> Result<Self, NotASubject> {
+        let fits = (1..=Self::LONGEST).contains(&text.len()) && !text.chars().any(char::is_control);
+        if fits { Ok(Self(text.into())) } else { Err(NotASubject) }
+    }
+
+    /// The subject as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A map by subjects can be asked with a borrowed text.
+impl Borrow<str> for Subject {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for NotASubject {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "a subject has 1 to {} bytes and no control characters", Subject::LONGEST)
+    }
+}
+
+impl std::error::Error for NotASubject {}
+
+/// Who has a token, a life cycle and a record of its own: a credential, or one of its subjects.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Owner {
+    /// The credential.
+    pub credential: CredentialName,
+    /// Which of its subjects; `None` for the token that the credential has by itself.
+    pub subject: Option<Subject>,
+}
+
+impl Owner {
+    /// A subject of a credential.
+    pub fn subject(credential: CredentialName, subject: Subject) -> Self {
+        Self { credential, subject: Some(subject) }
+    }
+}
+
+/// The owner of the token that a credential has by itself.
+impl From<CredentialName> for Owner {
+    fn from(credential: CredentialName) -> Self {
+        Self { credential, subject: None }
+    }
+}
+
+impl From<&str> for Owner {
+    fn from(credential: &str) -> Self {
+        CredentialName::from(credential).into()
+    }
+}
+
+impl From<&CredentialName> for Owner {
+    fn from(credential: &CredentialName) -> Self {
+        credential.clone().into()
+    }
+}
+
+/// `name`, or `name (subject)`.
+impl fmt::Display for Owner {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.credential.fmt(formatter)?;
+        match &self.subject {
+            Some(subject) => write!(formatter, " ({subject})"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{NotASubject, Owner, Subject};
+
+    #[test]
+    fn a_subject_has_1_to_256_bytes_and_no_control_characters() {
+        for good in ["a", "91-98765", "Ä user@example.org", &"x".repeat(256)] {
+            assert_eq!(Subject::new(good).as_ref().map(Subject::as_str), Ok(good));
+        }
+        for bad in ["", "a\nb", "a\0", "\u{85}", &"x".repeat(257)] {
+            assert_eq!(Subject::new(bad), Err(NotASubject));
+        }
+    }
+
+    #[test]
+    fn an_owner_is_shown_by_its_credential_and_its_subject() {
+        let owner = Owner::from("digital");
+        assert_eq!(owner.to_string(), "digital");
+        let alice = Subject::new("alice").expect("a subject");
+        assert_eq!(Owner::subject("digital".into(), alice).to_string(), "digital (alice)");
+    }
+}
