@@ -396,7 +396,7 @@ mod digilocker {
     async fn its_errors_are_told_apart() {
         for (status, error, expected) in [
             (400, "invalid_client", "rejected"),
-            (400, "invalid_grant", "rejected"),
+            (400, "invalid_grant", "withdrawn"),
             (400, "invalid_grant_type", "stubborn"),
             (401, "invalid_client_id", "rejected"),
             (500, "unexpected_error", "transient"),
