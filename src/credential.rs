@@ -15,6 +15,7 @@
 //! requests read. The rules of time are in [`schedule`], what must survive is in [`store`], and
 //! [`crate::lookout`] tells when an input changed.
 
+pub mod consent;
 pub mod expiry;
 pub mod flow;
 pub mod input;

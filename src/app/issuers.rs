@@ -6,25 +6,28 @@ use arc_swap::ArcSwap;
 
 use crate::clock::Clock;
 use crate::credential::CredentialSpec;
-use crate::credential::flow::{Issuer, Mint, MintFuture};
+use crate::credential::flow::{Discovery, Issuer, Mint, MintFuture};
 use crate::credential::input::Inputs;
 use crate::upstream::connect::Connectors;
 
 /// The current [`Issuer`].
 pub(super) struct Issuers {
     current: ArcSwap<Issuer>,
+    discovery: Arc<Discovery>,
     clock: Clock,
 }
 
 impl Issuers {
     pub(super) fn new(connectors: &Connectors, clock: &Clock) -> Self {
-        let issuer = Issuer::new(connectors.clone(), clock.clone());
-        Self { current: ArcSwap::from_pointee(issuer), clock: clock.clone() }
+        let discovery = Arc::default();
+        let issuer = Issuer::new(connectors.clone(), Arc::clone(&discovery), clock.clone());
+        Self { current: ArcSwap::from_pointee(issuer), discovery, clock: clock.clone() }
     }
 
     /// Exchanges that begin from now on leave by these; those that run go on.
     pub(super) fn replace(&self, connectors: &Connectors) {
-        self.current.store(Arc::new(Issuer::new(connectors.clone(), self.clock.clone())));
+        let discovery = Arc::clone(&self.discovery);
+        self.current.store(Arc::new(Issuer::new(connectors.clone(), discovery, self.clock.clone())));
     }
 }
 

@@ -111,7 +111,7 @@ async fn connect_all(loaded: &Loaded) -> Vec<Problem> {
 fn origins(flow: &Flow) -> Vec<Origin> {
     match flow {
         Flow::Static(_) => Vec::new(),
-        Flow::OAuth2(flow) => vec![flow.token_url.origin.clone()],
+        Flow::OAuth2(flow) => flow.endpoints.origin().cloned().into_iter().collect(),
         Flow::Login(flow) => flow.origins(),
     }
 }

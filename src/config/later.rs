@@ -13,18 +13,7 @@ const KEYS: &[(&str, &[&str])] = &[
     // An egress.
     ("min_tls", &["expect_address"]),
     // A credential.
-    (
-        "preset",
-        &[
-            "issuer",
-            "authorization_url",
-            "device_authorization_url",
-            "revocation_url",
-            "subject",
-            "secret_days",
-            "rotate_before",
-        ],
-    ),
+    ("preset", &["revocation_url", "subject", "secret_days", "rotate_before"]),
     // A step of a login, and an output of it.
     ("form", &["mail"]),
     ("regex", &["css", "attribute"]),
@@ -37,7 +26,7 @@ const KEYS: &[(&str, &[&str])] = &[
 /// Words, by a word that stands for the same key.
 const WORDS: &[(&str, &[&str])] = &[
     ("memory", &["file", "shared"]),
-    ("client_credentials", &["authorization_code", "device_code", "token_exchange"]),
+    ("client_credentials", &["token_exchange"]),
     ("private_key_jwt", &["tls", "client_secret_jwt"]),
     ("off", &["mask", "block"]),
 ];

@@ -146,7 +146,7 @@ fn overlay_one(user: &mut Node, findings: &mut Findings) {
     for (name, parameter) in &about.parameters {
         // What is not there has been told: templates that name it are not wrong too.
         if parameter.required && given.get(name).is_none() {
-            let home = if parameter.secret { "secrets" } else { "params" };
+            let home = parameter.home();
             match merged.as_table_mut() {
                 Some(table) if is_native(name, &flow) => table.spoiled.push(name.clone()),
                 _ => merged.table_at(home).into_iter().for_each(|table| table.spoiled.push(name.clone())),
@@ -155,9 +155,7 @@ fn overlay_one(user: &mut Node, findings: &mut Findings) {
     }
     for (key, node) in given.entries {
         let home = match about.parameters.get(&key) {
-            Some(parameter) if !is_native(&key, &flow) => {
-                Some(if parameter.secret { "secrets" } else { "params" })
-            }
+            Some(parameter) if !is_native(&key, &flow) => Some(parameter.home()),
             _ => None,
         };
         match home {

@@ -1,9 +1,9 @@
 //! Flows: how a credential is obtained.
 
-mod classify;
+pub(in crate::credential) mod classify;
 pub mod fixed;
-mod form;
-mod json;
+pub(in crate::credential) mod form;
+pub(in crate::credential) mod json;
 pub mod jwt;
 mod lifetime;
 pub mod login;
@@ -14,6 +14,8 @@ mod testing;
 pub use fixed::StaticFlow;
 pub use login::LoginFlow;
 pub use oauth2::OAuth2Flow;
+pub use oauth2::discovery::Discovery;
+use oauth2::endpoints::{IssuerIdentifier, Metadata, Plaintext};
 
 use std::future::Future;
 use std::pin::Pin;
@@ -69,7 +71,7 @@ impl Flow {
     pub fn issuer(&self) -> Option<Origin> {
         match self {
             Self::Static(_) => None,
-            Self::OAuth2(flow) => Some(flow.token_url.origin.clone()),
+            Self::OAuth2(flow) => flow.endpoints.origin().cloned(),
             Self::Login(flow) => flow.issuer(),
         }
     }
@@ -142,27 +144,37 @@ pub trait Mint: Send + Sync {
 /// The real [`Mint`]: runs each flow over the network.
 pub struct Issuer {
     connectors: Connectors,
+    discovery: Arc<Discovery>,
     clock: Clock,
 }
 
 impl Issuer {
     /// Exchanges leave by the connectors of these egresses, by name; the default one is named "".
-    pub fn new(connectors: Connectors, clock: Clock) -> Self {
-        Self { connectors, clock }
+    pub fn new(connectors: Connectors, discovery: Arc<Discovery>, clock: Clock) -> Self {
+        Self { connectors, discovery, clock }
+    }
+
+    /// An exchange of a credential, with inputs already read, that begins now.
+    pub(in crate::credential) fn exchange<'a>(
+        &'a self,
+        spec: &'a CredentialSpec,
+        inputs: &'a Inputs,
+    ) -> Result<Exchange<'a>, MintError> {
+        let connector = self.connectors.get(&spec.egress).cloned().ok_or_else(|| MintError::Stubborn {
+            message: format!("there is no egress `{}`: this is a fault of bearerd", spec.egress),
+        })?;
+        let deadline = Clock::instant() + spec.exchange_timeout.min(LONGEST_EXCHANGE);
+        let (discovery, clock) = (&self.discovery, self.clock.clone());
+        Ok(Exchange { inputs, connector, egress: &spec.egress, discovery, clock, deadline })
     }
 }
 
 impl Mint for Issuer {
     fn mint(&self, spec: Arc<CredentialSpec>, inputs: Inputs) -> MintFuture {
-        let connector = self.connectors.get(&spec.egress).cloned();
-        let clock = self.clock.clone();
+        let (connectors, discovery) = (self.connectors.clone(), Arc::clone(&self.discovery));
+        let issuer = Self { connectors, discovery, clock: self.clock.clone() };
         Box::pin(async move {
-            let Some(connector) = connector else {
-                let message = format!("there is no egress `{}`: this is a fault of bearerd", spec.egress);
-                return Err(MintError::Stubborn { message });
-            };
-            let deadline = Clock::instant() + spec.exchange_timeout.min(LONGEST_EXCHANGE);
-            let exchange = Exchange { inputs: &inputs, connector, clock, deadline };
+            let exchange = issuer.exchange(&spec, &inputs)?;
             match &spec.flow {
                 Flow::OAuth2(flow) => oauth2::mint(flow, &exchange).await,
                 Flow::Login(flow) => login::mint(flow, &exchange).await,
@@ -173,19 +185,30 @@ impl Mint for Issuer {
 }
 
 /// One running exchange: what every flow needs.
-struct Exchange<'a> {
-    inputs: &'a Inputs,
+pub(in crate::credential) struct Exchange<'a> {
+    pub(in crate::credential) inputs: &'a Inputs,
     connector: Connector,
-    clock: Clock,
+    egress: &'a str,
+    discovery: &'a Discovery,
+    pub(in crate::credential) clock: Clock,
     deadline: Instant,
 }
 
 impl Exchange<'_> {
     /// Asks the issuer once, within what is left of the time.
-    async fn ask(&self, url: &Url, request: Request) -> Result<Answer, MintError> {
+    pub(in crate::credential) async fn ask(&self, url: &Url, request: Request) -> Result<Answer, MintError> {
         let whole = self.deadline.saturating_duration_since(Clock::instant());
         let limits = Limits { connect: CONNECT_LIMIT, whole, body: LARGEST_ANSWER };
         Ok(exchange(&self.connector, url, request, limits).await?)
+    }
+
+    /// What an issuer says of itself.
+    async fn discover(
+        &self,
+        issuer: &IssuerIdentifier,
+        plaintext: Plaintext,
+    ) -> Result<Arc<Metadata>, MintError> {
+        self.discovery.discover(issuer, plaintext, self.egress, self).await
     }
 
     /// An input that the flow cannot do without.

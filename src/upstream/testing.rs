@@ -55,6 +55,11 @@ pub(crate) struct Server {
 impl Server {
     /// Listens on 127.0.0.1 in plain text.
     pub(crate) async fn start(replies: impl IntoIterator<Item = Reply>) -> Self {
+        Self::start_with(|_| replies.into_iter().collect(), None).await
+    }
+
+    /// Listens on 127.0.0.1 in plain text; the replies may name its own origin.
+    pub(crate) async fn start_knowing(replies: impl FnOnce(&Origin) -> Vec<Reply>) -> Self {
         Self::start_with(replies, None).await
     }
 
@@ -63,18 +68,19 @@ impl Server {
         replies: impl IntoIterator<Item = Reply>,
         config: Arc<rustls::ServerConfig>,
     ) -> Self {
-        Self::start_with(replies, Some(config.into())).await
+        Self::start_with(|_| replies.into_iter().collect(), Some(config.into())).await
     }
 
     async fn start_with(
-        replies: impl IntoIterator<Item = Reply>,
+        replies: impl FnOnce(&Origin) -> Vec<Reply>,
         tls: Option<tokio_rustls::TlsAcceptor>,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let port = listener.local_addr().expect("a bound socket has an address").port();
         let scheme = if tls.is_some() { Scheme::Https } else { Scheme::Http };
         let requests = Arc::new(Mutex::new(Vec::new()));
-        let mut replies: VecDeque<_> = replies.into_iter().collect();
+        let origin = Origin { scheme, host: "127.0.0.1".to_owned(), port };
+        let mut replies = VecDeque::from(replies(&origin));
         let record = Arc::clone(&requests);
         let task = tokio::spawn(async move {
             while let Some(reply) = replies.pop_front() {
@@ -90,7 +96,7 @@ impl Server {
                 }
             }
         });
-        Self { origin: Origin { scheme, host: "127.0.0.1".to_owned(), port }, requests, task }
+        Self { origin, requests, task }
     }
 
     /// A URL of this server.

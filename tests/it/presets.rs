@@ -3,6 +3,7 @@
 //! each variant of the answer, what is injected, and what each error means.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bearerd::clock::Clock;
@@ -43,7 +44,8 @@ async fn obtain(configuration: &str) -> Result<BTreeMap<String, Kept>, MintError
     let config = loaded.unwrap_or_else(|problems| panic!("{problems}")).config;
     let clock = Clock::simulated(NOW, 1);
     let connector = Connector::new(&EgressSpec::default()).expect("the default egress");
-    let flows = Flows::new(BTreeMap::from([(String::new(), connector)]), clock.clone());
+    let connectors = BTreeMap::from([(String::new(), connector)]);
+    let flows = Flows::new(connectors, Arc::default(), clock.clone());
     let mut kept = BTreeMap::<String, Kept>::new();
     for spec in config.credentials {
         let parents = |credential: &CredentialName, output: &str| {

@@ -4,6 +4,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::config::raw::consent::Otp;
 use crate::config::raw::inject::{Inject, RefusalRule};
 use crate::config::raw::scalar::{Map, Plain, Rate, TextOr, Time};
 use crate::config::raw::secret::SecretReference;
@@ -59,8 +60,14 @@ pub(crate) struct Credential {
 
     /// `oauth2`: which grant.
     pub(crate) grant: Option<Grant>,
-    /// `oauth2`: the token endpoint.
+    /// `oauth2`: the issuer, exactly as it calls itself; its metadata names the endpoints.
+    pub(crate) issuer: Option<String>,
+    /// `oauth2`: the token endpoint, if not the discovered one.
     pub(crate) token_url: Option<String>,
+    /// `oauth2`: the authorization endpoint, if not the discovered one.
+    pub(crate) authorization_url: Option<String>,
+    /// `oauth2`: the device authorization endpoint, if not the discovered one.
+    pub(crate) device_authorization_url: Option<String>,
     /// `oauth2`: the client's identifier.
     pub(crate) client_id: Option<TextOr<SecretReference>>,
     /// `oauth2`: the client's secret; for `private_key_jwt` its private key.
@@ -79,8 +86,19 @@ pub(crate) struct Credential {
     pub(crate) refresh_token: Option<SecretReference>,
     /// `oauth2`: the assertion of the grant `jwt_bearer`.
     pub(crate) assertion: Option<SecretReference>,
-    /// `oauth2`: where a browser comes back to, for grants with a person.
+    /// `oauth2`: where a browser comes back to, exactly as it is registered; default
+    /// `/oauth/callback` of the admin listener.
     pub(crate) redirect_uri: Option<String>,
+    /// `oauth2`: push the authorization request also if the issuer does not say that it can.
+    pub(crate) par: Option<bool>,
+    /// `oauth2`: further parameters of the authorization request.
+    pub(crate) authorization_params: Map<Plain>,
+    /// `oauth2`: parameters of the authorization request that whoever begins a login may add.
+    pub(crate) authorize_accepts: Option<Vec<String>>,
+    /// `oauth2`: where a browser may be sent on to after a login, beside this machine.
+    pub(crate) return_to: Option<Vec<String>>,
+    /// `oauth2`: the grant `device_code` ends with a one-time password.
+    pub(crate) otp: Option<Otp>,
     /// `oauth2`: further outputs, by JSON pointer into the token answer.
     pub(crate) outputs: Map<String>,
 
@@ -132,6 +150,10 @@ pub(crate) enum Grant {
     Password,
     /// RFC 7523, section 2.1.
     JwtBearer,
+    /// RFC 6749, section 4.1.
+    AuthorizationCode,
+    /// RFC 8628.
+    DeviceCode,
 }
 
 /// How a client proves who it is.
@@ -154,7 +176,10 @@ pub(crate) const FLOW_KEYS: &[(&str, &[FlowKind])] = &[
     ("token", &[FlowKind::Static]),
     ("expires", &[FlowKind::Static]),
     ("grant", &[FlowKind::OAuth2]),
+    ("issuer", &[FlowKind::OAuth2]),
     ("token_url", &[FlowKind::OAuth2]),
+    ("authorization_url", &[FlowKind::OAuth2]),
+    ("device_authorization_url", &[FlowKind::OAuth2]),
     ("client_id", &[FlowKind::OAuth2]),
     ("client_secret", &[FlowKind::OAuth2]),
     ("client_assertion", &[FlowKind::OAuth2]),
@@ -165,6 +190,11 @@ pub(crate) const FLOW_KEYS: &[(&str, &[FlowKind])] = &[
     ("refresh_token", &[FlowKind::OAuth2]),
     ("assertion", &[FlowKind::OAuth2]),
     ("redirect_uri", &[FlowKind::OAuth2]),
+    ("par", &[FlowKind::OAuth2]),
+    ("authorization_params", &[FlowKind::OAuth2]),
+    ("authorize_accepts", &[FlowKind::OAuth2]),
+    ("return_to", &[FlowKind::OAuth2]),
+    ("otp", &[FlowKind::OAuth2]),
     ("outputs", &[FlowKind::OAuth2]),
     ("steps", &[FlowKind::Login]),
 ];

@@ -30,6 +30,16 @@ pub(crate) struct Parameter {
     pub(crate) required: bool,
     /// What `bearerd init` writes, as TOML; the name where there is nothing to say.
     pub(crate) example: Option<String>,
+    /// The table of the credential that it goes to, where that is not `secrets` or `params`.
+    pub(crate) under: Option<String>,
     /// The preset whose credential normally gives it.
     pub(crate) from: Option<String>,
+}
+
+impl Parameter {
+    /// The table of the credential that it goes to, unless it is a key of the flow itself.
+    pub(crate) fn home(&self) -> &str {
+        let usual = if self.secret { "secrets" } else { "params" };
+        self.under.as_deref().unwrap_or(usual)
+    }
 }

@@ -236,7 +236,7 @@ fn check_plaintext(
 ) {
     let exposed = endpoints.iter().find(|endpoint| is_exposed(&endpoint.origin, egress, context));
     let Some(plain) = exposed else { return };
-    let url_place = ["base_url", "token_url", "steps"].iter().find(|key| place.has(key));
+    let url_place = ["base_url", "issuer", "token_url", "steps"].iter().find(|key| place.has(key));
     let place = url_place.map_or(place, |key| place.key(key));
     if allowed {
         let message = format!("secrets are sent to {} over plain HTTP", plain.origin);

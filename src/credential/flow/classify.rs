@@ -42,7 +42,7 @@ impl From<ExchangeError> for MintError {
 }
 
 /// The class of an answer that is no success, by its status alone; `message` says what it was.
-pub(super) fn by_status(answer: &Answer, now: Timestamp, message: String) -> MintError {
+pub(in crate::credential) fn by_status(answer: &Answer, now: Timestamp, message: String) -> MintError {
     match answer.status.as_u16() {
         401 => MintError::Rejected { message },
         408 | 429 | 500.. => MintError::Transient { message, retry_after: retry_after(answer, now) },
@@ -55,12 +55,12 @@ pub(super) fn by_status(answer: &Answer, now: Timestamp, message: String) -> Min
 }
 
 /// A transient failure without any wish of the issuer.
-pub(super) fn transient(message: impl Into<String>) -> MintError {
+pub(in crate::credential) fn transient(message: impl Into<String>) -> MintError {
     MintError::Transient { message: message.into(), retry_after: None }
 }
 
 /// A status in words: `503 Service Unavailable`.
-pub(super) fn status_text(status: StatusCode) -> String {
+pub(in crate::credential) fn status_text(status: StatusCode) -> String {
     match status.canonical_reason() {
         Some(reason) => format!("{} {reason}", status.as_u16()),
         None => status.as_u16().to_string(),
@@ -73,7 +73,7 @@ fn retry_after(answer: &Answer, now: Timestamp) -> Option<Duration> {
 
 /// An issuer's error code, fit for a message: the characters that RFC 6749, section 5.2, allows,
 /// cut, and nothing at all of one that repeats an input.
-pub(super) fn quote(code: &str, inputs: &Inputs) -> Option<String> {
+pub(in crate::credential) fn quote(code: &str, inputs: &Inputs) -> Option<String> {
     if repeats_one_of(code, &inputs.values) {
         return None;
     }
@@ -87,7 +87,7 @@ pub(super) fn quote(code: &str, inputs: &Inputs) -> Option<String> {
 
 /// A text of an issuer as a warning: on one line, cut, and nothing at all of one that repeats an
 /// input or an output.
-pub(super) fn warning(text: &str, inputs: &Inputs, outputs: &Outputs) -> Option<String> {
+pub(in crate::credential) fn warning(text: &str, inputs: &Inputs, outputs: &Outputs) -> Option<String> {
     if repeats_one_of(text, &inputs.values) || repeats_one_of(text, outputs) {
         return None;
     }

@@ -3,18 +3,18 @@
 use crate::secret::{Secret, SecretBuffer};
 
 /// The media type of a form.
-pub(super) const FORM: &str = "application/x-www-form-urlencoded";
+pub(in crate::credential) const FORM: &str = "application/x-www-form-urlencoded";
 
 /// A form that grows field by field.
-pub(super) struct Form(SecretBuffer);
+pub(in crate::credential) struct Form(SecretBuffer);
 
 impl Form {
-    pub(super) fn new() -> Self {
+    pub(in crate::credential) fn new() -> Self {
         Self(SecretBuffer::with_capacity(4096))
     }
 
     /// Appends a field.
-    pub(super) fn field(&mut self, name: &str, value: &[u8]) {
+    pub(in crate::credential) fn field(&mut self, name: &str, value: &[u8]) {
         if !self.0.is_empty() {
             self.0.push(b"&");
         }
@@ -23,14 +23,14 @@ impl Form {
         encode(value, &mut self.0);
     }
 
-    pub(super) fn finish(self) -> Secret {
+    pub(in crate::credential) fn finish(self) -> Secret {
         self.0.into()
     }
 }
 
 /// Appends `bytes` in the encoding of forms (a blank is `+`), which is also that of the parts of
 /// Basic authentication at a token endpoint (RFC 6749, section 2.3.1).
-pub(super) fn encode(bytes: &[u8], into: &mut SecretBuffer) {
+pub(in crate::credential) fn encode(bytes: &[u8], into: &mut SecretBuffer) {
     for piece in form_urlencoded::byte_serialize(bytes) {
         into.push(piece.as_bytes());
     }

@@ -6,34 +6,34 @@ use zeroize::Zeroize;
 use crate::secret::Secret;
 
 /// A parsed body, whose texts are wiped when it goes: they are tokens.
-pub(super) struct Json(Value);
+pub(in crate::credential) struct Json(Value);
 
 impl Json {
     /// Parses a body; `None` if it is not JSON. A byte order mark before it is let pass (RFC 8259,
     /// section 8.1).
-    pub(super) fn parse(body: &Secret) -> Option<Self> {
+    pub(in crate::credential) fn parse(body: &Secret) -> Option<Self> {
         let bytes = body.expose();
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         serde_json::from_slice(bytes).ok().map(Self)
     }
 
     /// The value at a JSON pointer (RFC 6901); null counts as nothing.
-    pub(super) fn at(&self, pointer: &str) -> Option<&Value> {
+    pub(in crate::credential) fn at(&self, pointer: &str) -> Option<&Value> {
         self.0.pointer(pointer).filter(|value| !value.is_null())
     }
 
     /// The member of the top object, null or not.
-    pub(super) fn member(&self, name: &str) -> Option<&Value> {
+    pub(in crate::credential) fn member(&self, name: &str) -> Option<&Value> {
         self.0.as_object()?.get(name)
     }
 
     /// Whether the top value is an object.
-    pub(super) fn is_object(&self) -> bool {
+    pub(in crate::credential) fn is_object(&self) -> bool {
         self.0.is_object()
     }
 
     /// The error code that issuers of many habits put at the top of an answer, for messages only.
-    pub(super) fn error_code(&self) -> Option<String> {
+    pub(in crate::credential) fn error_code(&self) -> Option<String> {
         const NAMES: [&str; 6] = ["error", "errorcode", "error_code", "code", "responsecode", "status"];
         let members = self.0.as_object()?;
         NAMES.iter().find_map(|name| {
@@ -59,7 +59,7 @@ fn wipe(value: &mut Value) {
 }
 
 /// A text, number or boolean as text; nothing else.
-pub(super) fn scalar_text(value: &Value) -> Option<String> {
+pub(in crate::credential) fn scalar_text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
@@ -69,7 +69,7 @@ pub(super) fn scalar_text(value: &Value) -> Option<String> {
 }
 
 /// Whether two values mean the same: issuers write `200` and `"200"` as they please.
-pub(super) fn means_same(found: &Value, wanted: &Value) -> bool {
+pub(in crate::credential) fn means_same(found: &Value, wanted: &Value) -> bool {
     match (found, wanted) {
         (Value::Number(found), Value::Number(wanted)) => found.as_f64() == wanted.as_f64(),
         (Value::String(_), _) | (_, Value::String(_)) => {

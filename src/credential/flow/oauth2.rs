@@ -1,6 +1,9 @@
-//! The flow `oauth2` (RFC 6749): its grants that need no person.
+//! The flow `oauth2` (RFC 6749): what its token endpoint is asked for. How a person consents is told
+//! by [`crate::credential::consent`].
 
 mod answer;
+pub mod discovery;
+pub mod endpoints;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -9,12 +12,13 @@ use http::{HeaderMap, HeaderValue, Method};
 use zeroize::Zeroizing;
 
 use crate::credential::Minted;
+use crate::credential::consent::ConsentSpec;
 use crate::credential::flow::form::{FORM, Form, encode};
 use crate::credential::flow::{Exchange, MintError, secret_header};
-use crate::secret::SecretBuffer;
+use crate::secret::{Secret, SecretBuffer};
 use crate::template::Template;
-use crate::upstream::Url;
 use crate::upstream::exchange::Request;
+use endpoints::{Endpoints, Metadata};
 
 /// The `client_assertion_type` of RFC 7523, section 2.2.
 const JWT_ASSERTION: &[u8] = b"urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
@@ -24,8 +28,8 @@ const JWT_ASSERTION: &[u8] = b"urn:ietf:params:oauth:client-assertion-type:jwt-b
 pub struct OAuth2Flow {
     /// Which grant.
     pub grant: Grant,
-    /// The token endpoint.
-    pub token_url: Url,
+    /// Where it asks.
+    pub endpoints: Endpoints,
     /// The client identifier; a template, so that it may be a secret too (`{client_id}`).
     pub client_id: Template,
     /// How the client proves who it is.
@@ -36,6 +40,8 @@ pub struct OAuth2Flow {
     pub params: Vec<(String, Template)>,
     /// Further outputs, by JSON pointer (RFC 6901) into the token answer.
     pub outputs: Vec<(String, String)>,
+    /// How a person is asked, where the grant needs one.
+    pub consent: ConsentSpec,
 }
 
 /// The grants, and the inputs that they take.
@@ -101,26 +107,60 @@ pub enum ClientAuth {
     None,
 }
 
-/// Asks the token endpoint once.
-pub(super) async fn mint(flow: &OAuth2Flow, exchange: &Exchange<'_>) -> Result<Minted, MintError> {
-    let request = token_request(flow, exchange)?;
-    let answer = exchange.ask(&flow.token_url, request).await?;
-    answer::read(flow, exchange, &answer)
+/// What is asked of a token endpoint: a grant, and the fields that are its own.
+pub(in crate::credential) struct Asked<'a> {
+    /// The value of `grant_type`.
+    pub(in crate::credential) grant_type: &'a str,
+    /// The grant's fields.
+    pub(in crate::credential) fields: Vec<(&'a str, Secret)>,
+    /// Whether the configured scopes are sent.
+    pub(in crate::credential) scopes: bool,
 }
 
-/// The token request (RFC 6749, sections 4.3.2, 4.4.2 and 6; RFC 7523, section 2.1), with exactly
-/// one way of client authentication.
-fn token_request(flow: &OAuth2Flow, exchange: &Exchange<'_>) -> Result<Request, MintError> {
-    let mut headers = HeaderMap::new();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(FORM));
-    let mut form = Form::new();
-    form.field("grant_type", flow.grant.as_str().as_bytes());
+/// Renews: asks the token endpoint once for what the credential's grant brings without a person.
+pub(super) async fn mint(flow: &OAuth2Flow, exchange: &Exchange<'_>) -> Result<Minted, MintError> {
+    let mut fields = Vec::new();
     for name in flow.grant.inputs() {
-        form.field(name, exchange.input(name)?.expose());
+        fields.push((*name, exchange.input(name)?.clone()));
     }
-    if !flow.scopes.is_empty() {
+    // What a person consented to may be narrower than what was asked for, and a renewal must not ask
+    // for more (RFC 6749, section 6).
+    let asked = Asked { grant_type: flow.grant.as_str(), fields, scopes: !flow.grant.is_interactive() };
+    let metadata = flow.endpoints.resolve(exchange).await?;
+    ask(flow, exchange, &metadata, &asked).await
+}
+
+/// Asks the token endpoint once.
+pub(in crate::credential) async fn ask(
+    flow: &OAuth2Flow,
+    exchange: &Exchange<'_>,
+    metadata: &Metadata,
+    asked: &Asked<'_>,
+) -> Result<Minted, MintError> {
+    let url = Metadata::needed(metadata.token.as_ref(), "token_endpoint")?;
+    let mut form = Form::new();
+    form.field("grant_type", asked.grant_type.as_bytes());
+    for (name, value) in &asked.fields {
+        form.field(name, value.expose());
+    }
+    if asked.scopes && !flow.scopes.is_empty() {
         form.field("scope", flow.scopes.join(" ").as_bytes());
     }
+    let request = client_request(flow, exchange, form, &flow.params)?;
+    let answer = exchange.ask(url, request).await?;
+    answer::read(flow, exchange, url, &answer)
+}
+
+/// A form to an endpoint that wants to know the client: the token endpoint (RFC 6749, section 2.3), and
+/// those that authenticate it in the same way. There is exactly one way of client authentication.
+pub(in crate::credential) fn client_request(
+    flow: &OAuth2Flow,
+    exchange: &Exchange<'_>,
+    mut form: Form,
+    params: &[(String, Template)],
+) -> Result<Request, MintError> {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(FORM));
     let input = |name: &str| exchange.inputs.values.get(name).cloned();
     let client_id = flow.client_id.render(&input, &exchange.clock)?;
     match flow.client_auth {
@@ -143,7 +183,7 @@ fn token_request(flow: &OAuth2Flow, exchange: &Exchange<'_>) -> Result<Request, 
         ClientAuth::None if client_id.is_empty() => {}
         ClientAuth::None => form.field("client_id", &client_id),
     }
-    for (name, value) in &flow.params {
+    for (name, value) in params {
         form.field(name, &value.render(&input, &exchange.clock)?);
     }
     Ok(Request { method: Method::POST, headers, body: Some(form.finish()) })

@@ -30,8 +30,17 @@ pub(super) async fn mint_within(
     inputs: &[(&str, &str)],
 ) -> Result<Minted, MintError> {
     let connector = Connector::new(&EgressSpec::default()).expect("the default egress");
-    let issuer = Issuer::new(BTreeMap::from([(String::new(), connector)]), Clock::simulated(NOW, 1));
-    let spec = CredentialSpec {
+    let connectors = BTreeMap::from([(String::new(), connector)]);
+    let issuer = Issuer::new(connectors, Arc::default(), Clock::simulated(NOW, 1));
+    let spec = credential(flow, limit);
+    let values = inputs.iter().map(|(name, value)| ((*name).to_owned(), Secret::from(*value)));
+    let inputs = Inputs { values: values.collect(), ..Inputs::default() };
+    issuer.mint(Arc::new(spec), inputs).await
+}
+
+/// A credential of this flow.
+pub(in crate::credential) fn credential(flow: Flow, limit: Duration) -> CredentialSpec {
+    CredentialSpec {
         name: CredentialName::from("c"),
         flow,
         inputs: BTreeMap::new(),
@@ -42,10 +51,7 @@ pub(super) async fn mint_within(
         exchange_timeout: limit,
         optional: false,
         retry_ambiguous: false,
-    };
-    let values = inputs.iter().map(|(name, value)| ((*name).to_owned(), Secret::from(*value)));
-    let inputs = Inputs { values: values.collect(), ..Inputs::default() };
-    issuer.mint(Arc::new(spec), inputs).await
+    }
 }
 
 /// The only request that a server was sent: its head in lines, and its body.

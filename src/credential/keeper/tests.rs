@@ -23,6 +23,8 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
+use crate::credential::consent::ConsentSpec;
+use crate::credential::flow::oauth2::endpoints::Endpoints;
 use crate::credential::flow::oauth2::{ClientAuth, Grant};
 use crate::credential::flow::{Mint, MintError, MintFuture, OAuth2Flow, StaticFlow, fixed::Expires};
 use crate::credential::input::Inputs;
@@ -179,12 +181,13 @@ fn child(name: &str, parent: &str) -> CredentialSpec {
 fn oauth2(grant: Grant) -> Flow {
     Flow::OAuth2(Box::new(OAuth2Flow {
         grant,
-        token_url: "https://issuer.test/token".parse().expect("a URL"),
+        endpoints: Endpoints::of_token("https://issuer.test/token".parse().expect("a URL")),
         client_id: Template::text("client"),
         client_auth: ClientAuth::None,
         scopes: Vec::new(),
         params: Vec::new(),
         outputs: Vec::new(),
+        consent: ConsentSpec::default(),
     }))
 }
 

@@ -115,7 +115,8 @@ guard = "mask"
     22:10 there is no preset of this name (did you mean `payhub`?)
     23:14 these credentials wait for each other: a -> b -> a
     28:38 the credential `a` has no such output: it has `token` (did you mean `token`?)
-    31:9 `authorization_code` is not available in this version
+    29:14 `authorization_url` is missing: a browser is sent there; an `issuer` tells it too
+    31:9 no durable store keeps what a person consents to (after a restart everybody has to log in again)
     32:13 http://issuer.example is plain HTTP: everyone on the way could read the secrets (use https://, or say `allow_plaintext = true` if the issuer has nothing else)
     34:25 this secret is empty
     37:1 a secret comes from one place, not from `file` and `value`
@@ -313,8 +314,8 @@ password = { env = "PASSWORD" }
     );
     insta::assert_snapshot!(told, @r#"
     1:1 there is no route: no request will be forwarded
-    2:14 `token_url` is missing: tokens come from there
-    2:14 `grant` is missing: `client_credentials`, `refresh_token`, `password` or `jwt_bearer`
+    2:14 `token_url` is missing: tokens come from there; an `issuer` tells it too
+    2:14 `grant` is missing: `authorization_code`, `device_code`, `client_credentials`, `refresh_token`, `password` or `jwt_bearer`
     2:14 `client_secret` is missing: the client shows it; a public client says `client_auth = "none"`
     2:14 `client_id` is missing: the issuer knows the client by it
     4:14 `username` is missing: this grant takes a user's name
@@ -328,7 +329,8 @@ password = { env = "PASSWORD" }
     25:18 this is not a time with its zone (RFC 3339) (such as "2026-12-31T00:00:00+05:30")
     26:14 `flow` is missing: a credential has a `flow` (`static`, `oauth2` or `login`) or a `preset`
     29:8 this is not one of `static`, `oauth2` and `login` (did you mean `static`?)
-    34:9 `authorization_code` is not available in this version
+    30:14 `authorization_url` is missing: a browser is sent there; an `issuer` tells it too
+    34:9 no durable store keeps what a person consents to (after a restart everybody has to log in again)
     38:15 this is not one of the environments `production`, `uat` and `sandbox` (did you mean `production`?)
     "#);
 }
@@ -516,7 +518,6 @@ secret_days = 100
     15:8 `file` is not available in this version
     20:1 `control` is not available in this version
     21:9 `client_key` is missing: the private key of `client_cert`
-    25:1 `issuer` is not available in this version
     26:9 `token_exchange` is not available in this version
     28:15 `tls` is not available in this version
     30:1 `subject` is not available in this version

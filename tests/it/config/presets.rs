@@ -62,7 +62,7 @@ fn every_issuer_of_a_preset_is_asked_over_https_in_every_environment() {
             let config = accepted(&file(*preset, &environment)).config;
             for origin in match &config.credentials[0].flow {
                 Flow::Static(_) => Vec::new(),
-                Flow::OAuth2(flow) => vec![flow.token_url.origin.clone()],
+                Flow::OAuth2(flow) => flow.endpoints.origin().cloned().into_iter().collect(),
                 Flow::Login(flow) => flow.origins(),
             } {
                 assert_eq!(origin.scheme.as_str(), "https", "{} {environment}", preset.name);
@@ -154,5 +154,8 @@ fn a_fault_of_a_repository_behind_digilocker_is_no_refusal() {
         ([401].as_slice(), [530].as_slice())
     );
     let Flow::OAuth2(flow) = &config.credentials[0].flow else { panic!("{config:?}") };
-    assert_eq!(flow.token_url.to_string(), "https://digilocker.meripehchaan.gov.in/public/oauth2/1/token");
+    assert_eq!(
+        flow.endpoints.token.as_ref().expect("a token endpoint").to_string(),
+        "https://digilocker.meripehchaan.gov.in/public/oauth2/1/token"
+    );
 }

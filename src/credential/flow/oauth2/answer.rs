@@ -12,14 +12,20 @@ use crate::credential::flow::oauth2::OAuth2Flow;
 use crate::credential::flow::{Exchange, MintError, jwt};
 use crate::credential::{Lifetime, Minted, Outputs};
 use crate::secret::Secret;
+use crate::upstream::Url;
 use crate::upstream::exchange::Answer;
 
 /// The longest token that is taken, in bytes: more does not fit into a request's head anywhere.
 const LONGEST_TOKEN: usize = 16 * 1024;
 
 /// Makes tokens of an answer, or says what its failure means.
-pub(super) fn read(flow: &OAuth2Flow, exchange: &Exchange<'_>, answer: &Answer) -> Result<Minted, MintError> {
-    let origin = &flow.token_url.origin;
+pub(super) fn read(
+    flow: &OAuth2Flow,
+    exchange: &Exchange<'_>,
+    url: &Url,
+    answer: &Answer,
+) -> Result<Minted, MintError> {
+    let origin = &url.origin;
     let status = status_text(answer.status);
     let now = exchange.clock.wall();
     let json = Json::parse(&answer.body).filter(Json::is_object);
@@ -80,6 +86,7 @@ fn accept(flow: &OAuth2Flow, exchange: &Exchange<'_>, json: &Json) -> Result<Min
         .find_map(|name| json.member(name).and_then(|value| from_now(value, Duration::from_secs(1))))
         // Some issuers say 0 of one that does not end.
         .filter(|lapses| *lapses != Lifetime::For(Duration::ZERO));
+    warnings.extend(missing_scopes(flow, json, exchange));
     let mut outputs = Outputs::new();
     outputs.insert("access_token".to_owned(), access_token);
     if let Ok(id_token) = token(json, "id_token") {
@@ -126,6 +133,17 @@ fn check_type(json: &Json, exchange: &Exchange<'_>) -> Result<(), Fault> {
     };
     let shown = shown.unwrap_or_else(|| "(not shown)".to_owned());
     Err(Fault::Unusable(format!("its token is of the type `{shown}`, and only bearer tokens can be used")))
+}
+
+/// Tells which of the scopes that were asked for the issuer did not grant (RFC 6749, section 3.3). An
+/// answer without `scope` grants them all.
+fn missing_scopes(flow: &OAuth2Flow, json: &Json, exchange: &Exchange<'_>) -> Option<String> {
+    let Some(Value::String(granted)) = json.member("scope") else { return None };
+    // Some issuers write commas between them.
+    let granted: Vec<&str> = granted.split([' ', ',']).collect();
+    let missing = flow.scopes.iter().filter(|scope| !granted.contains(&scope.as_str()));
+    let missing: Vec<String> = missing.filter_map(|scope| quote(scope, exchange.inputs)).collect();
+    (!missing.is_empty()).then(|| format!("the issuer did not grant the scope {}", missing.join(" ")))
 }
 
 /// The refresh token that replaces the one just used (RFC 6749, section 6); `None` keeps that.

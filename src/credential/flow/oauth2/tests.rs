@@ -4,7 +4,9 @@ use base64::Engine;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 
+use super::endpoints::Endpoints;
 use super::{ClientAuth, Grant, OAuth2Flow};
+use crate::credential::consent::ConsentSpec;
 use crate::credential::flow::testing::{class, mint, mint_within, only_request, output};
 use crate::credential::flow::{Flow, MintError};
 use crate::credential::{Lifetime, Minted};
@@ -27,12 +29,13 @@ const INPUTS: [(&str, &str); 6] = [
 fn flow(server: &Server, grant: Grant, client_auth: ClientAuth) -> OAuth2Flow {
     OAuth2Flow {
         grant,
-        token_url: server.url("/oauth/token?tenant=a"),
+        endpoints: Endpoints::of_token(server.url("/oauth/token?tenant=a")),
         client_id: Template::text("my client:1"),
         client_auth,
         scopes: Vec::new(),
         params: Vec::new(),
         outputs: Vec::new(),
+        consent: ConsentSpec::default(),
     }
 }
 
