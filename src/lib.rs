@@ -12,7 +12,7 @@
 //! 3  route                 matcher, policy, route table
 //! 2  credential | inject   life cycle and flows | templates onto requests
 //! 1  upstream              connect, TLS, pool, egress
-//! 0  secret clock backoff template buffer http1 http2 body telemetry lookout certificate
+//! 0  secret clock backoff template buffer http1 http2 body telemetry lookout certificate jose
 //! ```
 //!
 //! Start with [`proxy`] (the life of a request) and [`credential`] (the life of a credential).
@@ -30,6 +30,7 @@ pub mod credential;
 pub mod http1;
 pub mod http2;
 pub mod inject;
+pub mod jose;
 pub mod lookout;
 pub mod proxy;
 pub mod route;

@@ -1,6 +1,7 @@
 //! The file as it is written: serde types, in which everything may be missing. Their documentation
 //! becomes the JSON Schema that editors show (`bearerd schema`).
 
+pub(crate) mod choice;
 pub(crate) mod consent;
 pub(crate) mod credential;
 pub(crate) mod inject;

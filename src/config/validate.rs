@@ -33,7 +33,7 @@ pub(crate) fn file(raw: &raw::File, root: Place<'_>, context: &mut Context<'_>) 
     let server = server::server(&raw.server, root.key("server"), context);
     server::store(&raw.store, root.key("store"), context);
     let admin = listener::admin(&raw.admin, root.key("admin"), context);
-    let egress = egress::all(&raw.egress, root.key("egress"), context);
+    context.egresses = egress::all(&raw.egress, root.key("egress"), context);
     let listeners = listener::all(&raw.listeners, root.key("listeners"), context);
     if let Some(admin) = &admin {
         listener::apart(&listeners, &admin.listen, root, context);
@@ -41,5 +41,6 @@ pub(crate) fn file(raw: &raw::File, root: Place<'_>, context: &mut Context<'_>) 
     let credentials = credential::all(&raw.credentials, root.key("credentials"), context);
     let routes = route::all(raw, &credentials, root, context);
     let credentials = chain::in_order(credentials, root.key("credentials"), context);
+    let egress = std::mem::take(&mut context.egresses);
     Some(Config { server, admin: admin?, listeners, egress, credentials, routes })
 }

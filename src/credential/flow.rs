@@ -26,12 +26,13 @@ use bytes::Bytes;
 use http::HeaderValue;
 use http::header::InvalidHeaderValue;
 use tokio::time::Instant;
+use zeroize::Zeroizing;
 
 use crate::clock::Clock;
 use crate::credential::input::Inputs;
 use crate::credential::{CredentialSpec, Minted};
 use crate::secret::{Secret, SecretBuffer};
-use crate::template::MissingValue;
+use crate::template::{MissingValue, Template};
 use crate::upstream::connect::{Connector, Connectors};
 use crate::upstream::exchange::{Answer, Limits, Request, exchange};
 use crate::upstream::{Origin, Url};
@@ -216,6 +217,12 @@ impl Exchange<'_> {
         self.inputs.values.get(name).ok_or_else(|| MintError::Stubborn {
             message: format!("the credential has no `{name}`, which its flow needs"),
         })
+    }
+
+    /// A template over the inputs.
+    fn render(&self, template: &Template) -> Result<Zeroizing<Vec<u8>>, MintError> {
+        let input = |name: &str| self.inputs.values.get(name).cloned();
+        Ok(template.render(&input, &self.clock)?)
     }
 }
 

@@ -3,7 +3,6 @@
 mod assertion;
 mod command;
 mod file;
-mod key;
 
 use std::collections::BTreeMap;
 use std::fmt;

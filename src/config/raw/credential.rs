@@ -4,6 +4,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::config::raw::choice::Texts;
 use crate::config::raw::consent::Otp;
 use crate::config::raw::inject::{Inject, RefusalRule};
 use crate::config::raw::scalar::{Map, Plain, Rate, TextOr, Time};
@@ -76,6 +77,14 @@ pub(crate) struct Credential {
     pub(crate) client_assertion: Option<SecretReference>,
     /// `oauth2`: how the client proves who it is; default `"basic"`.
     pub(crate) client_auth: Option<ClientAuth>,
+    /// `oauth2`: a PEM file with the client's certificate and its chain, in place of the egress's.
+    /// Watched for changes.
+    pub(crate) client_cert: Option<String>,
+    /// `oauth2`: the private key of `client_cert`: a PEM file, or a secret reference. Watched for changes.
+    pub(crate) client_key: Option<TextOr<SecretReference>>,
+    /// `oauth2`: tokens are bound to the client's certificate, which upstreams then want to see; default
+    /// where `client_auth` is `"tls"`.
+    pub(crate) certificate_bound: Option<bool>,
     /// `oauth2`: the scopes asked for.
     pub(crate) scopes: Option<Vec<String>>,
     /// `oauth2`: the user of the grant `password`.
@@ -86,6 +95,21 @@ pub(crate) struct Credential {
     pub(crate) refresh_token: Option<SecretReference>,
     /// `oauth2`: the assertion of the grant `jwt_bearer`.
     pub(crate) assertion: Option<SecretReference>,
+    /// `oauth2`: the token that the grant `token_exchange` exchanges.
+    pub(crate) subject_token: Option<SecretReference>,
+    /// `oauth2`: its type, `"jwt"`, `"access_token"`, `"id_token"`, `"refresh_token"`, `"saml1"`, `"saml2"`
+    /// or any URI; default `"jwt"`, for an output of another credential that output's.
+    pub(crate) subject_token_type: Option<String>,
+    /// `oauth2`: the token of whoever acts for the subject of a `token_exchange`.
+    pub(crate) actor_token: Option<SecretReference>,
+    /// `oauth2`: its type.
+    pub(crate) actor_token_type: Option<String>,
+    /// `oauth2`: what type of token a `token_exchange` is to bring.
+    pub(crate) requested_token_type: Option<String>,
+    /// `oauth2`: for whom the token is to be, by the name that the issuer knows; one or several.
+    pub(crate) audience: Option<Texts>,
+    /// `oauth2`: for which resources the token is to be, by absolute URI (RFC 8707); one or several.
+    pub(crate) resource: Option<Texts>,
     /// `oauth2`: where a browser comes back to, exactly as it is registered; default
     /// `/oauth/callback` of the admin listener.
     pub(crate) redirect_uri: Option<String>,
@@ -154,6 +178,8 @@ pub(crate) enum Grant {
     AuthorizationCode,
     /// RFC 8628.
     DeviceCode,
+    /// RFC 8693.
+    TokenExchange,
 }
 
 /// How a client proves who it is.
@@ -164,8 +190,12 @@ pub(crate) enum ClientAuth {
     Basic,
     /// In the form.
     Post,
-    /// By a signed assertion.
+    /// By an assertion, signed with a private key.
     PrivateKeyJwt,
+    /// By an assertion, signed with the shared secret.
+    ClientSecretJwt,
+    /// By a client certificate.
+    Tls,
     /// Not at all.
     None,
 }
@@ -189,6 +219,16 @@ pub(crate) const FLOW_KEYS: &[(&str, &[FlowKind])] = &[
     ("password", &[FlowKind::OAuth2]),
     ("refresh_token", &[FlowKind::OAuth2]),
     ("assertion", &[FlowKind::OAuth2]),
+    ("client_cert", &[FlowKind::OAuth2]),
+    ("client_key", &[FlowKind::OAuth2]),
+    ("certificate_bound", &[FlowKind::OAuth2]),
+    ("subject_token", &[FlowKind::OAuth2]),
+    ("subject_token_type", &[FlowKind::OAuth2]),
+    ("actor_token", &[FlowKind::OAuth2]),
+    ("actor_token_type", &[FlowKind::OAuth2]),
+    ("requested_token_type", &[FlowKind::OAuth2]),
+    ("audience", &[FlowKind::OAuth2]),
+    ("resource", &[FlowKind::OAuth2]),
     ("redirect_uri", &[FlowKind::OAuth2]),
     ("par", &[FlowKind::OAuth2]),
     ("authorization_params", &[FlowKind::OAuth2]),

@@ -8,6 +8,7 @@ use crate::config::suggest::{list, nearest};
 use crate::config::tree::Place;
 use crate::config::{Environment, SecretPlace};
 use crate::credential::CredentialName;
+use crate::upstream::EgressSpec;
 
 /// The surroundings of a file that is validated.
 pub(crate) struct Context<'a> {
@@ -23,6 +24,8 @@ pub(crate) struct Context<'a> {
     pub(crate) links: Vec<(String, String)>,
     /// The names of all egresses.
     pub(crate) egress: Vec<String>,
+    /// Those that could be built, and those that credentials make of them.
+    pub(crate) egresses: Vec<EgressSpec>,
     /// Those whose proxy is on another machine: what is plain text to loopback is so on the way there.
     pub(crate) remote_proxies: BTreeSet<String>,
     /// Where each secret reference stands.
@@ -41,6 +44,7 @@ impl<'a> Context<'a> {
             owner: String::new(),
             links: Vec::new(),
             egress: Vec::new(),
+            egresses: Vec::new(),
             remote_proxies: BTreeSet::new(),
             secrets: Vec::new(),
             files: BTreeSet::new(),

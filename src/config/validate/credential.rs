@@ -24,6 +24,8 @@ pub(crate) struct Credential {
     pub(crate) injection: Option<Injection>,
     pub(crate) refusal: Refusal,
     pub(crate) wait: Duration,
+    /// Its tokens are bound to the certificate that its egress shows.
+    pub(crate) is_certificate_bound: bool,
     /// Where exchanges go, and further URLs that routes deny.
     pub(crate) endpoints: Vec<Endpoint>,
 }
@@ -120,6 +122,7 @@ fn one(name: &str, raw: &raw::Credential, place: Place<'_>, context: &mut Contex
             context.findings.error(place.key(key), format!("`{key}` is longer than nothing"));
         }
     }
+    let egress = oauth2::certificate::egress(name, raw, place, context);
     let Inputs { names, sources, .. } = inputs;
     let inputs = sources.into_iter().chain(names.links.take()).collect();
     Some(Credential {
@@ -127,7 +130,7 @@ fn one(name: &str, raw: &raw::Credential, place: Place<'_>, context: &mut Contex
             name: CredentialName::from(name),
             flow: flow?,
             inputs,
-            egress: context.egress(raw.egress.as_deref(), place.key("egress")),
+            egress,
             renew_before: raw.renew_before.map(|time| time.0),
             default_lifetime,
             max_renewals: raw.max_renewals.map(|rate| RenewalRate { count: rate.count, per: rate.per }),
@@ -139,6 +142,7 @@ fn one(name: &str, raw: &raw::Credential, place: Place<'_>, context: &mut Contex
         injection,
         refusal,
         wait: raw.wait.map_or(Duration::from_secs(5), |time| time.0),
+        is_certificate_bound: oauth2::certificate::is_bound(raw),
         endpoints,
     })
 }

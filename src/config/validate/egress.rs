@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use crate::certificate::{self, CertificateError, Identity};
 use crate::config::raw::listener::MinimumTls as RawTls;
 use crate::config::raw::scalar::TextOr;
+use crate::config::raw::secret::SecretReference;
 use crate::config::raw::{self, Map};
 use crate::config::tree::Place;
 use crate::config::validate::context::Context;
@@ -45,7 +46,7 @@ fn egress(name: &str, raw: &raw::Egress, place: Place<'_>, context: &mut Context
         source,
         proxy,
         ca,
-        certificate: client_certificate(raw, place, context),
+        certificate: certificate(raw.client_cert.as_deref(), raw.client_key.as_ref(), place, context),
         min_tls: match raw.min_tls {
             None | Some(RawTls::Tls12) => MinimumTls::Tls12,
             Some(RawTls::Tls13) => MinimumTls::Tls13,
@@ -107,19 +108,22 @@ fn login(raw: &raw::Egress, place: Place<'_>, context: &mut Context<'_>) -> Opti
     Some(login)
 }
 
-fn client_certificate(
-    raw: &raw::Egress,
+/// A client certificate and its key, where both are given; tells half of one, and one that cannot be
+/// used.
+pub(crate) fn certificate(
+    cert: Option<&str>,
+    key: Option<&TextOr<SecretReference>>,
     place: Place<'_>,
     context: &mut Context<'_>,
 ) -> Option<CertificateSpec> {
-    let key = raw.client_key.as_ref().map(|key| secret::at_hand(key, place.key("client_key"), context));
-    match (&raw.client_cert, &key) {
+    let at_hand = key.map(|key| secret::at_hand(key, place.key("client_key"), context));
+    match (cert, &at_hand) {
         (None, None) => return None,
         (Some(_), None) => context.findings.missing(place, "client_key", "the private key of `client_cert`"),
         (None, Some(_)) => context.findings.missing(place, "client_cert", "the certificate of `client_key`"),
         (Some(_), Some(_)) => {}
     }
-    let spec = CertificateSpec { chain: context.path(raw.client_cert.as_ref()?), key: key?? };
+    let spec = CertificateSpec { chain: context.path(cert?), key: at_hand?? };
     if let Err(error) = Identity::read(&spec.chain, &spec.key) {
         let key = if matches!(error, CertificateError::Key(_)) { "client_key" } else { "client_cert" };
         context.findings.error(place.key(key), error.to_string());

@@ -9,6 +9,7 @@ use crate::config::tree::Place;
 use crate::config::validate::context::{Context, unknown};
 use crate::config::validate::credential::{Credential, check_name, is_exposed};
 use crate::config::validate::names::Names;
+use crate::config::validate::oauth2::certificate;
 use crate::config::validate::{inject, login};
 use crate::credential::CredentialName;
 use crate::inject::Injection;
@@ -75,8 +76,12 @@ impl Reader<'_> {
             let at = place.key("allow_token_answers");
             context.findings.error(at, "answers are not looked at in this version: only `true` is possible");
         }
-        let egress = context.egress(raw.egress.as_deref(), place.key("egress"));
+        let mut egress = context.egress(raw.egress.as_deref(), place.key("egress"));
         let (named, credential) = self.credential(raw, place, context);
+        if let Some(credential) = credential.filter(|credential| credential.is_certificate_bound) {
+            let (said, upstream) = (raw.egress.as_deref(), upstream.as_ref());
+            egress = certificate::egress_of_route(said, &credential.spec.egress, upstream, place, context);
+        }
         let injection = injection(raw, credential, place, context);
         if let Some(upstream) = &upstream {
             let of_credential = named.and_then(|credential| credential.allow_plaintext);

@@ -1,6 +1,6 @@
 //! The JSON body of an issuer's answer.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use zeroize::Zeroize;
 
 use crate::secret::Secret;
@@ -25,6 +25,11 @@ impl Json {
     /// The member of the top object, null or not.
     pub(in crate::credential) fn member(&self, name: &str) -> Option<&Value> {
         self.0.as_object()?.get(name)
+    }
+
+    /// The members of the top object.
+    pub(super) fn members(&self) -> Option<&Map<String, Value>> {
+        self.0.as_object()
     }
 
     /// Whether the top value is an object.

@@ -2,26 +2,21 @@
 //! by [`crate::credential::consent`].
 
 mod answer;
+pub mod client;
 pub mod discovery;
 pub mod endpoints;
-
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Method};
-use zeroize::Zeroizing;
+mod error;
 
 use crate::credential::Minted;
 use crate::credential::consent::ConsentSpec;
-use crate::credential::flow::form::{FORM, Form, encode};
-use crate::credential::flow::{Exchange, MintError, secret_header};
-use crate::secret::{Secret, SecretBuffer};
+use crate::credential::flow::form::Form;
+use crate::credential::flow::{Exchange, MintError};
+use crate::secret::Secret;
 use crate::template::Template;
-use crate::upstream::exchange::Request;
 use endpoints::{Endpoints, Metadata};
 
-/// The `client_assertion_type` of RFC 7523, section 2.2.
-const JWT_ASSERTION: &[u8] = b"urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+pub use client::ClientAuth;
+pub(in crate::credential) use client::client_request;
 
 /// One OAuth 2 client at one token endpoint.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,7 +31,8 @@ pub struct OAuth2Flow {
     pub client_auth: ClientAuth,
     /// The scopes asked for.
     pub scopes: Vec<String>,
-    /// Further form fields of the token request.
+    /// Further form fields of the token request, in their order; a name may stand more than once
+    /// (`resource`, RFC 8707).
     pub params: Vec<(String, Template)>,
     /// Further outputs, by JSON pointer (RFC 6901) into the token answer.
     pub outputs: Vec<(String, String)>,
@@ -55,6 +51,9 @@ pub enum Grant {
     RefreshToken,
     /// RFC 7523, section 2.1; input `assertion`.
     JwtBearer,
+    /// RFC 8693; inputs `subject_token` and, if there is somebody who acts for the subject,
+    /// `actor_token`. Their types stand among the parameters.
+    TokenExchange,
     /// RFC 6749, section 4.1: a person consents in a browser, and what is said here of renewal is
     /// that of `RefreshToken`, with the refresh token that the consent brought.
     AuthorizationCode,
@@ -80,6 +79,7 @@ impl Grant {
             Self::Password => "password",
             Self::RefreshToken | Self::AuthorizationCode | Self::DeviceCode => "refresh_token",
             Self::JwtBearer => "urn:ietf:params:oauth:grant-type:jwt-bearer",
+            Self::TokenExchange => "urn:ietf:params:oauth:grant-type:token-exchange",
         }
     }
 
@@ -90,21 +90,22 @@ impl Grant {
             Self::Password => &["username", "password"],
             Self::RefreshToken | Self::AuthorizationCode | Self::DeviceCode => &["refresh_token"],
             Self::JwtBearer => &["assertion"],
+            Self::TokenExchange => &["subject_token"],
         }
     }
-}
 
-/// How the client proves who it is (RFC 6749, section 2.3; RFC 7523, section 2.2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ClientAuth {
-    /// `Authorization: Basic`; input `client_secret`.
-    Basic,
-    /// In the form; input `client_secret`.
-    Post,
-    /// A signed assertion; input `client_assertion`.
-    PrivateKeyJwt,
-    /// A public client.
-    None,
+    /// The inputs that it takes if they are there.
+    fn optional_inputs(self) -> &'static [&'static str] {
+        match self {
+            Self::TokenExchange => &["actor_token"],
+            Self::ClientCredentials
+            | Self::Password
+            | Self::RefreshToken
+            | Self::JwtBearer
+            | Self::AuthorizationCode
+            | Self::DeviceCode => &[],
+        }
+    }
 }
 
 /// What is asked of a token endpoint: a grant, and the fields that are its own.
@@ -122,6 +123,9 @@ pub(super) async fn mint(flow: &OAuth2Flow, exchange: &Exchange<'_>) -> Result<M
     let mut fields = Vec::new();
     for name in flow.grant.inputs() {
         fields.push((*name, exchange.input(name)?.clone()));
+    }
+    for name in flow.grant.optional_inputs() {
+        fields.extend(exchange.inputs.values.get(*name).map(|value| (*name, value.clone())));
     }
     // What a person consented to may be narrower than what was asked for, and a renewal must not ask
     // for more (RFC 6749, section 6).
@@ -149,59 +153,6 @@ pub(in crate::credential) async fn ask(
     let request = client_request(flow, exchange, form, &flow.params)?;
     let answer = exchange.ask(url, request).await?;
     answer::read(flow, exchange, url, &answer)
-}
-
-/// A form to an endpoint that wants to know the client: the token endpoint (RFC 6749, section 2.3), and
-/// those that authenticate it in the same way. There is exactly one way of client authentication.
-pub(in crate::credential) fn client_request(
-    flow: &OAuth2Flow,
-    exchange: &Exchange<'_>,
-    mut form: Form,
-    params: &[(String, Template)],
-) -> Result<Request, MintError> {
-    let mut headers = HeaderMap::new();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(FORM));
-    let input = |name: &str| exchange.inputs.values.get(name).cloned();
-    let client_id = flow.client_id.render(&input, &exchange.clock)?;
-    match flow.client_auth {
-        ClientAuth::Basic => {
-            let secret = exchange.input("client_secret")?;
-            headers.insert(AUTHORIZATION, basic(&client_id, secret.expose())?);
-        }
-        ClientAuth::Post => {
-            form.field("client_id", &client_id);
-            form.field("client_secret", exchange.input("client_secret")?.expose());
-        }
-        ClientAuth::PrivateKeyJwt => {
-            // RFC 7521, section 4.2, lets the identifier stand beside the assertion, and some
-            // issuers ask for it.
-            form.field("client_id", &client_id);
-            form.field("client_assertion_type", JWT_ASSERTION);
-            form.field("client_assertion", exchange.input("client_assertion")?.expose());
-        }
-        // A grant such as a signed assertion may name its client by itself.
-        ClientAuth::None if client_id.is_empty() => {}
-        ClientAuth::None => form.field("client_id", &client_id),
-    }
-    for (name, value) in params {
-        form.field(name, &value.render(&input, &exchange.clock)?);
-    }
-    Ok(Request { method: Method::POST, headers, body: Some(form.finish()) })
-}
-
-/// HTTP Basic at a token endpoint: both parts in the encoding of forms first (RFC 6749, section
-/// 2.3.1), so that a colon in the identifier does no harm.
-fn basic(client_id: &[u8], client_secret: &[u8]) -> Result<HeaderValue, MintError> {
-    let mut pair = SecretBuffer::default();
-    encode(client_id, &mut pair);
-    pair.push(b":");
-    encode(client_secret, &mut pair);
-    let mut value = SecretBuffer::default();
-    value.push(b"Basic ");
-    value.push(Zeroizing::new(BASE64_STANDARD.encode(pair.expose())).as_bytes());
-    secret_header(value).map_err(|_| MintError::Stubborn {
-        message: "the client's identifier and secret make no header value".to_owned(),
-    })
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
 use crate::clock::Clock;
-use crate::credential::input::key::SigningKey;
 use crate::credential::input::{AssertionSpec, Claim};
+use crate::jose::key::SigningKey;
 use crate::secret::{Secret, SecretBuffer};
 
 /// Signs a new assertion in compact form (RFC 7515, section 7.1). The error says what is wrong,

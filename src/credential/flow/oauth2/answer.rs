@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::credential::flow::classify::{by_status, quote, status_text, transient};
 use crate::credential::flow::json::{Json, scalar_text};
 use crate::credential::flow::lifetime::from_now;
-use crate::credential::flow::oauth2::OAuth2Flow;
+use crate::credential::flow::oauth2::{Grant, OAuth2Flow, error};
 use crate::credential::flow::{Exchange, MintError, jwt};
 use crate::credential::{Lifetime, Minted, Outputs};
 use crate::secret::Secret;
@@ -17,6 +17,9 @@ use crate::upstream::exchange::Answer;
 
 /// The longest token that is taken, in bytes: more does not fit into a request's head anywhere.
 const LONGEST_TOKEN: usize = 16 * 1024;
+
+/// What RFC 8693, section 3, calls a refresh token.
+const REFRESH_TOKEN_TYPE: &str = "urn:ietf:params:oauth:token-type:refresh_token";
 
 /// Makes tokens of an answer, or says what its failure means.
 pub(super) fn read(
@@ -29,11 +32,11 @@ pub(super) fn read(
     let status = status_text(answer.status);
     let now = exchange.clock.wall();
     let json = Json::parse(&answer.body).filter(Json::is_object);
-    let error = json.as_ref().and_then(error_member);
+    let error = json.as_ref().and_then(error::told);
     if let Some(error) = &error {
         let shown = quote(error, exchange.inputs).unwrap_or_else(|| "(not shown)".to_owned());
         let message = format!("{origin} answered {status} with the error `{shown}`");
-        if let Some(meaning) = rejection(error) {
+        if let Some(meaning) = error::rejection(error) {
             let message = format!("{message}: {meaning}");
             return Err(match error.as_str() {
                 "invalid_grant" => MintError::Withdrawn { message },
@@ -74,7 +77,7 @@ enum Fault {
 fn accept(flow: &OAuth2Flow, exchange: &Exchange<'_>, json: &Json) -> Result<Minted, Fault> {
     let mut warnings = Vec::new();
     let access_token = token(json, "access_token").map_err(Fault::Unreadable)?;
-    check_type(json, exchange)?;
+    check_type(flow, json, exchange)?;
     let lifetime = json
         .member("expires_in")
         .and_then(|value| from_now(value, Duration::from_secs(1)))
@@ -123,12 +126,23 @@ fn token(json: &Json, name: &str) -> Result<Secret, String> {
     }
 }
 
-/// A token may only be used if its type is understood (RFC 6749, section 7.1): bearer tokens are.
-fn check_type(json: &Json, exchange: &Exchange<'_>) -> Result<(), Fault> {
+/// A token may only be used if its type is understood (RFC 6749, section 7.1): bearer tokens are. What
+/// an exchange brings may be no access token at all (RFC 8693, section 2.2.1): whoever asks for one
+/// knows what it is for. One that renews others is no token for a request.
+fn check_type(flow: &OAuth2Flow, json: &Json, exchange: &Exchange<'_>) -> Result<(), Fault> {
+    let is_exchange = flow.grant == Grant::TokenExchange;
+    if is_exchange
+        && json.member("issued_token_type").and_then(Value::as_str) == Some(REFRESH_TOKEN_TYPE)
+        && !flow.params.iter().any(|(_, value)| value.as_text() == Some(REFRESH_TOKEN_TYPE))
+    {
+        let what = "its token is a refresh token, which was not asked for: say `requested_token_type`";
+        return Err(Fault::Unusable(what.to_owned()));
+    }
     let shown = match json.member("token_type") {
         None | Some(Value::Null) => return Ok(()),
         Some(Value::String(kind)) if kind.trim().is_empty() => return Ok(()),
         Some(Value::String(kind)) if kind.trim().eq_ignore_ascii_case("bearer") => return Ok(()),
+        Some(Value::String(kind)) if is_exchange && kind.trim().eq_ignore_ascii_case("n_a") => return Ok(()),
         Some(other) => scalar_text(other).and_then(|kind| quote(&kind, exchange.inputs)),
     };
     let shown = shown.unwrap_or_else(|| "(not shown)".to_owned());
@@ -138,7 +152,7 @@ fn check_type(json: &Json, exchange: &Exchange<'_>) -> Result<(), Fault> {
 /// Tells which of the scopes that were asked for the issuer did not grant (RFC 6749, section 3.3). An
 /// answer without `scope` grants them all.
 fn missing_scopes(flow: &OAuth2Flow, json: &Json, exchange: &Exchange<'_>) -> Option<String> {
-    let Some(Value::String(granted)) = json.member("scope") else { return None };
+    let granted = json.member("scope")?.as_str().filter(|granted| !granted.trim().is_empty())?;
     // Some issuers write commas between them.
     let granted: Vec<&str> = granted.split([' ', ',']).collect();
     let missing = flow.scopes.iter().filter(|scope| !granted.contains(&scope.as_str()));
@@ -158,29 +172,6 @@ fn rotated(json: &Json, exchange: &Exchange<'_>, warnings: &mut Vec<String>) -> 
             None
         }
     }
-}
-
-/// The `error` member, if it says anything: some issuers send it empty with every success.
-fn error_member(json: &Json) -> Option<String> {
-    match json.member("error")? {
-        Value::Null | Value::Bool(false) => None,
-        Value::String(error) if error.is_empty() => None,
-        other => Some(scalar_text(other).unwrap_or_else(|| "an object".to_owned())),
-    }
-}
-
-/// What an error means that stops all further tries, by its exact code (RFC 6749, section 5.2).
-fn rejection(error: &str) -> Option<&'static str> {
-    Some(match error {
-        "invalid_grant" => {
-            "what was granted (refresh token, password or assertion) is not valid, or no longer"
-        }
-        "invalid_client" => "the client's identifier, its secret or the kind of `client_auth` is wrong",
-        "unauthorized_client" => "this client may not use this grant",
-        "invalid_scope" => "a scope is unknown, or this client may not ask for it",
-        "unsupported_grant_type" => "this issuer does not offer this grant",
-        _ => return None,
-    })
 }
 
 /// What a body is that is no JSON object, for the message.

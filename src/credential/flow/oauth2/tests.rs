@@ -17,13 +17,14 @@ use crate::upstream::testing::{Reply, Server};
 const GOOD: &str = r#"{"access_token": "at-1", "token_type": "Bearer", "expires_in": 3600}"#;
 
 /// Every input that any grant or client authentication takes.
-const INPUTS: [(&str, &str); 6] = [
+const INPUTS: [(&str, &str); 7] = [
     ("client_secret", "s:e%c r+et\u{e9}"),
     ("client_assertion", "h.c.s"),
     ("username", "me@example"),
     ("password", "hunter2 &="),
     ("refresh_token", "rt-1"),
     ("assertion", "a.b.c"),
+    ("subject_token", "s.u.b"),
 ];
 
 fn flow(server: &Server, grant: Grant, client_auth: ClientAuth) -> OAuth2Flow {
@@ -83,10 +84,11 @@ async fn each_client_authentication_is_sent_alone_and_as_its_rfc_says() {
         (ClientAuth::Basic, ""),
         (ClientAuth::Post, "&client_id=my+client%3A1&client_secret=s%3Ae%25c+r%2Bet%C3%A9"),
         (
-            ClientAuth::PrivateKeyJwt,
+            ClientAuth::Assertion,
             "&client_id=my+client%3A1&client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3A\
              jwt-bearer&client_assertion=h.c.s",
         ),
+        (ClientAuth::Tls, "&client_id=my+client%3A1"),
         (ClientAuth::None, "&client_id=my+client%3A1"),
     ] {
         let server = Server::start([Reply::json(GOOD)]).await;
@@ -110,6 +112,10 @@ async fn each_grant_brings_its_own_fields_then_scopes_and_parameters() {
             Grant::JwtBearer,
             "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=a.b.c",
         ),
+        (
+            Grant::TokenExchange,
+            "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Atoken-exchange&subject_token=s.u.b",
+        ),
     ] {
         let server = Server::start([Reply::json(GOOD)]).await;
         let mut flow = flow(&server, grant, ClientAuth::Basic);
@@ -119,6 +125,55 @@ async fn each_grant_brings_its_own_fields_then_scopes_and_parameters() {
         run(flow).await.expect("a token");
         let (_, body) = only_request(server).await;
         assert_eq!(body, format!("{form}&scope=read+write&audience=https%3A%2F%2Fme%40example"));
+    }
+}
+
+#[tokio::test]
+async fn an_exchange_sends_who_acts_if_somebody_does_and_each_target_in_a_field_of_its_own() {
+    let server = Server::start([Reply::json(GOOD)]).await;
+    let mut flow = flow(&server, Grant::TokenExchange, ClientAuth::None);
+    flow.params = ["https://a", "https://b"].map(|of| ("resource".to_owned(), Template::text(of))).to_vec();
+    let inputs = [("subject_token", "s"), ("actor_token", "a")];
+    mint(Flow::OAuth2(Box::new(flow)), &inputs).await.expect("a token");
+    let (_, body) = only_request(server).await;
+    let fields =
+        "&subject_token=s&actor_token=a&resource=https%3A%2F%2Fa&resource=https%3A%2F%2Fb&client_id=";
+    assert!(body.contains(fields), "{body}");
+}
+
+#[tokio::test]
+async fn what_an_exchange_brings_may_be_no_access_token_but_none_that_renews_others() {
+    let exchanged = async |member: &str, requested: &str| {
+        let body = format!(r#"{{"access_token": "t", {member}}}"#);
+        let server = Server::start([Reply::json(&body)]).await;
+        let mut flow = flow(&server, Grant::TokenExchange, ClientAuth::None);
+        flow.params = vec![("requested_token_type".to_owned(), Template::text(requested))];
+        run(flow).await
+    };
+    let refresh = "urn:ietf:params:oauth:token-type:refresh_token";
+    exchanged(r#""token_type": "N_A""#, "").await.expect("a token");
+    exchanged(&format!(r#""issued_token_type": "{refresh}""#), refresh).await.expect("a token");
+    let error = exchanged(&format!(r#""issued_token_type": "{refresh}""#), "").await.expect_err("no token");
+    assert_eq!(class(&error).0, "stubborn");
+    let error = exchanged(r#""token_type": "mac""#, "").await.expect_err("no token");
+    assert_eq!(class(&error).0, "stubborn");
+}
+
+#[tokio::test]
+async fn fewer_scopes_than_asked_for_are_warned_about() {
+    for (granted, warnings) in [
+        (r#", "scope": "read""#, 1),
+        (r#", "scope": "write read more""#, 0),
+        (r#", "scope": "read,write""#, 0),
+        (r#", "scope": """#, 0),
+        ("", 0),
+    ] {
+        let server = Server::start([Reply::json(&format!(r#"{{"access_token": "t"{granted}}}"#))]).await;
+        let mut flow = flow(&server, Grant::ClientCredentials, ClientAuth::None);
+        flow.scopes = vec!["read".to_owned(), "write".to_owned()];
+        let minted = run(flow).await.expect("a token");
+        assert_eq!(minted.warnings.len(), warnings, "{granted}: {:?}", minted.warnings);
+        assert!(minted.warnings.iter().all(|warning| warning.ends_with("not `write`")), "{granted}");
     }
 }
 
@@ -244,6 +299,9 @@ async fn errors_are_told_apart_by_their_exact_code_and_by_the_status() {
         ("400 Bad Request", error("invalid_request"), "stubborn"),
         ("400 Bad Request", error("xinvalid_grant"), "stubborn"),
         ("400 Bad Request", error("Invalid_Grant"), "stubborn"),
+        ("400 Bad Request", r#"{"error_description": "invalid_grant: expired"}"#.to_owned(), "withdrawn"),
+        ("400 Bad Request", r#"{"message": "not an invalid_grant"}"#.to_owned(), "stubborn"),
+        ("200 OK", r#"{"message": "invalid_client: unknown"}"#.to_owned(), "rejected"),
         ("400 Bad Request", String::new(), "stubborn"),
         ("403 Forbidden", "<html>".to_owned(), "stubborn"),
         ("404 Not Found", "{}".to_owned(), "stubborn"),

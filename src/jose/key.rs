@@ -1,4 +1,4 @@
-//! Keys that sign assertions, in the forms that people have them: PEM (PKCS #8, PKCS #1, SEC 1), a
+//! Keys that sign, in the forms that people have them: PEM (PKCS #8, PKCS #1, SEC 1), a
 //! JWK (RFC 7517), or the bytes of a shared secret.
 
 use aws_lc_rs::hmac;
@@ -19,7 +19,7 @@ use zeroize::{ZeroizeOnDrop, Zeroizing};
 use crate::secret::Secret;
 
 /// A key, and the algorithm that it signs by.
-pub(super) struct SigningKey {
+pub struct SigningKey {
     /// The name in a header (RFC 7518, section 3.1; RFC 8037, section 3.1).
     algorithm: &'static str,
     signer: Signer,
@@ -67,7 +67,7 @@ impl SigningKey {
     /// Reads a key. Without a said algorithm the key chooses: `RS256`, the one of its curve,
     /// `EdDSA`, or what a JWK names. A shared secret that is no JWK must be said to be one, by an
     /// `HS` algorithm.
-    pub(super) fn read(key: &Secret, said: Option<&str>) -> Result<Self, String> {
+    pub fn read(key: &Secret, said: Option<&str>) -> Result<Self, String> {
         let bytes = key.expose();
         let (material, named) = if bytes.trim_ascii_start().starts_with(b"-----BEGIN") {
             (from_pem(bytes)?, None)
@@ -86,12 +86,12 @@ impl SigningKey {
     }
 
     /// The name of the algorithm.
-    pub(super) fn algorithm(&self) -> &'static str {
+    pub fn algorithm(&self) -> &'static str {
         self.algorithm
     }
 
     /// The signature over `message`.
-    pub(super) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, String> {
+    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, String> {
         let failed = |_| "the key cannot sign".to_owned();
         let random = SystemRandom::new();
         Ok(match &self.signer {
