@@ -22,6 +22,7 @@ mod errors;
 mod expect;
 mod explain;
 mod framing;
+mod grants;
 mod grpc;
 mod half_close;
 mod house;

@@ -315,7 +315,7 @@ password = { env = "PASSWORD" }
     insta::assert_snapshot!(told, @r#"
     1:1 there is no route: no request will be forwarded
     2:14 `token_url` is missing: tokens come from there; an `issuer` tells it too
-    2:14 `grant` is missing: `authorization_code`, `device_code`, `client_credentials`, `refresh_token`, `password` or `jwt_bearer`
+    2:14 `grant` is missing: `authorization_code`, `device_code`, `client_credentials`, `refresh_token`, `password`, `jwt_bearer` or `token_exchange`
     2:14 `client_secret` is missing: the client shows it; a public client says `client_auth = "none"`
     2:14 `client_id` is missing: the issuer knows the client by it
     4:14 `username` is missing: this grant takes a user's name
@@ -497,9 +497,9 @@ client_cert = "x"
 [credentials.o]
 flow = "oauth2"
 issuer = "https://issuer.example"
-grant = "token_exchange"
+grant = "device_code"
 token_url = "https://issuer.example/token"
-client_auth = "tls"
+client_auth = "none"
 client_id = "x"
 subject = { header = "X" }
 [credentials.s]
@@ -518,8 +518,6 @@ secret_days = 100
     15:8 `file` is not available in this version
     20:1 `control` is not available in this version
     21:9 `client_key` is missing: the private key of `client_cert`
-    26:9 `token_exchange` is not available in this version
-    28:15 `tls` is not available in this version
     30:1 `subject` is not available in this version
     35:1 `secret_days` is not available in this version
     "#);
