@@ -497,7 +497,7 @@ client_cert = "x"
 [credentials.o]
 flow = "oauth2"
 issuer = "https://issuer.example"
-grant = "device_code"
+grant = "client_credentials"
 token_url = "https://issuer.example/token"
 client_auth = "none"
 client_id = "x"
