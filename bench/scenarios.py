@@ -92,8 +92,6 @@ SCENARIOS = [
             Bound("cpu_us", must=1.03, of="bearerd, 1 of 1,000 routes", against=("bearerd, 1 of 1 route",)),
             Bound("cpu_us", must=1.03, of="bearerd, 1,000 routes", against=("bearerd, 1 of 1 route",)),
         ),
-        note="Each route has connections of its own, so that the last one uses 1,000 sockets in turn instead of 64: "
-             "what it takes more than its count (below) is the kernel's, on cold memory.",
     ),
     Scenario(
         "routes-counted", "1,000 routes and credentials against one, counted", Counted(),
