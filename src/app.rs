@@ -32,6 +32,7 @@ use crate::config::{Config, Environment, Loaded};
 use crate::credential::keeper::{self, Keeper, Options};
 use crate::credential::store::MemoryStore;
 use crate::lookout;
+use crate::memory;
 use crate::route::RouteTable;
 use crate::server::listener::{self, Address, Bind, BindError, Fault, bind_socket};
 use crate::server::{self, Plane};
@@ -85,6 +86,7 @@ pub fn start(
     logs: Option<Logs>,
 ) -> Result<Running, StartError> {
     loaded.forget_advice();
+    memory::give_back();
     let config = &loaded.config;
     let bound = listener::bind(&config.listeners, &environment.inherited).map_err(StartError::Bind)?;
     let (admin_address, admin_listener) = bind_admin(&config.admin.listen)?;

@@ -233,6 +233,7 @@ fn load_from(
         return Err(Problems(findings.finish().err().map(|problems| problems.0).unwrap_or_default()));
     }
     let mut tree = Node::from_document(document.get_ref(), text.len());
+    drop(document);
     let mut values = Vec::new();
     tree.value_spans(&mut values);
     let mut findings = Findings::new(Text::parsed(name, text.clone(), values));

@@ -27,7 +27,6 @@ pub mod slot;
 pub mod status;
 pub mod store;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +39,7 @@ pub use input::Source;
 pub use owner::{Owner, Subject};
 pub use status::{ErrorClass, LastError, Status};
 
+use crate::named::Named;
 use crate::secret::Secret;
 
 /// The name of a credential in the configuration.
@@ -74,7 +74,7 @@ pub struct CredentialSpec {
     pub flow: Flow,
     /// The secrets that the flow needs, by the names under which templates and flows refer to them.
     /// The output of another credential stands under `credential.output`.
-    pub inputs: BTreeMap<String, Source>,
+    pub inputs: Named<Source>,
     /// The egress that exchanges leave by; empty for the default.
     pub egress: String,
     /// How long before its end to renew, in place of 70 % to 80 % of the lifetime.
@@ -151,7 +151,7 @@ impl State {
 }
 
 /// Named values of a credential.
-pub type Outputs = BTreeMap<String, Secret>;
+pub type Outputs = Named<Secret>;
 
 /// What an exchange with an issuer brought.
 #[derive(Debug, Clone)]

@@ -7,12 +7,12 @@
 
 pub mod names;
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use http::{HeaderName, HeaderValue};
 
 use crate::clock::Clock;
+use crate::named::Named;
 use crate::secret::Secret;
 use crate::template::Template;
 
@@ -44,7 +44,7 @@ pub struct Prepared {
 /// Templates with a time or a random number in them, and what they need.
 struct Dynamic {
     injection: Injection,
-    outputs: BTreeMap<String, Secret>,
+    outputs: Named<Secret>,
     clock: Clock,
 }
 
@@ -62,7 +62,7 @@ pub struct Rendered {
 impl Injection {
     /// Renders the injection for one generation of a credential. An error says which field cannot be
     /// made of it and why, never with a value.
-    pub fn prepare(&self, outputs: &BTreeMap<String, Secret>, clock: &Clock) -> Result<Prepared, String> {
+    pub fn prepare(&self, outputs: &Named<Secret>, clock: &Clock) -> Result<Prepared, String> {
         let (stable, unstable) = self.split();
         // What changes with each request is tried once, so that a missing output is told now.
         render(&unstable, outputs, clock)?;
@@ -97,7 +97,7 @@ impl Prepared {
 
 fn render(
     injection: &Injection,
-    outputs: &BTreeMap<String, Secret>,
+    outputs: &Named<Secret>,
     clock: &Clock,
 ) -> Result<Rendered, String> {
     let value = |name: &str| outputs.get(name).cloned();

@@ -12,7 +12,7 @@
 //! 3  route                 matcher, policy, route table
 //! 2  credential | inject   life cycle and flows | templates onto requests
 //! 1  upstream              connect, TLS, pool, egress
-//! 0  secret clock backoff template buffer http1 http2 body telemetry lookout certificate jose
+//! 0  secret clock backoff template named memory buffer http1 http2 body telemetry lookout certificate jose
 //! ```
 //!
 //! Start with [`proxy`] (the life of a request) and [`credential`] (the life of a credential).
@@ -32,6 +32,8 @@ pub mod http2;
 pub mod inject;
 pub mod jose;
 pub mod lookout;
+pub mod memory;
+pub mod named;
 pub mod proxy;
 pub mod route;
 pub mod sandbox;

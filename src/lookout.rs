@@ -5,7 +5,7 @@
 //! too. A slow sweep finds what the system does not tell of (network file systems, exhausted watches).
 //! Whether the content really changed is for those to see who read it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{self, Component, Path, PathBuf};
@@ -79,16 +79,16 @@ enum Look {
 struct Lookout {
     /// `None` if the system has no watcher for us: then only the sweep finds changes.
     watcher: Option<RecommendedWatcher>,
-    files: HashMap<PathBuf, Seen>,
+    files: BTreeMap<Arc<Path>, Seen>,
     /// By watched folder: the files whose way leads through it.
-    folders: HashMap<PathBuf, BTreeSet<PathBuf>>,
+    folders: BTreeMap<Arc<Path>, BTreeSet<Arc<Path>>>,
 }
 
 /// A file as it was seen last.
 #[derive(Default)]
 struct Seen {
     look: Option<Signature>,
-    folders: BTreeSet<PathBuf>,
+    folders: Box<[Arc<Path>]>,
 }
 
 /// What differs when a file was replaced or written: its device and number, length, and time.
@@ -113,7 +113,7 @@ impl Lookout {
         let watcher = watcher.inspect_err(|error| {
             tracing::warn!(%error, "files cannot be watched: they are looked at every {SWEEP:?}");
         });
-        Self { watcher: watcher.ok(), files: HashMap::new(), folders: HashMap::new() }
+        Self { watcher: watcher.ok(), files: BTreeMap::new(), folders: BTreeMap::new() }
     }
 
     /// Looks, and says which files may have changed.
@@ -121,12 +121,12 @@ impl Lookout {
         match look {
             Look::For(wanted) => {
                 let gone: Vec<_> =
-                    self.files.keys().filter(|path| !wanted.contains(*path)).cloned().collect();
+                    self.files.keys().filter(|path| !wanted.contains(&***path)).cloned().collect();
                 for path in gone {
                     self.forget(&path);
                 }
                 let new: Vec<_> =
-                    wanted.iter().filter(|path| !self.files.contains_key(*path)).cloned().collect();
+                    wanted.iter().filter(|path| !self.files.contains_key(path.as_path())).cloned().collect();
                 for path in &new {
                     self.has_changed(path);
                 }
@@ -138,12 +138,14 @@ impl Lookout {
                     near.extend(self.folders.get(folder).into_iter().flatten().cloned());
                 }
                 // What was named may have been written without a change of its looks.
-                let is_named = |path: &PathBuf| path::absolute(path).is_ok_and(|path| paths.contains(&path));
-                near.into_iter().filter(|path| self.has_changed(path) || is_named(path)).collect()
+                let is_named = |path: &Path| path::absolute(path).is_ok_and(|path| paths.contains(&path));
+                near.retain(|path| self.has_changed(path) || is_named(path));
+                owned(near)
             }
             Look::Everywhere => {
-                let all: Vec<_> = self.files.keys().cloned().collect();
-                all.into_iter().filter(|path| self.has_changed(path)).collect()
+                let mut all: Vec<_> = self.files.keys().cloned().collect();
+                all.retain(|path| self.has_changed(path));
+                owned(all)
             }
         }
     }
@@ -152,34 +154,42 @@ impl Lookout {
     fn has_changed(&mut self, path: &Path) -> bool {
         let mut folders = BTreeSet::new();
         collect_folders(path, LONGEST_CHAIN_OF_LINKS, &mut folders);
+        let path = self.files.get_key_value(path).map_or_else(|| path.into(), |(path, _)| Arc::clone(path));
         // A folder that was deleted and made again has to be watched again: so each time, all.
-        for folder in &folders {
-            self.watch(folder);
-            self.folders.entry(folder.clone()).or_default().insert(path.to_owned());
-        }
-        let now = Seen { look: signature(path).ok(), folders };
-        let before = self.files.insert(path.to_owned(), now).unwrap_or_default();
-        let left: Vec<_> = before.folders.difference(&self.files[path].folders).cloned().collect();
-        self.leave(path, left);
-        before.look != self.files[path].look
+        let folders = folders.iter().map(|folder| self.lead_through(folder, &path)).collect();
+        let before = self.files.remove(&path).unwrap_or_default();
+        let now = Seen { look: signature(&path).ok(), folders };
+        let has_changed = before.look != now.look;
+        self.leave(&path, before.folders.iter().filter(|folder| !now.folders.contains(folder)));
+        self.files.insert(path, now);
+        has_changed
+    }
+
+    /// Watches a folder on the way to a file.
+    fn lead_through(&mut self, folder: &Path, path: &Arc<Path>) -> Arc<Path> {
+        self.watch(folder);
+        let known = self.folders.get_key_value(folder);
+        let folder = known.map_or_else(|| folder.into(), |(folder, _)| Arc::clone(folder));
+        self.folders.entry(Arc::clone(&folder)).or_default().insert(Arc::clone(path));
+        folder
     }
 
     fn forget(&mut self, path: &Path) {
         if let Some(seen) = self.files.remove(path) {
-            self.leave(path, seen.folders);
+            self.leave(path, &seen.folders);
         }
     }
 
     /// The way to a file leads no longer through these folders.
-    fn leave(&mut self, path: &Path, folders: impl IntoIterator<Item = PathBuf>) {
+    fn leave<'a>(&mut self, path: &Path, folders: impl IntoIterator<Item = &'a Arc<Path>>) {
         for folder in folders {
-            let Some(files) = self.folders.get_mut(&folder) else { continue };
+            let Some(files) = self.folders.get_mut(folder) else { continue };
             files.remove(path);
             if files.is_empty() {
-                self.folders.remove(&folder);
+                self.folders.remove(folder);
                 if let Some(watcher) = &mut self.watcher {
                     // It is not watched any more if it was deleted: that is as good.
-                    let _ = watcher.unwatch(&folder);
+                    let _ = watcher.unwatch(folder);
                 }
             }
         }
@@ -195,6 +205,10 @@ impl Lookout {
             tracing::debug!(%folder, %error, "a folder cannot be watched: it is looked at every {SWEEP:?}");
         }
     }
+}
+
+fn owned(paths: impl IntoIterator<Item = Arc<Path>>) -> Vec<PathBuf> {
+    paths.into_iter().map(|path| path.to_path_buf()).collect()
 }
 
 /// The folders in which something happens when a file is replaced, or a link on the way to it; from

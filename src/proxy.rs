@@ -432,13 +432,13 @@ impl Request<'_> {
         route.metrics.injections.increment();
         let link = match ready {
             Ready::Http1(mut link) => {
-                link.count_for(&route.metrics.upstream_connections);
+                link.count_for(&route.metrics);
                 outbound.write(self.framing, link.output());
                 link.begin(self.framing);
                 Link::Http1(link)
             }
             Ready::Http2(connection) => {
-                connection.count_for(&route.metrics.upstream_connections);
+                connection.count_for(&route.metrics);
                 let head = outbound.request(self.framing).map_err(unusable)?;
                 Link::Http2(Box::new(Http2Link::new(&connection, head, self.framing)))
             }

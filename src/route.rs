@@ -7,6 +7,7 @@ pub mod policy;
 pub mod rate;
 pub mod table;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
@@ -19,7 +20,8 @@ use crate::upstream::pool::PoolLimits;
 
 pub use table::{Route, RouteTable, Wiring};
 
-/// One route, as validated from `[routes.NAME]`.
+/// One route, as validated from `[routes.NAME]`. What it has in common with others it shares with them:
+/// there may be thousands.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RouteSpec {
     /// The name in the configuration.
@@ -35,13 +37,13 @@ pub struct RouteSpec {
     /// Whose tokens are injected.
     pub credential: CredentialName,
     /// How they are injected.
-    pub injection: Injection,
+    pub injection: Arc<Injection>,
     /// How the upstream says that the token is dead.
-    pub refusal: Refusal,
+    pub refusal: Arc<Refusal>,
     /// What may be asked for; empty means everything but the denied endpoints.
-    pub allow: Vec<AllowRule>,
+    pub allow: Arc<[AllowRule]>,
     /// Paths of token endpoints on the upstream's origin, in canonical form ([`path::canonical`]).
-    pub denied: Vec<String>,
+    pub denied: Arc<[String]>,
     /// How long a request waits for a token (PRODUCT: 5 s).
     pub wait: Duration,
     /// The egress that connections leave by; empty for the default.
@@ -51,7 +53,7 @@ pub struct RouteSpec {
     /// At most so many requests in a time.
     pub rate: Option<Rate>,
     /// Limits of this route.
-    pub limits: RouteLimits,
+    pub limits: Arc<RouteLimits>,
 }
 
 /// One line of `allow`: `GET /user/*`, or a path alone for every method.

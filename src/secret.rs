@@ -140,7 +140,8 @@ impl SecretBuffer {
 
 impl From<SecretBuffer> for Secret {
     fn from(buffer: SecretBuffer) -> Self {
-        Self::from(buffer.0)
+        // No more room than it needs: there may be thousands.
+        if buffer.0.capacity() > buffer.0.len() { Self::new(buffer.expose()) } else { Self::from(buffer.0) }
     }
 }
 

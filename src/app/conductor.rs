@@ -17,6 +17,7 @@ use crate::app::wiring::{connectors, wire};
 use crate::clock::Clock;
 use crate::config::{self, Environment, Loaded};
 use crate::credential::keeper::Keeper;
+use crate::memory;
 use crate::route::RouteTable;
 use crate::server::Server;
 use crate::telemetry::Logs;
@@ -152,6 +153,7 @@ impl Conductor {
         super::warn(&next);
         self.loaded = next;
         self.loaded.forget_advice();
+        memory::give_back();
         Ok(())
     }
 

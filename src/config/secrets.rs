@@ -35,7 +35,7 @@ async fn read_one(spec: &CredentialSpec, clock: &Clock) -> Vec<InputError> {
         }
         match read_source(name, source, &stand_in, clock).await {
             Ok(value) => {
-                known.inputs.insert(name.clone(), Source::Value(value));
+                known.inputs.insert(name, Source::Value(value));
             }
             Err(error) => errors.push(error),
         }

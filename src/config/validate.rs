@@ -1,6 +1,7 @@
 //! From the raw file to validated specs.
 
-pub(crate) mod chain;
+pub(crate) mod alike;
+mod chain;
 pub(crate) mod consent;
 pub(crate) mod context;
 pub(crate) mod credential;

@@ -105,8 +105,8 @@ pub async fn read(spec: &CredentialSpec, parents: Parents<'_>, clock: &Clock) ->
     for (name, source) in others.into_iter().chain(assertions) {
         let read = read_one(name, source, parents, clock, &inputs.values).await?;
         inputs.modified = inputs.modified.max(read.written);
-        inputs.identity.insert(name.clone(), read.identity);
-        inputs.values.insert(name.clone(), read.value);
+        inputs.identity.insert(name.to_owned(), read.identity);
+        inputs.values.insert(name.to_owned(), read.value);
     }
     Ok(inputs)
 }

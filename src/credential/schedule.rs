@@ -87,7 +87,6 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
     use std::time::Duration;
 
     use jiff::Timestamp;
@@ -98,6 +97,7 @@ mod tests {
     use crate::credential::flow::fixed::Expires;
     use crate::credential::flow::{LoginFlow, StaticFlow};
     use crate::credential::{CredentialSpec, Expiry, Flow, Lifetime, RenewalRate};
+    use crate::named::Named;
 
     const START: Moment = Moment { wall: Timestamp::UNIX_EPOCH, boot: Duration::from_secs(500) };
 
@@ -105,7 +105,7 @@ mod tests {
         CredentialSpec {
             name: "a".into(),
             flow,
-            inputs: BTreeMap::new(),
+            inputs: Named::new(),
             egress: String::new(),
             renew_before: None,
             default_lifetime: Duration::from_secs(3600),

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::futures::Notified;
+use tokio::sync::{Notify, mpsc};
 
 use crate::clock::{Clock, Moment};
 use crate::credential::slot::Publish;
@@ -56,7 +57,10 @@ pub struct Shared {
     /// Whether a refusal can lead to a new token at all: a static token cannot renew itself, and a
     /// credential that was removed will not be renewed.
     renewable: AtomicBool,
-    status: watch::Sender<Status>,
+    /// Locked for a moment only, and by no reader of the token.
+    status: Mutex<Status>,
+    /// Told after each change of the status. A `watch` channel would take 300 bytes more.
+    changed: Notify,
     pokes: mpsc::UnboundedSender<Poke>,
     feed: Mutex<Feed>,
     /// The generation under suspicion while its renewal is due or runs; 0 for none.
@@ -83,7 +87,8 @@ impl Shared {
         Self {
             owner: status.owner.clone(),
             renewable: AtomicBool::new(renewable),
-            status: watch::Sender::new(status),
+            status: Mutex::new(status),
+            changed: Notify::new(),
             pokes,
             feed: Mutex::default(),
             suspected: AtomicU64::new(0),
@@ -100,12 +105,22 @@ impl Shared {
 
     /// The latest status.
     pub fn status(&self) -> Status {
-        self.status.borrow().clone()
+        self.read_status(Status::clone)
     }
 
-    /// A receiver of every later status.
-    pub fn watch(&self) -> watch::Receiver<Status> {
-        self.status.subscribe()
+    /// Reads the latest status where it is.
+    pub(in crate::credential) fn read_status<T>(&self, read: impl FnOnce(&Status) -> T) -> T {
+        read(&self.status.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Done at the first change of the status after this call, be it polled before or not.
+    pub fn changed(&self) -> Notified<'_> {
+        self.changed.notified()
+    }
+
+    fn change_status(&self, change: impl FnOnce(&mut Status)) {
+        change(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner));
+        self.changed.notify_waiters();
     }
 
     /// The current generation, whether it is still usable or not.
@@ -130,6 +145,8 @@ impl Shared {
         }
         feed.slots.retain(|slot| slot.strong_count() > 0);
         let slot: Weak<dyn Publish> = Arc::downgrade(slot) as _;
+        // Most credentials have one reader.
+        feed.slots.reserve_exact(1);
         feed.slots.push(slot);
     }
 
@@ -163,7 +180,7 @@ impl Shared {
 
     /// For the keeper: replaces the status and wakes those who wait.
     pub fn set_status(&self, status: Status) {
-        self.status.send_replace(status);
+        self.change_status(|latest| *latest = status);
     }
 
     /// For the keeper: a [`Poke::Expired`] was seen; the next one is welcome.
@@ -175,7 +192,7 @@ impl Shared {
     /// by none. Wakes those who wait for it.
     pub fn clear_suspicion(&self) {
         if self.suspected.swap(0, Ordering::AcqRel) != 0 {
-            self.status.send_modify(|_| {});
+            self.changed.notify_waiters();
         }
     }
 
@@ -183,7 +200,7 @@ impl Shared {
     pub fn retire(&self) {
         self.renewable.store(false, Ordering::Release);
         self.clear_suspicion();
-        self.status.send_modify(|status| {
+        self.change_status(|status| {
             status.running = false;
             status.next_try = None;
         });

@@ -115,15 +115,14 @@ impl<T> Slot<T> {
     /// Waits up to `limit` for a token, as long as an exchange runs or is due within that time. A
     /// token under suspicion is used all the same when the time is over.
     pub async fn wait(&self, clock: &Clock, limit: Duration) -> Result<Arc<Current<T>>, Unavailable> {
-        let mut watch = self.shared.watch();
         let deadline = Clock::instant() + limit;
         loop {
-            let (own, state, running, next_try) = {
-                let status = watch.borrow_and_update();
+            let changed = self.shared.changed();
+            let (own, state, running, next_try) = self.shared.read_status(|status| {
                 let blocker = status.waits_for.as_ref().map(|(_, state)| *state);
                 let blocker = blocker.filter(|state| matches!(state, State::Rejected | State::LoginRequired));
                 (status.state, blocker.unwrap_or(status.state), status.running, status.next_try)
-            };
+            });
             let now = clock.now();
             let left = deadline.saturating_duration_since(Clock::instant());
             let newest = self.current.load_full();
@@ -148,9 +147,7 @@ impl<T> Slot<T> {
                 return Err(Unavailable { state, retry_after });
             }
             // When the time is over, the next turn says so.
-            if let Ok(Err(_gone)) = tokio::time::timeout_at(deadline, watch.changed()).await {
-                return Err(Unavailable { state, retry_after });
-            }
+            let _ = tokio::time::timeout_at(deadline, changed).await;
         }
     }
 
@@ -161,7 +158,7 @@ impl<T> Slot<T> {
             let current = self.current.load_full()?;
             (current.generation > generation && current.expiry.is_usable(clock.now())).then_some(current)
         };
-        let mut watch = self.shared.watch();
+        let mut changed = self.shared.changed();
         if let Some(current) = newer() {
             return AfterRefusal::Renewed(current);
         }
@@ -170,11 +167,12 @@ impl<T> Slot<T> {
         }
         let deadline = Clock::instant() + limit;
         loop {
-            let changed = tokio::time::timeout_at(deadline, watch.changed()).await;
+            let waited = tokio::time::timeout_at(deadline, changed).await;
+            changed = self.shared.changed();
             if let Some(current) = newer() {
                 return AfterRefusal::Renewed(current);
             }
-            if !matches!(changed, Ok(Ok(()))) || self.shared.suspected() != generation {
+            if waited.is_err() || self.shared.suspected() != generation {
                 return AfterRefusal::Stands;
             }
         }

@@ -1,38 +1,31 @@
 //! The names that an injection takes, and how they are recognised among what the app sent.
 
-use http::HeaderName;
+use std::sync::Arc;
+
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode};
 
 use crate::http1::field::is_same_name;
 use crate::inject::Injection;
 
 /// The names that an injection takes; the app cannot send anything under them.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct InjectedNames {
-    headers: Vec<HeaderName>,
-    query: Vec<String>,
-    cookies: Vec<String>,
-}
+#[derive(Debug, Clone)]
+pub struct InjectedNames(Arc<Injection>);
 
 impl InjectedNames {
     /// The names of an injection.
-    pub fn new(injection: &Injection) -> Self {
-        Self {
-            headers: injection.headers.iter().map(|(name, _)| name.clone()).collect(),
-            query: injection.query.iter().map(|(name, _)| name.clone()).collect(),
-            cookies: injection.cookies.iter().map(|(name, _)| name.clone()).collect(),
-        }
+    pub fn new(injection: &Arc<Injection>) -> Self {
+        Self(Arc::clone(injection))
     }
 
     /// Whether a field is injected: letter case and `-` or `_` do not count, since servers that make
     /// variables of fields (RFC 3875, section 4.1.18) see one name in all of them.
     pub fn has_header(&self, name: &[u8]) -> bool {
-        self.headers.iter().any(|injected| is_same_name(injected.as_str().as_bytes(), name))
+        self.0.headers.iter().any(|(injected, _)| is_same_name(injected.as_str().as_bytes(), name))
     }
 
     /// Whether a query has a parameter that is injected.
     pub fn has_any_parameter(&self, query: &str) -> bool {
-        !self.query.is_empty() && query.split('&').any(|parameter| self.has_parameter(parameter))
+        !self.0.query.is_empty() && query.split('&').any(|parameter| self.has_parameter(parameter))
     }
 
     /// Whether a piece of a query, as it stands between two `&`, is a parameter that is injected.
@@ -41,18 +34,18 @@ impl InjectedNames {
         piece.split(';').any(|parameter| {
             let name = parameter.split('=').next().unwrap_or_default().replace('+', " ");
             let decoded: Vec<u8> = percent_decode(name.as_bytes()).collect();
-            self.query.iter().any(|injected| is_same_name(injected.as_bytes(), &decoded))
+            self.0.query.iter().any(|(injected, _)| is_same_name(injected.as_bytes(), &decoded))
         })
     }
 
     /// Whether cookies are injected.
     pub fn has_cookies(&self) -> bool {
-        !self.cookies.is_empty()
+        !self.0.cookies.is_empty()
     }
 
     /// Whether a cookie of this name is injected.
     pub fn has_cookie(&self, name: &[u8]) -> bool {
-        self.cookies.iter().any(|injected| is_same_name(injected.as_bytes(), name))
+        self.0.cookies.iter().any(|(injected, _)| is_same_name(injected.as_bytes(), name))
     }
 }
 

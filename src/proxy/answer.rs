@@ -100,6 +100,6 @@ fn relocate(location: &str, route: &Route, own: &str) -> Option<String> {
 
 /// What of an upstream path lies behind the route's upstream path.
 fn behind_base<'a>(path: &'a str, route: &Route) -> Option<&'a str> {
-    let rest = path.strip_prefix(route.base.as_str())?;
+    let rest = path.strip_prefix(route.base())?;
     (rest.is_empty() || rest.starts_with(['/', '?', '#'])).then_some(rest)
 }

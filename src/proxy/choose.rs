@@ -47,7 +47,7 @@ impl Choice<'_, '_> {
             return Err(ProxyError::new(Code::PathAmbiguous, path::Ambiguity::EncodedSlash.to_string()));
         }
         let stripped = self.route.strip(self.found.path);
-        self.route.policy.check(&head.method, &self.route.base, stripped, self.shape).map_err(|denial| {
+        self.route.policy.check(&head.method, self.route.base(), stripped, self.shape).map_err(|denial| {
             ProxyError::new(
                 Code::NotAllowed,
                 match denial {

@@ -58,7 +58,7 @@ async fn open(
     let opened = connector.connect(origin, offer, limit).await;
     watch.sweeper().read_clock();
     let opened = opened.map_err(|error| unreachable(&error, route))?;
-    let counted = Counted::new(&route.metrics.upstream_connections);
+    let counted = Counted::new(&route.metrics);
     if offer == Offer::FORWARDING {
         pool.note(opened.protocol);
     }

@@ -61,7 +61,7 @@ impl<'a> Sanitized<'a> {
     /// Upstream path, stripped path and query, byte for byte but for injected parameters. Returns
     /// whether there is a query.
     fn put_target(&self, put: &mut impl FnMut(&[u8])) -> bool {
-        let (base, stripped) = (&self.route.base, self.route.strip(self.found.path));
+        let (base, stripped) = (self.route.base(), self.route.strip(self.found.path));
         put(base.as_bytes());
         put(if base.is_empty() && stripped.is_empty() { b"/" } else { stripped.as_bytes() });
         let Some(query) = self.found.query else { return false };

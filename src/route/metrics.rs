@@ -1,10 +1,11 @@
 //! Numbers of a route or a listener, counted without locks and encoded when scraped.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::telemetry::{Counter, Gauge};
+use crate::upstream::pool::Uses;
 
 /// How long requests took: counts in buckets, as Prometheus wants them.
 #[derive(Debug, Default)]
@@ -59,7 +60,7 @@ pub struct RouteMetrics {
     /// Refused requests that were sent once more.
     pub replays: Counter,
     /// Open connections to upstreams that carried a request of this route last.
-    pub upstream_connections: Arc<Gauge>,
+    pub upstream_connections: Gauge,
     /// Limits that bit, by [`Limit`]; they take their room with the first.
     limited: OnceLock<Box<[Counter; Limit::ALL.len()]>>,
 }
@@ -102,6 +103,12 @@ impl RouteMetrics {
     /// How often a limit bit.
     pub fn bites(&self, limit: Limit) -> u64 {
         self.limited.get().map_or(0, |limited| limited[limit as usize].get())
+    }
+}
+
+impl Uses for RouteMetrics {
+    fn connections(&self) -> &Gauge {
+        &self.upstream_connections
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a route lets pass: `allow` patterns, and token endpoints that are never reached.
 
+use std::sync::Arc;
+
 use http::Method;
 
 use crate::route::path::{Shape, canonical};
@@ -8,8 +10,8 @@ use crate::route::{AllowRule, RouteSpec};
 /// What one route lets pass.
 #[derive(Debug)]
 pub struct Policy {
-    allow: Vec<AllowRule>,
-    denied: Vec<String>,
+    allow: Arc<[AllowRule]>,
+    denied: Arc<[String]>,
     /// The upstream's own path has but one spelling, save for letter case.
     base_is_canonical: bool,
 }
@@ -26,10 +28,9 @@ pub enum Denial {
 impl Policy {
     /// The policy of a route.
     pub fn new(spec: &RouteSpec) -> Self {
-        let denied = spec.denied.iter().map(|path| canonical(path)).collect();
         let base = spec.upstream.path().trim_end_matches('/');
         let base_is_canonical = canonical(base) == base.to_ascii_lowercase();
-        Self { allow: spec.allow.clone(), denied, base_is_canonical }
+        Self { allow: Arc::clone(&spec.allow), denied: Arc::clone(&spec.denied), base_is_canonical }
     }
 
     /// Judges a request by its method, its stripped path and the path before it upstream, both

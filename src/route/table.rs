@@ -39,8 +39,6 @@ pub struct Route {
     pub slot: Arc<Slot<Prepared>>,
     /// Where connections to the upstream lead; other routes may share it.
     pub destination: Arc<Destination>,
-    /// The upstream's path, without a trailing slash: what is put before the stripped path.
-    pub base: String,
     /// The names that the injection takes: the app cannot send them.
     pub injected: InjectedNames,
     /// What it lets pass.
@@ -108,7 +106,6 @@ impl Route {
         let kept = before.filter(|before| before.spec.rate == spec.rate);
         let kept = kept.and_then(|before| before.bucket.clone());
         Self {
-            base: spec.upstream.path().trim_end_matches('/').to_owned(),
             injected: InjectedNames::new(&spec.injection),
             policy: Policy::new(spec),
             bucket: kept.or_else(|| spec.rate.map(|rate| Arc::new(Bucket::new(rate)))),
@@ -117,6 +114,11 @@ impl Route {
             spec: Arc::clone(spec),
             metrics: before.map(|before| before.metrics.clone()).unwrap_or_default(),
         }
+    }
+
+    /// The upstream's path, without a trailing slash: what is put before the stripped path.
+    pub fn base(&self) -> &str {
+        self.spec.upstream.path().trim_end_matches('/')
     }
 
     /// What is left of a path that the route takes when its prefix is gone; empty, or with a slash

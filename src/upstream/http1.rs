@@ -12,9 +12,8 @@ use crate::buffer::{Held, Input, Output};
 use crate::clock::Clock;
 use crate::http1::head::{HeadError, Progress};
 use crate::http1::{AnswerHead, Decoder, Framing, HeadLimits, Kind, body};
-use crate::telemetry::Gauge;
 use crate::upstream::connect::{Identity, tls_reason};
-use crate::upstream::pool::Counted;
+use crate::upstream::pool::{Counted, Uses};
 use crate::upstream::stream::Stream;
 
 /// Limits of an answer's head: generous, since an upstream is chosen by the configuration.
@@ -110,9 +109,9 @@ impl Http1Link {
         self.is_reused
     }
 
-    /// From now on the connection is counted here.
-    pub fn count_for(&mut self, gauge: &Arc<Gauge>) {
-        self.counted.move_to(gauge);
+    /// From now on the connection is counted for this one.
+    pub fn count_for(&mut self, user: &Arc<impl Uses + 'static>) {
+        self.counted.move_to(user);
     }
 
     /// Where the head of a request is put.

@@ -10,6 +10,7 @@
 //! others wait for it.
 
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,9 +74,15 @@ pub enum Ready {
     Http2(Rc<Http2Connection>),
 }
 
-/// A connection in the number of those that carried a request of the same route last.
+/// Whoever uses connections, and has a number of those that it used last.
+pub trait Uses: fmt::Debug + Send + Sync {
+    /// The number.
+    fn connections(&self) -> &Gauge;
+}
+
+/// A connection in the number of whoever used it last.
 #[derive(Debug)]
-pub struct Counted(Arc<Gauge>);
+pub struct Counted(Arc<dyn Uses>);
 
 /// The right to open a connection that others wait for.
 pub struct Opening<'a>(&'a Pool);
@@ -252,22 +259,22 @@ impl Drop for Opening<'_> {
 }
 
 impl Counted {
-    /// A connection that is there from now on, among those of `gauge`.
-    pub fn new(gauge: &Arc<Gauge>) -> Self {
-        gauge.increment();
-        Self(Arc::clone(gauge))
+    /// A connection that is there from now on.
+    pub fn new(user: &Arc<impl Uses + 'static>) -> Self {
+        user.connections().increment();
+        Self(Arc::clone(user) as _)
     }
 
-    /// From now on it is among those of `gauge`.
-    pub fn move_to(&mut self, gauge: &Arc<Gauge>) {
-        if !Arc::ptr_eq(&self.0, gauge) {
-            *self = Self::new(gauge);
+    /// It is used by another, or the same.
+    pub fn move_to(&mut self, user: &Arc<impl Uses + 'static>) {
+        if Arc::as_ptr(&self.0).addr() != Arc::as_ptr(user).addr() {
+            *self = Self::new(user);
         }
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.decrement();
+        self.0.connections().decrement();
     }
 }

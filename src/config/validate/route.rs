@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::config::raw;
 use crate::config::raw::route::EncodedSlash;
 use crate::config::tree::Place;
+use crate::config::validate::alike::Alike;
 use crate::config::validate::context::{Context, unknown};
 use crate::config::validate::credential::{Credential, check_name, is_exposed};
 use crate::config::validate::names::Names;
@@ -14,7 +15,7 @@ use crate::config::validate::{inject, login};
 use crate::credential::CredentialName;
 use crate::inject::Injection;
 use crate::route::path::canonical;
-use crate::route::{AllowRule, Rate, RouteLimits, RouteSpec};
+use crate::route::{AllowRule, Rate, Refusal, RouteLimits, RouteSpec};
 use crate::upstream::pool::PoolLimits;
 use crate::upstream::{Scheme, Url};
 
@@ -26,11 +27,11 @@ pub(crate) fn all(
     context: &mut Context<'_>,
 ) -> Vec<Arc<RouteSpec>> {
     let place = root.key("routes");
-    let reader = Reader { file, credentials };
+    let (reader, mut common) = (Reader { file, credentials }, Common::default());
     let mut routes: Vec<Arc<RouteSpec>> = Vec::new();
     for (name, raw) in &file.routes {
         check_name(name, place.key(name), context);
-        let Some(route) = reader.route(name, raw, place.key(name), context) else { continue };
+        let Some(route) = reader.route(name, raw, &mut common, place.key(name), context) else { continue };
         let same = |other: &&Arc<RouteSpec>| {
             (&other.listener, &other.host, &other.path) == (&route.listener, &route.host, &route.path)
         };
@@ -57,11 +58,22 @@ struct Reader<'a> {
     credentials: &'a [Credential],
 }
 
+/// What routes have in common.
+#[derive(Default)]
+struct Common {
+    injections: Alike<Injection>,
+    refusals: Alike<Refusal>,
+    allowed: Alike<[AllowRule]>,
+    denied: Alike<[String]>,
+    limits: Alike<RouteLimits>,
+}
+
 impl Reader<'_> {
     fn route(
         &self,
         name: &str,
         raw: &raw::Route,
+        common: &mut Common,
         place: Place<'_>,
         context: &mut Context<'_>,
     ) -> Option<RouteSpec> {
@@ -92,22 +104,23 @@ impl Reader<'_> {
                 context.findings.error(place.key("egress"), message);
             }
         }
+        let denied = upstream.as_ref().map(|upstream| self.denied(upstream));
         let credential = credential?;
         Some(RouteSpec {
             name: name.to_owned(),
             listener: listener?,
             host: host.map_or(Some(None), |host| host.map(Some))?,
             path: path?,
-            denied: self.denied(upstream.as_ref()?),
+            denied: common.denied.one(denied?),
             upstream: upstream?,
             credential: credential.spec.name.clone(),
-            injection: injection?,
-            refusal: refusal.unwrap_or_else(|| credential.refusal.clone()),
-            allow: allow?,
+            injection: common.injections.one(injection?),
+            refusal: common.refusals.one(refusal.unwrap_or_else(|| credential.refusal.clone())),
+            allow: common.allowed.one(allow?),
             wait: credential.wait,
             egress,
             encoded_slash: raw.encoded_slash == Some(EncodedSlash::Pass),
-            limits,
+            limits: common.limits.one(limits),
             rate: raw.rate.map(|rate| Rate { count: rate.count, per: rate.per }),
         })
     }

@@ -8,7 +8,6 @@
 //! any other 4xx, a redirect                           stubborn
 //! ```
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -74,7 +73,7 @@ fn retry_after(answer: &Answer, now: Timestamp) -> Option<Duration> {
 /// An issuer's error code, fit for a message: the characters that RFC 6749, section 5.2, allows,
 /// cut, and nothing at all of one that repeats an input.
 pub(in crate::credential) fn quote(code: &str, inputs: &Inputs) -> Option<String> {
-    if repeats_one_of(code, &inputs.values) {
+    if repeats_one_of(code, inputs.values.values()) {
         return None;
     }
     let clean: String = code
@@ -88,15 +87,15 @@ pub(in crate::credential) fn quote(code: &str, inputs: &Inputs) -> Option<String
 /// A text of an issuer as a warning: on one line, cut, and nothing at all of one that repeats an
 /// input or an output.
 pub(in crate::credential) fn warning(text: &str, inputs: &Inputs, outputs: &Outputs) -> Option<String> {
-    if repeats_one_of(text, &inputs.values) || repeats_one_of(text, outputs) {
+    if repeats_one_of(text, inputs.values.values().chain(outputs.values())) {
         return None;
     }
     let clean: String = text.chars().filter(|next| !next.is_control()).take(LONGEST_WARNING).collect();
     (!clean.trim().is_empty()).then(|| format!("the issuer says: {}", clean.trim()))
 }
 
-fn repeats_one_of(text: &str, values: &BTreeMap<String, Secret>) -> bool {
-    let mut texts = values.values().filter_map(Secret::expose_str);
+fn repeats_one_of<'a>(text: &str, values: impl Iterator<Item = &'a Secret>) -> bool {
+    let mut texts = values.filter_map(Secret::expose_str);
     texts.any(|value| value.len() >= SHORTEST_VALUE && text.contains(value))
 }
 

@@ -62,7 +62,7 @@ impl StaticFlow {
             }
         }
         Minted {
-            outputs: inputs.values.clone(),
+            outputs: inputs.values.clone().into_iter().collect(),
             lifetime: Some(lifetime),
             rotated: None,
             lapses: None,

@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use crate::credential::flow::{Flow, Issuer, Mint, MintError};
 use crate::credential::input::Inputs;
 use crate::credential::{CredentialName, CredentialSpec, Minted};
+use crate::named::Named;
 use crate::secret::Secret;
 use crate::upstream::EgressSpec;
 use crate::upstream::connect::Connector;
@@ -43,7 +44,7 @@ pub(in crate::credential) fn credential(flow: Flow, limit: Duration) -> Credenti
     CredentialSpec {
         name: CredentialName::from("c"),
         flow,
-        inputs: BTreeMap::new(),
+        inputs: Named::new(),
         egress: String::new(),
         renew_before: None,
         default_lifetime: Duration::from_secs(3600),

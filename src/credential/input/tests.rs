@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::credential::flow::StaticFlow;
 use crate::credential::flow::fixed::Expires;
 use crate::credential::{CredentialName, CredentialSpec, Flow};
+use crate::named::Named;
 use crate::secret::Secret;
 use crate::template::Template;
 
@@ -146,7 +147,7 @@ async fn sign(key: &str, algorithm: Option<&str>, clock: &Clock) -> Result<Input
     let spec = CredentialSpec {
         name: CredentialName::from("c"),
         flow: Flow::Static(StaticFlow { expires: Expires::Never }),
-        inputs: BTreeMap::from([
+        inputs: Named::from([
             ("assertion".to_owned(), Source::Jwt(Box::new(assertion(key, algorithm)))),
             ("id".to_owned(), Source::Value(Secret::from("7"))),
         ]),

@@ -35,6 +35,7 @@ use crate::credential::{
     CredentialName, CredentialSpec, ErrorClass, Flow, Lifetime, Minted, Outputs, Owner, Source, State,
     Status, Subject,
 };
+use crate::named::Named;
 use crate::secret::Secret;
 use crate::template::Template;
 
@@ -153,7 +154,7 @@ fn spec(name: &str) -> CredentialSpec {
     CredentialSpec {
         name: name.into(),
         flow: oauth2(Grant::ClientCredentials),
-        inputs: BTreeMap::new(),
+        inputs: Named::new(),
         egress: String::new(),
         renew_before: None,
         default_lifetime: HOUR,
@@ -308,7 +309,7 @@ impl Mint for ScriptedIssuer {
     fn mint(&self, spec: Arc<CredentialSpec>, inputs: Inputs) -> MintFuture {
         if matches!(spec.flow, Flow::Static(_)) && inputs.values.contains_key("token") {
             let minted = Minted {
-                outputs: inputs.values,
+                outputs: inputs.values.into_iter().collect(),
                 lifetime: Some(Lifetime::Unlimited),
                 rotated: None,
                 lapses: None,

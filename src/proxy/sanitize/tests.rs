@@ -1,6 +1,5 @@
 //! What leaves is what the specification says, whatever comes.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::Method;
@@ -47,15 +46,15 @@ fn route(upstream: &str, injection: Injection) -> Arc<Route> {
         path: "/r".into(),
         upstream: upstream.parse().expect("a URL"),
         credential: CredentialName::from("c"),
-        injection,
-        refusal: Refusal::default(),
-        allow: Vec::new(),
-        denied: Vec::new(),
+        injection: Arc::new(injection),
+        refusal: Arc::new(Refusal::default()),
+        allow: [].into(),
+        denied: [].into(),
         wait: std::time::Duration::ZERO,
         egress: String::new(),
         encoded_slash: false,
         rate: None,
-        limits: RouteLimits::default(),
+        limits: Arc::new(RouteLimits::default()),
     };
     let mut wire = |_: &Arc<RouteSpec>| {
         let (pokes, _) = mpsc::unbounded_channel();
@@ -106,7 +105,7 @@ fn pass(route: &Route, target: &str, fields: &[(&str, &[u8])]) -> Option<(String
     let head = read(&text);
     let found = admit(&door, &head, "bearerd-0123456789abcdef", None).ok()?;
     let sanitized = Sanitized::new(&head, &found, route, VIA);
-    let outputs = BTreeMap::from([("token".to_owned(), Secret::from("t/1="))]);
+    let outputs = crate::named::Named::from([("token", Secret::from("t/1="))]);
     let prepared = route.spec.injection.prepare(&outputs, &Clock::system()).expect("a value");
     let outbound = Outbound::new(sanitized, &prepared).expect("an outbound request");
     let mut output = Output::default();

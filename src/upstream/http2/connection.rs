@@ -20,11 +20,10 @@ use tokio::task::spawn_local;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
-use crate::telemetry::Gauge;
 use crate::upstream::connect::{Identity, Opened};
 use crate::upstream::http1::ANSWER_LIMITS;
 use crate::upstream::http2::outgoing::Outgoing;
-use crate::upstream::pool::Counted;
+use crate::upstream::pool::{Counted, Uses};
 use crate::upstream::stream::Stream;
 
 /// What an upstream may send on a stream before the app takes it, in bytes: enough for 10 MB/s over a
@@ -114,10 +113,10 @@ impl Http2Connection {
         self.identity
     }
 
-    /// From now on the connection is counted here.
-    pub fn count_for(&self, gauge: &Arc<Gauge>) {
+    /// From now on the connection is counted for this one.
+    pub fn count_for(&self, user: &Arc<impl Uses + 'static>) {
         if let Some(counted) = self.counted.borrow_mut().as_mut() {
-            counted.move_to(gauge);
+            counted.move_to(user);
         }
     }
 

@@ -173,8 +173,8 @@ credential = "b"
 "#,
     )
     .config;
-    assert_eq!(config.routes[0].denied, ["/login", "/v1/revoke", "/v1/token"]);
-    assert_eq!(config.routes[1].denied, [""; 0], "another port is another server");
+    assert_eq!(*config.routes[0].denied, ["/login", "/v1/revoke", "/v1/token"]);
+    assert_eq!(*config.routes[1].denied, [""; 0], "another port is another server");
 }
 
 #[test]
