@@ -3,6 +3,10 @@
 //! The seam behind which memory, a file and shared stores stand. A value is durable once `save`
 //! has returned: the keeper publishes nothing before.
 
+pub mod encoding;
+pub mod file;
+pub mod seal;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::ops::Bound;
@@ -10,6 +14,7 @@ use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
+use zeroize::Zeroizing;
 
 use crate::credential::{CredentialName, Outputs, Owner, Subject};
 use crate::secret::Secret;
@@ -94,12 +99,29 @@ pub trait Store: Send + Sync {
     fn fingerprint(&self, inputs: &BTreeMap<String, Secret>) -> Fingerprint;
     /// Whether records outlive the process.
     fn is_durable(&self) -> bool;
+    /// How many reads and writes have failed so far.
+    fn errors(&self) -> u64 {
+        0
+    }
 }
 
 /// A store that forgets at the process's end.
 pub struct MemoryStore {
     key: aws_lc_rs::hmac::Key,
-    records: Mutex<BTreeMap<Owner, Record>>,
+    records: Mutex<BTreeMap<Owner, Encoded>>,
+}
+
+/// A record as bytes, which are wiped: in this shape a subject that sleeps takes little room.
+struct Encoded(Zeroizing<Box<[u8]>>);
+
+impl Encoded {
+    fn new(record: &Record) -> Self {
+        Self(Zeroizing::new(encoding::encode(record).expose().into()))
+    }
+
+    fn record(&self) -> Record {
+        encoding::decode(&self.0).expect("what was encoded here can be decoded")
+    }
 }
 
 impl MemoryStore {
@@ -110,14 +132,14 @@ impl MemoryStore {
         Self { key: aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &key), records: Mutex::default() }
     }
 
-    fn records(&self) -> MutexGuard<'_, BTreeMap<Owner, Record>> {
+    fn records(&self) -> MutexGuard<'_, BTreeMap<Owner, Encoded>> {
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Store for MemoryStore {
     fn load(&self, owner: &Owner) -> StoreFuture<'_, Record> {
-        let record = self.records().get(owner).cloned().unwrap_or_default();
+        let record = self.records().get(owner).map(Encoded::record).unwrap_or_default();
         Box::pin(async { Ok(record) })
     }
 
@@ -125,7 +147,7 @@ impl Store for MemoryStore {
         if record == Record::default() {
             self.records().remove(owner);
         } else {
-            self.records().insert(owner.clone(), record);
+            self.records().insert(owner.clone(), Encoded::new(&record));
         }
         Box::pin(async { Ok(()) })
     }
@@ -154,7 +176,7 @@ impl Store for MemoryStore {
 
     fn lapsing(&self, before: Timestamp, limit: usize) -> StoreFuture<'_, Vec<(Timestamp, Owner)>> {
         let records = self.records();
-        let ends = records.iter().filter_map(|(owner, record)| Some((record.lapses_at?, owner.clone())));
+        let ends = records.iter().filter_map(|(owner, record)| Some((record.record().lapses_at?, owner.clone())));
         let mut lapsing: Vec<_> = ends.filter(|(end, _)| *end < before).collect();
         lapsing.sort();
         lapsing.truncate(limit);
@@ -162,20 +184,25 @@ impl Store for MemoryStore {
     }
 
     fn fingerprint(&self, inputs: &BTreeMap<String, Secret>) -> Fingerprint {
-        let mut context = aws_lc_rs::hmac::Context::with_key(&self.key);
-        for (name, value) in inputs {
-            // Lengths keep `a=bc` and `ab=c` apart.
-            for part in [name.as_bytes(), value.expose()] {
-                context.update(&(part.len() as u64).to_be_bytes());
-                context.update(part);
-            }
-        }
-        let mut fingerprint = Fingerprint::default();
-        fingerprint.copy_from_slice(context.sign().as_ref());
-        fingerprint
+        fingerprint_by(&self.key, inputs)
     }
 
     fn is_durable(&self) -> bool {
         false
     }
+}
+
+/// The keyed digest of inputs.
+fn fingerprint_by(key: &aws_lc_rs::hmac::Key, inputs: &BTreeMap<String, Secret>) -> Fingerprint {
+    let mut context = aws_lc_rs::hmac::Context::with_key(key);
+    for (name, value) in inputs {
+        // Lengths keep `a=bc` and `ab=c` apart.
+        for part in [name.as_bytes(), value.expose()] {
+            context.update(&(part.len() as u64).to_be_bytes());
+            context.update(part);
+        }
+    }
+    let mut fingerprint = Fingerprint::default();
+    fingerprint.copy_from_slice(context.sign().as_ref());
+    fingerprint
 }

@@ -1,0 +1,228 @@
+//! Records as bytes: how both stores keep them.
+//!
+//! ```text
+//! version (1 byte) { tag (1 byte) length (4 bytes, big endian) value }
+//! ```
+//!
+//! Fields stand in the order of their tags, each at most once, and what is not there takes no room.
+//! So a record has one encoding only, and whatever else is read is an error: nothing is guessed. A
+//! later version of bearerd that needs another field takes another version.
+
+use std::fmt;
+
+use jiff::Timestamp;
+
+use crate::credential::Outputs;
+use crate::credential::store::{Current, InFlight, Record};
+use crate::secret::{Secret, SecretBuffer};
+
+/// The version that this bearerd writes, and the only one that it reads.
+pub const VERSION: u8 = 1;
+
+const REPLACEMENT: u8 = 1;
+const LAPSES_AT: u8 = 2;
+const IN_FLIGHT: u8 = 3;
+const REUSABLE: u8 = 4;
+const REJECTIONS: u8 = 5;
+const CURRENT: u8 = 6;
+
+/// Why bytes are not a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EncodingError {
+    /// They are of a version that this bearerd does not know.
+    Version(u8),
+    /// They are no record of their version.
+    Malformed,
+}
+
+impl fmt::Display for EncodingError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Version(version) => {
+                write!(formatter, "it is of format {version}, and this bearerd knows only {VERSION}")
+            }
+            Self::Malformed => formatter.write_str("it is not whole"),
+        }
+    }
+}
+
+impl std::error::Error for EncodingError {}
+
+/// The record as bytes, in a buffer that is wiped.
+pub fn encode(record: &Record) -> SecretBuffer {
+    let mut writer = Writer(SecretBuffer::with_capacity(256));
+    writer.0.push(&[VERSION]);
+    if let Some((of, value)) = &record.replacement {
+        writer.field(REPLACEMENT, &[of, value.expose()]);
+    }
+    if let Some(end) = record.lapses_at {
+        writer.field(LAPSES_AT, &[&time(end)]);
+    }
+    if let Some(InFlight { value, again }) = &record.in_flight {
+        writer.field(IN_FLIGHT, &[value, &[u8::from(*again)]]);
+    }
+    if let Some(of) = &record.reusable {
+        writer.field(REUSABLE, &[of]);
+    }
+    if let Some((of, tries)) = &record.rejections {
+        writer.field(REJECTIONS, &[of, &tries.to_be_bytes()]);
+    }
+    if let Some(current) = &record.current {
+        let inner = encode_current(current);
+        writer.field(CURRENT, &[inner.expose()]);
+    }
+    writer.0
+}
+
+/// The inputs, the generation, both times, and then each output with its name.
+fn encode_current(current: &Current) -> SecretBuffer {
+    let mut buffer = SecretBuffer::with_capacity(256);
+    buffer.push(&current.inputs);
+    buffer.push(&current.generation.to_be_bytes());
+    buffer.push(&time(current.obtained_at));
+    match current.expires_at {
+        Some(end) => {
+            buffer.push(&[1]);
+            buffer.push(&time(end));
+        }
+        None => buffer.push(&[0]),
+    }
+    for (name, value) in &current.outputs {
+        for part in [name.as_bytes(), value.expose()] {
+            buffer.push(&length(part.len()));
+            buffer.push(part);
+        }
+    }
+    buffer
+}
+
+/// Seconds and nanoseconds since 1970.
+fn time(at: Timestamp) -> [u8; 12] {
+    let mut bytes = [0; 12];
+    bytes[..8].copy_from_slice(&at.as_second().to_be_bytes());
+    bytes[8..].copy_from_slice(&at.subsec_nanosecond().to_be_bytes());
+    bytes
+}
+
+/// A length as it is written. Nothing of 4 GiB gets here: a token that large was refused long before.
+fn length(length: usize) -> [u8; 4] {
+    u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes()
+}
+
+/// The record that bytes stand for.
+pub fn decode(bytes: &[u8]) -> Result<Record, EncodingError> {
+    let mut reader = Reader(bytes);
+    match reader.byte()? {
+        VERSION => {}
+        version => return Err(EncodingError::Version(version)),
+    }
+    let mut record = Record::default();
+    let mut last = 0;
+    while !reader.is_empty() {
+        let (tag, mut value) = reader.field()?;
+        if tag <= last {
+            return Err(EncodingError::Malformed);
+        }
+        last = tag;
+        match tag {
+            REPLACEMENT => record.replacement = Some((value.array()?, Secret::new(value.rest()))),
+            LAPSES_AT => record.lapses_at = Some(value.time()?),
+            IN_FLIGHT => {
+                record.in_flight = Some(InFlight { value: value.array()?, again: value.boolean()? });
+            }
+            REUSABLE => record.reusable = Some(value.array()?),
+            REJECTIONS => record.rejections = Some((value.array()?, u32::from_be_bytes(value.array()?))),
+            CURRENT => record.current = Some(value.current()?),
+            _ => return Err(EncodingError::Malformed),
+        }
+        value.end()?;
+    }
+    Ok(record)
+}
+
+struct Writer(SecretBuffer);
+
+impl Writer {
+    fn field(&mut self, tag: u8, parts: &[&[u8]]) {
+        self.0.push(&[tag]);
+        self.0.push(&length(parts.iter().map(|part| part.len()).sum()));
+        for part in parts {
+            self.0.push(part);
+        }
+    }
+}
+
+/// What is left of the bytes.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn take(&mut self, length: usize) -> Result<&'a [u8], EncodingError> {
+        let (taken, rest) = self.0.split_at_checked(length).ok_or(EncodingError::Malformed)?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], EncodingError> {
+        self.take(N)?.try_into().map_err(|_| EncodingError::Malformed)
+    }
+
+    fn byte(&mut self) -> Result<u8, EncodingError> {
+        self.array().map(|[byte]| byte)
+    }
+
+    fn boolean(&mut self) -> Result<bool, EncodingError> {
+        match self.byte()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(EncodingError::Malformed),
+        }
+    }
+
+    fn time(&mut self) -> Result<Timestamp, EncodingError> {
+        let (second, nanosecond) = (i64::from_be_bytes(self.array()?), i32::from_be_bytes(self.array()?));
+        let at = Timestamp::new(second, nanosecond).map_err(|_| EncodingError::Malformed)?;
+        // Another spelling of the same time is not one of ours.
+        if (at.as_second(), at.subsec_nanosecond()) == (second, nanosecond) { Ok(at) } else { Err(EncodingError::Malformed) }
+    }
+
+    /// Bytes behind their length.
+    fn bytes(&mut self) -> Result<&'a [u8], EncodingError> {
+        let length = u32::from_be_bytes(self.array()?);
+        self.take(usize::try_from(length).map_err(|_| EncodingError::Malformed)?)
+    }
+
+    fn field(&mut self) -> Result<(u8, Self), EncodingError> {
+        Ok((self.byte()?, Self(self.bytes()?)))
+    }
+
+    fn current(&mut self) -> Result<Current, EncodingError> {
+        let inputs = self.array()?;
+        let generation = u64::from_be_bytes(self.array()?);
+        let obtained_at = self.time()?;
+        let expires_at = if self.boolean()? { Some(self.time()?) } else { None };
+        let mut outputs = Outputs::new();
+        while !self.is_empty() {
+            let name = std::str::from_utf8(self.bytes()?).map_err(|_| EncodingError::Malformed)?;
+            if outputs.last_key_value().is_some_and(|(last, _)| last.as_str() >= name) {
+                return Err(EncodingError::Malformed);
+            }
+            outputs.insert(name.to_owned(), Secret::new(self.bytes()?));
+        }
+        Ok(Current { inputs, generation, obtained_at, expires_at, outputs })
+    }
+
+    fn rest(&mut self) -> &'a [u8] {
+        std::mem::take(&mut self.0)
+    }
+
+    fn end(&self) -> Result<(), EncodingError> {
+        if self.is_empty() { Ok(()) } else { Err(EncodingError::Malformed) }
+    }
+}
+
+#[cfg(test)]
+mod tests;

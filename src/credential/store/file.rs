@@ -1,0 +1,255 @@
+//! The store that is a file: what is in it survives a crash at any moment, and only bearerd can read it.
+//!
+//! ```text
+//!             save, begin ──▶ writer ──one sync for all that wait──▶ ┌──────┐
+//!  keeper ──▶                                                        │ redb │ values sealed
+//!             load, list  ──▶ reader ──never waits for the writer──▶ └──────┘
+//! ```
+//!
+//! [`FileStore::open`] touches a file only after all of it held on a copy ([`rehearsal`]).
+
+mod disk;
+mod error;
+mod overlay;
+mod reader;
+mod rehearsal;
+mod tables;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, RwLock, mpsc};
+use std::thread::{self, JoinHandle};
+
+use aws_lc_rs::hmac;
+use jiff::Timestamp;
+use redb::{Database, ReadableTable};
+use tokio::sync::oneshot;
+
+use crate::clock::Clock;
+use crate::credential::store::file::disk::{Disk, Medium};
+use crate::credential::store::file::reader::{Question, Reader};
+use crate::credential::store::file::rehearsal::{contents, new_store, rehearse};
+use crate::credential::store::file::tables::{FingerprintKey, META, RECORDS, Sealer};
+use crate::credential::store::file::writer::{Order, Shared, Write, Writer, open_in_place};
+use crate::credential::store::seal::{Purpose, StoreKey};
+use crate::credential::store::{Fingerprint, Record, Store, StoreError, StoreFuture, fingerprint_by};
+use crate::credential::{CredentialName, Owner, Subject};
+use crate::secret::Secret;
+
+pub use error::{OpenError, OpenFault};
+pub use rehearsal::Keys;
+pub use tables::Kept;
+
+/// A store in a file, with its threads. Dropping it writes what was ordered and closes the file.
+pub struct FileStore {
+    shared: Arc<Shared>,
+    fingerprints: hmac::Key,
+    orders: mpsc::Sender<Order>,
+    questions: Option<mpsc::Sender<Question>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl FileStore {
+    /// Opens the file of a store, or makes it. Blocks on the disk: all of it is read.
+    ///
+    /// The key is one of `keys`; if it is a previous one, all is sealed anew, at once or not at all.
+    /// An error has left the file as it was.
+    pub fn open(path: &Path, keys: &Keys, clock: &Clock) -> Result<Self, OpenError> {
+        let opened = match Disk::open(path, true) {
+            Ok(Some(disk)) => Ok(disk),
+            Ok(None) => create(path, keys, clock),
+            Err(fault) => Err(fault),
+        };
+        let started = opened.and_then(|disk| Self::start(Box::new(disk), keys, clock));
+        started.map_err(|fault| OpenError { path: path.to_owned(), fault })
+    }
+
+    fn start(mut medium: Box<dyn Medium>, keys: &Keys, clock: &Clock) -> Result<Self, OpenFault> {
+        let rehearsed =
+            rehearse(&medium.storage(), |database| contents(database, keys, |_, _, _| ()))?;
+        if !rehearsed.is_clean {
+            match medium.replace(&rehearsed.copy) {
+                Ok(()) => tracing::info!("the store was not closed in order: a repaired copy took its place"),
+                Err(error) => {
+                    tracing::info!(%error, "the store was not closed in order: it is repaired in place, as a copy was");
+                }
+            }
+        }
+        let found = rehearsed.found;
+        let database = open_in_place(medium.storage())?;
+        let sealer = if found.is_current {
+            found.sealer
+        } else {
+            reseal(&database, &found.sealer, &found.fingerprints, keys, clock)?
+        };
+        let shared = Arc::new(Shared {
+            database: RwLock::new(Ok(database)),
+            sealer,
+            subjects: Mutex::new(found.subjects),
+            errors: AtomicU64::new(0),
+        });
+        let (orders, inbox) = mpsc::channel();
+        let (questions, asked) = mpsc::channel();
+        let writer = Writer {
+            medium,
+            shared: Arc::clone(&shared),
+            clock: clock.clone(),
+            begun: BTreeSet::new(),
+        };
+        let reader = Reader { shared: Arc::clone(&shared), orders: orders.clone() };
+        let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
+            thread::Builder::new().name(name.to_owned()).stack_size(STACK).spawn(work).map_err(OpenFault::Disk)
+        };
+        let threads = vec![
+            spawn("store-writer", Box::new(move || writer.run(&inbox)))?,
+            spawn("store-reader", Box::new(move || reader.run(&asked)))?,
+        ];
+        let fingerprints = found.fingerprints.to_hmac();
+        Ok(Self { shared, fingerprints, orders, questions: Some(questions), threads })
+    }
+
+    fn write(&self, key: Vec<u8>, record: Record, is_intent: bool) -> StoreFuture<'static, ()> {
+        let (answer, outcome) = oneshot::channel();
+        let sent = self.orders.send(Order::Write(Write { key, record, is_intent, answer }));
+        Box::pin(async move {
+            sent.map_err(|_| ended())?;
+            outcome.await.unwrap_or_else(|_| Err(ended()))
+        })
+    }
+
+    fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Question,
+    ) -> StoreFuture<'static, T> {
+        let (answer, found) = oneshot::channel();
+        let question = question(answer);
+        let sent = self.questions.as_ref().is_some_and(|questions| questions.send(question).is_ok());
+        Box::pin(async move {
+            if !sent {
+                return Err(ended());
+            }
+            found.await.unwrap_or_else(|_| Err(ended()))
+        })
+    }
+}
+
+/// The stacks of its threads, in bytes.
+const STACK: usize = 512 * 1024;
+
+fn ended() -> StoreError {
+    StoreError("it was closed".to_owned())
+}
+
+/// Makes a new store.
+fn create(path: &Path, keys: &Keys, clock: &Clock) -> Result<Disk, OpenFault> {
+    let key = StoreKey::new(&keys.current, Purpose::File).map_err(|_| OpenFault::WrongKey)?;
+    let sealer = Sealer { key, store: rehearsal::new_id(clock) };
+    let fingerprints = sealer.seal_fingerprints(&FingerprintKey::generate(clock), clock);
+    let content = new_store(sealer.store, &sealer.key, &fingerprints)?;
+    Disk::create(path, &content)
+}
+
+/// Seals everything with the current key, in one transaction.
+fn reseal(
+    database: &Database,
+    old: &Sealer,
+    fingerprints: &FingerprintKey,
+    keys: &Keys,
+    clock: &Clock,
+) -> Result<Sealer, OpenFault> {
+    let key = StoreKey::new(&keys.current, Purpose::File).map_err(|_| OpenFault::WrongKey)?;
+    let new = Sealer { key, store: old.store };
+    let resealed = (|| {
+        let transaction = database.begin_write()?;
+        let mut count = 0_u64;
+        {
+            let mut meta = transaction.open_table(META)?;
+            meta.insert("key", new.key.id().as_slice())?;
+            meta.insert("fingerprints", new.seal_fingerprints(fingerprints, clock).as_slice())?;
+            let mut records = transaction.open_table(RECORDS)?;
+            let names: Vec<Vec<u8>> = records
+                .iter()?
+                .map(|entry| entry.map(|(key, _)| key.value().to_vec()))
+                .collect::<Result<_, _>>()?;
+            for key in names {
+                let kept = records.get(key.as_slice())?.map(|value| old.open(&key, value.value()));
+                let Some(Ok(kept)) = kept else {
+                    return Err(redb::Error::Corrupted("a record does not open any more".to_owned()));
+                };
+                records.insert(key.as_slice(), new.seal(&key, &kept, clock).as_slice())?;
+                count += 1;
+            }
+        }
+        transaction.commit()?;
+        Ok(count)
+    })();
+    let records = resealed?;
+    tracing::info!(records, "the store is sealed with the new key; `previous_key` is not needed any more");
+    Ok(new)
+}
+
+impl Store for FileStore {
+    fn load(&self, owner: &Owner) -> StoreFuture<'_, Record> {
+        let key = key_of(owner);
+        self.ask(|answer| Question::Record { key, answer })
+    }
+
+    fn save(&self, owner: &Owner, record: Record) -> StoreFuture<'_, ()> {
+        self.write(key_of(owner), record, false)
+    }
+
+    fn begin(&self, owner: &Owner, record: Record) -> StoreFuture<'_, ()> {
+        self.write(key_of(owner), record, true)
+    }
+
+    fn subjects(
+        &self,
+        credential: &CredentialName,
+        after: Option<&Subject>,
+        limit: usize,
+    ) -> StoreFuture<'_, Vec<Subject>> {
+        let (credential, after) = (credential.clone(), after.cloned());
+        self.ask(|answer| Question::Subjects { credential, after, limit, answer })
+    }
+
+    fn count(&self, credential: &CredentialName) -> StoreFuture<'_, usize> {
+        let count = self.shared.subjects().get(credential.as_str()).copied().unwrap_or_default();
+        Box::pin(async move { Ok(count) })
+    }
+
+    fn lapsing(&self, before: Timestamp, limit: usize) -> StoreFuture<'_, Vec<(Timestamp, Owner)>> {
+        self.ask(|answer| Question::Lapsing { before, limit, answer })
+    }
+
+    fn fingerprint(&self, inputs: &BTreeMap<String, Secret>) -> Fingerprint {
+        fingerprint_by(&self.fingerprints, inputs)
+    }
+
+    fn is_durable(&self) -> bool {
+        true
+    }
+
+    fn errors(&self) -> u64 {
+        self.shared.errors.load(Ordering::Relaxed)
+    }
+}
+
+fn key_of(owner: &Owner) -> Vec<u8> {
+    tables::key(owner.credential.as_str(), owner.subject.as_ref().map(Subject::as_str))
+}
+
+impl Drop for FileStore {
+    fn drop(&mut self) {
+        self.questions = None;
+        // It is closed already if nobody takes the order.
+        let _ = self.orders.send(Order::Close);
+        for thread in self.threads.drain(..) {
+            // One that panicked was logged.
+            let _ = thread.join();
+        }
+    }
+}
