@@ -25,6 +25,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::clock::Clock;
 use crate::credential::Source;
 use crate::credential::keeper::Keeper;
+use crate::credential::store::Store;
 use crate::route::RouteTable;
 use crate::server::{Address, Server};
 use crate::upstream::connect::Connectors;
@@ -54,6 +55,8 @@ pub struct Admin {
     pub clock: Clock,
     /// The credentials.
     pub keeper: Keeper,
+    /// What survives a restart.
+    pub store: Arc<dyn Store>,
     /// `[admin]`; a reload replaces it.
     pub spec: ArcSwap<AdminSpec>,
     /// The routes, with their numbers; a reload replaces them.

@@ -31,6 +31,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Environment, Loaded};
 use crate::credential::keeper::{self, Keeper, Options};
 use crate::credential::store::MemoryStore;
+use crate::credential::store::spec::StoreFault;
 use crate::lookout;
 use crate::memory;
 use crate::route::RouteTable;
@@ -58,6 +59,8 @@ pub enum StartError {
     Bind(BindError),
     /// The configuration is valid, but names something that cannot be used.
     Configuration(String),
+    /// The store cannot be opened.
+    Store(StoreFault),
     /// The machine gives no more threads.
     Machine(std::io::Error),
 }
@@ -67,6 +70,7 @@ impl fmt::Display for StartError {
         match self {
             Self::Bind(error) => error.fmt(formatter),
             Self::Configuration(reason) => formatter.write_str(reason),
+            Self::Store(fault) => fault.fmt(formatter),
             Self::Machine(error) => write!(formatter, "the data plane cannot start: {error}"),
         }
     }
@@ -79,7 +83,7 @@ impl std::error::Error for StartError {}
 /// Must be called within a tokio runtime, which becomes the control plane. A reload reads the file
 /// that `loaded` came from again, in the same `environment`; `logs`, if there are any, take over its
 /// filter.
-pub fn start(
+pub async fn start(
     mut loaded: Loaded,
     environment: Environment,
     clock: Clock,
@@ -91,6 +95,7 @@ pub fn start(
     let bound = listener::bind(&config.listeners, &environment.inherited).map_err(StartError::Bind)?;
     let (admin_address, admin_listener) = bind_admin(&config.admin.listen)?;
     let connectors = connectors(&config.egress, &Connectors::new()).map_err(StartError::Configuration)?;
+    let store = config.store.open(&clock).await.map_err(StartError::Store)?;
     // Confinement will stand here: everything is bound, and no thread has begun.
 
     let mut tasks = JoinSet::new();
@@ -102,7 +107,7 @@ pub fn start(
             issuer_concurrency: config.server.issuer_concurrency,
             observe: Box::new(move |name, outcome, took| metrics.renewed(name, outcome, took)),
         };
-        let store = Arc::new(MemoryStore::new(&clock));
+        let store = Arc::clone(&store);
         let (keeper, task) = keeper::start(clock.clone(), store, Arc::clone(&issuers) as _, options);
         keeper.reconcile(config.credentials.clone());
         tasks.spawn(task);
@@ -129,6 +134,7 @@ pub fn start(
     let admin = Arc::new(Admin {
         clock: clock.clone(),
         keeper: keeper.clone(),
+        store: Arc::clone(&store),
         spec: ArcSwap::from_pointee(config.admin.clone()),
         table: Arc::clone(&table),
         server: Arc::clone(&server),

@@ -36,6 +36,7 @@ use crate::config::findings::Findings;
 use crate::config::text::Text;
 use crate::config::tree::{Node, Place};
 use crate::config::validate::context::Context;
+use crate::credential::store::spec::StoreSpec;
 use crate::credential::{CredentialName, CredentialSpec};
 use crate::route::RouteSpec;
 use crate::server::ListenerSpec;
@@ -52,6 +53,8 @@ pub use crate::telemetry::AccessLog;
 pub struct Config {
     /// `[server]`.
     pub server: ServerSpec,
+    /// `[store]`.
+    pub store: StoreSpec,
     /// `[admin]`; always there, by default on 127.0.0.1:9180.
     pub admin: AdminSpec,
     /// `[listeners]`.
@@ -156,7 +159,7 @@ impl Loaded {
 /// Where a secret reference stands in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretPlace {
-    /// The credential whose input it is; `None` for the admin token.
+    /// The credential whose input it is; `None` for the admin token and the keys of the store.
     pub owner: Option<CredentialName>,
     /// The input's name.
     pub input: String,

@@ -55,6 +55,7 @@ pub(super) fn encode(admin: &Admin) -> String {
     certificates(&mut text, &listeners);
     credentials(&mut text, &admin.keeper, &admin.egress.borrow());
     renewals(&mut text, &admin.metrics);
+    store(&mut text, admin.store.errors());
     reloads(&mut text, &admin.metrics);
     process(&mut text, &admin.clock);
     text.finish()
@@ -251,6 +252,11 @@ fn renewals(text: &mut Exposition, metrics: &ControlMetrics) {
     for (name, outcome, took) in &renewals {
         durations(&mut metric, &[("credential", name.as_str()), ("outcome", outcome.as_str())], &[took]);
     }
+}
+
+fn store(text: &mut Exposition, errors: u64) {
+    let help = "Reads and writes of the store that failed.";
+    text.metric("bearerd_store_errors_total", Kind::Counter, help).sample(&[], errors);
 }
 
 fn reloads(text: &mut Exposition, metrics: &ControlMetrics) {

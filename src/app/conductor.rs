@@ -26,6 +26,9 @@ use crate::upstream::connect::Connectors;
 /// How long the last exchanges may take when the process ends.
 const LAST_EXCHANGES: Duration = Duration::from_secs(5);
 
+/// How long the store may take to write the last of it.
+const LAST_WRITES: Duration = Duration::from_secs(5);
+
 /// All parts of a running bearerd. Dropping it ends them at once.
 pub(super) struct Conductor {
     /// The configuration in force.
@@ -150,6 +153,9 @@ impl Conductor {
                 tracing::warn!(key, "this change of `[server]` counts from the next start");
             }
         }
+        if old.store != new.store {
+            tracing::warn!("this change of `[store]` counts from the next start");
+        }
         super::warn(&next);
         self.loaded = next;
         self.loaded.forget_advice();
@@ -165,6 +171,9 @@ impl Conductor {
         let broken_off = self.server.drain(limit).await;
         if tokio::time::timeout(LAST_EXCHANGES, self.keeper.shutdown()).await.is_err() {
             tracing::warn!("an exchange with an issuer was broken off");
+        }
+        if tokio::time::timeout(LAST_WRITES, self.admin.store.close()).await.is_err() {
+            tracing::warn!("the store was not closed in order: the disk stands still, the next start repairs it");
         }
         tracing::info!(broken_off, "ended");
     }

@@ -49,7 +49,7 @@ pub fn run(_: &Arguments) -> ExitCode {
 async fn play(clock: &Clock) -> io::Result<bool> {
     let started = clock.boot();
     let sandbox = Sandbox::start(0, &short_lives(), clock).await?;
-    let running = start(&sandbox, clock)?;
+    let running = start(&sandbox, clock).await?;
     let app = Caller::new(address(running.listener("app"))?);
     let admin = Caller::new(address(Some(running.admin()))?);
     let mut stage = Stage::new(Page::new(), sandbox, app, admin);
@@ -77,12 +77,12 @@ async fn play(clock: &Clock) -> io::Result<bool> {
 }
 
 /// Starts a bearerd in front of the sandbox, in this process, without a file.
-fn start(sandbox: &Sandbox, clock: &Clock) -> io::Result<Running> {
+async fn start(sandbox: &Sandbox, clock: &Clock) -> io::Result<Running> {
     let environment = Environment::of_process();
     let text = sandbox.configuration("127.0.0.1:0", "127.0.0.1:0");
     let loaded = config::load_text("demo.toml", &text, &environment)
         .map_err(|problems| io::Error::other(problems.to_string()))?;
-    app::start(loaded, environment, clock.clone(), None).map_err(io::Error::other)
+    app::start(loaded, environment, clock.clone(), None).await.map_err(io::Error::other)
 }
 
 fn address(bind: Option<&Address>) -> io::Result<SocketAddr> {

@@ -13,6 +13,8 @@ use crate::cli::exit::Exit;
 use crate::cli::{ConfigFile, output};
 use crate::clock::Clock;
 use crate::config::{Environment, Loaded};
+use crate::credential::store::file::{OpenError, OpenFault};
+use crate::credential::store::spec::StoreFault;
 use crate::server::BindError;
 use crate::server::inherited::Inherited;
 use crate::server::listener::Fault;
@@ -82,12 +84,17 @@ async fn live(loaded: Loaded, environment: Environment, clock: Clock, logs: Logs
         Ok(signals) => signals,
         Err(error) => return failed(&error, Exit::Internal),
     };
-    let mut running = match app::start(loaded, environment, clock, Some(logs)) {
+    let mut running = match app::start(loaded, environment, clock, Some(logs)).await {
         Ok(running) => running,
         Err(error) => {
             let exit = match error {
                 StartError::Bind(BindError { fault: Fault::Machine, .. }) => Exit::Unavailable,
-                StartError::Bind(_) | StartError::Configuration(_) => Exit::Configuration,
+                StartError::Store(StoreFault::Open(OpenError { fault: OpenFault::InUse, .. })) => {
+                    Exit::Unavailable
+                }
+                StartError::Bind(_) | StartError::Configuration(_) | StartError::Store(_) => {
+                    Exit::Configuration
+                }
                 StartError::Machine(_) => Exit::Internal,
             };
             return failed(&error, exit);

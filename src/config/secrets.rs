@@ -2,7 +2,8 @@
 //! secret that is not there: its credential waits for it.
 
 use crate::clock::Clock;
-use crate::config::{Loaded, Problem, Severity};
+use crate::config::{Loaded, Problem, SecretPlace, Severity};
+use crate::credential::store::spec::{KeyFault, StoreSpec};
 use crate::credential::input::{InputError, read, read_source};
 use crate::credential::{CredentialName, CredentialSpec, Source};
 use crate::secret::Secret;
@@ -15,6 +16,11 @@ pub async fn read_all(loaded: &Loaded, clock: &Clock) -> Vec<Problem> {
         && let Err(error) = read_source("token", token, &stand_in, clock).await
     {
         problems.push(problem(loaded, None, &error));
+    }
+    if let StoreSpec::File(spec) = &loaded.config.store
+        && let Err(fault) = spec.keys(clock).await
+    {
+        problems.push(store_problem(loaded, &fault));
     }
     for spec in &loaded.config.credentials {
         for error in read_one(spec, clock).await {
@@ -56,6 +62,14 @@ async fn read_one(spec: &CredentialSpec, clock: &Clock) -> Vec<InputError> {
 #[expect(clippy::unnecessary_wraps, reason = "the shape that reading asks for")]
 fn stand_in(_: &CredentialName, _: &str) -> Option<Secret> {
     Some(Secret::from("not obtained yet"))
+}
+
+fn store_problem(loaded: &Loaded, fault: &KeyFault) -> Problem {
+    let of_store = |place: &&SecretPlace| place.owner.is_none() && place.input.contains("store");
+    // The key stands before the previous ones, which stand in their order.
+    let place = loaded.secrets.iter().filter(of_store).nth(fault.previous.map_or(0, |index| index + 1));
+    let location = place.map(|place| place.location.clone());
+    Problem { severity: Severity::Error, message: fault.to_string(), help: None, location }
 }
 
 fn problem(loaded: &Loaded, owner: Option<&CredentialName>, error: &InputError) -> Problem {

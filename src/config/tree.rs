@@ -192,6 +192,11 @@ impl<'a> Place<'a> {
     }
 
     /// Whether a key of this table is there.
+    /// Whether it is a list.
+    pub(crate) fn is_list(self) -> bool {
+        matches!(self.0.value, Value::Array(_))
+    }
+
     pub(crate) fn has(self, key: &str) -> bool {
         self.0.as_table().is_some_and(|table| table.get(key).is_some())
     }

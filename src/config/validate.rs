@@ -15,12 +15,14 @@ pub(crate) mod oauth2;
 pub(crate) mod route;
 pub(crate) mod secret;
 pub(crate) mod server;
+pub(crate) mod store;
 pub(crate) mod tls;
 
 use crate::config::Config;
 use crate::config::raw;
 use crate::config::tree::Place;
 use crate::config::validate::context::Context;
+use crate::credential::store::spec::StoreSpec;
 
 /// Checks everything and builds what can be built. It is whole only if nothing wrong was found.
 pub(crate) fn file(raw: &raw::File, root: Place<'_>, context: &mut Context<'_>) -> Option<Config> {
@@ -32,7 +34,8 @@ pub(crate) fn file(raw: &raw::File, root: Place<'_>, context: &mut Context<'_>) 
     context.egress = raw.egress.names().map(str::to_owned).collect();
 
     let server = server::server(&raw.server, root.key("server"), context);
-    server::store(&raw.store, root.key("store"), context);
+    let store = store::store(&raw.store, root.key("store"), context);
+    context.is_durable = store.as_ref().is_none_or(StoreSpec::is_durable);
     let admin = listener::admin(&raw.admin, root.key("admin"), context);
     context.egresses = egress::all(&raw.egress, root.key("egress"), context);
     let listeners = listener::all(&raw.listeners, root.key("listeners"), context);
@@ -43,5 +46,5 @@ pub(crate) fn file(raw: &raw::File, root: Place<'_>, context: &mut Context<'_>) 
     let routes = route::all(raw, &credentials, root, context);
     let credentials = chain::in_order(credentials, root.key("credentials"), context);
     let egress = std::mem::take(&mut context.egresses);
-    Some(Config { server, admin: admin?, listeners, egress, credentials, routes })
+    Some(Config { server, store: store?, admin: admin?, listeners, egress, credentials, routes })
 }

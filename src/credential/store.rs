@@ -6,6 +6,7 @@
 pub mod encoding;
 pub mod file;
 pub mod seal;
+pub mod spec;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -99,6 +100,10 @@ pub trait Store: Send + Sync {
     fn fingerprint(&self, inputs: &BTreeMap<String, Secret>) -> Fingerprint;
     /// Whether records outlive the process.
     fn is_durable(&self) -> bool;
+    /// Closes it in order, after what was ordered before; nothing is read or written afterwards.
+    fn close(&self) -> StoreFuture<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
     /// How many reads and writes have failed so far.
     fn errors(&self) -> u64 {
         0

@@ -5,7 +5,8 @@ use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
-use serde::de::{self, Deserializer, Visitor};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::config::raw::json::Json;
 use crate::config::raw::scalar::{Map, Time};
@@ -50,6 +51,48 @@ pub(crate) struct Assertion {
     pub(crate) claims: Map<Json>,
     /// From `iat` to `exp`; default `"60s"`.
     pub(crate) lifetime: Option<Time>,
+}
+
+/// One secret reference, or a list of them.
+#[derive(Debug, Clone)]
+pub(crate) struct SecretReferences(pub(crate) Vec<SecretReference>);
+
+impl<'de> Deserialize<'de> for SecretReferences {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneOrMore;
+        impl<'de> Visitor<'de> for OneOrMore {
+            type Value = SecretReferences;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a secret reference, or a list of them")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<SecretReferences, A::Error> {
+                let one = SecretReference::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(SecretReferences(vec![one]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<SecretReferences, A::Error> {
+                let mut several = Vec::new();
+                while let Some(one) = sequence.next_element()? {
+                    several.push(one);
+                }
+                Ok(SecretReferences(several))
+            }
+        }
+        deserializer.deserialize_any(OneOrMore)
+    }
+}
+
+impl JsonSchema for SecretReferences {
+    fn schema_name() -> Cow<'static, str> {
+        "SecretReferences".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let one = generator.subschema_for::<SecretReference>();
+        json_schema!({ "anyOf": [one, { "type": "array", "items": one }] })
+    }
 }
 
 /// A secret that stands in the file itself.

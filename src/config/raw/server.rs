@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::config::raw::scalar::Time;
-use crate::config::raw::secret::SecretReference;
+use crate::config::raw::secret::{SecretReference, SecretReferences};
 
 /// Threads, draining and logs.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -68,10 +68,12 @@ pub(crate) struct Admin {
 pub(crate) struct Store {
     /// `"memory"` is the default.
     pub(crate) kind: Option<StoreKind>,
-    /// The file of a store of kind `file`.
+    /// The file of a store of kind `file`, in a folder that is there.
     pub(crate) path: Option<String>,
-    /// The key of a store of kind `file`.
+    /// The key of a store of kind `file`: 32 bytes in hexadecimal or base64.
     pub(crate) key: Option<SecretReference>,
+    /// The key before, or several: what is sealed with one of them is sealed with `key` at the start.
+    pub(crate) previous_key: Option<SecretReferences>,
 }
 
 /// The kinds of store.
@@ -80,4 +82,6 @@ pub(crate) struct Store {
 pub(crate) enum StoreKind {
     /// Forgets at the process's end.
     Memory,
+    /// A sealed file.
+    File,
 }

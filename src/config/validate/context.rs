@@ -28,6 +28,8 @@ pub(crate) struct Context<'a> {
     pub(crate) egresses: Vec<EgressSpec>,
     /// Those whose proxy is on another machine: what is plain text to loopback is so on the way there.
     pub(crate) remote_proxies: BTreeSet<String>,
+    /// Whether what is kept outlives the process.
+    pub(crate) is_durable: bool,
     /// Where each secret reference stands.
     pub(crate) secrets: Vec<SecretPlace>,
     /// Further files that were read.
@@ -46,6 +48,7 @@ impl<'a> Context<'a> {
             egress: Vec::new(),
             egresses: Vec::new(),
             remote_proxies: BTreeSet::new(),
+            is_durable: false,
             secrets: Vec::new(),
             files: BTreeSet::new(),
         }

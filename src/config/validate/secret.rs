@@ -34,6 +34,17 @@ pub(crate) fn source(
     Some(source)
 }
 
+/// A secret that is wanted at the start: a file that is not there is told by whoever reads it.
+pub(crate) fn early(raw: &SecretReference, place: Place<'_>, context: &mut Context<'_>) -> Option<Source> {
+    let source = resolve(raw, place, &Names::default(), context)?;
+    if let Source::File(path) = &source
+        && let Ok(about) = std::fs::metadata(path)
+    {
+        warn_of_readers(&about, path, place, context);
+    }
+    Some(source)
+}
+
 /// The same, without a look at the file.
 fn resolve(
     raw: &SecretReference,

@@ -1,4 +1,4 @@
-//! `[server]` and `[store]`.
+//! `[server]`.
 
 use std::num::NonZero;
 use std::time::Duration;
@@ -44,18 +44,5 @@ pub(crate) fn server(raw: &raw::Server, place: Place<'_>, context: &mut Context<
         watch: raw.watch == Some(true),
         log: LogSpec { filter, json: matches!(raw.log_format, Some(LogFormat::Json)) },
         issuer_concurrency: usize::from(raw.issuer_concurrency.unwrap_or(32)),
-    }
-}
-
-/// `[store]`: there is but the one that forgets.
-pub(crate) fn store(raw: &raw::Store, place: Place<'_>, context: &mut Context<'_>) {
-    if place.is_spoiled("kind") {
-        return;
-    }
-    for (key, given) in [("path", raw.path.is_some()), ("key", raw.key.is_some())] {
-        if given {
-            let message = format!("`{key}` belongs to a store of kind `file`, and this is `memory`");
-            context.findings.error_at(place.key(key).key_span(), message);
-        }
     }
 }

@@ -164,7 +164,8 @@ fn reseal(
     let key = StoreKey::new(&keys.current, Purpose::File).map_err(|_| OpenFault::WrongKey)?;
     let new = Sealer { key, store: old.store };
     let resealed = (|| {
-        let transaction = database.begin_write()?;
+        let mut transaction = database.begin_write()?;
+        transaction.set_two_phase_commit(true);
         let mut count = 0_u64;
         {
             let mut meta = transaction.open_table(META)?;
@@ -233,6 +234,18 @@ impl Store for FileStore {
         true
     }
 
+    fn close(&self) -> StoreFuture<'_, ()> {
+        let (answer, closed) = oneshot::channel();
+        let sent = self.orders.send(Order::Close(answer));
+        Box::pin(async move {
+            // It is closed already if nobody takes the order.
+            if sent.is_ok() {
+                let _ = closed.await;
+            }
+            Ok(())
+        })
+    }
+
     fn errors(&self) -> u64 {
         self.shared.errors.load(Ordering::Relaxed)
     }
@@ -246,7 +259,7 @@ impl Drop for FileStore {
     fn drop(&mut self) {
         self.questions = None;
         // It is closed already if nobody takes the order.
-        let _ = self.orders.send(Order::Close);
+        let _ = self.orders.send(Order::Close(oneshot::channel().0));
         for thread in self.threads.drain(..) {
             // One that panicked was logged.
             let _ = thread.join();

@@ -37,7 +37,7 @@ fn current() -> impl Strategy<Value = Current> {
 }
 
 /// Any record.
-pub(in crate::credential::store) fn record() -> impl Strategy<Value = Record> {
+pub(super) fn record() -> impl Strategy<Value = Record> {
     let in_flight = (fingerprint(), any::<bool>()).prop_map(|(value, again)| InFlight { value, again });
     (
         option::of((fingerprint(), secret())),

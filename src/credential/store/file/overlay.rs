@@ -70,7 +70,9 @@ impl Overlay {
         let mut page = Box::new([0; PAGE]);
         let offset = number * PAGE as u64;
         let length = visible.saturating_sub(offset).min(PAGE as u64);
-        self.base.read(offset, &mut page[..usize::try_from(length).unwrap_or(PAGE)])?;
+        if length > 0 {
+            self.base.read(offset, &mut page[..usize::try_from(length).unwrap_or(PAGE)])?;
+        }
         Ok(page)
     }
 }

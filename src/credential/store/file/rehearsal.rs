@@ -73,14 +73,21 @@ fn on_a_copy<T>(
     storage: &Arc<dyn StorageBackend>,
     look: impl FnOnce(&Database) -> Result<T, OpenFault>,
 ) -> Result<Rehearsed<T>, OpenFault> {
+    let is_clean = opens_as_it_is(Overlay::new(Arc::clone(storage)).map_err(OpenFault::of)?);
     let copy = Overlay::new(Arc::clone(storage)).map_err(OpenFault::of)?;
-    let is_clean = builder().open_read_only_with_backend(copy.clone()).is_ok();
     let mut checking = builder();
     checking.set_check_integrity_on_open(true);
     let database = checking.create_with_backend(copy.clone()).map_err(redb::Error::from)?;
     let found = look(&database)?;
     database.close().map_err(redb::Error::from)?;
     Ok(Rehearsed { is_clean, copy, found })
+}
+
+/// Whether a copy can be opened without a repair.
+fn opens_as_it_is(copy: Overlay) -> bool {
+    let mut builder = builder();
+    builder.set_repair_callback(redb::RepairSession::abort);
+    catch_unwind(AssertUnwindSafe(|| builder.create_with_backend(copy).is_ok())).unwrap_or(false)
 }
 
 /// What a whole store holds.
@@ -127,7 +134,9 @@ pub(super) fn contents(
 ) -> Result<Contents, OpenFault> {
     let transaction = database.begin_read().map_err(redb::Error::from)?;
     let meta = transaction.open_table(META).map_err(|error| match error {
-        redb::TableError::TableDoesNotExist(_) => OpenFault::NotAStore,
+        redb::TableError::TableDoesNotExist(_) | redb::TableError::TableTypeMismatch { .. } => {
+            OpenFault::NotAStore
+        }
         error => redb::Error::from(error).into(),
     })?;
     let value = |name: &str| match meta.get(name).map_err(redb::Error::from)? {

@@ -3,6 +3,9 @@
 //!
 //! An intent reserves the room of its result: the disk's blocks are held back in a file beside until
 //! the result is written, and are given up to it if the disk has filled meanwhile.
+//!
+//! Commits are in two phases (two syncs): with one, a page that goes bad later would pass for a commit
+//! that a crash has torn, and what was saved would quietly be what it was before.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -66,7 +69,7 @@ pub(super) enum Order {
     /// A read has failed: the database wants to be opened anew.
     Mend,
     /// Closes the file in order, and ends.
-    Close,
+    Close(oneshot::Sender<()>),
 }
 
 /// A record to write.
@@ -89,9 +92,9 @@ pub(super) struct Writer {
 impl Writer {
     /// Obeys until it is told to close, or nobody is left to tell.
     pub(super) fn run(mut self, orders: &mpsc::Receiver<Order>) {
-        let mut closes = false;
-        while let Ok(first) = orders.recv()
-            && !closes
+        let mut closed = None;
+        while closed.is_none()
+            && let Ok(first) = orders.recv()
         {
             let mut writes = Vec::new();
             let mut next = Some(first);
@@ -99,16 +102,18 @@ impl Writer {
                 match order {
                     Order::Write(write) => writes.push(write),
                     Order::Mend => self.mend(),
-                    Order::Close => closes = true,
+                    Order::Close(answer) => closed = Some(answer),
                 }
-                next = if writes.len() < BATCH && !closes { orders.try_recv().ok() } else { None };
+                next = if writes.len() < BATCH && closed.is_none() { orders.try_recv().ok() } else { None };
             }
             self.write(writes);
-            if closes {
-                break;
-            }
         }
         self.close();
+        drop(self);
+        if let Some(answer) = closed {
+            // Whoever told it may not wait.
+            let _ = answer.send(());
+        }
     }
 
     /// Writes all of a batch, and tells each how it went.
@@ -169,7 +174,8 @@ impl Writer {
         }
         let saved_at = self.clock.wall();
         let existed = self.shared.with(|database| {
-            let transaction = database.begin_write()?;
+            let mut transaction = database.begin_write()?;
+            transaction.set_two_phase_commit(true);
             let mut existed = Vec::with_capacity(chosen.len());
             {
                 let mut records = transaction.open_table(RECORDS)?;
