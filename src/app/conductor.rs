@@ -173,7 +173,9 @@ impl Conductor {
             tracing::warn!("an exchange with an issuer was broken off");
         }
         if tokio::time::timeout(LAST_WRITES, self.admin.store.close()).await.is_err() {
-            tracing::warn!("the store was not closed in order: the disk stands still, the next start repairs it");
+            tracing::warn!(
+                "the store was not closed in order: the disk stands still, the next start repairs it"
+            );
         }
         tracing::info!(broken_off, "ended");
     }

@@ -3,8 +3,8 @@
 
 use crate::clock::Clock;
 use crate::config::{Loaded, Problem, SecretPlace, Severity};
-use crate::credential::store::spec::{KeyFault, StoreSpec};
 use crate::credential::input::{InputError, read, read_source};
+use crate::credential::store::spec::{KeyFault, StoreSpec};
 use crate::credential::{CredentialName, CredentialSpec, Source};
 use crate::secret::Secret;
 

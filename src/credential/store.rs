@@ -181,7 +181,8 @@ impl Store for MemoryStore {
 
     fn lapsing(&self, before: Timestamp, limit: usize) -> StoreFuture<'_, Vec<(Timestamp, Owner)>> {
         let records = self.records();
-        let ends = records.iter().filter_map(|(owner, record)| Some((record.record().lapses_at?, owner.clone())));
+        let ends =
+            records.iter().filter_map(|(owner, record)| Some((record.record().lapses_at?, owner.clone())));
         let mut lapsing: Vec<_> = ends.filter(|(end, _)| *end < before).collect();
         lapsing.sort();
         lapsing.truncate(limit);

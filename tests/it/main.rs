@@ -45,6 +45,7 @@ mod request;
 mod sandbox;
 mod sanitize;
 mod shared_connections;
+mod store;
 mod streaming;
 mod tls;
 mod trailers;

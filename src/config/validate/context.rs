@@ -69,6 +69,14 @@ impl<'a> Context<'a> {
         name.to_owned()
     }
 
+    /// Warns of what a restart loses, unless a store keeps it.
+    pub(crate) fn warn_unless_durable(&mut self, place: Place<'_>, message: &str, loss: &str) {
+        if !self.is_durable {
+            let problem = self.findings.warning(place, message);
+            problem.help(format!("{loss}: `[store] kind = \"file\"` keeps it"));
+        }
+    }
+
     /// Notes that the credential in hand takes an output of another.
     pub(crate) fn link(&mut self, parent: &str) {
         self.links.push((self.owner.clone(), parent.to_owned()));

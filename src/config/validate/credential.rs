@@ -95,7 +95,10 @@ fn one(name: &str, raw: &raw::Credential, place: Place<'_>, context: &mut Contex
             .map(|flow| Flow::Login(Box::new(flow))),
     };
     check_plaintext(&endpoints, raw.egress.as_deref(), allow_plaintext, place, context);
-    if !context.is_durable && kind != FlowKind::Static && inputs.names.secrets.iter().any(|name| name == "password") {
+    if !context.is_durable
+        && kind != FlowKind::Static
+        && inputs.names.secrets.iter().any(|name| name == "password")
+    {
         let message =
             "this credential sends a password, and no durable store counts its rejections over restarts";
         let problem = context.findings.hint(place, message);

@@ -35,21 +35,18 @@ pub(crate) fn store(raw: &raw::Store, place: Place<'_>, context: &mut Context<'_
 }
 
 fn file(raw: &raw::Store, place: Place<'_>, context: &mut Context<'_>) -> Option<FileSpec> {
-    let path = match &raw.path {
-        Some(path) => self::path(path, place.key("path"), context),
-        None => {
-            context.findings.missing(place, "path", "a store of kind `file` has a file");
-            None
-        }
-    };
-    let key = match &raw.key {
-        Some(reference) => sealing_key(reference, "the store's key", place.key("key"), context),
-        None => {
-            let why = "a store of kind `file` is sealed (`bearerd store key` makes a key)";
-            context.findings.missing(place, "key", why);
-            None
-        }
-    };
+    if raw.path.is_none() {
+        context.findings.missing(place, "path", "a store of kind `file` has a file");
+    }
+    if raw.key.is_none() {
+        let why = "a store of kind `file` is sealed (`bearerd store key` makes a key)";
+        context.findings.missing(place, "key", why);
+    }
+    let path = raw.path.as_ref().and_then(|text| path(text, place.key("path"), context));
+    let key = raw
+        .key
+        .as_ref()
+        .and_then(|reference| sealing_key(reference, "the store's key", place.key("key"), context));
     let previous = raw.previous_key.as_ref().map(|references| {
         let place = place.key("previous_key");
         let several = references.0.len() > 1 || place.is_list();
@@ -80,7 +77,12 @@ fn path(text: &str, place: Place<'_>, context: &mut Context<'_>) -> Option<PathB
 }
 
 /// A secret that must be at hand before anything is obtained.
-fn sealing_key(raw: &SecretReference, name: &str, place: Place<'_>, context: &mut Context<'_>) -> Option<Source> {
+fn sealing_key(
+    raw: &SecretReference,
+    name: &str,
+    place: Place<'_>,
+    context: &mut Context<'_>,
+) -> Option<Source> {
     let source = secret::early(raw, place, context);
     context.input(name, place);
     if let Some(Source::Output { .. } | Source::Jwt(_)) = source {

@@ -186,7 +186,11 @@ impl<'a> Reader<'a> {
         let (second, nanosecond) = (i64::from_be_bytes(self.array()?), i32::from_be_bytes(self.array()?));
         let at = Timestamp::new(second, nanosecond).map_err(|_| EncodingError::Malformed)?;
         // Another spelling of the same time is not one of ours.
-        if (at.as_second(), at.subsec_nanosecond()) == (second, nanosecond) { Ok(at) } else { Err(EncodingError::Malformed) }
+        if (at.as_second(), at.subsec_nanosecond()) == (second, nanosecond) {
+            Ok(at)
+        } else {
+            Err(EncodingError::Malformed)
+        }
     }
 
     /// Bytes behind their length.

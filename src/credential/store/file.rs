@@ -69,8 +69,7 @@ impl FileStore {
     }
 
     fn start(mut medium: Box<dyn Medium>, keys: &Keys, clock: &Clock) -> Result<Self, OpenFault> {
-        let rehearsed =
-            rehearse(&medium.storage(), |database| contents(database, keys, |_, _, _| ()))?;
+        let rehearsed = rehearse(&medium.storage(), |database| contents(database, keys, |_, _, _| ()))?;
         if !rehearsed.is_clean {
             match medium.replace(&rehearsed.copy) {
                 Ok(()) => tracing::info!("the store was not closed in order: a repaired copy took its place"),
@@ -94,15 +93,15 @@ impl FileStore {
         });
         let (orders, inbox) = mpsc::channel();
         let (questions, asked) = mpsc::channel();
-        let writer = Writer {
-            medium,
-            shared: Arc::clone(&shared),
-            clock: clock.clone(),
-            begun: BTreeSet::new(),
-        };
+        let writer =
+            Writer { medium, shared: Arc::clone(&shared), clock: clock.clone(), begun: BTreeSet::new() };
         let reader = Reader { shared: Arc::clone(&shared), orders: orders.clone() };
         let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
-            thread::Builder::new().name(name.to_owned()).stack_size(STACK).spawn(work).map_err(OpenFault::Disk)
+            thread::Builder::new()
+                .name(name.to_owned())
+                .stack_size(STACK)
+                .spawn(work)
+                .map_err(OpenFault::Disk)
         };
         let threads = vec![
             spawn("store-writer", Box::new(move || writer.run(&inbox)))?,
@@ -114,7 +113,7 @@ impl FileStore {
 
     fn write(&self, key: Vec<u8>, record: Record, is_intent: bool) -> StoreFuture<'static, ()> {
         let (answer, outcome) = oneshot::channel();
-        let sent = self.orders.send(Order::Write(Write { key, record, is_intent, answer }));
+        let sent = self.orders.send(Order::Write(Write { key, record: Box::new(record), is_intent, answer }));
         Box::pin(async move {
             sent.map_err(|_| ended())?;
             outcome.await.unwrap_or_else(|_| Err(ended()))

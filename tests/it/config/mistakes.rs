@@ -486,9 +486,7 @@ allow_token_answers = false
 inject_body = "1MiB"
 inject = { body = { x = "{token}" } }
 [store]
-kind = "file"
-path = "/var/lib/bearerd/state"
-key = { env = "SECRET" }
+kind = "shared"
 [listeners.fd]
 bind = "unix:/run/app.sock"
 control = true

@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bearerd::clock::Clock;
+use bearerd::credential::store::seal::StoreKey;
 
 static TOKENS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 static FOUND: Mutex<Vec<String>> = Mutex::new(Vec::new());
@@ -18,6 +19,14 @@ pub fn token() -> String {
 /// A password, client secret or refresh token: only the issuer may see it.
 pub fn secret() -> String {
     new(&SECRETS, "scr")
+}
+
+/// A key of a store, in hexadecimal: nobody may see it.
+pub fn store_key() -> String {
+    let key = StoreKey::generate(&Clock::system());
+    let key = key.expose_str().expect("hexadecimal digits").to_owned();
+    SECRETS.lock().unwrap_or_else(PoisonError::into_inner).push(key.clone());
+    key
 }
 
 /// Fails if bytes that went to an app, a log or a terminal show a token or a secret.

@@ -48,6 +48,7 @@ pub fn bearerd_with(sockets: Vec<(&str, OwnedFd)>, arguments: &[&str]) -> Comman
 /// then searched for canaries.
 pub struct Sidecar {
     folder: TempDir,
+    environment: Vec<(String, String)>,
     process: Child,
     logs: Arc<Logs>,
 }
@@ -105,6 +106,14 @@ impl Setup {
         self
     }
 
+    /// The same configuration with another text in place of one that it has.
+    #[track_caller]
+    pub fn replacing(mut self, text: &str, other: &str) -> Self {
+        assert!(self.rest.contains(text), "{text}");
+        self.rest = self.rest.replace(text, other);
+        self
+    }
+
     /// The folder of the configuration.
     pub fn folder(&self) -> &Path {
         self.folder.path()
@@ -140,15 +149,30 @@ impl Setup {
             bearerd_with(self.sockets, &["run", "--config"])
         };
         command.arg(path).envs(self.environment.clone());
-        let mut process = command.stderr(Stdio::piped()).spawn().expect("the binary starts");
-        let logs = Arc::<Logs>::default();
-        let collected = Arc::clone(&logs);
-        let stderr = BufReader::new(process.stderr.take().expect("a pipe"));
-        thread::spawn(move || stderr.lines().map_while(Result::ok).for_each(|line| collected.push(&line)));
-        let sidecar = Sidecar { folder: self.folder, process, logs };
+        let (process, logs) = spawn(command);
+        let sidecar = Sidecar { folder: self.folder, environment: self.environment, process, logs };
         sidecar.log("listening on app", |line| is_listening(line, "app"));
         sidecar
     }
+
+    /// Starts bearerd and waits for its end: how it ended, and what it said.
+    #[track_caller]
+    pub fn start_in_vain(&self) -> (Option<i32>, String) {
+        let mut command = bearerd(&["run", "--config"]);
+        command.arg(self.write()).envs(self.environment.clone());
+        let output = run(command, "");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+}
+
+/// Starts a process and collects its logs.
+fn spawn(mut command: Command) -> (Child, Arc<Logs>) {
+    let mut process = command.stderr(Stdio::piped()).spawn().expect("the binary starts");
+    let logs = Arc::<Logs>::default();
+    let collected = Arc::clone(&logs);
+    let stderr = BufReader::new(process.stderr.take().expect("a pipe"));
+    thread::spawn(move || stderr.lines().map_while(Result::ok).for_each(|line| collected.push(&line)));
+    (process, logs)
 }
 
 impl Sidecar {
@@ -158,6 +182,32 @@ impl Sidecar {
         let sidecar = Setup::new(rest).start();
         sidecar.wait_until_ready();
         sidecar
+    }
+
+    /// Ends the process by a signal, and looks for canaries in what it said.
+    #[track_caller]
+    pub fn end_by(&mut self, signal: Signal) {
+        // It may have ended by itself.
+        let _ = kill_process(self.process(), signal);
+        self.wait_for_exit();
+        self.judge_logs();
+    }
+
+    /// Starts it again, with the same configuration, and waits until it listens.
+    #[track_caller]
+    pub fn start_again(&mut self) {
+        let mut command = bearerd(&["run", "--config"]);
+        command.arg(self.folder.path().join("bearerd.toml")).envs(self.environment.clone());
+        command.stdout(Stdio::null());
+        (self.process, self.logs) = spawn(command);
+        self.log("listening on app", |line| is_listening(line, "app"));
+    }
+
+    fn judge_logs(&self) {
+        let logs = self.logs_as_text();
+        canary::assert_unseen(logs.as_bytes(), "the log");
+        canary::assert_no_secret_found();
+        assert!(!logs.contains("a defect in bearerd"), "bearerd panicked:\n{logs}");
     }
 
     /// The folder of the configuration.
@@ -312,6 +362,12 @@ impl Sidecar {
         more
     }
 
+    /// Lets the process write no file beyond so many bytes; `None` lifts the limit.
+    pub fn limit_file_size(&self, bytes: Option<u64>) {
+        let maximum = rustix::process::getrlimit(Resource::Fsize).maximum;
+        prlimit(Some(self.process()), Resource::Fsize, Rlimit { current: bytes, maximum }).expect("a limit");
+    }
+
     /// Waits for the process's end.
     #[track_caller]
     pub fn wait_for_exit(&mut self) -> ExitStatus {
@@ -364,10 +420,7 @@ impl Drop for Sidecar {
         if thread::panicking() {
             return;
         }
-        let logs = self.logs_as_text();
-        canary::assert_unseen(logs.as_bytes(), "the log");
-        canary::assert_no_secret_found();
-        assert!(!logs.contains("a defect in bearerd"), "bearerd panicked:\n{logs}");
+        self.judge_logs();
     }
 }
 

@@ -41,17 +41,15 @@ pub(super) fn grant(
         RawGrant::ClientCredentials => Grant::ClientCredentials,
         RawGrant::RefreshToken => {
             needed("refresh_token", raw.refresh_token.as_ref(), place, inputs, context);
-            let problem = context.findings.warning(
-                place.key("grant"),
-                "the refresh token may rotate, and no durable store keeps the next one",
-            );
-            problem.help("after a restart the configured refresh token may be used up");
+            let message = "the refresh token may rotate, and no durable store keeps the next one";
+            let loss = "after a restart the configured refresh token may be used up";
+            context.warn_unless_durable(place.key("grant"), message, loss);
             Grant::RefreshToken
         }
         RawGrant::AuthorizationCode | RawGrant::DeviceCode => {
             let message = "no durable store keeps what a person consents to";
-            let problem = context.findings.warning(place.key("grant"), message);
-            problem.help("after a restart everybody has to log in again");
+            let loss = "after a restart everybody has to log in again";
+            context.warn_unless_durable(place.key("grant"), message, loss);
             if grant == RawGrant::AuthorizationCode { Grant::AuthorizationCode } else { Grant::DeviceCode }
         }
         RawGrant::Password => {

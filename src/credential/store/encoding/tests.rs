@@ -123,7 +123,8 @@ fn version_1_is_written_as_it_always_was() {
     expected.extend([&[3, 0, 0, 0, 33][..], &[2; 32], &[1]].concat());
     expected.extend([&[4, 0, 0, 0, 32][..], &[3; 32]].concat());
     expected.extend([&[5, 0, 0, 0, 36][..], &[4; 32], &[0, 0, 0, 2]].concat());
-    let current = [&[5; 32][..], &[0, 0, 0, 0, 0, 0, 0, 7], &[0; 12], &[0], &[0, 0, 0, 1], b"t", &[0, 0, 0, 2], b"ab"];
+    let current =
+        [&[5; 32][..], &[0, 0, 0, 0, 0, 0, 0, 7], &[0; 12], &[0], &[0, 0, 0, 1], b"t", &[0, 0, 0, 2], b"ab"];
     let current = current.concat();
     expected.extend([&[6, 0, 0, 0][..], &[u8::try_from(current.len()).expect("short")], &current].concat());
     assert_eq!(encode(&record).expose(), expected);

@@ -208,7 +208,11 @@ fn resolve(path: &Path) -> Result<Option<PathBuf>, OpenFault> {
     match path.canonicalize() {
         Ok(path) => Ok(Some(path)),
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            if folder_of(path).is_dir() { Ok(None) } else { Err(OpenFault::NoFolder) }
+            if folder_of(path).is_dir() {
+                Ok(None)
+            } else {
+                Err(OpenFault::NoFolder)
+            }
         }
         Err(error) => Err(OpenFault::of(error)),
     }

@@ -20,7 +20,12 @@ pub(super) enum Question {
     /// The record under a name.
     Record { key: Vec<u8>, answer: Answer<Record> },
     /// Subjects of a credential in their order, behind one.
-    Subjects { credential: CredentialName, after: Option<Subject>, limit: usize, answer: Answer<Vec<Subject>> },
+    Subjects {
+        credential: CredentialName,
+        after: Option<Subject>,
+        limit: usize,
+        answer: Answer<Vec<Subject>>,
+    },
     /// Owners whose refresh token ends before a time, and when.
     Lapsing { before: Timestamp, limit: usize, answer: Answer<Vec<(Timestamp, Owner)>> },
 }

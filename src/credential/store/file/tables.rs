@@ -135,7 +135,9 @@ impl Sealer {
         add(&[FORMAT]);
         add(&self.store);
         add(table.as_bytes());
-        parts.iter().for_each(|part| add(part));
+        for part in parts {
+            add(part);
+        }
         context
     }
 }

@@ -312,7 +312,11 @@ fn a_changed_byte_is_told_or_does_not_matter() {
             match FileStore::open(&place.path(), &place.keys(), &Clock::system()) {
                 Ok(store) => {
                     for number in 0..40 {
-                        assert_eq!(loaded(&store, &subject("api", &number.to_string())), record(number), "{at}");
+                        assert_eq!(
+                            loaded(&store, &subject("api", &number.to_string())),
+                            record(number),
+                            "{at}"
+                        );
                     }
                 }
                 Err(error) => {

@@ -75,7 +75,7 @@ pub(super) enum Order {
 /// A record to write.
 pub(super) struct Write {
     pub(super) key: Vec<u8>,
-    pub(super) record: Record,
+    pub(super) record: Box<Record>,
     /// It begins an exchange, whose result must find room.
     pub(super) is_intent: bool,
     pub(super) answer: oneshot::Sender<Result<(), StoreError>>,
@@ -168,9 +168,11 @@ impl Writer {
             return Ok(());
         }
         if !self.medium.is_in_place() {
-            return Err("its file was removed or replaced while it was in use: nothing more is written, put \
+            return Err(
+                "its file was removed or replaced while it was in use: nothing more is written, put \
                         the file back or start bearerd again"
-                .to_owned());
+                    .to_owned(),
+            );
         }
         let saved_at = self.clock.wall();
         let existed = self.shared.with(|database| {
@@ -181,10 +183,10 @@ impl Writer {
                 let mut records = transaction.open_table(RECORDS)?;
                 for index in chosen {
                     let Write { key, record, .. } = &writes[*index];
-                    let before = if *record == Record::default() {
+                    let before = if **record == Record::default() {
                         records.remove(key.as_slice())?
                     } else {
-                        let kept = Kept { record: record.clone(), saved_at };
+                        let kept = Kept { record: (**record).clone(), saved_at };
                         let value = self.shared.sealer.seal(key, &kept, &self.clock);
                         records.insert(key.as_slice(), value.as_slice())?
                     };
@@ -199,7 +201,7 @@ impl Writer {
             let Write { key, record, .. } = &writes[*index];
             let Some((credential, Some(_))) = tables::names(key) else { continue };
             let count = subjects.entry(credential.to_owned()).or_default();
-            match (existed, *record != Record::default()) {
+            match (existed, **record != Record::default()) {
                 (false, true) => *count += 1,
                 (true, false) => *count = count.saturating_sub(1),
                 _ => {}
