@@ -116,7 +116,7 @@ guard = "mask"
     23:14 these credentials wait for each other: a -> b -> a
     28:38 the credential `a` has no such output: it has `token` (did you mean `token`?)
     29:14 `authorization_url` is missing: a browser is sent there; an `issuer` tells it too
-    31:9 no durable store keeps what a person consents to (after a restart everybody has to log in again)
+    31:9 no durable store keeps what a person consents to (after a restart everybody has to log in again: `[store] kind = "file"` keeps it)
     32:13 http://issuer.example is plain HTTP: everyone on the way could read the secrets (use https://, or say `allow_plaintext = true` if the issuer has nothing else)
     34:25 this secret is empty
     37:1 a secret comes from one place, not from `file` and `value`
@@ -330,7 +330,7 @@ password = { env = "PASSWORD" }
     26:14 `flow` is missing: a credential has a `flow` (`static`, `oauth2` or `login`) or a `preset`
     29:8 this is not one of `static`, `oauth2` and `login` (did you mean `static`?)
     30:14 `authorization_url` is missing: a browser is sent there; an `issuer` tells it too
-    34:9 no durable store keeps what a person consents to (after a restart everybody has to log in again)
+    34:9 no durable store keeps what a person consents to (after a restart everybody has to log in again: `[store] kind = "file"` keeps it)
     38:15 this is not one of the environments `production`, `uat` and `sandbox` (did you mean `production`?)
     "#);
 }
@@ -513,11 +513,11 @@ secret_days = 100
     11:23 answers are not looked at in this version: only `true` is possible
     12:1 `inject_body` is not available in this version
     13:12 `body` is not available in this version
-    15:8 `file` is not available in this version
-    20:1 `control` is not available in this version
-    21:9 `client_key` is missing: the private key of `client_cert`
-    30:1 `subject` is not available in this version
-    35:1 `secret_days` is not available in this version
+    15:8 `shared` is not available in this version
+    18:1 `control` is not available in this version
+    19:9 `client_key` is missing: the private key of `client_cert`
+    28:1 `subject` is not available in this version
+    33:1 `secret_days` is not available in this version
     "#);
 }
 
