@@ -209,12 +209,14 @@ impl<'a> Reader<'a> {
         let obtained_at = self.time()?;
         let expires_at = if self.boolean()? { Some(self.time()?) } else { None };
         let mut outputs = Outputs::new();
+        let mut last: Option<&str> = None;
         while !self.is_empty() {
             let name = std::str::from_utf8(self.bytes()?).map_err(|_| EncodingError::Malformed)?;
-            if outputs.last_key_value().is_some_and(|(last, _)| last.as_str() >= name) {
+            if last.is_some_and(|last| last >= name) {
                 return Err(EncodingError::Malformed);
             }
-            outputs.insert(name.to_owned(), Secret::new(self.bytes()?));
+            outputs.insert(name, Secret::new(self.bytes()?));
+            last = Some(name);
         }
         Ok(Current { inputs, generation, obtained_at, expires_at, outputs })
     }

@@ -31,7 +31,7 @@ fn current() -> impl Strategy<Value = Current> {
             generation,
             obtained_at,
             expires_at,
-            outputs,
+            outputs: outputs.into_iter().collect(),
         },
     )
 }
