@@ -11,6 +11,7 @@ mod dispatch;
 mod exposition;
 mod guard;
 mod listener;
+mod login;
 pub mod metrics;
 mod readiness;
 mod view;
@@ -23,6 +24,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Clock;
+use crate::control::Control;
 use crate::credential::Source;
 use crate::credential::keeper::Keeper;
 use crate::credential::store::Store;
@@ -57,6 +59,8 @@ pub struct Admin {
     pub keeper: Keeper,
     /// What survives a restart.
     pub store: Arc<dyn Store>,
+    /// The logins of people.
+    pub control: Control,
     /// `[admin]`; a reload replaces it.
     pub spec: ArcSwap<AdminSpec>,
     /// The routes, with their numbers; a reload replaces them.

@@ -80,9 +80,7 @@ impl Control {
             (Place::Subject(name, subject), &Method::DELETE) => {
                 self.logout(Owner::subject(name.clone(), subject.clone())).await
             }
-            (Place::Subject(name, subject), _) => {
-                self.state(&Owner::subject(name.clone(), subject.clone())).await
-            }
+            (Place::Subject(name, subject), _) => self.state(&Owner::subject(name.clone(), subject.clone())),
         }
     }
 
@@ -115,7 +113,7 @@ impl Control {
         finished.result?;
         // Whoever succeeded has an owner.
         let owner = finished.owner.unwrap_or_else(|| name.into());
-        self.state(&owner).await
+        self.state(&owner)
     }
 
     async fn logout(&self, owner: Owner) -> Result<Reply, Refusal> {
@@ -131,7 +129,7 @@ impl Control {
         }
     }
 
-    async fn state(&self, owner: &Owner) -> Result<Reply, Refusal> {
+    fn state(&self, owner: &Owner) -> Result<Reply, Refusal> {
         let status = self.keeper.status(owner).ok_or(ConsentError::UnknownCredential)?;
         Ok((StatusCode::OK, json!(SubjectView::from(status))))
     }

@@ -1,11 +1,13 @@
 //! Answers of the admin listener.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
 use serde_json::json;
+
+use crate::control;
 
 /// A whole answer; those of the admin listener are small, save the metrics.
 pub(super) type Answer = Response<Full<Bytes>>;
@@ -31,6 +33,8 @@ pub(super) enum Refusal {
     Conflict(String),
     /// Not ready: the credentials that are missing, or that it drains.
     NotReady(String),
+    /// A login came to nothing.
+    Login(control::Refusal),
     /// The body is too long.
     TooLarge,
     /// The body did not come in time.
@@ -80,6 +84,9 @@ impl Refusal {
             Self::NotReady(detail) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "not_ready", "Not ready", format!("not ready: {detail}"))
             }
+            Self::Login(refusal) => {
+                (refusal.status(), refusal.0.code(), refusal.title(), refusal.0.to_string())
+            }
             Self::TooLarge => (
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "too_large",
@@ -118,6 +125,11 @@ impl Refusal {
         match self {
             Self::Unauthorized => {
                 answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            Self::Login(refusal) => {
+                if let Some(pause) = refusal.retry_after() {
+                    answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(pause));
+                }
             }
             Self::MethodNotAllowed(methods) => {
                 answer.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));

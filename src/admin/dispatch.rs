@@ -9,10 +9,11 @@ use serde_json::json;
 use tokio::sync::oneshot;
 
 use crate::admin::answer::{Answer, Refusal, empty, json, text, typed};
-use crate::admin::guard::{Caller, check_source, check_token};
+use crate::admin::guard::{Caller, check_host, check_source, check_token};
 use crate::admin::view::CredentialsView;
-use crate::admin::{Admin, BODY_TIMEOUT, Command, MAX_BODY, exposition, metrics, readiness};
+use crate::admin::{Admin, BODY_TIMEOUT, Command, MAX_BODY, exposition, login, metrics, readiness};
 use crate::clock::Clock;
+use crate::control;
 use crate::credential::keeper::SetError;
 use crate::credential::{CredentialName, Owner, Source, input};
 use crate::secret::Secret;
@@ -27,6 +28,13 @@ GET  /v1/credentials                 states and times, never values
 GET  /v1/credentials/NAME
 POST /v1/credentials/NAME/refresh    renew now; ?wait=true tells the outcome, ?force=true tries a rejected input again
 PUT  /v1/credentials/NAME/token      replace a static token; the body is the token
+POST /v1/credentials/NAME/authorize  begin a login; the answer says what the person does
+GET  /v1/credentials/NAME/authorize  ?state=STATE tells what has come of it; &wait=true waits for its end
+POST /v1/credentials/NAME/callback   end a login with what came back: code and state, or otp and state
+POST /v1/credentials/NAME/logout     forget the tokens of a credential, or of one subject
+GET  /v1/credentials/NAME/subjects   who has tokens; ?after= and &limit=
+GET, DELETE /v1/credentials/NAME/subjects/SUBJECT
+GET  /oauth/callback                 where a browser comes back to from an issuer
 POST /v1/reload                      read the configuration again
 POST /v1/quit                        drain and end
 
@@ -44,6 +52,9 @@ enum Place {
     Credential(CredentialName),
     Refresh(CredentialName),
     Token(CredentialName),
+    Login(control::Place),
+    OAuthCallback,
+    OAuthLogin,
     Reload,
     Quit,
 }
@@ -57,9 +68,12 @@ impl Place {
             ["ready"] => Self::Ready,
             ["metrics"] => Self::Metrics,
             ["v1", "credentials"] => Self::Credentials,
-            ["v1", "credentials", name] => Self::Credential(decoded(name)?),
-            ["v1", "credentials", name, "refresh"] => Self::Refresh(decoded(name)?),
-            ["v1", "credentials", name, "token"] => Self::Token(decoded(name)?),
+            ["v1", "credentials", name] => Self::Credential(control::place::credential(name)?),
+            ["v1", "credentials", name, "refresh"] => Self::Refresh(control::place::credential(name)?),
+            ["v1", "credentials", name, "token"] => Self::Token(control::place::credential(name)?),
+            ["v1", "credentials", rest @ ..] => Self::Login(control::Place::at(rest)?),
+            ["oauth", "callback"] => Self::OAuthCallback,
+            ["oauth", "login"] => Self::OAuthLogin,
             ["v1", "reload"] => Self::Reload,
             ["v1", "quit"] => Self::Quit,
             _ => return None,
@@ -71,20 +85,22 @@ impl Place {
         match self {
             Self::Refresh(_) | Self::Reload | Self::Quit => "POST",
             Self::Token(_) => "PUT",
+            Self::Login(place) => place.methods(),
+            // A look ahead must not use a login up.
+            Self::OAuthCallback | Self::OAuthLogin => "GET",
             _ => "GET, HEAD",
         }
+    }
+
+    /// Whether a browser comes to it from other sites' pages.
+    fn is_visited(&self) -> bool {
+        matches!(self, Self::OAuthCallback | Self::OAuthLogin)
     }
 
     /// Whether anybody may read it under any name: what probes and scrapers ask for.
     fn is_open(&self) -> bool {
         matches!(self, Self::Live | Self::Ready | Self::Metrics)
     }
-}
-
-/// A credential's name in a path, percent escapes decoded.
-fn decoded(segment: &str) -> Option<CredentialName> {
-    let name = percent_encoding::percent_decode_str(segment).decode_utf8().ok()?;
-    (!name.is_empty()).then(|| CredentialName::from(&*name))
 }
 
 /// Answers one request.
@@ -101,8 +117,10 @@ pub(super) async fn answer(admin: &Admin, caller: Caller, request: Request<Incom
 
 async fn serve(admin: &Admin, caller: Caller, head: &Parts, body: Incoming) -> Result<Answer, Refusal> {
     let place = Place::at(head.uri.path());
-    if !place.as_ref().is_some_and(Place::is_open) {
-        check_source(caller, head)?;
+    match &place {
+        Some(place) if place.is_open() => {}
+        Some(place) if place.is_visited() => check_host(caller, head)?,
+        _ => check_source(caller, head)?,
     }
     let place = place.ok_or_else(|| Refusal::NotFound("GET / lists what is here".to_owned()))?;
     let methods = place.methods();
@@ -136,6 +154,9 @@ async fn serve(admin: &Admin, caller: Caller, head: &Parts, body: Incoming) -> R
         }
         Place::Refresh(name) => refresh(admin, &name, head.uri.query().unwrap_or_default()).await,
         Place::Token(name) => set_token(admin, &name, body).await,
+        Place::Login(place) => login::answer(admin, &place, head, body).await,
+        Place::OAuthCallback => login::callback(admin, head).await,
+        Place::OAuthLogin => login::begin(admin, head).await,
         Place::Reload => reload(admin).await,
         Place::Quit => {
             tracing::info!("asked to quit over the admin listener");
@@ -203,7 +224,7 @@ async fn set_token(admin: &Admin, name: &CredentialName, body: Incoming) -> Resu
 }
 
 /// The whole body, in a buffer that is wiped.
-async fn read(body: Incoming) -> Result<zeroize::Zeroizing<Vec<u8>>, Refusal> {
+pub(super) async fn read(body: Incoming) -> Result<zeroize::Zeroizing<Vec<u8>>, Refusal> {
     let whole = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY).collect()).await;
     let bytes: Bytes = match whole {
         Err(_) => return Err(Refusal::TooSlow),

@@ -29,14 +29,7 @@ pub(super) enum Caller {
 
 /// Refuses what a web page of somebody else might have sent.
 pub(super) fn check_source(caller: Caller, request: &Parts) -> Result<(), Refusal> {
-    let Caller::Tcp(local) = caller else { return Ok(()) };
-    let mut hosts = request.headers.get_all(HOST).iter();
-    let host = match (hosts.next(), hosts.next()) {
-        (Some(host), None) => host.to_str().ok().and_then(|host| host.parse::<Authority>().ok()),
-        _ => None,
-    };
-    let host = host.filter(|host| !host.as_str().contains('@') && names_us(host, local.ip()));
-    let host = host.ok_or(Refusal::CallerDenied("the Host is not a name of this listener"))?;
+    let Some(host) = own_host(caller, request)? else { return Ok(()) };
     let of_ours = |origin: &[u8]| {
         origin
             .strip_prefix(b"http://")
@@ -51,6 +44,30 @@ pub(super) fn check_source(caller: Caller, request: &Parts) -> Result<(), Refusa
         return Err(Refusal::CallerDenied("another site's page may not call this listener"));
     }
     Ok(())
+}
+
+/// Refuses a name that is not ours, and lets a browser come from any page: what is asked for carries a
+/// proof of its own. It comes to look at the page, not to load it into another.
+pub(super) fn check_host(caller: Caller, request: &Parts) -> Result<(), Refusal> {
+    own_host(caller, request)?;
+    let mode = HeaderName::from_static("sec-fetch-mode");
+    if request.headers.get_all(mode).iter().all(|mode| mode == "navigate") {
+        Ok(())
+    } else {
+        Err(Refusal::CallerDenied("this page is visited, not loaded by another"))
+    }
+}
+
+/// The name under which a caller over TCP comes, if it is one of ours; a Unix socket has none.
+fn own_host(caller: Caller, request: &Parts) -> Result<Option<Authority>, Refusal> {
+    let Caller::Tcp(local) = caller else { return Ok(None) };
+    let mut hosts = request.headers.get_all(HOST).iter();
+    let host = match (hosts.next(), hosts.next()) {
+        (Some(host), None) => host.to_str().ok().and_then(|host| host.parse::<Authority>().ok()),
+        _ => None,
+    };
+    let host = host.filter(|host| !host.as_str().contains('@') && names_us(host, local.ip()));
+    host.map(Some).ok_or(Refusal::CallerDenied("the Host is not a name of this listener"))
 }
 
 /// Whether a `Host` names the loopback, or the very address that the request came to: a literal

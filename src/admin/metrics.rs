@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use crate::admin::Admin;
 use crate::admin::exposition::{Exposition, Kind, Labels, Metric};
 use crate::clock::Clock;
+use crate::credential::consent::Consents;
 use crate::credential::keeper::{Keeper, Outcome};
 use crate::credential::{CredentialName, State, Status};
 use crate::proxy::Code;
@@ -49,7 +50,8 @@ pub(super) fn encode(admin: &Admin) -> String {
     let listeners = admin.server.listeners();
     let rows = rows(&table, &listeners);
     requests(&mut text, &rows);
-    limits(&mut text, &rows, admin.server.pool_bites());
+    limits(&mut text, &rows, admin.server.pool_bites(), &admin.control.consents);
+    logins(&mut text, &admin.control.consents);
     injections(&mut text, &table);
     connections(&mut text, &table, &listeners);
     certificates(&mut text, &listeners);
@@ -125,7 +127,7 @@ fn durations(metric: &mut Metric<'_>, labels: Labels<'_>, of: &[&Durations]) {
     metric.histogram(labels, bounds, counts[Durations::BOUNDS.len()], of.iter().map(|part| part.sum()).sum());
 }
 
-fn limits(text: &mut Exposition, rows: &[Row<'_>], pools: &Bites) {
+fn limits(text: &mut Exposition, rows: &[Row<'_>], pools: &Bites, consents: &Consents) {
     let mut metric = text.metric("bearerd_limited_total", Kind::Counter, "Limits that bit.");
     for limit in Limit::ALL {
         let count = match limit {
@@ -136,6 +138,16 @@ fn limits(text: &mut Exposition, rows: &[Row<'_>], pools: &Bites) {
         };
         metric.sample(&[("limit", limit.as_str())], count);
     }
+    metric.sample(&[("limit", "max_logins")], consents.numbers().refused.get());
+}
+
+fn logins(text: &mut Exposition, consents: &Consents) {
+    let help = "Logins of people under way, those that ended in the last minutes included.";
+    text.metric("bearerd_logins", Kind::Gauge, help).sample(&[], consents.count() as u64);
+    let numbers = consents.numbers();
+    text.metric("bearerd_logins_total", Kind::Counter, "Logins of people that ended.")
+        .sample(&[("outcome", "ok")], numbers.succeeded.get())
+        .sample(&[("outcome", "failed")], numbers.failed.get());
 }
 
 fn injections(text: &mut Exposition, table: &RouteTable) {

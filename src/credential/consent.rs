@@ -28,7 +28,6 @@ pub mod spec;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -41,6 +40,7 @@ use crate::credential::flow::{Flow, Issuer, MintError, OAuth2Flow};
 use crate::credential::input::{self, Inputs};
 use crate::credential::keeper::{Keeper, SetError};
 use crate::credential::{CredentialName, CredentialSpec, Minted, Owner};
+use crate::telemetry::Counter;
 
 pub use code::Returned;
 pub use error::ConsentError;
@@ -76,11 +76,11 @@ struct Desk {
 #[derive(Debug, Default)]
 pub struct Numbers {
     /// Logins that could not begin for want of room.
-    pub refused: AtomicU64,
+    pub refused: Counter,
     /// Logins that brought a token.
-    pub succeeded: AtomicU64,
+    pub succeeded: Counter,
     /// Logins that ended without one.
-    pub failed: AtomicU64,
+    pub failed: Counter,
 }
 
 /// What a consent is asked for.
@@ -182,7 +182,7 @@ impl Consents {
         let begun = self.0.runtime.spawn(async move { desk.authorize(owner, wish).await });
         let begun = begun.await.unwrap_or(Err(ConsentError::Ending));
         if matches!(begun, Err(ConsentError::Full)) {
-            self.0.numbers.refused.fetch_add(1, Ordering::Relaxed);
+            self.0.numbers.refused.increment();
         }
         begun
     }
@@ -279,12 +279,12 @@ impl Desk {
     fn end(&self, state: &str, owner: &Owner, ended: &Result<(), ConsentError>) {
         match ended {
             Ok(()) => {
-                self.numbers.succeeded.fetch_add(1, Ordering::Relaxed);
+                self.numbers.succeeded.increment();
                 tracing::info!(credential = %owner.credential, "logged in");
                 self.sessions().finish(state, Progress::Done);
             }
             Err(error) => {
-                self.numbers.failed.fetch_add(1, Ordering::Relaxed);
+                self.numbers.failed.increment();
                 tracing::warn!(credential = %owner.credential, %error, "a login came to nothing");
                 self.sessions().finish(state, Progress::Failed(error.clone()));
             }

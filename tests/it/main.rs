@@ -35,6 +35,7 @@ mod inherited;
 mod life;
 mod lifecycle;
 mod listener;
+mod logins;
 mod pages;
 mod pipelining;
 mod pooling;

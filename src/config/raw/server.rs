@@ -24,6 +24,8 @@ pub(crate) struct Server {
     pub(crate) log_format: Option<LogFormat>,
     /// Exchanges at once with one issuer; default 32.
     pub(crate) issuer_concurrency: Option<u16>,
+    /// Logins of people under way at once, those of the last minutes included; default 10000.
+    pub(crate) max_logins: Option<u32>,
 }
 
 /// Which requests are logged.

@@ -47,12 +47,11 @@ pub(super) async fn begin(
     parameters.extend(further(&flow.consent.params, exchange)?);
     parameters.extend(added(flow, wish)?);
 
-    let location = match pushes(flow, &metadata)? {
-        Some(endpoint) => push(flow, exchange, endpoint, &parameters, url).await?,
-        None => {
-            let client_id = render(&flow.client_id, exchange)?;
-            with_query(url, [("client_id".to_owned(), client_id)].into_iter().chain(parameters))
-        }
+    let location = if let Some(endpoint) = pushes(flow, &metadata)? {
+        push(flow, exchange, endpoint, &parameters, url).await?
+    } else {
+        let client_id = render(&flow.client_id, exchange)?;
+        with_query(url, [("client_id".to_owned(), client_id)].into_iter().chain(parameters))
     };
     session.secrets = Secrets::Browser {
         verifier,

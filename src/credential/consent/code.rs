@@ -64,7 +64,7 @@ async fn exchange(
     let minted = ask(flow, &exchange, &metadata, asked).await?;
     let client_id = authorization::render(&flow.client_id, &exchange)?;
     let expected = Expected { metadata: &metadata, client_id: &client_id, nonce };
-    id_token::check(flow, &minted, &expected, &exchange).await?;
+    id_token::check(flow, &minted, &expected, &exchange)?;
     drop(place);
     desk.adopt(session, minted).await
 }

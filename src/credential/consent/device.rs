@@ -94,7 +94,7 @@ fn read_code(url: &Url, answer: &Answer, exchange: &Exchange<'_>) -> Result<Told
     let said = format!("{} answered {}", url.origin, status_text(answer.status));
     let json = Json::parse(&answer.body).filter(Json::is_object);
     if !answer.status.is_success() {
-        return Err(refused(answer, json.as_ref(), exchange, said));
+        return Err(refused(answer, json.as_ref(), exchange, &said));
     }
     let json = json.ok_or_else(|| ConsentError::Unusable(format!("{said}, but not with a JSON object")))?;
     let text = |name: &str| {
@@ -135,10 +135,10 @@ pub(super) fn refused(
     answer: &Answer,
     json: Option<&Json>,
     exchange: &Exchange<'_>,
-    said: String,
+    said: &str,
 ) -> ConsentError {
     let code = json.and_then(Json::error_code).and_then(|code| quote(&code, exchange.inputs));
-    let said = code.map_or(said.clone(), |code| format!("{said} with the error `{code}`"));
+    let said = code.map_or_else(|| said.to_owned(), |code| format!("{said} with the error `{code}`"));
     by_status(answer, exchange.clock.wall(), said).into()
 }
 
@@ -266,7 +266,7 @@ impl Desk {
         let minted = read(flow, &exchange, url, &answer)?;
         let client_id = render(&flow.client_id, &exchange)?;
         let expected = Expected { metadata: &metadata, client_id: &client_id, nonce: None };
-        let checked = id_token::check(flow, &minted, &expected, &exchange).await;
+        let checked = id_token::check(flow, &minted, &expected, &exchange);
         Ok(Polled::Decided(checked.map(|()| minted)))
     }
 }

@@ -22,7 +22,7 @@ pub(super) struct Expected<'a> {
 }
 
 /// Checks the ID token that came with the tokens, if one did.
-pub(super) async fn check(
+pub(super) fn check(
     flow: &OAuth2Flow,
     minted: &Minted,
     expected: &Expected<'_>,

@@ -48,7 +48,7 @@ pub(super) async fn begin(
     let said = format!("{} answered {}", url.origin, status_text(answer.status));
     let json = Json::parse(&answer.body).filter(Json::is_object);
     if !answer.status.is_success() {
-        return Err(refused(&answer, json.as_ref(), exchange, said));
+        return Err(refused(&answer, json.as_ref(), exchange, &said));
     }
     let code = json.as_ref().and_then(|json| scalar_text(json.member("device_code")?));
     let (Some(json), Some(device_code)) = (json, code) else {

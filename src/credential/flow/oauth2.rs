@@ -17,8 +17,8 @@ use crate::upstream::Url;
 use crate::upstream::exchange::Answer;
 use endpoints::{Endpoints, Metadata};
 
-pub use client::ClientAuth;
 pub(in crate::credential) use answer::{error_of, read};
+pub use client::ClientAuth;
 pub(in crate::credential) use client::client_request;
 
 /// One OAuth 2 client at one token endpoint.
