@@ -10,8 +10,6 @@ pub mod demo;
 pub mod exit;
 pub mod explain;
 pub mod init;
-pub mod login;
-pub mod logout;
 pub mod man;
 pub mod output;
 pub mod presets;
@@ -94,10 +92,6 @@ pub enum Command {
     Explain(explain::Arguments),
     /// Show the credentials of a running bearerd
     Status(status::Arguments),
-    /// Log a person in to a credential of a running bearerd
-    Login(login::Arguments),
-    /// Forget what a person consented to
-    Logout(logout::Arguments),
     /// Renew a credential now
     Refresh(refresh::Arguments),
     /// Replace a static token in a running bearerd, read from standard input
@@ -142,8 +136,6 @@ impl Command {
             Self::Sandbox(arguments) => sandbox::run(arguments),
             Self::Explain(arguments) => explain::run(arguments),
             Self::Status(arguments) => status::run(arguments),
-            Self::Login(arguments) => login::run(arguments),
-            Self::Logout(arguments) => logout::run(arguments),
             Self::Refresh(arguments) => refresh::run(arguments),
             Self::Set(arguments) => set::run(arguments),
             Self::Presets(arguments) => presets::run(arguments),
