@@ -19,6 +19,7 @@ mod watch;
 mod wiring;
 
 use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -26,9 +27,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::admin::metrics::ControlMetrics;
-use crate::admin::{Admin, AdminListener, Command, EventStreams, Sessions};
+use crate::admin::{Admin, AdminListener, Command};
 use crate::clock::Clock;
 use crate::config::{Config, Environment, Loaded};
+use crate::control::Control;
+use crate::credential::consent::Consents;
 use crate::credential::keeper::{self, Keeper, Options};
 use crate::credential::store::MemoryStore;
 use crate::credential::store::spec::StoreFault;
@@ -116,6 +119,13 @@ pub async fn start(
         keeper
     };
 
+    let consents = {
+        let (issuers, room) = (Arc::clone(&issuers), config.server.max_logins);
+        let current = Box::new(move || issuers.current());
+        Consents::new(keeper.clone(), current, clock.clone(), room, config.server.issuer_concurrency)
+    };
+    consents.set_callback(callback(&admin_address));
+
     let egress = tokio::sync::watch::Sender::new(connectors.clone());
     tasks.spawn(egress::keep_fresh(egress.subscribe(), clock.clone()));
 
@@ -135,13 +145,12 @@ pub async fn start(
         clock: clock.clone(),
         keeper: keeper.clone(),
         store: Arc::clone(&store),
+        control: Control { keeper: keeper.clone(), consents, clock: clock.clone() },
         spec: ArcSwap::from_pointee(config.admin.clone()),
         table: Arc::clone(&table),
         server: Arc::clone(&server),
         egress: egress.subscribe(),
         metrics,
-        sessions: Sessions::new(&clock),
-        events: EventStreams::default(),
         draining: is_draining,
         commands: commands.clone(),
     });
@@ -203,6 +212,20 @@ fn bind_admin(address: &Address) -> Result<(Address, AdminListener), StartError>
         let (listener, bind) = ("admin".to_owned(), Bind::To(address.clone()));
         StartError::Bind(BindError { listener, bind, reason: error.to_string(), fault: Fault::Machine })
     })
+}
+
+/// Where a browser on this machine comes back to; `None` if it cannot.
+fn callback(admin: &Address) -> Option<String> {
+    let Address::Tcp(mut address) = admin.clone() else { return None };
+    // Who listens everywhere is called on loopback (RFC 8252, section 7.3).
+    if address.ip().is_unspecified() {
+        address.set_ip(if address.is_ipv4() {
+            Ipv4Addr::LOCALHOST.into()
+        } else {
+            Ipv6Addr::LOCALHOST.into()
+        });
+    }
+    Some(format!("http://{address}/oauth/callback"))
 }
 
 /// Logs what is worth a warning, at every start and reload.

@@ -10,6 +10,8 @@ pub mod demo;
 pub mod exit;
 pub mod explain;
 pub mod init;
+pub mod login;
+pub mod logout;
 pub mod man;
 pub mod output;
 pub mod presets;
@@ -92,6 +94,10 @@ pub enum Command {
     Explain(explain::Arguments),
     /// Show the credentials of a running bearerd
     Status(status::Arguments),
+    /// Log a person in to a credential of a running bearerd
+    Login(login::Arguments),
+    /// Forget what a person consented to
+    Logout(logout::Arguments),
     /// Renew a credential now
     Refresh(refresh::Arguments),
     /// Replace a static token in a running bearerd, read from standard input
@@ -136,6 +142,8 @@ impl Command {
             Self::Sandbox(arguments) => sandbox::run(arguments),
             Self::Explain(arguments) => explain::run(arguments),
             Self::Status(arguments) => status::run(arguments),
+            Self::Login(arguments) => login::run(arguments),
+            Self::Logout(arguments) => logout::run(arguments),
             Self::Refresh(arguments) => refresh::run(arguments),
             Self::Set(arguments) => set::run(arguments),
             Self::Presets(arguments) => presets::run(arguments),

@@ -82,6 +82,8 @@ pub struct ServerSpec {
     pub log: LogSpec,
     /// Exchanges at once with one issuer.
     pub issuer_concurrency: usize,
+    /// Logins of people under way at once.
+    pub max_logins: usize,
 }
 
 /// The largest configuration file in bytes.

@@ -1,7 +1,5 @@
 //! What is asked, and who answers it.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Method, Request, StatusCode};
@@ -10,16 +8,38 @@ use hyper::body::Incoming;
 use serde_json::json;
 use tokio::sync::oneshot;
 
-use crate::admin::answer::{self, Answer, Refusal, empty, json, text, typed};
-use crate::admin::guard::{Caller, check_change, check_source};
-use crate::admin::overview::Observer;
+use crate::admin::answer::{Answer, Refusal, empty, json, text, typed};
+use crate::admin::guard::{Caller, check_host, check_source, check_token};
 use crate::admin::view::CredentialsView;
-use crate::admin::{
-    Admin, BODY_TIMEOUT, Command, MAX_BODY, access, console, events, exposition, metrics, readiness,
-};
+use crate::admin::{Admin, BODY_TIMEOUT, Command, MAX_BODY, exposition, login, metrics, readiness};
+use crate::clock::Clock;
+use crate::control;
 use crate::credential::keeper::SetError;
-use crate::credential::{CredentialName, Owner};
+use crate::credential::{CredentialName, Owner, Source, input};
 use crate::secret::Secret;
+
+const FRONT_PAGE: &str = "\
+This is the admin listener of bearerd.
+
+GET  /live                           200 while the process runs
+GET  /ready                          200 once every credential in use was obtained, 503 before and while draining
+GET  /metrics                        numbers for Prometheus
+GET  /v1/credentials                 states and times, never values
+GET  /v1/credentials/NAME
+POST /v1/credentials/NAME/refresh    renew now; ?wait=true tells the outcome, ?force=true tries a rejected input again
+PUT  /v1/credentials/NAME/token      replace a static token; the body is the token
+POST /v1/credentials/NAME/authorize  begin a login; the answer says what the person does
+GET  /v1/credentials/NAME/authorize  ?state=STATE tells what has come of it; &wait=true waits for its end
+POST /v1/credentials/NAME/callback   end a login with what came back: code and state, or otp and state
+POST /v1/credentials/NAME/logout     forget the tokens of a credential, or of one subject
+GET  /v1/credentials/NAME/subjects   who has tokens; ?after= and &limit=
+GET, DELETE /v1/credentials/NAME/subjects/SUBJECT
+GET  /oauth/callback                 where a browser comes back to from an issuer
+POST /v1/reload                      read the configuration again
+POST /v1/quit                        drain and end
+
+Changes over TCP need `Authorization: Bearer TOKEN`, with the token of `[admin] token`.
+";
 
 /// What stands at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,13 +48,13 @@ enum Place {
     Live,
     Ready,
     Metrics,
-    Session,
-    Overview,
-    Events,
     Credentials,
     Credential(CredentialName),
     Refresh(CredentialName),
     Token(CredentialName),
+    Login(control::Place),
+    OAuthCallback,
+    OAuthLogin,
     Reload,
     Quit,
 }
@@ -47,13 +67,13 @@ impl Place {
             ["live"] => Self::Live,
             ["ready"] => Self::Ready,
             ["metrics"] => Self::Metrics,
-            ["v1", "session"] => Self::Session,
-            ["v1", "overview"] => Self::Overview,
-            ["v1", "events"] => Self::Events,
             ["v1", "credentials"] => Self::Credentials,
-            ["v1", "credentials", name] => Self::Credential(decoded(name)?),
-            ["v1", "credentials", name, "refresh"] => Self::Refresh(decoded(name)?),
-            ["v1", "credentials", name, "token"] => Self::Token(decoded(name)?),
+            ["v1", "credentials", name] => Self::Credential(control::place::credential(name)?),
+            ["v1", "credentials", name, "refresh"] => Self::Refresh(control::place::credential(name)?),
+            ["v1", "credentials", name, "token"] => Self::Token(control::place::credential(name)?),
+            ["v1", "credentials", rest @ ..] => Self::Login(control::Place::at(rest)?),
+            ["oauth", "callback"] => Self::OAuthCallback,
+            ["oauth", "login"] => Self::OAuthLogin,
             ["v1", "reload"] => Self::Reload,
             ["v1", "quit"] => Self::Quit,
             _ => return None,
@@ -65,10 +85,16 @@ impl Place {
         match self {
             Self::Refresh(_) | Self::Reload | Self::Quit => "POST",
             Self::Token(_) => "PUT",
-            Self::Session => "GET, HEAD, POST, DELETE",
-            Self::Events => "GET",
+            Self::Login(place) => place.methods(),
+            // A look ahead must not use a login up.
+            Self::OAuthCallback | Self::OAuthLogin => "GET",
             _ => "GET, HEAD",
         }
+    }
+
+    /// Whether a browser comes to it from other sites' pages.
+    fn is_visited(&self) -> bool {
+        matches!(self, Self::OAuthCallback | Self::OAuthLogin)
     }
 
     /// Whether anybody may read it under any name: what probes and scrapers ask for.
@@ -77,14 +103,8 @@ impl Place {
     }
 }
 
-/// A credential's name in a path, percent escapes decoded.
-fn decoded(segment: &str) -> Option<CredentialName> {
-    let name = percent_encoding::percent_decode_str(segment).decode_utf8().ok()?;
-    (!name.is_empty()).then(|| CredentialName::from(&*name))
-}
-
 /// Answers one request.
-pub(super) async fn answer(admin: &Arc<Admin>, caller: Caller, request: Request<Incoming>) -> Answer {
+pub(super) async fn answer(admin: &Admin, caller: Caller, request: Request<Incoming>) -> Answer {
     let (head, body) = request.into_parts();
     match serve(admin, caller, &head, body).await {
         Ok(answer) => answer,
@@ -95,27 +115,29 @@ pub(super) async fn answer(admin: &Arc<Admin>, caller: Caller, request: Request<
     }
 }
 
-async fn serve(admin: &Arc<Admin>, caller: Caller, head: &Parts, body: Incoming) -> Result<Answer, Refusal> {
+async fn serve(admin: &Admin, caller: Caller, head: &Parts, body: Incoming) -> Result<Answer, Refusal> {
     let place = Place::at(head.uri.path());
-    if !place.as_ref().is_some_and(Place::is_open) {
-        check_source(caller, head)?;
+    match &place {
+        Some(place) if place.is_open() => {}
+        Some(place) if place.is_visited() => check_host(caller, head)?,
+        _ => check_source(caller, head)?,
     }
     let place = place.ok_or_else(|| Refusal::NotFound("GET / lists what is here".to_owned()))?;
     let methods = place.methods();
     if !methods.split(", ").any(|method| method == head.method.as_str()) {
         return Err(Refusal::MethodNotAllowed(methods));
     }
+    let spec = admin.spec.load_full();
     let is_change = !matches!(head.method, Method::GET | Method::HEAD);
-    let is_free = place == Place::Session || place == Place::Quit && admin.spec.load().allow_quit;
-    if is_change && !is_free {
-        let configured = access::configured_token(admin, caller).await?;
-        check_change(caller, head, configured.as_ref(), &admin.sessions)?;
+    if is_change && !(place == Place::Quit && spec.allow_quit) {
+        let configured = match &spec.token {
+            Some(source) if matches!(caller, Caller::Tcp(_)) => Some(read_token(source, &admin.clock).await?),
+            _ => None,
+        };
+        check_token(caller, head, configured.as_ref())?;
     }
     match place {
-        Place::Front => Ok(console::page()),
-        Place::Session => access::session(admin, caller, head).await,
-        Place::Overview => Ok(json(StatusCode::OK, &Observer::default().whole(admin))),
-        Place::Events => events::stream(admin).map(answer::events).ok_or(Refusal::TooManyStreams),
+        Place::Front => Ok(text(StatusCode::OK, FRONT_PAGE)),
         Place::Live => Ok(text(StatusCode::OK, "live\n")),
         Place::Ready => match readiness::unready(admin) {
             None => Ok(text(StatusCode::OK, "ready\n")),
@@ -132,6 +154,9 @@ async fn serve(admin: &Arc<Admin>, caller: Caller, head: &Parts, body: Incoming)
         }
         Place::Refresh(name) => refresh(admin, &name, head.uri.query().unwrap_or_default()).await,
         Place::Token(name) => set_token(admin, &name, body).await,
+        Place::Login(place) => login::answer(admin, &place, head, body).await,
+        Place::OAuthCallback => login::callback(admin, head).await,
+        Place::OAuthLogin => login::begin(admin, head).await,
         Place::Reload => reload(admin).await,
         Place::Quit => {
             tracing::info!("asked to quit over the admin listener");
@@ -140,6 +165,13 @@ async fn serve(admin: &Arc<Admin>, caller: Caller, head: &Parts, body: Incoming)
             Ok(empty(StatusCode::ACCEPTED))
         }
     }
+}
+
+async fn read_token(source: &Source, clock: &Clock) -> Result<Secret, Refusal> {
+    input::read_source("token", source, &|_, _| None, clock).await.map_err(|error| {
+        tracing::error!(error = error.message, "the admin token cannot be read");
+        Refusal::TokenUnreadable(error.message)
+    })
 }
 
 fn no_credential(name: &CredentialName) -> Refusal {
@@ -192,7 +224,7 @@ async fn set_token(admin: &Admin, name: &CredentialName, body: Incoming) -> Resu
 }
 
 /// The whole body, in a buffer that is wiped.
-async fn read(body: Incoming) -> Result<zeroize::Zeroizing<Vec<u8>>, Refusal> {
+pub(super) async fn read(body: Incoming) -> Result<zeroize::Zeroizing<Vec<u8>>, Refusal> {
     let whole = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY).collect()).await;
     let bytes: Bytes = match whole {
         Err(_) => return Err(Refusal::TooSlow),

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::admin::Admin;
+use crate::credential::Status;
 
 /// Why the proxy is not ready; `None` if it is.
 pub(super) fn unready(admin: &Admin) -> Option<String> {
@@ -15,9 +16,16 @@ pub(super) fn unready(admin: &Admin) -> Option<String> {
         .into_iter()
         .filter_map(|name| admin.keeper.status(&name.into()))
         .filter(|status| status.generation == 0 && !status.optional)
+        .filter(|status| !waits_for_a_person(admin, status))
         .map(|status| format!("`{}` ({})", status.owner, status.state.as_str()))
         .collect();
     let one = missing.len() == 1;
     (!missing.is_empty())
         .then(|| format!("{} {} never been obtained", missing.join(", "), if one { "has" } else { "have" }))
+}
+
+/// Whether nobody but a person can obtain it: a sidecar must not be held back by that.
+fn waits_for_a_person(admin: &Admin, status: &Status) -> bool {
+    let spec = admin.keeper.spec(&status.owner.credential);
+    spec.is_some_and(|spec| spec.flow.is_interactive())
 }

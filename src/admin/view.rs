@@ -37,7 +37,7 @@ struct ErrorView {
 }
 
 /// RFC 3339, in UTC, to the millisecond.
-pub(super) fn rfc3339(time: Timestamp) -> String {
+fn rfc3339(time: Timestamp) -> String {
     format!("{time:.3}")
 }
 

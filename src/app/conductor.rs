@@ -10,10 +10,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::admin::{Admin, Command};
-use crate::app::bind_admin;
 use crate::app::issuers::Issuers;
 use crate::app::watch::files as watched_files;
 use crate::app::wiring::{connectors, wire};
+use crate::app::{bind_admin, callback};
 use crate::clock::Clock;
 use crate::config::{self, Environment, Loaded};
 use crate::credential::keeper::Keeper;
@@ -131,10 +131,12 @@ impl Conductor {
         self.table.store(Arc::new(table));
         self.server.apply(listeners);
         self.server.set_access_log(new.server.access_log);
+        self.admin.control.consents.set_room(new.server.max_logins);
         self.admin.spec.store(Arc::new(new.admin.clone()));
         if let Some((address, listener)) = admin_listener {
             self.serving.abort();
             self.serving = self.tasks.spawn(listener.serve(Arc::clone(&self.admin)));
+            self.admin.control.consents.set_callback(callback(&address));
             tracing::info!(listener = "admin", %address, "listening");
         }
         self.watching.send_replace(watched_files(&next));

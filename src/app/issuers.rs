@@ -24,6 +24,11 @@ impl Issuers {
         Self { current: ArcSwap::from_pointee(issuer), discovery, clock: clock.clone() }
     }
 
+    /// The current one.
+    pub(super) fn current(&self) -> Arc<Issuer> {
+        self.current.load_full()
+    }
+
     /// Exchanges that begin from now on leave by these; those that run go on.
     pub(super) fn replace(&self, connectors: &Connectors) {
         let discovery = Arc::clone(&self.discovery);

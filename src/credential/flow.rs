@@ -5,11 +5,11 @@ pub mod fixed;
 pub(in crate::credential) mod form;
 pub(in crate::credential) mod json;
 pub mod jwt;
-mod lifetime;
+pub(in crate::credential) mod lifetime;
 pub mod login;
 pub mod oauth2;
 #[cfg(test)]
-mod testing;
+pub(in crate::credential) mod testing;
 
 pub use fixed::StaticFlow;
 pub use login::LoginFlow;

@@ -212,6 +212,13 @@ impl Keeper {
         Some(Arc::clone(&self.0.directory.load().get(name)?.spec))
     }
 
+    /// An output of a credential, while it has a usable token: what inputs elsewhere refer to.
+    pub fn output(&self, name: &CredentialName, output: &str, now: Moment) -> Option<Secret> {
+        let published = self.0.directory.load().get(name)?.shared.published()?;
+        let usable = published.expiry.is_usable(now).then_some(published)?;
+        usable.minted.outputs.get(output).cloned()
+    }
+
     /// The subjects of a credential in their order, those behind `after`, at most `limit` of them:
     /// all that have a record, awake or not.
     pub async fn subjects(

@@ -21,6 +21,8 @@ pub enum Failure {
     Token(String),
     /// bearerd answered, but not with success.
     Refused(StatusCode, Problem),
+    /// A login came to nothing.
+    Login(String),
     /// The machine lacks what the client itself needs.
     Machine(String),
 }
@@ -30,6 +32,7 @@ pub enum Failure {
 #[serde(default)]
 pub struct Problem {
     detail: String,
+    code: String,
     problems: Vec<String>,
 }
 
@@ -50,11 +53,16 @@ impl Failure {
         self.exit().into()
     }
 
+    /// Whether a person mistyped a password, and may type another.
+    pub fn may_be_typed_again(&self) -> bool {
+        matches!(self, Self::Refused(_, problem) if problem.code == "wrong_password")
+    }
+
     fn exit(&self) -> Exit {
         match self {
             Self::Usage(_) => Exit::Usage,
             Self::Token(_) | Self::Refused(StatusCode::UNPROCESSABLE_ENTITY, _) => Exit::Configuration,
-            Self::Unreachable(..) | Self::Refused(..) => Exit::Unavailable,
+            Self::Unreachable(..) | Self::Refused(..) | Self::Login(_) => Exit::Unavailable,
             Self::Machine(_) => Exit::Internal,
         }
     }
@@ -77,6 +85,7 @@ impl fmt::Display for Failure {
                 problem.problems.iter().try_for_each(|problem| write!(formatter, "\n\n{problem}"))
             }
             Self::Refused(status, _) => write!(formatter, "it answered {status}"),
+            Self::Login(detail) => write!(formatter, "the login came to nothing: {detail}"),
             Self::Machine(reason) => write!(formatter, "cannot ask: {reason}"),
         }
     }

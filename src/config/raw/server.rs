@@ -24,6 +24,8 @@ pub(crate) struct Server {
     pub(crate) log_format: Option<LogFormat>,
     /// Exchanges at once with one issuer; default 32.
     pub(crate) issuer_concurrency: Option<u16>,
+    /// Logins of people under way at once, those of the last minutes included; default 10000.
+    pub(crate) max_logins: Option<u32>,
 }
 
 /// Which requests are logged.
@@ -60,10 +62,6 @@ pub(crate) struct Admin {
     pub(crate) allow_quit: Option<bool>,
     /// It may listen beyond loopback; default `false`.
     pub(crate) allow_remote: Option<bool>,
-    /// How long a session of the console lasts; default `"1h"`.
-    pub(crate) session_lifetime: Option<Time>,
-    /// Streams of events at once; default 16.
-    pub(crate) max_event_streams: Option<u16>,
 }
 
 /// Where what must survive a restart is kept.

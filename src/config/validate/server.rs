@@ -13,6 +13,9 @@ use crate::telemetry::LogSpec;
 /// The most data-plane threads.
 const MOST_WORKERS: u16 = 1024;
 
+/// The default of `max_logins`.
+const MOST_LOGINS: usize = 10_000;
+
 /// `[server]`.
 pub(crate) fn server(raw: &raw::Server, place: Place<'_>, context: &mut Context<'_>) -> ServerSpec {
     let workers = match raw.workers {
@@ -27,6 +30,9 @@ pub(crate) fn server(raw: &raw::Server, place: Place<'_>, context: &mut Context<
     };
     if raw.issuer_concurrency == Some(0) {
         context.findings.error(place.key("issuer_concurrency"), "at least one exchange runs at once");
+    }
+    if raw.max_logins == Some(0) {
+        context.findings.error(place.key("max_logins"), "at least one login is under way at once");
     }
     let filter = raw.log.clone().unwrap_or_else(|| "info".to_owned());
     if LogSpec::check_filter(&filter).is_err() {
@@ -44,5 +50,6 @@ pub(crate) fn server(raw: &raw::Server, place: Place<'_>, context: &mut Context<
         watch: raw.watch == Some(true),
         log: LogSpec { filter, json: matches!(raw.log_format, Some(LogFormat::Json)) },
         issuer_concurrency: usize::from(raw.issuer_concurrency.unwrap_or(32)),
+        max_logins: raw.max_logins.map_or(MOST_LOGINS, |logins| logins as usize),
     }
 }

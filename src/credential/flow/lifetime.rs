@@ -16,7 +16,7 @@ pub(super) fn from_now(value: &Value, unit: Duration) -> Option<Lifetime> {
 }
 
 /// A finite number, or the text of one with blanks around it.
-pub(super) fn number(value: &Value) -> Option<f64> {
+pub(in crate::credential) fn number(value: &Value) -> Option<f64> {
     let number = match value {
         Value::Number(number) => number.as_f64(),
         Value::String(text) => text.trim().parse().ok(),

@@ -13,8 +13,11 @@ use crate::credential::flow::form::Form;
 use crate::credential::flow::{Exchange, MintError};
 use crate::secret::Secret;
 use crate::template::Template;
+use crate::upstream::Url;
+use crate::upstream::exchange::Answer;
 use endpoints::{Endpoints, Metadata};
 
+pub(in crate::credential) use answer::{error_of, read};
 pub use client::ClientAuth;
 pub(in crate::credential) use client::client_request;
 
@@ -65,6 +68,11 @@ impl Grant {
     /// Whether a person has to consent before there is a token.
     pub fn is_interactive(self) -> bool {
         matches!(self, Self::AuthorizationCode | Self::DeviceCode)
+    }
+
+    /// Whether that happens on another device.
+    pub fn is_device(self) -> bool {
+        self == Self::DeviceCode
     }
 
     /// Whether renewals use a refresh token, which many issuers take only once.
@@ -141,6 +149,17 @@ pub(in crate::credential) async fn ask(
     metadata: &Metadata,
     asked: &Asked<'_>,
 ) -> Result<Minted, MintError> {
+    let (url, answer) = post(flow, exchange, metadata, asked).await?;
+    read(flow, exchange, url, &answer)
+}
+
+/// The same, with the answer as it comes; [`read`] makes tokens of it.
+pub(in crate::credential) async fn post<'a>(
+    flow: &OAuth2Flow,
+    exchange: &Exchange<'_>,
+    metadata: &'a Metadata,
+    asked: &Asked<'_>,
+) -> Result<(&'a Url, Answer), MintError> {
     let url = Metadata::needed(metadata.token.as_ref(), "token_endpoint")?;
     let mut form = Form::new();
     form.field("grant_type", asked.grant_type.as_bytes());
@@ -151,8 +170,7 @@ pub(in crate::credential) async fn ask(
         form.field("scope", flow.scopes.join(" ").as_bytes());
     }
     let request = client_request(flow, exchange, form, &flow.params)?;
-    let answer = exchange.ask(url, request).await?;
-    answer::read(flow, exchange, url, &answer)
+    Ok((url, exchange.ask(url, request).await?))
 }
 
 #[cfg(test)]

@@ -83,7 +83,7 @@ impl Upstream {
     }
 
     /// A server that may be shown secrets: an issuer.
-    pub(super) fn issuer(answer: impl Fn(&Message) -> Reply + Send + Sync + 'static) -> Self {
+    pub fn issuer(answer: impl Fn(&Message) -> Reply + Send + Sync + 'static) -> Self {
         Self::recording(answer, false)
     }
 

@@ -21,8 +21,13 @@ const LONGEST_TOKEN: usize = 16 * 1024;
 /// What RFC 8693, section 3, calls a refresh token.
 const REFRESH_TOKEN_TYPE: &str = "urn:ietf:params:oauth:token-type:refresh_token";
 
+/// The issuer's error code, if the answer has one.
+pub(in crate::credential) fn error_of(answer: &Answer) -> Option<String> {
+    error::told(&Json::parse(&answer.body)?)
+}
+
 /// Makes tokens of an answer, or says what its failure means.
-pub(super) fn read(
+pub(in crate::credential) fn read(
     flow: &OAuth2Flow,
     exchange: &Exchange<'_>,
     url: &Url,

@@ -1,0 +1,221 @@
+//! Logins under way: each is bound to its owner, lives 10 minutes, and ends once.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+use crate::credential::consent::random::key;
+use crate::credential::consent::return_to::ReturnTo;
+use crate::credential::consent::{ConsentError, Meant, Progress};
+use crate::credential::{CredentialName, CredentialSpec, Owner};
+use crate::secret::Secret;
+
+/// How long a login may take.
+pub(super) const LIFETIME: Duration = Duration::from_secs(600);
+/// Logins under way of one owner; beyond, the oldest goes.
+const OF_ONE_OWNER: usize = 8;
+/// So many one-time passwords may be typed in a login.
+const PASSWORDS: u32 = 3;
+
+/// All logins of the process.
+pub(super) struct Sessions {
+    clock: Clock,
+    room: usize,
+    by_state: HashMap<[u8; 32], Entry>,
+    /// By the end in time since boot; the number tells those of one moment apart.
+    by_end: BTreeMap<(Duration, u64), [u8; 32]>,
+    last_number: u64,
+}
+
+/// One login.
+struct Entry {
+    owner: Owner,
+    place: (Duration, u64),
+    /// Taken by whoever ends it.
+    session: Option<Session>,
+    /// Passwords that were typed.
+    typed: u32,
+    progress: watch::Sender<Progress>,
+}
+
+/// What a login has to know until it ends.
+pub(super) struct Session {
+    pub(super) owner: Owner,
+    /// The credential as it was when the login began.
+    pub(super) spec: Arc<CredentialSpec>,
+    pub(super) return_to: Option<ReturnTo>,
+    pub(super) secrets: Secrets,
+}
+
+/// What only this login has.
+pub(super) enum Secrets {
+    /// Nothing yet.
+    None,
+    /// A browser was sent to the issuer.
+    Browser {
+        verifier: Secret,
+        nonce: Secret,
+        redirect_uri: String,
+        /// How the issuer calls itself, if that is known.
+        issuer: Option<String>,
+        promises_iss: bool,
+    },
+    /// A device's code is being polled for in the background.
+    Device,
+    /// A password was sent; what it is redeemed with.
+    Otp { device_code: Secret },
+}
+
+/// A session that was taken.
+pub(super) struct Taken {
+    pub(super) state: String,
+    pub(super) session: Session,
+    typed: u32,
+}
+
+impl Session {
+    pub(super) fn of(owner: Owner, spec: Arc<CredentialSpec>, return_to: Option<ReturnTo>) -> Self {
+        Self { owner, spec, return_to, secrets: Secrets::None }
+    }
+}
+
+impl Taken {
+    /// How many passwords may still be typed, if this login takes one at all; `None` if no more.
+    pub(super) fn tries_left(&self) -> Option<u32> {
+        let takes_one = matches!(self.session.secrets, Secrets::Otp { .. });
+        PASSWORDS.checked_sub(self.typed + 1).filter(|left| takes_one && *left > 0)
+    }
+}
+
+impl Sessions {
+    pub(super) fn new(clock: Clock, room: usize) -> Self {
+        Self { clock, room, by_state: HashMap::new(), by_end: BTreeMap::new(), last_number: 0 }
+    }
+
+    pub(super) fn set_room(&mut self, room: usize) {
+        self.room = room;
+    }
+
+    pub(super) fn count(&mut self) -> usize {
+        self.expire();
+        self.by_state.len()
+    }
+
+    /// Whether another login may begin. What has ended makes room first.
+    pub(super) fn check_room(&mut self, owner: &Owner) -> Result<(), ConsentError> {
+        self.expire();
+        let is_of_owner = |entry: &&Entry| entry.owner == *owner && entry.session.is_some();
+        if self.by_state.values().filter(is_of_owner).count() >= OF_ONE_OWNER {
+            return Ok(());
+        }
+        while self.by_state.len() >= self.room {
+            if !self.remove_oldest(|entry| entry.session.is_none() && !entry.is_pending()) {
+                return Err(ConsentError::Full);
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins a login.
+    pub(super) fn insert(
+        &mut self,
+        state: &str,
+        session: Session,
+        lifetime: Duration,
+    ) -> Result<(), ConsentError> {
+        self.check_room(&session.owner)?;
+        let owner = session.owner.clone();
+        let is_of_owner = |entry: &&Entry| entry.owner == owner && entry.session.is_some();
+        if self.by_state.values().filter(is_of_owner).count() >= OF_ONE_OWNER {
+            self.remove_oldest(|entry| entry.owner == owner && entry.session.is_some());
+        }
+        self.last_number += 1;
+        let place = (self.clock.boot() + lifetime, self.last_number);
+        let key = key(state);
+        let progress = watch::Sender::new(Progress::Pending);
+        self.by_end.insert(place, key);
+        let entry = Entry { owner, place, session: Some(session), typed: 0, progress };
+        self.by_state.insert(key, entry);
+        Ok(())
+    }
+
+    /// Takes a login to end it: nobody else can.
+    pub(super) fn take(&mut self, state: &str, meant: Option<&Meant>) -> Option<Taken> {
+        self.expire();
+        let entry = self.by_state.get_mut(&key(state))?;
+        if meant.is_some_and(|meant| !meant.is(&entry.owner)) {
+            return None;
+        }
+        // A device's login is ended by its own background task alone.
+        let waits = |session: &mut Session| !matches!(session.secrets, Secrets::Device);
+        let session = entry.session.take_if(waits)?;
+        Some(Taken { state: state.to_owned(), session, typed: entry.typed })
+    }
+
+    /// Gives a login back that may be tried again.
+    pub(super) fn give_back(&mut self, state: &str, taken: Taken) {
+        if let Some(entry) = self.by_state.get_mut(&key(state)) {
+            entry.typed = taken.typed + 1;
+            entry.session = Some(taken.session);
+        }
+    }
+
+    /// Notes how a login ended. It is known until its time is over.
+    pub(super) fn finish(&mut self, state: &str, progress: Progress) {
+        if let Some(entry) = self.by_state.get_mut(&key(state)) {
+            entry.session = None;
+            entry.progress.send_replace(progress);
+        }
+    }
+
+    /// Whether a login is under way.
+    pub(super) fn is_pending(&self, state: &str) -> bool {
+        self.by_state.get(&key(state)).is_some_and(Entry::is_pending)
+    }
+
+    /// What becomes of a login of this credential.
+    pub(super) fn watch(&mut self, of: &CredentialName, state: &str) -> Option<watch::Receiver<Progress>> {
+        self.expire();
+        let entry = self.by_state.get(&key(state)).filter(|entry| entry.owner.credential == *of)?;
+        Some(entry.progress.subscribe())
+    }
+
+    /// Ends all logins of an owner.
+    pub(super) fn abandon(&mut self, owner: &Owner) {
+        for entry in self.by_state.values_mut().filter(|entry| entry.owner == *owner && entry.is_pending()) {
+            entry.session = None;
+            entry.progress.send_replace(Progress::Failed(ConsentError::Abandoned));
+        }
+    }
+
+    fn expire(&mut self) {
+        let now = self.clock.boot();
+        while let Some(first) = self.by_end.first_entry()
+            && first.key().0 <= now
+        {
+            let key = first.remove();
+            if let Some(entry) = self.by_state.remove(&key)
+                && entry.is_pending()
+            {
+                entry.progress.send_replace(Progress::Failed(ConsentError::TooLate));
+            }
+        }
+    }
+
+    /// Removes the oldest login that fits, if there is one.
+    fn remove_oldest(&mut self, fits: impl Fn(&Entry) -> bool) -> bool {
+        let oldest = self.by_end.values().find(|key| self.by_state.get(*key).is_some_and(&fits));
+        let Some(entry) = oldest.copied().and_then(|key| self.by_state.remove(&key)) else { return false };
+        self.by_end.remove(&entry.place);
+        true
+    }
+}
+
+impl Entry {
+    fn is_pending(&self) -> bool {
+        *self.progress.borrow() == Progress::Pending
+    }
+}
