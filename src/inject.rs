@@ -12,6 +12,7 @@ use std::fmt;
 use http::{HeaderName, HeaderValue};
 
 use crate::clock::Clock;
+use crate::jose::proof::{self, Proof, ProofKey};
 use crate::named::Named;
 use crate::secret::Secret;
 use crate::template::Template;
@@ -27,6 +28,8 @@ pub struct Injection {
     pub query: Vec<(String, Template)>,
     /// Cookies.
     pub cookies: Vec<(String, Template)>,
+    /// The token is bound to a key: a proof goes with it (DPoP, RFC 9449), made anew for each request.
+    pub dpop: bool,
 }
 
 /// An injection rendered for one generation.
@@ -39,6 +42,15 @@ pub struct Prepared {
     pub cookies: Vec<Secret>,
     /// What is rendered anew at each request; `None` if there is no such thing.
     dynamic: Option<Box<Dynamic>>,
+    /// What makes proofs; `None` where the token is not bound to a key.
+    prover: Option<Box<Prover>>,
+}
+
+/// Makes the proofs of one generation.
+struct Prover {
+    key: ProofKey,
+    token_digest: String,
+    clock: Clock,
 }
 
 /// Templates with a time or a random number in them, and what they need.
@@ -70,7 +82,8 @@ impl Injection {
         let dynamic = (unstable != Self::default()).then(|| {
             Box::new(Dynamic { injection: unstable, outputs: outputs.clone(), clock: clock.clone() })
         });
-        Ok(Prepared { headers, query, cookies, dynamic })
+        let prover = self.dpop.then(|| prover(outputs, clock)).transpose()?;
+        Ok(Prepared { headers, query, cookies, dynamic, prover })
     }
 
     /// What stays the same for a generation, and what does not.
@@ -80,6 +93,7 @@ impl Injection {
         stable.headers.retain(|(_, template)| stays(template));
         stable.query.retain(|(_, template)| stays(template));
         stable.cookies.retain(|(_, template)| stays(template));
+        (stable.dpop, unstable.dpop) = (false, false);
         unstable.headers.retain(|(_, template)| !stays(template));
         unstable.query.retain(|(_, template)| !stays(template));
         unstable.cookies.retain(|(_, template)| !stays(template));
@@ -93,13 +107,32 @@ impl Prepared {
         let dynamic = self.dynamic.as_deref()?;
         Some(render(&dynamic.injection, &dynamic.outputs, &dynamic.clock))
     }
+
+    /// Whether a proof goes with the token.
+    pub fn wants_proof(&self) -> bool {
+        self.prover.is_some()
+    }
+
+    /// The proof for one request to `uri` (without query and fragment), if one goes with the token.
+    pub fn proof(
+        &self,
+        method: &str,
+        uri: &str,
+        nonce: Option<&HeaderValue>,
+    ) -> Option<Result<HeaderValue, String>> {
+        let Prover { key, token_digest, clock } = self.prover.as_deref()?;
+        Some(key.prove(&Proof { method, uri, nonce, token: Some(token_digest) }, clock))
+    }
 }
 
-fn render(
-    injection: &Injection,
-    outputs: &Named<Secret>,
-    clock: &Clock,
-) -> Result<Rendered, String> {
+fn prover(outputs: &Named<Secret>, clock: &Clock) -> Result<Box<Prover>, String> {
+    let output = |name: &str| outputs.get(name).ok_or_else(|| format!("the credential has no `{name}`"));
+    let key = ProofKey::open(output(proof::KEY_OUTPUT)?)?;
+    let token_digest = proof::token_digest(output("access_token")?);
+    Ok(Box::new(Prover { key, token_digest, clock: clock.clone() }))
+}
+
+fn render(injection: &Injection, outputs: &Named<Secret>, clock: &Clock) -> Result<Rendered, String> {
     let value = |name: &str| outputs.get(name).cloned();
     let text = |what: &str, name: &str, template: &Template| {
         template.render(&value, clock).map_err(|missing| format!("{what} `{name}`: {missing}"))

@@ -13,6 +13,7 @@
 
 pub mod admit;
 pub mod answer;
+pub mod challenge;
 pub mod choose;
 pub mod error;
 pub mod exchange;
@@ -234,11 +235,37 @@ impl Proxy {
             Awaited::Gone => return Ok(None),
             Awaited::Unprocessed => return Err(exchange::unprocessed()),
         }
-        if !refusal::judge(&mut exchange, answer).await? {
+        let mut wants_nonce = challenge::learn(request.route, answer);
+        if wants_nonce {
+            let again = Box::pin(self.after_challenge(request, (generation, exchange), caller, answer));
+            let Some(again) = again.await? else { return Ok(None) };
+            (generation, exchange) = again;
+            wants_nonce = challenge::learn(request.route, answer);
+        }
+        if wants_nonce || !refusal::judge(&mut exchange, answer).await? {
             exchange.upload.release();
             return Ok(Some(exchange));
         }
         Box::pin(self.after_refusal(request, generation, exchange, caller, answer)).await
+    }
+
+    /// Sends the request once more with the nonce that the upstream wants to see, if it was held. The
+    /// token is not in question.
+    async fn after_challenge<S: Caller>(
+        &self,
+        request: &Request<'_>,
+        (generation, mut exchange): (u64, Box<Exchange>),
+        caller: &mut S,
+        answer: &mut AnswerHead,
+    ) -> Result<Option<(u64, Box<Exchange>)>, ProxyError> {
+        let Some(held) = exchange.upload.take_held() else { return Ok(Some((generation, exchange))) };
+        drop(exchange);
+        let (generation, exchange, awaited) = self.again(request, None, &held, caller, answer).await?;
+        match awaited {
+            Awaited::Answer => Ok(Some((generation, exchange))),
+            Awaited::Gone => Ok(None),
+            Awaited::Unprocessed => Err(exchange::unprocessed()),
+        }
     }
 
     /// Waits for the next token and sends the request once more, if it was held.
@@ -270,11 +297,13 @@ impl Proxy {
         };
         drop(exchange);
         route.metrics.replays.increment();
-        for _ in 0..2 {
+        for turn in 0..2 {
             let current = Some(current.clone());
             let (_, mut exchange, awaited) = self.again(request, current, &held, caller, answer).await?;
             exchange.upload.release();
             match awaited {
+                // Only another nonce is wanted: the new token is not refused.
+                Awaited::Answer if challenge::learn(route, answer) && turn == 0 => {}
                 Awaited::Answer => return Ok(Some(exchange)),
                 Awaited::Gone => return Ok(None),
                 Awaited::Unprocessed => {}

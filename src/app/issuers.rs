@@ -6,22 +6,22 @@ use arc_swap::ArcSwap;
 
 use crate::clock::Clock;
 use crate::credential::CredentialSpec;
-use crate::credential::flow::{Discovery, Issuer, Mint, MintFuture};
+use crate::credential::flow::{Issuer, Memory, Mint, MintFuture};
 use crate::credential::input::Inputs;
 use crate::upstream::connect::Connectors;
 
 /// The current [`Issuer`].
 pub(super) struct Issuers {
     current: ArcSwap<Issuer>,
-    discovery: Arc<Discovery>,
+    memory: Arc<Memory>,
     clock: Clock,
 }
 
 impl Issuers {
     pub(super) fn new(connectors: &Connectors, clock: &Clock) -> Self {
-        let discovery = Arc::default();
-        let issuer = Issuer::new(connectors.clone(), Arc::clone(&discovery), clock.clone());
-        Self { current: ArcSwap::from_pointee(issuer), discovery, clock: clock.clone() }
+        let memory = Arc::default();
+        let issuer = Issuer::new(connectors.clone(), Arc::clone(&memory), clock.clone());
+        Self { current: ArcSwap::from_pointee(issuer), memory, clock: clock.clone() }
     }
 
     /// The current one.
@@ -31,8 +31,8 @@ impl Issuers {
 
     /// Exchanges that begin from now on leave by these; those that run go on.
     pub(super) fn replace(&self, connectors: &Connectors) {
-        let discovery = Arc::clone(&self.discovery);
-        self.current.store(Arc::new(Issuer::new(connectors.clone(), discovery, self.clock.clone())));
+        let memory = Arc::clone(&self.memory);
+        self.current.store(Arc::new(Issuer::new(connectors.clone(), memory, self.clock.clone())));
     }
 }
 

@@ -62,6 +62,7 @@ pub(crate) fn is_key(word: &str) -> bool {
             keys_of::<listener::Tls>(),
             keys_of::<Egress>(),
             keys_of::<Credential>(),
+            keys_of::<credential::Dpop>(),
             keys_of::<step::LoginStep>(),
             keys_of::<Route>(),
             keys_of::<inject::Inject>(),

@@ -7,14 +7,15 @@ pub(in crate::credential) mod json;
 pub mod jwt;
 pub(in crate::credential) mod lifetime;
 pub mod login;
+mod memory;
 pub mod oauth2;
 #[cfg(test)]
 pub(in crate::credential) mod testing;
 
 pub use fixed::StaticFlow;
 pub use login::LoginFlow;
+pub use memory::Memory;
 pub use oauth2::OAuth2Flow;
-pub use oauth2::discovery::Discovery;
 use oauth2::endpoints::{IssuerIdentifier, Metadata, Plaintext};
 
 use std::future::Future;
@@ -145,14 +146,14 @@ pub trait Mint: Send + Sync {
 /// The real [`Mint`]: runs each flow over the network.
 pub struct Issuer {
     connectors: Connectors,
-    discovery: Arc<Discovery>,
+    memory: Arc<Memory>,
     clock: Clock,
 }
 
 impl Issuer {
     /// Exchanges leave by the connectors of these egresses, by name; the default one is named "".
-    pub fn new(connectors: Connectors, discovery: Arc<Discovery>, clock: Clock) -> Self {
-        Self { connectors, discovery, clock }
+    pub fn new(connectors: Connectors, memory: Arc<Memory>, clock: Clock) -> Self {
+        Self { connectors, memory, clock }
     }
 
     /// An exchange of a credential, with inputs already read, that begins now.
@@ -165,15 +166,15 @@ impl Issuer {
             message: format!("there is no egress `{}`: this is a fault of bearerd", spec.egress),
         })?;
         let deadline = Clock::instant() + spec.exchange_timeout.min(LONGEST_EXCHANGE);
-        let (discovery, clock) = (&self.discovery, self.clock.clone());
-        Ok(Exchange { inputs, connector, egress: &spec.egress, discovery, clock, deadline })
+        let (memory, clock) = (&*self.memory, self.clock.clone());
+        Ok(Exchange { spec, inputs, connector, memory, clock, deadline })
     }
 }
 
 impl Mint for Issuer {
     fn mint(&self, spec: Arc<CredentialSpec>, inputs: Inputs) -> MintFuture {
-        let (connectors, discovery) = (self.connectors.clone(), Arc::clone(&self.discovery));
-        let issuer = Self { connectors, discovery, clock: self.clock.clone() };
+        let (connectors, memory) = (self.connectors.clone(), Arc::clone(&self.memory));
+        let issuer = Self { connectors, memory, clock: self.clock.clone() };
         Box::pin(async move {
             let exchange = issuer.exchange(&spec, &inputs)?;
             match &spec.flow {
@@ -187,10 +188,10 @@ impl Mint for Issuer {
 
 /// One running exchange: what every flow needs.
 pub(in crate::credential) struct Exchange<'a> {
+    spec: &'a CredentialSpec,
     pub(in crate::credential) inputs: &'a Inputs,
     connector: Connector,
-    egress: &'a str,
-    discovery: &'a Discovery,
+    memory: &'a Memory,
     pub(in crate::credential) clock: Clock,
     deadline: Instant,
 }
@@ -209,7 +210,14 @@ impl Exchange<'_> {
         issuer: &IssuerIdentifier,
         plaintext: Plaintext,
     ) -> Result<Arc<Metadata>, MintError> {
-        self.discovery.discover(issuer, plaintext, self.egress, self).await
+        self.memory.discovery.discover(issuer, plaintext, &self.spec.egress, self).await
+    }
+
+    /// The same exchange with other inputs.
+    fn with<'b>(&'b self, inputs: &'b Inputs) -> Exchange<'b> {
+        let (connector, clock) = (self.connector.clone(), self.clock.clone());
+        let Self { spec, memory, deadline, .. } = *self;
+        Exchange { spec, inputs, connector, memory, clock, deadline }
     }
 
     /// An input that the flow cannot do without.

@@ -111,6 +111,20 @@ pub async fn read(spec: &CredentialSpec, parents: Parents<'_>, clock: &Clock) ->
     Ok(inputs)
 }
 
+/// The same inputs with all assertions signed anew: an issuer may take each of them only once.
+pub fn signed_anew(spec: &CredentialSpec, inputs: &Inputs, clock: &Clock) -> Result<Inputs, InputError> {
+    let mut anew = inputs.clone();
+    for (name, source) in &spec.inputs {
+        // What identifies an assertion over time is its key.
+        if let (Source::Jwt(assertion), Some(key)) = (source, inputs.identity.get(name)) {
+            let value = assertion::sign(assertion, key, &inputs.values, clock)
+                .map_err(|message| InputError::new(name, message))?;
+            anew.values.insert(name.to_owned(), value);
+        }
+    }
+    Ok(anew)
+}
+
 /// Reads one source that stands alone, such as the admin token; `name` is for the error.
 pub async fn read_source(
     name: &str,

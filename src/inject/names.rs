@@ -6,6 +6,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode};
 
 use crate::http1::field::is_same_name;
 use crate::inject::Injection;
+use crate::jose::proof;
 
 /// The names that an injection takes; the app cannot send anything under them.
 #[derive(Debug, Clone)]
@@ -20,7 +21,9 @@ impl InjectedNames {
     /// Whether a field is injected: letter case and `-` or `_` do not count, since servers that make
     /// variables of fields (RFC 3875, section 4.1.18) see one name in all of them.
     pub fn has_header(&self, name: &[u8]) -> bool {
+        let is_proof = || self.0.dpop && is_same_name(proof::FIELD.as_str().as_bytes(), name);
         self.0.headers.iter().any(|(injected, _)| is_same_name(injected.as_str().as_bytes(), name))
+            || is_proof()
     }
 
     /// Whether a query has a parameter that is injected.

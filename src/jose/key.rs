@@ -6,7 +6,7 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeyPairComponents, PublicKeyComponents};
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, ECDSA_P521_SHA512_FIXED_SIGNING,
-    EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, RSA_PKCS1_SHA256, RSA_PKCS1_SHA384,
+    EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RSA_PKCS1_SHA384,
     RSA_PKCS1_SHA512, RSA_PSS_SHA256, RSA_PSS_SHA384, RSA_PSS_SHA512, RsaEncoding,
 };
 use base64::Engine;
@@ -16,6 +16,7 @@ use rustls::pki_types::pem::PemObject;
 use serde::Deserialize;
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
+use crate::jose::public;
 use crate::secret::Secret;
 
 /// A key, and the algorithm that it signs by.
@@ -88,6 +89,19 @@ impl SigningKey {
     /// The name of the algorithm.
     pub fn algorithm(&self) -> &'static str {
         self.algorithm
+    }
+
+    /// The public half as a JSON Web Key (RFC 7517); `None` of a shared secret.
+    pub fn public_jwk(&self) -> Option<String> {
+        match &self.signer {
+            Signer::Rsa(key, _) => public::of_rsa(key.public_key().as_ref()),
+            Signer::Ecdsa(key) => {
+                let (_, curve, _) = ECDSA.into_iter().find(|(name, _, _)| *name == self.algorithm)?;
+                public::of_point(curve, key.public_key().as_ref())
+            }
+            Signer::Ed25519(key) => Some(public::of_ed25519(key.public_key().as_ref())),
+            Signer::Hmac(_) => None,
+        }
     }
 
     /// The signature over `message`.

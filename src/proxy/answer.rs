@@ -2,8 +2,9 @@
 
 use http::StatusCode;
 
-use crate::http1::field::{Field, Revision, members};
+use crate::http1::field::{Field, Revision, is_same_name, members};
 use crate::http1::{AnswerHead, Kind, RequestHead};
+use crate::jose::proof::NONCE_FIELD;
 use crate::proxy::admit::Door;
 use crate::proxy::error::{Code, ProxyError};
 use crate::route::Route;
@@ -41,6 +42,9 @@ pub fn sanitize(head: &mut AnswerHead, route: &Route, authority: &[u8], door: &D
         | Kind::Te
         | Kind::ProxyAuthenticate
         | Kind::AltSvc => Revision::Drop,
+        _ if route.spec.injection.dpop && is_same_name(field.name, NONCE_FIELD.as_str().as_bytes()) => {
+            Revision::Drop
+        }
         Kind::SetCookie if is_injected(&field, route) => Revision::Drop,
         Kind::Location => relocated(&field, route, authority, door).map_or(Revision::Keep, Revision::Replace),
         _ if listed.iter().any(|name| name.eq_ignore_ascii_case(field.name)) => Revision::Drop,

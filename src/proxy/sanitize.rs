@@ -16,6 +16,7 @@ use crate::http1::body::put_field;
 use crate::http1::field::{Field, is_same_name, members};
 use crate::http1::{Framing, Kind, RequestHead};
 use crate::inject::{Prepared, Rendered};
+use crate::jose::proof;
 use crate::proxy::admit::Found;
 use crate::route::Route;
 
@@ -51,6 +52,14 @@ impl<'a> Sanitized<'a> {
         let mut target = Vec::new();
         self.put_target(&mut |part| target.extend_from_slice(part));
         String::from_utf8_lossy(&target).into_owned()
+    }
+
+    /// The URI that the upstream is asked for, without its query.
+    fn uri(&self) -> String {
+        let origin = self.route.spec.upstream.origin.in_links();
+        let (base, stripped) = (self.route.base(), self.route.strip(self.found.path));
+        let path = if base.is_empty() && stripped.is_empty() { "/" } else { stripped };
+        format!("{origin}{base}{path}")
     }
 
     /// Whether another protocol is asked for.
@@ -166,7 +175,13 @@ fn put_cookie(cookies: &mut Vec<u8>, pair: &[u8]) {
 impl<'a> Outbound<'a> {
     /// Puts a credential on a request. An error says which value could not be made, never with one.
     pub fn new(sanitized: Sanitized<'a>, prepared: &'a Prepared) -> Result<Self, String> {
-        let rendered = prepared.dynamic().transpose()?.unwrap_or_default();
+        let mut rendered = prepared.dynamic().transpose()?.unwrap_or_default();
+        if prepared.wants_proof() {
+            let nonce = sanitized.route.destination.nonce.load();
+            let (method, uri) = (sanitized.head.method.as_str(), sanitized.uri());
+            let proof = prepared.proof(method, &uri, nonce.as_deref()).transpose()?;
+            rendered.headers.extend(proof.map(|proof| (proof::FIELD, proof)));
+        }
         Ok(Self { sanitized, prepared, rendered })
     }
 

@@ -1,7 +1,7 @@
 //! Numbers of a route or a listener, counted without locks and encoded when scraped.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::telemetry::{Counter, Gauge};

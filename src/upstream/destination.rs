@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use http::HeaderValue;
 
 use crate::upstream::Origin;
@@ -21,6 +22,8 @@ pub struct Destination {
     pub limits: PoolLimits,
     /// The `Host` that the origin gets, whatever the app sent.
     pub authority: HeaderValue,
+    /// What the origin wants to see in the next proof of possession (`DPoP-Nonce`, RFC 9449, section 8).
+    pub nonce: ArcSwapOption<HeaderValue>,
 }
 
 impl Destination {
@@ -29,7 +32,7 @@ impl Destination {
         // A host that `Url` took is a valid field value; nothing is forwarded without one.
         let authority = HeaderValue::from_str(&origin.authority());
         let authority = authority.unwrap_or_else(|_| HeaderValue::from_static("invalid."));
-        Self { origin, connector, limits, authority }
+        Self { origin, connector, limits, authority, nonce: ArcSwapOption::empty() }
     }
 }
 

@@ -122,6 +122,11 @@ pub struct Url {
 }
 
 impl Url {
+    /// The URL as it stands in links, without its query.
+    pub fn without_query(&self) -> String {
+        format!("{}{}", self.origin.in_links(), self.path_and_query.path())
+    }
+
     /// Reads the address of an upstream, which may also be `h2c://host:port/path` or
     /// `unix:/socket` with `:/path` behind it. The path of a socket starts at `folder`. The error says
     /// what is wrong.

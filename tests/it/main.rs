@@ -16,6 +16,7 @@ mod commands;
 mod config;
 mod configuration;
 mod demo;
+mod dpop;
 mod drain;
 mod egress;
 mod errors;

@@ -4,7 +4,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::config::raw::choice::Texts;
+use crate::config::raw::choice::{SwitchOr, Texts};
 use crate::config::raw::consent::Otp;
 use crate::config::raw::inject::{Inject, RefusalRule};
 use crate::config::raw::scalar::{Map, Plain, Rate, TextOr, Time};
@@ -85,6 +85,8 @@ pub(crate) struct Credential {
     /// `oauth2`: tokens are bound to the client's certificate, which upstreams then want to see; default
     /// where `client_auth` is `"tls"`.
     pub(crate) certificate_bound: Option<bool>,
+    /// `oauth2`: tokens are bound to a key (DPoP, RFC 9449): `true`, or a table with the key.
+    pub(crate) dpop: Option<SwitchOr<Dpop>>,
     /// `oauth2`: the scopes asked for.
     pub(crate) scopes: Option<Vec<String>>,
     /// `oauth2`: the user of the grant `password`.
@@ -162,6 +164,16 @@ pub(crate) struct Expires {
     pub(crate) at: Option<String>,
 }
 
+/// The key that tokens are bound to.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Dpop {
+    /// A private key: PEM or JWK. Without one, a key is made at each start.
+    pub(crate) key: Option<SecretReference>,
+    /// What it signs by: `ES256`, `EdDSA`, `RS256`, `PS256` and their longer kin; default by the key.
+    pub(crate) alg: Option<String>,
+}
+
 /// The grants of OAuth 2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -222,6 +234,7 @@ pub(crate) const FLOW_KEYS: &[(&str, &[FlowKind])] = &[
     ("client_cert", &[FlowKind::OAuth2]),
     ("client_key", &[FlowKind::OAuth2]),
     ("certificate_bound", &[FlowKind::OAuth2]),
+    ("dpop", &[FlowKind::OAuth2]),
     ("subject_token", &[FlowKind::OAuth2]),
     ("subject_token_type", &[FlowKind::OAuth2]),
     ("actor_token", &[FlowKind::OAuth2]),

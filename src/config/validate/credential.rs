@@ -24,6 +24,8 @@ pub(crate) struct Credential {
     pub(crate) injection: Option<Injection>,
     pub(crate) refusal: Refusal,
     pub(crate) wait: Duration,
+    /// Its tokens are bound to a key.
+    pub(crate) is_key_bound: bool,
     /// Its tokens are bound to the certificate that its egress shows.
     pub(crate) is_certificate_bound: bool,
     /// Where exchanges go, and further URLs that routes deny.
@@ -107,12 +109,13 @@ fn one(name: &str, raw: &raw::Credential, place: Place<'_>, context: &mut Contex
     further_endpoints(raw, place, &inputs.names, &mut endpoints, context);
 
     let outputs = outputs(raw);
+    let dpop = oauth2::dpop::is_on(raw);
     let injection = match &raw.inject {
         Some(raw) => {
             let place = place.key("inject");
-            Some(inject::injection(raw, place, &inputs.names, outputs.as_deref(), context))
+            Some(inject::injection(raw, place, &inputs.names, (outputs.as_deref(), dpop), context))
         }
-        None => inject::by_default(kind, outputs.as_deref().unwrap_or_default()),
+        None => inject::by_default(kind, outputs.as_deref().unwrap_or_default(), dpop),
     };
     let refusal = match &raw.refusal {
         Some(raw) => inject::refusal(raw, place.key("refusal"), context),
@@ -145,6 +148,7 @@ fn one(name: &str, raw: &raw::Credential, place: Place<'_>, context: &mut Contex
         injection,
         refusal,
         wait: raw.wait.map_or(Duration::from_secs(5), |time| time.0),
+        is_key_bound: dpop,
         is_certificate_bound: oauth2::certificate::is_bound(raw),
         endpoints,
     })

@@ -11,6 +11,7 @@ use crate::config::validate::context::Context;
 use crate::config::validate::names::Names;
 use crate::http1::field::is_same_name;
 use crate::inject::Injection;
+use crate::jose::proof;
 use crate::route::Refusal;
 use crate::template::Template;
 
@@ -32,15 +33,15 @@ const FRAMING: [&str; 13] = [
     "http2-settings",
 ];
 
-/// What an `inject` table says.
+/// What an `inject` table says. With `dpop` a proof goes with it.
 pub(crate) fn injection(
     raw: &Inject,
     place: Place<'_>,
     names: &Names,
-    outputs: Option<&[String]>,
+    (outputs, dpop): (Option<&[String]>, bool),
     context: &mut Context<'_>,
 ) -> Injection {
-    let mut injection = Injection::default();
+    let mut injection = Injection { dpop, ..Injection::default() };
     for (name, text) in &raw.headers {
         let at = place.key("headers").key(name);
         let field = field_name(name, at, context);
@@ -54,6 +55,10 @@ pub(crate) fn injection(
                 .any(|(other, _)| is_same_name(other.as_str().as_bytes(), field.as_str().as_bytes()))
             {
                 let message = "this field is injected twice: letter case, `-` and `_` do not count";
+                context.findings.error_at(at.key_span(), message);
+            }
+            if dpop && is_same_name(field.as_str().as_bytes(), proof::FIELD.as_str().as_bytes()) {
+                let message = "the credential's `dpop` makes this field for each request";
                 context.findings.error_at(at.key_span(), message);
             }
             injection.headers.push((field, template));
@@ -85,7 +90,7 @@ pub(crate) fn injection(
 }
 
 /// What is injected where nobody says: the token as RFC 6750 has it; a login has no rule.
-pub(crate) fn by_default(kind: FlowKind, outputs: &[String]) -> Option<Injection> {
+pub(crate) fn by_default(kind: FlowKind, outputs: &[String], dpop: bool) -> Option<Injection> {
     let output = match kind {
         FlowKind::Static => "token",
         FlowKind::OAuth2 => "access_token",
@@ -94,8 +99,10 @@ pub(crate) fn by_default(kind: FlowKind, outputs: &[String]) -> Option<Injection
     if !outputs.iter().any(|name| name == output) {
         return None;
     }
-    let template = Template::parse(&format!("Bearer {{{output}}}")).ok()?;
-    Some(Injection { headers: vec![(http::header::AUTHORIZATION, template)], ..Injection::default() })
+    // RFC 9449, section 7.1, and RFC 6750, section 2.1.
+    let scheme = if dpop { "DPoP" } else { "Bearer" };
+    let template = Template::parse(&format!("{scheme} {{{output}}}")).ok()?;
+    Some(Injection { headers: vec![(http::header::AUTHORIZATION, template)], dpop, ..Injection::default() })
 }
 
 /// What a `refusal` table says.

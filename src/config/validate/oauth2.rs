@@ -2,6 +2,7 @@
 
 pub(crate) mod certificate;
 mod client;
+pub(crate) mod dpop;
 mod grant;
 
 use crate::config::raw;
@@ -46,6 +47,7 @@ pub(crate) fn flow(
     for (name, pointer) in &raw.outputs {
         check_pointer(pointer, place.key("outputs").key(name), context);
     }
+    let dpop = dpop::dpop(raw, (grant, client_auth), place, inputs, context);
     let consent = consent(raw, place, inputs, context);
     Some(OAuth2Flow {
         grant: grant?,
@@ -55,6 +57,7 @@ pub(crate) fn flow(
         scopes: raw.scopes.clone().unwrap_or_default(),
         params,
         outputs: raw.outputs.into_iter().map(|(name, pointer)| (name.clone(), pointer.clone())).collect(),
+        dpop,
         consent,
     })
 }

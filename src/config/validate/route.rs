@@ -215,7 +215,8 @@ fn injection(
     }
     let plain = credential.map(|credential| credential.plain.clone()).unwrap_or_default();
     let names = Names { plain, ..Names::default() };
-    Some(inject::injection(raw, at, &names, outputs.as_deref(), context))
+    let dpop = credential.is_some_and(|credential| credential.is_key_bound);
+    Some(inject::injection(raw, at, &names, (outputs.as_deref(), dpop), context))
 }
 
 fn is_empty(injection: &Injection) -> bool {

@@ -4,6 +4,7 @@
 mod answer;
 pub mod client;
 pub mod discovery;
+pub mod dpop;
 pub mod endpoints;
 mod error;
 
@@ -14,12 +15,13 @@ use crate::credential::flow::{Exchange, MintError};
 use crate::secret::Secret;
 use crate::template::Template;
 use crate::upstream::Url;
-use crate::upstream::exchange::Answer;
+use crate::upstream::exchange::{Answer, Request};
 use endpoints::{Endpoints, Metadata};
 
 pub(in crate::credential) use answer::{error_of, read};
 pub use client::ClientAuth;
 pub(in crate::credential) use client::client_request;
+pub use dpop::DpopSpec;
 
 /// One OAuth 2 client at one token endpoint.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,6 +41,8 @@ pub struct OAuth2Flow {
     pub params: Vec<(String, Template)>,
     /// Further outputs, by JSON pointer (RFC 6901) into the token answer.
     pub outputs: Vec<(String, String)>,
+    /// Tokens are bound to a key, where that is wanted.
+    pub dpop: Option<DpopSpec>,
     /// How a person is asked, where the grant needs one.
     pub consent: ConsentSpec,
 }
@@ -161,6 +165,20 @@ pub(in crate::credential) async fn post<'a>(
     asked: &Asked<'_>,
 ) -> Result<(&'a Url, Answer), MintError> {
     let url = Metadata::needed(metadata.token.as_ref(), "token_endpoint")?;
+    let answer = match &flow.dpop {
+        None => exchange.ask(url, token_request(flow, exchange, asked)?).await?,
+        Some(dpop) => dpop::post(dpop, flow, exchange, url, asked).await?,
+    };
+    Ok((url, answer))
+}
+
+/// The token request (RFC 6749, sections 4.3.2, 4.4.2 and 6; RFC 7523, section 2.1; RFC 8693, section
+/// 2.1).
+fn token_request(
+    flow: &OAuth2Flow,
+    exchange: &Exchange<'_>,
+    asked: &Asked<'_>,
+) -> Result<Request, MintError> {
     let mut form = Form::new();
     form.field("grant_type", asked.grant_type.as_bytes());
     for (name, value) in &asked.fields {
@@ -169,8 +187,7 @@ pub(in crate::credential) async fn post<'a>(
     if asked.scopes && !flow.scopes.is_empty() {
         form.field("scope", flow.scopes.join(" ").as_bytes());
     }
-    let request = client_request(flow, exchange, form, &flow.params)?;
-    Ok((url, exchange.ask(url, request).await?))
+    client_request(flow, exchange, form, &flow.params)
 }
 
 #[cfg(test)]

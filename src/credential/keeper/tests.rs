@@ -188,6 +188,7 @@ fn oauth2(grant: Grant) -> Flow {
         scopes: Vec::new(),
         params: Vec::new(),
         outputs: Vec::new(),
+        dpop: None,
         consent: ConsentSpec::default(),
     }))
 }

@@ -29,6 +29,7 @@ const VIA: &str = "1.1 bearerd-0123456789abcdef";
 fn injection() -> Injection {
     let template = |text| Template::parse(text).expect("a template");
     Injection {
+        dpop: false,
         headers: vec![
             (HeaderName::from_static("authorization"), template("Bearer {token}")),
             (HeaderName::from_static("x-api-key"), template("{token}")),

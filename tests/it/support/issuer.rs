@@ -47,7 +47,8 @@ impl Issuer {
         Self::new(grant, judge)
     }
 
-    fn new(
+    /// An issuer whose grants look as `grant` makes them, where `judge` says nothing.
+    pub fn new(
         grant: impl Fn(&str) -> serde_json::Value + Send + Sync + 'static,
         judge: impl Fn(&Message) -> Option<Reply> + Send + Sync + 'static,
     ) -> Self {

@@ -8,9 +8,10 @@ use serde_json::Value;
 use crate::credential::flow::classify::{by_status, quote, status_text, transient};
 use crate::credential::flow::json::{Json, scalar_text};
 use crate::credential::flow::lifetime::from_now;
-use crate::credential::flow::oauth2::{Grant, OAuth2Flow, error};
+use crate::credential::flow::oauth2::{Grant, OAuth2Flow, dpop, error};
 use crate::credential::flow::{Exchange, MintError, jwt};
 use crate::credential::{Lifetime, Minted, Outputs};
+use crate::jose::proof::KEY_OUTPUT;
 use crate::secret::Secret;
 use crate::upstream::Url;
 use crate::upstream::exchange::Answer;
@@ -96,6 +97,10 @@ fn accept(flow: &OAuth2Flow, exchange: &Exchange<'_>, json: &Json) -> Result<Min
         .filter(|lapses| *lapses != Lifetime::For(Duration::ZERO));
     warnings.extend(missing_scopes(flow, json, exchange));
     let mut outputs = Outputs::new();
+    if let Some(dpop) = &flow.dpop {
+        let key = dpop::key(dpop, exchange).map_err(|_| Fault::Unusable("its key is gone".to_owned()))?;
+        outputs.insert(KEY_OUTPUT.to_owned(), key);
+    }
     outputs.insert("access_token".to_owned(), access_token);
     if let Ok(id_token) = token(json, "id_token") {
         outputs.insert("id_token".to_owned(), id_token);
@@ -143,15 +148,25 @@ fn check_type(flow: &OAuth2Flow, json: &Json, exchange: &Exchange<'_>) -> Result
         let what = "its token is a refresh token, which was not asked for: say `requested_token_type`";
         return Err(Fault::Unusable(what.to_owned()));
     }
-    let shown = match json.member("token_type") {
-        None | Some(Value::Null) => return Ok(()),
-        Some(Value::String(kind)) if kind.trim().is_empty() => return Ok(()),
-        Some(Value::String(kind)) if kind.trim().eq_ignore_ascii_case("bearer") => return Ok(()),
-        Some(Value::String(kind)) if is_exchange && kind.trim().eq_ignore_ascii_case("n_a") => return Ok(()),
-        Some(other) => scalar_text(other).and_then(|kind| quote(&kind, exchange.inputs)),
+    let said = json.member("token_type");
+    let kind = said.and_then(Value::as_str).map(|kind| kind.trim().to_ascii_lowercase());
+    let is_understood = match (said, kind.as_deref()) {
+        // An issuer that knows nothing of proofs gives a token that anybody can use (RFC 9449, section 5).
+        (_, kind) if flow.dpop.is_some() => kind == Some("dpop"),
+        (None | Some(Value::Null), _) | (_, Some("" | "bearer")) => true,
+        (_, Some("n_a")) => is_exchange,
+        _ => false,
     };
+    if is_understood {
+        return Ok(());
+    }
+    let shown = said.and_then(scalar_text).and_then(|kind| quote(&kind, exchange.inputs));
     let shown = shown.unwrap_or_else(|| "(not shown)".to_owned());
-    Err(Fault::Unusable(format!("its token is of the type `{shown}`, and only bearer tokens can be used")))
+    let usable = match flow.dpop {
+        Some(_) => "one that is bound to a key (`DPoP`) was asked for",
+        None => "only bearer tokens can be used",
+    };
+    Err(Fault::Unusable(format!("its token is of the type `{shown}`, and {usable}")))
 }
 
 /// Tells which of the scopes that were asked for the issuer did not grant (RFC 6749, section 3.3). An

@@ -36,6 +36,7 @@ fn flow(server: &Server, grant: Grant, client_auth: ClientAuth) -> OAuth2Flow {
         scopes: Vec::new(),
         params: Vec::new(),
         outputs: Vec::new(),
+        dpop: None,
         consent: ConsentSpec::default(),
     }
 }

@@ -46,6 +46,7 @@ impl House {
             scopes: Vec::new(),
             params: Vec::new(),
             outputs: Vec::new(),
+            dpop: None,
             consent: ConsentSpec::default(),
         };
         Self { server, issuer, clock, flow }

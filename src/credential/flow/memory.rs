@@ -1,0 +1,13 @@
+//! What is remembered of issuers from one exchange to the next, over reloads too.
+
+use crate::credential::flow::oauth2::discovery::Discovery;
+use crate::credential::flow::oauth2::dpop::Proofs;
+
+/// What issuers have told, and the keys that were made for them.
+#[derive(Debug, Default)]
+pub struct Memory {
+    /// Their metadata.
+    pub(super) discovery: Discovery,
+    /// Keys and nonces of proofs.
+    pub(super) proofs: Proofs,
+}
