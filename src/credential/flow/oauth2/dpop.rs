@@ -81,7 +81,7 @@ pub(super) async fn post(
         return Ok(answer);
     }
     let anew = input::signed_anew(exchange.spec, exchange.inputs, &exchange.clock);
-    let anew = anew.map_err(|error| unusable(error.to_string()))?;
+    let anew = anew.map_err(unusable)?;
     let is_signed = |name: &str| matches!(exchange.spec.inputs.get(name), Some(Source::Jwt(_)));
     let field = |(name, value): &(_, Secret)| {
         let value = anew.values.get(*name).filter(|_| is_signed(name)).unwrap_or(value);
@@ -109,7 +109,7 @@ async fn post_once(
     exchange.ask(url, request).await
 }
 
-fn unusable(what: String) -> MintError {
+fn unusable(what: impl fmt::Display) -> MintError {
     MintError::Stubborn { message: format!("the key of `dpop` cannot be used: {what}") }
 }
 
