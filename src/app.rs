@@ -108,6 +108,7 @@ pub async fn start(
         let metrics = Arc::clone(&metrics);
         let options = Options {
             issuer_concurrency: config.server.issuer_concurrency,
+            sleep: config.server.sleep,
             observe: Box::new(move |name, outcome, took| metrics.renewed(name, outcome, took)),
         };
         let store = Arc::clone(&store);
@@ -198,8 +199,11 @@ pub async fn start(
 /// The route table of a configuration whose credentials nobody keeps: what `explain` asks.
 pub fn unkept_table(config: &Config, clock: &Clock) -> Result<RouteTable, StartError> {
     let connectors = connectors(&config.egress, &Connectors::new()).map_err(StartError::Configuration)?;
-    let options =
-        Options { issuer_concurrency: config.server.issuer_concurrency, observe: Box::new(|_, _, _| ()) };
+    let options = Options {
+        issuer_concurrency: config.server.issuer_concurrency,
+        sleep: config.server.sleep,
+        observe: Box::new(|_, _, _| ()),
+    };
     let (store, issuers) = (Arc::new(MemoryStore::new(clock)), Arc::new(Issuers::new(&connectors, clock)));
     let (keeper, _never_run) = keeper::start(clock.clone(), store, issuers, options);
     keeper.reconcile(config.credentials.clone());

@@ -36,6 +36,7 @@ use crate::config::findings::Findings;
 use crate::config::text::Text;
 use crate::config::tree::{Node, Place};
 use crate::config::validate::context::Context;
+use crate::credential::keeper::SleepRules;
 use crate::credential::store::spec::StoreSpec;
 use crate::credential::{CredentialName, CredentialSpec};
 use crate::route::RouteSpec;
@@ -84,6 +85,8 @@ pub struct ServerSpec {
     pub issuer_concurrency: usize,
     /// Logins of people under way at once.
     pub max_logins: usize,
+    /// When subjects sleep.
+    pub sleep: SleepRules,
 }
 
 /// The largest configuration file in bytes.

@@ -21,6 +21,7 @@ pub mod flow;
 pub mod input;
 pub mod keeper;
 pub mod owner;
+pub mod roster;
 pub mod schedule;
 pub mod shared;
 pub mod slot;
@@ -89,6 +90,8 @@ pub struct CredentialSpec {
     pub optional: bool,
     /// Whether an exchange whose answer was lost may be repeated: the issuer has a grace window.
     pub retry_ambiguous: bool,
+    /// Whether each of its readers asks for a subject: then it has no token by itself.
+    pub only_subjects: bool,
 }
 
 /// `max_renewals = "10/10m"`.

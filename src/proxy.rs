@@ -22,6 +22,7 @@ pub mod pointer;
 pub mod record;
 pub mod refusal;
 pub mod sanitize;
+pub mod subject;
 pub mod upload;
 pub mod watch;
 
@@ -42,7 +43,7 @@ use http::{Method, Response, StatusCode};
 use crate::buffer::Held;
 use crate::clock::Clock;
 use crate::credential::State;
-use crate::credential::slot::{AfterRefusal, Current, Unavailable};
+use crate::credential::slot::{AfterRefusal, Current, Slot, Unavailable};
 use crate::http1::{AnswerHead, Framing, RequestHead};
 use crate::inject::Prepared;
 use crate::proxy::admit::{Door, Found};
@@ -50,10 +51,11 @@ use crate::proxy::choose::choose;
 use crate::proxy::exchange::{Awaited, Exchange};
 use crate::proxy::record::Record;
 use crate::proxy::sanitize::{Outbound, Sanitized};
+use crate::proxy::subject::Claim;
 use crate::proxy::upload::{Caller, Upload, UploadLimits};
 use crate::proxy::watch::{Phase, Sweeper, Watch};
 use crate::route::metrics::Limit;
-use crate::route::{Route, RouteTable};
+use crate::route::{Route, RouteTable, Tokens};
 use crate::telemetry::AccessLog;
 use crate::upstream::Destination;
 use crate::upstream::http1::Asked;
@@ -166,20 +168,30 @@ impl Proxy {
         answer: &mut AnswerHead,
     ) -> Result<Answer, ProxyError> {
         let head = asking.head;
-        let (route, found) = {
+        let (route, found, claim) = {
             let table = self.shared.table.load();
             let Some(choice) = choose(&table, record.door(), head, &self.shared.pseudonym)? else {
                 return Ok(Answer::Own(StatusCode::NO_CONTENT));
             };
             record.route = Some(choice.route.clone());
-            choice.check_policy(head)?;
-            (choice.route.clone(), choice.found)
+            let claim = choice.claim(head)?;
+            (choice.route.clone(), choice.found, claim)
         };
         self.check_limits(&route, &found)?;
         let framing = asking.framing(&found);
+        let of_subject;
+        let slot = match &route.tokens {
+            Tokens::Own(slot) => slot,
+            Tokens::Subjects(_) => {
+                of_subject = self.slot_of_subject(&route, &claim)?;
+                &of_subject
+            }
+        };
         let request = Request {
-            sanitized: Sanitized::new(head, &found, &route, &self.shared.via),
+            sanitized: Sanitized::new(head, &found, &route, &claim.rest, &self.shared.via),
             route: &route,
+            slot,
+            claim: &claim,
             framing,
             watch: record.watch(),
             body_timeout: record.door().body_timeout,
@@ -188,9 +200,19 @@ impl Proxy {
             return Ok(Answer::Gone);
         };
         answer::check_switch(head, answer)?;
-        answer::sanitize(answer, &route, found.authority, record.door());
+        answer::sanitize(answer, &route, &claim, found.authority, record.door());
         exchange.begin_answer();
         Ok(Answer::Upstream(exchange))
+    }
+
+    /// Where the token of the subject is found for which a request asks.
+    fn slot_of_subject(&self, route: &Route, claim: &Claim<'_>) -> Result<Arc<Slot<Prepared>>, ProxyError> {
+        let (Tokens::Subjects(roster), Some(subject)) = (&route.tokens, &claim.subject) else {
+            return Err(ProxyError::new(Code::SubjectMissing, "the route asks for whom the request is"));
+        };
+        // The credential has left the configuration while the request was on its way.
+        let gone = || ProxyError::new(Code::CredentialUnavailable, "the credential is kept no longer");
+        roster.slot(subject, self.shared.clock.now()).ok_or_else(gone)
     }
 
     fn check_limits(&self, route: &Route, found: &Found<'_>) -> Result<(), ProxyError> {
@@ -283,11 +305,11 @@ impl Proxy {
         }
         let Some(held) = exchange.upload.take_held() else {
             // It cannot be sent again, but the keeper should know.
-            route.slot.refused(generation, clock, Duration::ZERO).await;
+            request.slot.refused(generation, clock, Duration::ZERO).await;
             return Ok(Some(exchange));
         };
         request.watch.enter(Phase::Busy, Duration::ZERO);
-        let renewal = route.slot.refused(generation, clock, route.spec.wait);
+        let renewal = request.slot.refused(generation, clock, route.spec.wait);
         let Some(renewed) = while_awaited(caller, !exchange.is_sent(), renewal).await else {
             return Ok(None);
         };
@@ -333,7 +355,7 @@ impl Proxy {
     async fn send(&self, request: &Request<'_>) -> Result<(u64, Box<Exchange>), ProxyError> {
         let route = request.route;
         let pool = self.pool(route);
-        if let Some(current) = route.slot.current(self.shared.clock.now())
+        if let Some(current) = request.slot.current(self.shared.clock.now())
             && let Some(current) = current.as_ref()
             && let Some(ready) = self.ready(request, &pool)
         {
@@ -351,7 +373,7 @@ impl Proxy {
     ) -> Result<(u64, Box<Exchange>), ProxyError> {
         let route = request.route;
         if given.is_none() {
-            self.token(route).await?;
+            self.token(request).await?;
         }
         let ready = if let Some(ready) = self.ready(request, &pool) {
             ready
@@ -362,7 +384,7 @@ impl Proxy {
         // Connecting may have taken longer than the token had left.
         let current = match given {
             Some(current) => current,
-            None => self.token(route).await?,
+            None => self.token(request).await?,
         };
         Ok((current.generation, request.begin(&current, ready, pool)?))
     }
@@ -378,14 +400,16 @@ impl Proxy {
     }
 
     /// The current token, waited for if there is none.
-    async fn token(&self, route: &Route) -> Result<Arc<Current<Prepared>>, ProxyError> {
+    async fn token(&self, request: &Request<'_>) -> Result<Arc<Current<Prepared>>, ProxyError> {
         let clock = &self.shared.clock;
-        if let Some(current) = route.slot.current(clock.now())
+        let (slot, wait) = (request.slot, request.route.spec.wait);
+        if let Some(current) = slot.current(clock.now())
             && let Some(current) = current.as_ref()
         {
             return Ok(current.clone());
         }
-        route.slot.wait(clock, route.spec.wait).await.map_err(|why| unavailable(&why))
+        let unavailable = |why: Unavailable| unavailable(&why).of_subject(request.claim.subject.as_deref());
+        slot.wait(clock, wait).await.map_err(unavailable)
     }
 
     fn pool(&self, route: &Route) -> Rc<Pool> {
@@ -439,6 +463,8 @@ impl Asking<'_> {
 struct Request<'a> {
     sanitized: Sanitized<'a>,
     route: &'a Arc<Route>,
+    slot: &'a Arc<Slot<Prepared>>,
+    claim: &'a Claim<'a>,
     framing: Framing,
     watch: &'a Rc<Watch>,
     body_timeout: Duration,
@@ -475,7 +501,7 @@ impl Request<'_> {
         let asked =
             Asked { head: *self.sanitized.method() == Method::HEAD, upgrade: self.sanitized.upgrades() };
         // A refusal of the token, or of the stream, must be possible.
-        let may_repeat = route.slot.is_renewable() || matches!(link, Link::Http2(_));
+        let may_repeat = self.slot.is_renewable() || matches!(link, Link::Http2(_));
         let limits = &route.spec.limits;
         let limits = UploadLimits {
             max_body: limits.max_body,

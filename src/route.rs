@@ -10,7 +10,7 @@ pub mod table;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Method;
+use http::{HeaderName, Method};
 use serde_json::Value;
 
 use crate::credential::CredentialName;
@@ -18,7 +18,7 @@ use crate::inject::Injection;
 use crate::upstream::Url;
 use crate::upstream::pool::PoolLimits;
 
-pub use table::{Route, RouteTable, Wiring};
+pub use table::{Route, RouteTable, Tokens, Wiring};
 
 /// One route, as validated from `[routes.NAME]`. What it has in common with others it shares with them:
 /// there may be thousands.
@@ -36,6 +36,8 @@ pub struct RouteSpec {
     pub upstream: Url,
     /// Whose tokens are injected.
     pub credential: CredentialName,
+    /// Which of its subjects, and who says so; `None` for the token that the credential has by itself.
+    pub subject: Option<SubjectSource>,
     /// How they are injected.
     pub injection: Arc<Injection>,
     /// How the upstream says that the token is dead.
@@ -54,6 +56,15 @@ pub struct RouteSpec {
     pub rate: Option<Rate>,
     /// Limits of this route.
     pub limits: Arc<RouteLimits>,
+}
+
+/// Where a request says whose token it wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SubjectSource {
+    /// In this header field, which is not forwarded in any spelling.
+    Header(HeaderName),
+    /// In this segment of the path behind the route's prefix, counted from 1; it is not forwarded.
+    Path(usize),
 }
 
 /// One line of `allow`: `GET /user/*`, or a path alone for every method.

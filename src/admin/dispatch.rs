@@ -143,7 +143,7 @@ async fn serve(admin: &Admin, caller: Caller, head: &Parts, body: Incoming) -> R
             None => Ok(text(StatusCode::OK, "ready\n")),
             Some(why) => Err(Refusal::NotReady(why)),
         },
-        Place::Metrics => Ok(typed(StatusCode::OK, exposition::MEDIA_TYPE, metrics::encode(admin))),
+        Place::Metrics => Ok(typed(StatusCode::OK, exposition::MEDIA_TYPE, metrics::encode(admin).await)),
         Place::Credentials => {
             let credentials = admin.keeper.statuses().into_iter().map(Into::into).collect();
             Ok(json(StatusCode::OK, &CredentialsView { credentials }))
@@ -216,7 +216,8 @@ async fn set_token(admin: &Admin, name: &CredentialName, body: Incoming) -> Resu
             Ok(empty(StatusCode::NO_CONTENT))
         }
         Err(SetError::Unknown) => Err(no_credential(name)),
-        Err(SetError::NotStatic) => Err(Refusal::Conflict(format!(
+        // Static tokens have no subjects.
+        Err(SetError::NotStatic | SetError::NoSubject) => Err(Refusal::Conflict(format!(
             "`{name}` obtains its tokens by itself: only a static one can be set"
         ))),
         Err(SetError::Unusable(why)) => Err(Refusal::BadRequest(why)),

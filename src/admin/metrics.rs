@@ -10,7 +10,7 @@ use crate::admin::Admin;
 use crate::admin::exposition::{Exposition, Kind, Labels, Metric};
 use crate::clock::Clock;
 use crate::credential::consent::Consents;
-use crate::credential::keeper::{Keeper, Outcome};
+use crate::credential::keeper::{Keeper, Outcome, SubjectNumbers};
 use crate::credential::{CredentialName, State, Status};
 use crate::proxy::Code;
 use crate::route::RouteTable;
@@ -44,7 +44,8 @@ impl ControlMetrics {
 }
 
 /// All metrics as text.
-pub(super) fn encode(admin: &Admin) -> String {
+pub(super) async fn encode(admin: &Admin) -> String {
+    let numbers = subject_numbers(&admin.keeper).await;
     let mut text = Exposition::default();
     let table = admin.table.load();
     let listeners = admin.server.listeners();
@@ -56,6 +57,7 @@ pub(super) fn encode(admin: &Admin) -> String {
     connections(&mut text, &table, &listeners);
     certificates(&mut text, &listeners);
     credentials(&mut text, &admin.keeper, &admin.egress.borrow());
+    subjects(&mut text, &numbers);
     renewals(&mut text, &admin.metrics);
     store(&mut text, admin.store.errors());
     reloads(&mut text, &admin.metrics);
@@ -229,6 +231,37 @@ fn credentials(text: &mut Exposition, keeper: &Keeper, egress: &Connectors) {
     let mut metric = text.metric("bearerd_refusals_total", Kind::Counter, help);
     for (name, count) in keeper.refusals() {
         metric.sample(&[("credential", name.as_str())], count);
+    }
+}
+
+/// How many subjects each credential has, as far as its store can tell, and how they wake and sleep.
+async fn subject_numbers(keeper: &Keeper) -> Vec<(CredentialName, usize, SubjectNumbers)> {
+    let mut numbers = Vec::new();
+    for (name, of) in keeper.subject_numbers() {
+        // A store that cannot be read counts that by itself.
+        let known = keeper.count(&name).await.unwrap_or_default();
+        numbers.push((name, known.max(of.awake), of));
+    }
+    numbers
+}
+
+fn subjects(text: &mut Exposition, numbers: &[(CredentialName, usize, SubjectNumbers)]) {
+    let help = "Subjects whose tokens are at hand, and those of whom only the record is kept.";
+    let mut metric = text.metric("bearerd_subjects", Kind::Gauge, help);
+    for (name, known, of) in numbers {
+        metric.sample(&[("credential", name.as_str()), ("state", "awake")], of.awake);
+        metric.sample(&[("credential", name.as_str()), ("state", "asleep")], known - of.awake);
+    }
+    let help = "Subjects that woke, because somebody asked for them or before a refresh token would lapse.";
+    let mut metric = text.metric("bearerd_subject_wakes_total", Kind::Counter, help);
+    for (name, _, of) in numbers {
+        metric.sample(&[("credential", name.as_str())], of.woken);
+    }
+    let help = "Subjects that fell asleep, because nobody used them or others needed the room.";
+    let mut metric = text.metric("bearerd_subject_sleeps_total", Kind::Counter, help);
+    for (name, _, of) in numbers {
+        metric.sample(&[("credential", name.as_str()), ("reason", "idle")], of.idle);
+        metric.sample(&[("credential", name.as_str()), ("reason", "max_awake_subjects")], of.displaced);
     }
 }
 

@@ -149,6 +149,8 @@ impl Conductor {
         for (key, differs) in [
             ("workers", old.server.workers != new.server.workers),
             ("issuer_concurrency", old.server.issuer_concurrency != new.server.issuer_concurrency),
+            ("subject_idle", old.server.sleep.idle != new.server.sleep.idle),
+            ("max_awake_subjects", old.server.sleep.most_awake != new.server.sleep.most_awake),
             ("log_format", old.server.log.json != new.server.log.json),
         ] {
             if differs {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use crate::clock::Clock;
 use crate::credential::Owner;
 use crate::credential::keeper::Keeper;
-use crate::route::{RouteSpec, RouteTable, Wiring};
+use crate::credential::slot::Prepare;
+use crate::inject::Prepared;
+use crate::route::{RouteSpec, RouteTable, Tokens, Wiring};
 use crate::upstream::EgressSpec;
 use crate::upstream::connect::{Connector, Connectors};
 
@@ -38,13 +40,14 @@ pub(super) fn wire(
 ) -> RouteTable {
     let mut wiring = |route: &Arc<RouteSpec>| {
         let (spec, clock) = (Arc::clone(route), clock.clone());
-        let prepare = Box::new(move |minted: &crate::credential::Minted| {
-            spec.injection.prepare(&minted.outputs, &clock)
-        });
+        let prepare: Prepare<Prepared> =
+            Arc::new(move |minted| spec.injection.prepare(&minted.outputs, &clock));
+        let tokens = match &route.subject {
+            None => keeper.slot(&Owner::from(&route.credential), prepare).map(Tokens::Own),
+            Some(_) => keeper.roster(&route.credential, prepare).map(Tokens::Subjects),
+        };
         Wiring {
-            slot: keeper
-                .slot(&Owner::from(&route.credential), prepare)
-                .expect("a valid route names a kept credential"),
+            tokens: tokens.expect("a valid route names a kept credential"),
             connector: connectors.get(&route.egress).cloned().expect("a valid route names an egress"),
         }
     };

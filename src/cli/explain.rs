@@ -16,10 +16,10 @@ use crate::config::{Config, Environment};
 use crate::credential::Flow;
 use crate::http1::RequestHead;
 use crate::proxy::ProxyError;
-use crate::proxy::admit::PSEUDONYM;
+use crate::proxy::admit::{Door, PSEUDONYM};
 use crate::proxy::choose::choose;
 use crate::proxy::sanitize::Sanitized;
-use crate::route::{AllowRule, Route, RouteTable};
+use crate::route::{AllowRule, Route, RouteTable, SubjectSource};
 use crate::server::{Address, Bind, ListenerSpec};
 use crate::template::Template;
 
@@ -30,6 +30,9 @@ pub struct Arguments {
     pub method: Method,
     /// The URL as the app would call it, such as http://127.0.0.1:8080/ledger/user/me
     pub url: Uri,
+    /// For whom, where the route wants that in a header field
+    #[arg(long)]
+    pub subject: Option<String>,
     /// Which configuration.
     #[command(flatten)]
     pub file: ConfigFile,
@@ -55,7 +58,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
             return Exit::Configuration.into();
         }
     };
-    let (text, exit) = explain(&config, &table, &called, &head);
+    let (text, exit) = explain(&config, &table, &called, &head, arguments.subject.as_deref());
     let written = output::data(text);
     if exit == Exit::Done { written } else { exit.into() }
 }
@@ -98,7 +101,13 @@ impl Told {
     }
 }
 
-fn explain(config: &Config, table: &RouteTable, called: &Called, head: &RequestHead) -> (String, Exit) {
+fn explain(
+    config: &Config,
+    table: &RouteTable,
+    called: &Called,
+    head: &RequestHead,
+    subject: Option<&str>,
+) -> (String, Exit) {
     let mut told = Told(String::new());
     let Some(listener) = listener(&config.listeners, called) else {
         let speaks = if called.is_tls { "speaks TLS" } else { "listens" };
@@ -114,6 +123,8 @@ fn explain(config: &Config, table: &RouteTable, called: &Called, head: &RequestH
         Bind::Inherited(_) => None,
     };
     let door = listener.door(address, &std::sync::Arc::default());
+    let with_subject = with_subject(table, &door, head, subject);
+    let head = with_subject.as_ref().unwrap_or(head);
     let choice = match choose(table, &door, head, PSEUDONYM) {
         Ok(Some(choice)) => choice,
         Ok(None) => {
@@ -124,13 +135,31 @@ fn explain(config: &Config, table: &RouteTable, called: &Called, head: &RequestH
     };
     let route = choice.route;
     describe(&mut told, config, route);
-    if let Err(error) = choice.check_policy(head) {
-        return told.refused(&error);
+    let claim = match choice.claim(head) {
+        Ok(claim) => claim,
+        Err(error) => return told.refused(&error),
+    };
+    if let Some(subject) = &claim.subject {
+        told.line("subject", subject);
     }
-    let sanitized = Sanitized::new(head, &choice.found, route, "1.1 bearerd");
+    let sanitized = Sanitized::new(head, &choice.found, route, &claim.rest, "1.1 bearerd");
     let (method, target) = (sanitized.method(), sanitized.target());
     told.line("forwarded", format_args!("{method} {}{target}", route.spec.upstream.origin));
     (told.0, Exit::Done)
+}
+
+/// The same request with a subject in the field in which its route wants it.
+fn with_subject(
+    table: &RouteTable,
+    door: &Door,
+    head: &RequestHead,
+    subject: Option<&str>,
+) -> Option<RequestHead> {
+    let route = choose(table, door, head, PSEUDONYM).ok()??.route;
+    let Some(SubjectSource::Header(name)) = &route.spec.subject else { return None };
+    let field = (name.as_str().as_bytes(), subject?.as_bytes());
+    let fields: Vec<_> = head.fields.iter().map(|field| (field.name, field.value)).chain([field]).collect();
+    Some(RequestHead::new(head.method.clone(), head.target(), &fields))
 }
 
 /// The listener that a call leads to: that of its port; else the only one, if its port is not known
@@ -157,6 +186,15 @@ fn describe(told: &mut Told, config: &Config, route: &Route) {
     let credential = config.credentials.iter().find(|credential| credential.name == spec.credential);
     let flow = credential.map(|credential| &credential.flow).map_or("", Flow::as_str);
     told.line("credential", format_args!("{} ({flow})", spec.credential));
+    match &spec.subject {
+        None => {}
+        Some(SubjectSource::Header(name)) => {
+            told.line("for", format_args!("the subject in the field {name}"));
+        }
+        Some(SubjectSource::Path(number)) => {
+            told.line("for", format_args!("the subject in segment {number} of the path"));
+        }
+    }
     let injection = &spec.injection;
     for (name, template) in &injection.headers {
         told.line("injects", format_args!("header {name}: {}", redacted(template)));

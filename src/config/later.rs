@@ -20,7 +20,7 @@ const KEYS: &[(&str, &[&str])] = &[
     // An injection.
     ("cookies", &["body"]),
     // A route.
-    ("upstream", &["subject", "inject_body"]),
+    ("upstream", &["inject_body"]),
 ];
 
 /// Words, by a word that stands for the same key.

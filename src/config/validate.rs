@@ -16,6 +16,7 @@ pub(crate) mod route;
 pub(crate) mod secret;
 pub(crate) mod server;
 pub(crate) mod store;
+pub(crate) mod subject;
 pub(crate) mod tls;
 
 use crate::config::Config;
@@ -42,8 +43,9 @@ pub(crate) fn file(raw: &raw::File, root: Place<'_>, context: &mut Context<'_>) 
     if let Some(admin) = &admin {
         listener::apart(&listeners, &admin.listen, root, context);
     }
-    let credentials = credential::all(&raw.credentials, root.key("credentials"), context);
+    let mut credentials = credential::all(&raw.credentials, root.key("credentials"), context);
     let routes = route::all(raw, &credentials, root, context);
+    subject::mark(&mut credentials, &routes);
     let credentials = chain::in_order(credentials, root.key("credentials"), context);
     let egress = std::mem::take(&mut context.egresses);
     Some(Config { server, store: store?, admin: admin?, listeners, egress, credentials, routes })

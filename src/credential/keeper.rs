@@ -11,21 +11,24 @@
 //!
 //! [`Keeper`] is the handle that everybody else holds.
 
+mod asleep;
+mod awake;
 mod chain;
 mod entry;
 mod events;
 mod exchange;
 mod lanes;
 mod report;
+mod sleep;
 mod task;
 #[cfg(test)]
 mod tests;
 mod timers;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -34,7 +37,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::{Clock, Moment};
 use crate::credential::flow::Mint;
+use crate::credential::keeper::awake::Awake;
 use crate::credential::keeper::entry::{Order, OrderAnswer};
+use crate::credential::roster::{Release, Roster};
 use crate::credential::shared::{Poke, Shared};
 use crate::credential::slot::{Prepare, Slot};
 use crate::credential::store::{Store, StoreError};
@@ -79,9 +84,28 @@ pub type Observe = Box<dyn Fn(&CredentialName, Outcome, Duration) + Send + Sync>
 pub struct Options {
     /// Exchanges at once with one issuer.
     pub issuer_concurrency: usize,
+    /// When subjects sleep.
+    pub sleep: SleepRules,
     /// Hears of every exchange.
     pub observe: Observe,
 }
+
+/// When subjects sleep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SleepRules {
+    /// So long nobody has used it.
+    pub idle: Duration,
+    /// So many are awake at once; of more, those that were unused for longest sleep.
+    pub most_awake: usize,
+}
+
+impl Default for SleepRules {
+    fn default() -> Self {
+        Self { idle: Duration::from_secs(600), most_awake: 10_000 }
+    }
+}
+
+pub use awake::SubjectNumbers;
 
 /// Why a token could not be set.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,6 +116,8 @@ pub enum SetError {
     NotStatic,
     /// The value cannot be used; the text says why, without it.
     Unusable(String),
+    /// All tokens of the credential belong to subjects, and none was named.
+    NoSubject,
 }
 
 /// The handle of the keeper; cloning shares it.
@@ -99,12 +125,11 @@ pub enum SetError {
 pub struct Keeper(Arc<Hub>);
 
 struct Hub {
+    clock: Clock,
     store: Arc<dyn Store>,
     /// What exists, read by everybody without asking the task.
     directory: ArcSwap<Directory>,
-    /// The subjects that are awake. Whoever changes this or the directory holds it, so that commands
-    /// arrive in the order of the changes.
-    awake: Mutex<HashMap<Owner, Kept>>,
+    awake: Arc<Awake>,
     commands: mpsc::UnboundedSender<Command>,
     pokes: mpsc::UnboundedSender<Poke>,
     files: watch::Sender<Arc<BTreeSet<PathBuf>>>,
@@ -149,15 +174,17 @@ pub fn start(
 ) -> (Keeper, impl Future<Output = ()> + Send + 'static) {
     let (commands, inbox) = mpsc::unbounded_channel();
     let (pokes, requests) = mpsc::unbounded_channel();
+    let awake = Arc::<Awake>::default();
     let hub = Hub {
+        clock: clock.clone(),
         store: Arc::clone(&store),
         directory: ArcSwap::default(),
-        awake: Mutex::default(),
+        awake: Arc::clone(&awake),
         commands,
         pokes,
         files: watch::Sender::default(),
     };
-    let task = task::Task::new(clock, store, mint, options, inbox);
+    let task = task::Task::new(clock, store, mint, options, awake, inbox);
     (Keeper(Arc::new(hub)), task.run(requests))
 }
 
@@ -166,7 +193,7 @@ impl Keeper {
     /// start, changed ones start anew, those that are gone stop. When this returns, slots of all of
     /// them can be had.
     pub fn reconcile(&self, specs: Vec<Arc<CredentialSpec>>) {
-        let mut awake = self.awake();
+        let mut awake = self.0.awake.subjects();
         let before = self.0.directory.load();
         let directory: Arc<Directory> = Arc::new(
             specs
@@ -196,15 +223,43 @@ impl Keeper {
         Some(slot)
     }
 
+    /// One reader's view of the tokens of all subjects of a credential. `None` if there is no such
+    /// credential.
+    pub fn roster<T: Send + Sync + 'static>(
+        &self,
+        credential: &CredentialName,
+        prepare: Prepare<T>,
+    ) -> Option<Arc<Roster<T>>> {
+        self.spec(credential)?;
+        let roster = Arc::new(Roster::new(self.clone(), credential.clone(), prepare));
+        let readers: Weak<dyn Release> = Arc::downgrade(&roster) as _;
+        self.0.awake.add_roster(credential, readers);
+        Some(roster)
+    }
+
     /// The status of every credential, in the order of their names.
     pub fn statuses(&self) -> Vec<Status> {
         self.0.directory.load().values().map(|kept| kept.shared.status()).collect()
     }
 
-    /// The status of a credential or of one of its subjects, which wakes for it. `None` if there is
-    /// no such credential.
+    /// The status of a credential, or of one of its subjects that is awake. `None` if there is no such
+    /// credential or the subject sleeps.
     pub fn status(&self, owner: &Owner) -> Option<Status> {
-        Some(self.shared(owner)?.status())
+        if owner.subject.is_none() {
+            return Some(self.0.directory.load().get(&owner.credential)?.shared.status());
+        }
+        Some(self.0.awake.subjects().get(owner)?.shared.status())
+    }
+
+    /// The status of a subject, without waking it: what its record tells if it sleeps. `None` if there
+    /// is no such credential, or nothing is known of the subject.
+    pub async fn look(&self, owner: &Owner) -> Result<Option<Status>, StoreError> {
+        if let Some(status) = self.status(owner) {
+            return Ok(Some(status));
+        }
+        let Some(spec) = self.spec(&owner.credential) else { return Ok(None) };
+        let record = self.0.store.load(owner).await?;
+        Ok(asleep::status(owner, &spec, &record, self.0.clock.now()))
     }
 
     /// How a credential is obtained and kept.
@@ -228,6 +283,32 @@ impl Keeper {
         limit: usize,
     ) -> Result<Vec<Subject>, StoreError> {
         self.0.store.subjects(credential, after, limit).await
+    }
+
+    /// The statuses of the subjects that [`Self::subjects`] lists, without waking any.
+    pub async fn subject_statuses(
+        &self,
+        credential: &CredentialName,
+        after: Option<&Subject>,
+        limit: usize,
+    ) -> Result<Vec<Status>, StoreError> {
+        let mut statuses = Vec::new();
+        for subject in self.subjects(credential, after, limit).await? {
+            // One that was logged out meanwhile is not told.
+            statuses.extend(self.look(&Owner::subject(credential.clone(), subject)).await?);
+        }
+        Ok(statuses)
+    }
+
+    /// How many subjects a credential has, awake or not.
+    pub async fn count(&self, credential: &CredentialName) -> Result<usize, StoreError> {
+        self.0.store.count(credential).await
+    }
+
+    /// How many subjects of each credential are awake, and how often they woke and fell asleep; only of
+    /// credentials that ever had one awake.
+    pub fn subject_numbers(&self) -> BTreeMap<CredentialName, SubjectNumbers> {
+        self.0.awake.numbers().clone()
     }
 
     /// How often upstreams have refused each credential.
@@ -263,6 +344,9 @@ impl Keeper {
 
     /// Takes up what a person's consent brought, now: durable first, then published.
     pub async fn adopt(&self, owner: &Owner, minted: Minted, now: Moment) -> Result<(), SetError> {
+        if owner.subject.is_none() && self.spec(&owner.credential).is_some_and(|spec| spec.only_subjects) {
+            return Err(SetError::NoSubject);
+        }
         let shared = self.shared(owner).ok_or(SetError::Unknown)?;
         self.order(shared, Order::Adopt(Box::new(minted), now)).await
     }
@@ -303,7 +387,7 @@ impl Keeper {
         if owner.subject.is_none() {
             return Some(Arc::clone(&self.0.directory.load().get(&owner.credential)?.shared));
         }
-        let mut awake = self.awake();
+        let mut awake = self.0.awake.subjects();
         if let Some(kept) = awake.get(owner) {
             return Some(Arc::clone(&kept.shared));
         }
@@ -312,10 +396,6 @@ impl Keeper {
         awake.insert(owner.clone(), kept.clone());
         self.send(Command::Wake(kept.clone()));
         Some(kept.shared)
-    }
-
-    fn awake(&self) -> MutexGuard<'_, HashMap<Owner, Kept>> {
-        self.0.awake.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn begin(&self, owner: Owner, spec: Arc<CredentialSpec>) -> Kept {
@@ -334,6 +414,7 @@ impl Keeper {
             next_try: None,
             waits_for: None,
             optional: spec.optional,
+            asleep: false,
         };
         let shared = Arc::new(Shared::new(spec.is_renewable(), status, self.0.pokes.clone()));
         Kept { spec, shared }

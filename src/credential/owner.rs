@@ -22,8 +22,13 @@ impl Subject {
 
     /// A subject by its text.
     pub fn new(text: &str) -> Result<Self, NotASubject> {
+        Self::check(text).map(|()| Self(text.into()))
+    }
+
+    /// Whether a text can be a subject.
+    pub fn check(text: &str) -> Result<(), NotASubject> {
         let fits = (1..=Self::LONGEST).contains(&text.len()) && !text.chars().any(char::is_control);
-        if fits { Ok(Self(text.into())) } else { Err(NotASubject) }
+        if fits { Ok(()) } else { Err(NotASubject) }
     }
 
     /// The subject as text.

@@ -75,6 +75,13 @@ impl Pace {
         self.renewed = Some(at);
     }
 
+    /// Nothing of it counts any more from this time since boot on.
+    pub fn forgotten(&self, limit: Option<RenewalRate>) -> Duration {
+        let by_interval = self.renewed.map(|renewed| renewed + LEAST_INTERVAL);
+        let by_rate = limit.and_then(|limit| Some(*self.started.back()? + limit.per));
+        by_interval.max(by_rate).unwrap_or_default()
+    }
+
     /// No exchange starts before this time since boot.
     pub fn earliest(&self, limit: Option<RenewalRate>) -> Duration {
         let by_interval = self.renewed.map(|renewed| renewed + LEAST_INTERVAL);
@@ -113,6 +120,7 @@ mod tests {
             exchange_timeout: Duration::from_secs(30),
             optional: false,
             retry_ambiguous: false,
+            only_subjects: false,
         }
     }
 

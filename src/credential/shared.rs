@@ -70,6 +70,8 @@ pub struct Shared {
     floor: Mutex<Duration>,
     /// How often upstreams refused this credential.
     refusals: AtomicU64,
+    /// When a request used it last, in milliseconds since boot.
+    used: AtomicU64,
     /// A [`Poke::Expired`] is on its way.
     expiry_told: AtomicBool,
 }
@@ -94,6 +96,7 @@ impl Shared {
             suspected: AtomicU64::new(0),
             floor: Mutex::default(),
             refusals: AtomicU64::new(0),
+            used: AtomicU64::new(0),
             expiry_told: AtomicBool::new(false),
         }
     }
@@ -121,6 +124,20 @@ impl Shared {
     fn change_status(&self, change: impl FnOnce(&mut Status)) {
         change(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner));
         self.changed.notify_waiters();
+    }
+
+    /// Notes that a request uses it.
+    pub fn touch(&self, now: Moment) {
+        let now = u64::try_from(now.boot.as_millis()).unwrap_or(u64::MAX);
+        // Workers that read it do not take the cache line from each other for nothing.
+        if self.used.load(Ordering::Relaxed) < now {
+            self.used.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// When a request used it last, in time since boot.
+    pub fn used(&self) -> Duration {
+        Duration::from_millis(self.used.load(Ordering::Relaxed))
     }
 
     /// The current generation, whether it is still usable or not.

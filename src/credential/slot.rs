@@ -45,7 +45,7 @@ pub enum AfterRefusal<T> {
 }
 
 /// What a reader makes of each generation; an error says why it cannot be used, without the value.
-pub type Prepare<T> = Box<dyn Fn(&Minted) -> Result<T, String> + Send + Sync>;
+pub type Prepare<T> = Arc<dyn Fn(&Minted) -> Result<T, String> + Send + Sync>;
 
 /// One reader's view of a credential.
 pub struct Slot<T> {
@@ -95,6 +95,11 @@ impl<T> Slot<T> {
     /// Whose token it reads.
     pub fn owner(&self) -> &Owner {
         self.shared.owner()
+    }
+
+    /// Notes that a request uses it: its owner does not fall asleep for a while.
+    pub fn touch(&self, now: Moment) {
+        self.shared.touch(now);
     }
 
     /// Whether a refusal can lead to another token at all: without, no request is held for a replay.

@@ -38,6 +38,8 @@ pub struct Status {
     pub waits_for: Option<(CredentialName, State)>,
     /// Whether readiness does without it.
     pub optional: bool,
+    /// It is a subject that sleeps: this is what its record tells.
+    pub asleep: bool,
 }
 
 /// What went wrong last.

@@ -1,5 +1,7 @@
 //! The head of an answer, made fit for the app.
 
+use std::borrow::Cow;
+
 use http::StatusCode;
 
 use crate::http1::field::{Field, Revision, is_same_name, members};
@@ -7,7 +9,8 @@ use crate::http1::{AnswerHead, Kind, RequestHead};
 use crate::jose::proof::NONCE_FIELD;
 use crate::proxy::admit::Door;
 use crate::proxy::error::{Code, ProxyError};
-use crate::route::Route;
+use crate::proxy::subject::{Claim, put_back};
+use crate::route::{Route, SubjectSource};
 use crate::upstream::Url;
 
 /// Refuses a 101 to a protocol that the app did not offer (RFC 9110, section 7.8).
@@ -30,7 +33,7 @@ pub fn check_switch(request: &RequestHead, answer: &AnswerHead) -> Result<(), Pr
 /// proxy, and cookies of injected names. A `Location` that leads to the upstream's origin leads
 /// through the route afterwards; `authority` is the one under which the app called. How the body is
 /// delimited is said anew by whoever writes the head.
-pub fn sanitize(head: &mut AnswerHead, route: &Route, authority: &[u8], door: &Door) {
+pub fn sanitize(head: &mut AnswerHead, route: &Route, claim: &Claim<'_>, authority: &[u8], door: &Door) {
     let listed = listed(head);
     let is_switching = head.status == StatusCode::SWITCHING_PROTOCOLS;
     head.fields.revise(|field| match field.kind {
@@ -46,7 +49,9 @@ pub fn sanitize(head: &mut AnswerHead, route: &Route, authority: &[u8], door: &D
             Revision::Drop
         }
         Kind::SetCookie if is_injected(&field, route) => Revision::Drop,
-        Kind::Location => relocated(&field, route, authority, door).map_or(Revision::Keep, Revision::Replace),
+        Kind::Location => {
+            relocated(&field, route, claim.segment, authority, door).map_or(Revision::Keep, Revision::Replace)
+        }
         _ if listed.iter().any(|name| name.eq_ignore_ascii_case(field.name)) => Revision::Drop,
         _ => Revision::Keep,
     });
@@ -69,19 +74,26 @@ fn is_injected(cookie: &Field<'_>, route: &Route) -> bool {
     route.injected.has_cookie(name.trim_ascii())
 }
 
-fn relocated(location: &Field<'_>, route: &Route, authority: &[u8], door: &Door) -> Option<Vec<u8>> {
+fn relocated(
+    location: &Field<'_>,
+    route: &Route,
+    segment: Option<&str>,
+    authority: &[u8],
+    door: &Door,
+) -> Option<Vec<u8>> {
     let own = || door.address.map_or_else(|| "localhost".to_owned(), |address| address.to_string());
     let own = if authority.is_empty() { own() } else { String::from_utf8_lossy(authority).into_owned() };
     let own = format!("{}{own}", door.scheme());
-    relocate(std::str::from_utf8(location.value).ok()?, route, &own).map(String::into_bytes)
+    relocate(std::str::from_utf8(location.value).ok()?, route, segment, &own).map(String::into_bytes)
 }
 
-/// The place of `location` behind the route; `None` if it is somewhere else.
-fn relocate(location: &str, route: &Route, own: &str) -> Option<String> {
+/// The place of `location` behind the route, with the subject's segment in it; `None` if it is somewhere
+/// else.
+fn relocate(location: &str, route: &Route, segment: Option<&str>, own: &str) -> Option<String> {
     let origin = route.spec.upstream.origin.in_links();
     let prefix = route.spec.path.trim_end_matches('/');
     if location.starts_with('/') && !location.starts_with("//") {
-        return Some(format!("{prefix}{}", behind_base(location, route)?));
+        return Some(format!("{prefix}{}", behind_base(location, route, segment)?));
     }
     // `//host/path` means the scheme at hand.
     let absolute = match location.strip_prefix("//") {
@@ -94,7 +106,7 @@ fn relocate(location: &str, route: &Route, own: &str) -> Option<String> {
     if url.origin != origin {
         return None;
     }
-    let mut text = format!("{own}{prefix}{}", behind_base(url.path_and_query.as_str(), route)?);
+    let mut text = format!("{own}{prefix}{}", behind_base(url.path_and_query.as_str(), route, segment)?);
     if let Some(fragment) = fragment {
         text.push('#');
         text.push_str(fragment);
@@ -102,8 +114,15 @@ fn relocate(location: &str, route: &Route, own: &str) -> Option<String> {
     Some(text)
 }
 
-/// What of an upstream path lies behind the route's upstream path.
-fn behind_base<'a>(path: &'a str, route: &Route) -> Option<&'a str> {
+/// What of an upstream path lies behind the route's upstream path, as the app has to ask for it.
+fn behind_base<'a>(path: &'a str, route: &Route, segment: Option<&str>) -> Option<Cow<'a, str>> {
     let rest = path.strip_prefix(route.base())?;
-    (rest.is_empty() || rest.starts_with(['/', '?', '#'])).then_some(rest)
+    let is_behind = rest.is_empty() || rest.starts_with(['/', '?', '#']);
+    match (&route.spec.subject, segment) {
+        _ if !is_behind => None,
+        (Some(SubjectSource::Path(number)), Some(segment)) => {
+            put_back(rest, *number, segment).map(Cow::Owned)
+        }
+        _ => Some(Cow::Borrowed(rest)),
+    }
 }

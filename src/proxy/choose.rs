@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::http1::RequestHead;
 use crate::proxy::admit::{self, Door, Found};
 use crate::proxy::error::{Code, ProxyError};
+use crate::proxy::subject::Claim;
 use crate::route::policy::Denial;
 use crate::route::{Route, RouteTable, path};
 
@@ -40,21 +41,20 @@ pub fn choose<'table, 'head>(
     Ok(Some(Choice { route, found, shape }))
 }
 
-impl Choice<'_, '_> {
-    /// Asks the route's policy.
-    pub fn check_policy(&self, head: &RequestHead) -> Result<(), ProxyError> {
+impl<'head> Choice<'_, 'head> {
+    /// What the request claims of its route, and whether the route's policy lets it pass.
+    pub fn claim(&self, head: &'head RequestHead) -> Result<Claim<'head>, ProxyError> {
         if self.shape.encoded_slash && !self.route.spec.encoded_slash {
             return Err(ProxyError::new(Code::PathAmbiguous, path::Ambiguity::EncodedSlash.to_string()));
         }
-        let stripped = self.route.strip(self.found.path);
-        self.route.policy.check(&head.method, self.route.base(), stripped, self.shape).map_err(|denial| {
-            ProxyError::new(
-                Code::NotAllowed,
-                match denial {
-                    Denial::NoRule => "no `allow` rule of the route takes this method and path",
-                    Denial::TokenEndpoint => "token endpoints cannot be called through a route",
-                },
-            )
-        })
+        let claim = Claim::of(self.route, head, self.found.path)?;
+        let policy = &self.route.policy;
+        let denied = policy.check(&head.method, self.route.base(), &claim.rest, self.shape).err();
+        let why = match denied {
+            None => return Ok(claim),
+            Some(Denial::NoRule) => "no `allow` rule of the route takes this method and path",
+            Some(Denial::TokenEndpoint) => "token endpoints cannot be called through a route",
+        };
+        Err(ProxyError::new(Code::NotAllowed, why))
     }
 }

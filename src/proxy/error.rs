@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::header::{self, HeaderName};
 use http::{HeaderValue, Response, StatusCode};
 
+use crate::credential::CredentialName;
 use crate::route::RouteSpec;
 
 /// What went wrong, as `code` names it in answers and metrics.
@@ -56,6 +57,8 @@ pub enum Code {
     TargetTooLong,
     /// More requests than the route's `rate`.
     RateLimited,
+    /// The request does not say for whom it is.
+    SubjectMissing,
 }
 
 /// One line of the table.
@@ -69,7 +72,7 @@ struct Line {
 
 impl Code {
     /// All codes, in the order of the table.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::NoRoute,
         Self::PathAmbiguous,
         Self::NotAllowed,
@@ -90,6 +93,7 @@ impl Code {
         Self::RequestTimeout,
         Self::TargetTooLong,
         Self::RateLimited,
+        Self::SubjectMissing,
     ];
 
     const fn line(self) -> Line {
@@ -196,6 +200,12 @@ impl Code {
             Self::RateLimited => {
                 ("rate_limited", StatusCode::TOO_MANY_REQUESTS, "Too many requests", "http_request_denied")
             }
+            Self::SubjectMissing => (
+                "subject_missing",
+                StatusCode::BAD_REQUEST,
+                "The request does not say for whom it is",
+                "http_request_error",
+            ),
         };
         Line { name, status, title, kind }
     }
@@ -234,6 +244,8 @@ pub struct ProxyError {
     pub retry_after: Option<Duration>,
     /// The connection to the app is closed after the answer.
     pub close: bool,
+    /// Whose token is missing, where the route has subjects.
+    pub subject: Option<Box<str>>,
     /// The error type of RFC 9209, where it is more exact than the code's own.
     kind: Option<&'static str>,
 }
@@ -241,7 +253,8 @@ pub struct ProxyError {
 impl ProxyError {
     /// An error with what the app may know about it.
     pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, detail: detail.into(), cause: None, retry_after: None, close: false, kind: None }
+        let detail = detail.into();
+        Self { code, detail, cause: None, retry_after: None, close: false, subject: None, kind: None }
     }
 
     /// Adds what only the log may know.
@@ -262,6 +275,13 @@ impl ProxyError {
     #[must_use]
     pub fn of_kind(mut self, kind: &'static str) -> Self {
         self.kind = Some(kind);
+        self
+    }
+
+    /// Says whose token is missing.
+    #[must_use]
+    pub fn of_subject(mut self, subject: Option<&str>) -> Self {
+        self.subject = subject.map(Into::into);
         self
     }
 
@@ -288,6 +308,12 @@ impl ProxyError {
         if let Some(route) = route {
             document["route"] = route.name.as_str().into();
             document["credential"] = route.credential.as_str().into();
+        }
+        if let (Some(route), Some(subject)) = (route, &self.subject) {
+            document["subject"] = (**subject).into();
+            if self.code == Code::LoginRequired {
+                document["login"] = login(&route.credential).into();
+            }
         }
         let mut response = Response::new(Bytes::from(document.to_string()));
         *response.status_mut() = self.code.status();
@@ -320,6 +346,12 @@ impl ProxyError {
         let seconds = seconds.map(|seconds| seconds as u64);
         is_pausing.then(|| seconds.unwrap_or(DEFAULT_PAUSE))
     }
+}
+
+/// Where the app asks for the link to send its user to.
+fn login(credential: &CredentialName) -> String {
+    let name = percent_encoding::utf8_percent_encode(credential.as_str(), percent_encoding::NON_ALPHANUMERIC);
+    format!("/.bearerd/v1/credentials/{name}/authorize")
 }
 
 /// `Retry-After` in seconds where nobody knows when to try again: a person has to act first.

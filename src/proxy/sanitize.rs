@@ -26,6 +26,7 @@ pub struct Sanitized<'a> {
     head: &'a RequestHead,
     found: &'a Found<'a>,
     route: &'a Route,
+    rest: &'a str,
     via: &'a str,
 }
 
@@ -37,9 +38,16 @@ pub struct Outbound<'a> {
 }
 
 impl<'a> Sanitized<'a> {
-    /// What of the app's head goes to `route`; `via` is this process's own entry.
-    pub fn new(head: &'a RequestHead, found: &'a Found<'a>, route: &'a Route, via: &'a str) -> Self {
-        Self { head, found, route, via }
+    /// What of the app's head goes to `route`, with `rest` as what is left of its path; `via` is this
+    /// process's own entry.
+    pub fn new(
+        head: &'a RequestHead,
+        found: &'a Found<'a>,
+        route: &'a Route,
+        rest: &'a str,
+        via: &'a str,
+    ) -> Self {
+        Self { head, found, route, rest, via }
     }
 
     /// The method.
@@ -70,7 +78,7 @@ impl<'a> Sanitized<'a> {
     /// Upstream path, stripped path and query, byte for byte but for injected parameters. Returns
     /// whether there is a query.
     fn put_target(&self, put: &mut impl FnMut(&[u8])) -> bool {
-        let (base, stripped) = (self.route.base(), self.route.strip(self.found.path));
+        let (base, stripped) = (self.route.base(), self.rest);
         put(base.as_bytes());
         put(if base.is_empty() && stripped.is_empty() { b"/" } else { stripped.as_bytes() });
         let Some(query) = self.found.query else { return false };
@@ -132,7 +140,7 @@ impl<'a> Sanitized<'a> {
             let names: [&[u8]; 3] = [b"authorization", b"proxy-authorization", b"proxy-connection"];
             names.iter().any(|name| is_same_name(name, field.name))
         };
-        self.route.injected.has_header(field.name)
+        self.route.takes_header(field.name)
             || (self.found.lists_fields && is_listed())
             || (field.kind == Kind::Underscore && is_reserved())
     }
@@ -187,7 +195,7 @@ impl<'a> Outbound<'a> {
 
     /// Writes the head for HTTP/1.1.
     pub fn write(&self, framing: Framing, output: &mut Output) {
-        let Sanitized { head, found, route, via } = self.sanitized;
+        let Sanitized { head, found, route, via, .. } = self.sanitized;
         output.put(head.method.as_str().as_bytes());
         output.put(b" ");
         self.put_target(&mut |part| output.put(part));
@@ -214,7 +222,7 @@ impl<'a> Outbound<'a> {
     /// The head for HTTP/2, where the framing is not in the fields but for a length that is known. An
     /// error says what cannot stand there.
     pub fn request(&self, framing: Framing) -> Result<Request<()>, String> {
-        let Sanitized { head, found, route, via } = self.sanitized;
+        let Sanitized { head, found, route, via, .. } = self.sanitized;
         let origin = &route.spec.upstream.origin;
         // `:scheme` is that of a URL (RFC 9113, section 8.3.1), whatever names the protocol in the configuration.
         let mut uri = format!("{}://{}", origin.in_links().scheme.as_str(), origin.authority()).into_bytes();

@@ -22,6 +22,8 @@ pub enum Ambiguity {
     Overlong,
     /// A raw `#`.
     Fragment,
+    /// A subject that would decode a second time.
+    EncodedTwice,
 }
 
 impl fmt::Display for Ambiguity {
@@ -34,6 +36,7 @@ impl fmt::Display for Ambiguity {
             Self::BrokenEscape => "the path has a broken percent escape",
             Self::Overlong => "the path has an overlong UTF-8 sequence",
             Self::Fragment => "the target has a `#`",
+            Self::EncodedTwice => "the segment of the subject is encoded twice",
         })
     }
 }

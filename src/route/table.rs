@@ -5,13 +5,15 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
+use crate::credential::roster::Roster;
 use crate::credential::slot::Slot;
+use crate::http1::field::is_same_name;
 use crate::inject::{InjectedNames, Prepared};
-use crate::route::RouteSpec;
 use crate::route::matcher::Matcher;
 use crate::route::metrics::RouteMetrics;
 use crate::route::policy::Policy;
 use crate::route::rate::Bucket;
+use crate::route::{RouteSpec, SubjectSource};
 use crate::upstream::Destination;
 use crate::upstream::connect::Connector;
 use crate::upstream::destination::Destinations;
@@ -26,9 +28,17 @@ pub struct RouteTable {
 /// What a route is connected to: the credential that it reads, and how its connections leave.
 pub struct Wiring {
     /// The route's view of its credential.
-    pub slot: Arc<Slot<Prepared>>,
+    pub tokens: Tokens,
     /// How connections to the upstream are opened.
     pub connector: Connector,
+}
+
+/// Where a route's requests find their token, prepared for this route.
+pub enum Tokens {
+    /// One for all of them.
+    Own(Arc<Slot<Prepared>>),
+    /// One for each subject.
+    Subjects(Arc<Roster<Prepared>>),
 }
 
 /// One route, with all that can be made of its spec before the first request.
@@ -36,7 +46,7 @@ pub struct Route {
     /// What the configuration says.
     pub spec: Arc<RouteSpec>,
     /// The current credential, prepared for this route.
-    pub slot: Arc<Slot<Prepared>>,
+    pub tokens: Tokens,
     /// Where connections to the upstream lead; other routes may share it.
     pub destination: Arc<Destination>,
     /// The names that the injection takes: the app cannot send them.
@@ -65,10 +75,10 @@ impl RouteTable {
             .map(|route| (route.spec.name.as_str(), route))
             .collect();
         for spec in specs {
-            let Wiring { slot, connector } = wire(spec);
+            let Wiring { tokens, connector } = wire(spec);
             let destination = destinations.find(&spec.upstream.origin, &connector, spec.limits.pool);
             let before = before.get(spec.name.as_str()).copied();
-            let route = Arc::new(Route::new(spec, slot, destination, before));
+            let route = Arc::new(Route::new(spec, tokens, destination, before));
             table.listeners.entry(spec.listener.clone()).or_default().insert(route.clone());
             table.routes.push(route);
         }
@@ -99,7 +109,7 @@ impl RouteTable {
 impl Route {
     fn new(
         spec: &Arc<RouteSpec>,
-        slot: Arc<Slot<Prepared>>,
+        tokens: Tokens,
         destination: Arc<Destination>,
         before: Option<&Arc<Self>>,
     ) -> Self {
@@ -109,7 +119,7 @@ impl Route {
             injected: InjectedNames::new(&spec.injection),
             policy: Policy::new(spec),
             bucket: kept.or_else(|| spec.rate.map(|rate| Arc::new(Bucket::new(rate)))),
-            slot,
+            tokens,
             destination,
             spec: Arc::clone(spec),
             metrics: before.map(|before| before.metrics.clone()).unwrap_or_default(),
@@ -119,6 +129,15 @@ impl Route {
     /// The upstream's path, without a trailing slash: what is put before the stripped path.
     pub fn base(&self) -> &str {
         self.spec.upstream.path().trim_end_matches('/')
+    }
+
+    /// Whether a field is not for the upstream, in whatever spelling: it is injected, or tells the subject.
+    pub fn takes_header(&self, name: &[u8]) -> bool {
+        let tells_subject = match &self.spec.subject {
+            Some(SubjectSource::Header(own)) => is_same_name(own.as_str().as_bytes(), name),
+            _ => false,
+        };
+        tells_subject || self.injected.has_header(name)
     }
 
     /// What is left of a path that the route takes when its prefix is gone; empty, or with a slash

@@ -49,6 +49,7 @@ mod sanitize;
 mod shared_connections;
 mod store;
 mod streaming;
+mod subjects;
 mod tls;
 mod trailers;
 mod upgrade;

@@ -10,6 +10,7 @@ pub mod client;
 pub mod configuration;
 pub mod frames;
 pub mod http2;
+pub mod inside;
 pub mod issuer;
 pub mod message;
 pub mod origin;

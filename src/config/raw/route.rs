@@ -20,6 +20,9 @@ pub(crate) struct Route {
     pub(crate) upstream: Option<String>,
     /// Whose tokens are injected.
     pub(crate) credential: Option<String>,
+    /// Which of the credential's subjects, by a header field or a segment of the path; default the token
+    /// that the credential has by itself.
+    pub(crate) subject: Option<Subject>,
     /// What may be asked for, such as `"GET /user/*"`; default everything but token endpoints.
     pub(crate) allow: Option<Vec<String>>,
     /// What is put on requests, in place of the credential's rule.
@@ -56,6 +59,16 @@ pub(crate) struct Route {
     pub(crate) pool_max_age: Option<Time>,
     /// Idle connections that each worker keeps; default 256.
     pub(crate) pool_max_idle: Option<u32>,
+}
+
+/// Where a request says whose token it wants: one of the two.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Subject {
+    /// A header field, such as `"X-Bearerd-Subject"`; it is not forwarded.
+    pub(crate) header: Option<String>,
+    /// A segment of the path behind the route's prefix, counted from 1; it is not forwarded.
+    pub(crate) path: Option<u16>,
 }
 
 /// Whether answers are scanned for secrets.

@@ -26,6 +26,10 @@ pub(crate) struct Server {
     pub(crate) issuer_concurrency: Option<u16>,
     /// Logins of people under way at once, those of the last minutes included; default 10000.
     pub(crate) max_logins: Option<u32>,
+    /// How long nobody uses a subject's token before the subject sleeps; default `"10m"`.
+    pub(crate) subject_idle: Option<Time>,
+    /// Subjects whose tokens are at hand at once; default 10000.
+    pub(crate) max_awake_subjects: Option<u32>,
 }
 
 /// Which requests are logged.

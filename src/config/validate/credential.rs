@@ -142,6 +142,7 @@ fn one(name: &str, raw: &raw::Credential, place: Place<'_>, context: &mut Contex
             max_renewals: raw.max_renewals.map(|rate| RenewalRate { count: rate.count, per: rate.per }),
             exchange_timeout,
             optional: raw.optional == Some(true),
+            only_subjects: false,
             retry_ambiguous: raw.retry_ambiguous == Some(true),
         },
         plain: names.plain,

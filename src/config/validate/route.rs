@@ -11,7 +11,7 @@ use crate::config::validate::context::{Context, unknown};
 use crate::config::validate::credential::{Credential, check_name, is_exposed};
 use crate::config::validate::names::Names;
 use crate::config::validate::oauth2::certificate;
-use crate::config::validate::{inject, login};
+use crate::config::validate::{inject, login, subject};
 use crate::credential::CredentialName;
 use crate::inject::Injection;
 use crate::route::path::canonical;
@@ -95,6 +95,7 @@ impl Reader<'_> {
             egress = certificate::egress_of_route(said, &credential.spec.egress, upstream, place, context);
         }
         let injection = injection(raw, credential, place, context);
+        let subject = subject::source(raw, credential, injection.as_ref(), place, context);
         if let Some(upstream) = &upstream {
             let of_credential = named.and_then(|credential| credential.allow_plaintext);
             let allowed = raw.allow_plaintext.or(of_credential) == Some(true);
@@ -114,6 +115,7 @@ impl Reader<'_> {
             denied: common.denied.one(denied?),
             upstream: upstream?,
             credential: credential.spec.name.clone(),
+            subject,
             injection: common.injections.one(injection?),
             refusal: common.refusals.one(refusal.unwrap_or_else(|| credential.refusal.clone())),
             allow: common.allowed.one(allow?),

@@ -8,6 +8,7 @@ use crate::config::raw::server::{AccessLog as RawAccessLog, LogFormat};
 use crate::config::tree::Place;
 use crate::config::validate::context::Context;
 use crate::config::{AccessLog, ServerSpec};
+use crate::credential::keeper::SleepRules;
 use crate::telemetry::LogSpec;
 
 /// The most data-plane threads.
@@ -34,6 +35,7 @@ pub(crate) fn server(raw: &raw::Server, place: Place<'_>, context: &mut Context<
     if raw.max_logins == Some(0) {
         context.findings.error(place.key("max_logins"), "at least one login is under way at once");
     }
+    let sleep = sleep(raw, place, context);
     let filter = raw.log.clone().unwrap_or_else(|| "info".to_owned());
     if LogSpec::check_filter(&filter).is_err() {
         let problem = context.findings.error(place.key("log"), "this is not a filter of logs");
@@ -51,5 +53,21 @@ pub(crate) fn server(raw: &raw::Server, place: Place<'_>, context: &mut Context<
         log: LogSpec { filter, json: matches!(raw.log_format, Some(LogFormat::Json)) },
         issuer_concurrency: usize::from(raw.issuer_concurrency.unwrap_or(32)),
         max_logins: raw.max_logins.map_or(MOST_LOGINS, |logins| logins as usize),
+        sleep,
+    }
+}
+
+/// When subjects sleep.
+fn sleep(raw: &raw::Server, place: Place<'_>, context: &mut Context<'_>) -> SleepRules {
+    let default = SleepRules::default();
+    if raw.subject_idle.is_some_and(|time| time.0 < Duration::from_secs(1)) {
+        context.findings.error(place.key("subject_idle"), "a subject stays awake for at least a second");
+    }
+    if raw.max_awake_subjects == Some(0) {
+        context.findings.error(place.key("max_awake_subjects"), "at least one subject is awake");
+    }
+    SleepRules {
+        idle: raw.subject_idle.map_or(default.idle, |time| time.0),
+        most_awake: raw.max_awake_subjects.map_or(default.most_awake, |most| most as usize),
     }
 }

@@ -52,6 +52,7 @@ pub(in crate::credential) fn credential(flow: Flow, limit: Duration) -> Credenti
         exchange_timeout: limit,
         optional: false,
         retry_ambiguous: false,
+        only_subjects: false,
     }
 }
 

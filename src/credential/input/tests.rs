@@ -158,6 +158,7 @@ async fn sign(key: &str, algorithm: Option<&str>, clock: &Clock) -> Result<Input
         exchange_timeout: Duration::from_secs(30),
         optional: false,
         retry_ambiguous: false,
+        only_subjects: false,
     };
     read(&spec, &|_, _| None, clock).await.map_err(|error| error.to_string())
 }

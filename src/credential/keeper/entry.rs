@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use crate::backoff::Backoff;
 use crate::clock::Moment;
 use crate::credential::keeper::lanes::Issuer;
-use crate::credential::keeper::{Kept, Outcome, SetError};
+use crate::credential::keeper::{Kept, Outcome, SetError, SleepRules};
 use crate::credential::schedule::Pace;
 use crate::credential::shared::{Published, Shared};
 use crate::credential::store::{Fingerprint, Record};
@@ -61,6 +61,12 @@ pub(super) struct Entry {
     pub(super) parents_renewed: bool,
     /// What the store has still to be given.
     pub(super) unsaved: Option<Record>,
+    /// The store may hold a token that is still valid: it is looked for before the issuer is asked.
+    pub(super) recalls: bool,
+    /// The lane of its issuer in which it has a place, or waits for one.
+    pub(super) lane: Issuer,
+    /// When a subject was last known to be held, beside what requests tell, in time since boot.
+    pub(super) held: Duration,
     /// The next exchange is forced by an operator.
     pub(super) force: bool,
     /// What was ordered, for the next exchange to carry out, and who waits for it.
@@ -130,7 +136,9 @@ impl Trouble {
 }
 
 impl Entry {
-    pub(super) fn new(id: u64, kept: &Kept) -> Self {
+    pub(super) fn new(id: u64, kept: &Kept, held: Duration) -> Self {
+        let only_subjects = kept.spec.only_subjects && kept.shared.owner().subject.is_none();
+        let next = if only_subjects { Next::Nothing } else { Next::Now };
         Self {
             id,
             issuer: kept.spec.flow.issuer(),
@@ -138,7 +146,7 @@ impl Entry {
             shared: Arc::clone(&kept.shared),
             current: None,
             phase: Phase::Idle,
-            next: Next::Now,
+            next,
             look: None,
             stop: None,
             trouble: None,
@@ -150,6 +158,9 @@ impl Entry {
             awaited: BTreeSet::new(),
             parents_renewed: false,
             unsaved: None,
+            recalls: false,
+            lane: None,
+            held,
             force: false,
             order: None,
             ordered: None,
@@ -164,6 +175,11 @@ impl Entry {
 
     pub(super) fn is_usable(&self, now: Moment) -> bool {
         self.current.as_ref().is_some_and(|current| current.expiry.is_usable(now))
+    }
+
+    /// The tokens of this credential are its subjects'.
+    pub(super) fn serves_only_subjects(&self) -> bool {
+        self.spec.only_subjects && self.shared.owner().subject.is_none()
     }
 
     pub(super) fn is_in_trouble(&self, cause: Cause) -> bool {
@@ -196,15 +212,16 @@ impl Entry {
     }
 
     /// When the task has to look at this entry again, in time since boot: its plan, or the end of its
-    /// token.
-    pub(super) fn wake_at(&self, now: Moment) -> Option<Duration> {
+    /// token, or the time to sleep.
+    pub(super) fn wake_at(&self, now: Moment, rules: &SleepRules) -> Option<Duration> {
         let end = self.current.as_ref().and_then(|current| current.expiry.usable_for(now));
         let end = end.filter(|left| !left.is_zero()).map(|left| now.boot + left);
         let plans = match self.phase {
             Phase::Idle if self.blocked_by.is_none() => [self.due(now), self.look_due()],
             _ => [None, None],
         };
-        plans.into_iter().flatten().filter(|at| *at > now.boot).chain(end).min()
+        let plans = plans.into_iter().chain([self.sleeps_at(rules)]);
+        plans.flatten().filter(|at| *at > now.boot).chain(end).min()
     }
 
     /// The state, as everybody sees it.
@@ -214,7 +231,7 @@ impl Entry {
         match (&self.stop, &self.current) {
             _ if self.is_usable(now) && failing => State::Failing,
             _ if self.is_usable(now) && renewing => State::Renewing,
-            _ if self.is_usable(now) => State::Ready,
+            _ if self.is_usable(now) || self.serves_only_subjects() => State::Ready,
             (Some(stop), _) if !renewing => stop.state,
             (_, Some(_)) => State::Expired,
             (_, None) => State::Pending,
@@ -246,6 +263,7 @@ impl Entry {
             next_try: self.due(now),
             waits_for: None,
             optional: self.spec.optional,
+            asleep: false,
         };
         if let Some(parent) = parent {
             status.running = parent.running;

@@ -12,7 +12,7 @@ use crate::credential::keeper::task::{Running, Task};
 use crate::credential::keeper::{Command, Directory, Kept, Outcome};
 use crate::credential::schedule::LEAST_INTERVAL;
 use crate::credential::shared::{Poke, Shared};
-use crate::credential::{CredentialSpec, ErrorClass, Owner};
+use crate::credential::{CredentialSpec, ErrorClass, Flow, Owner};
 
 /// How long a refused request is let wait for a renewal that may not start yet.
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(5);
@@ -26,6 +26,7 @@ impl Task {
                 if !self.entries.contains_key(kept.shared.owner()) {
                     self.insert(&kept);
                     self.consider(kept.shared.owner());
+                    self.woken(&kept.spec.name);
                 }
             }
             Command::Order { shared, order, answer } => {
@@ -62,6 +63,7 @@ impl Task {
             }
             stays
         });
+        self.count_awake();
         self.children.clear();
         self.readers.clear();
         let before: Vec<_> =
@@ -85,8 +87,26 @@ impl Task {
     fn insert(&mut self, kept: &Kept) {
         self.last_id += 1;
         let owner = kept.shared.owner();
-        self.entries.insert(owner.clone(), Box::new(Entry::new(self.last_id, kept)));
+        let mut entry = Entry::new(self.last_id, kept, self.clock.boot());
+        let outlives = self.store.is_durable() || owner.subject.is_some();
+        entry.recalls = outlives && !matches!(kept.spec.flow, Flow::Static(_));
+        self.entries.insert(owner.clone(), Box::new(entry));
         self.follow_inputs(owner, &kept.spec);
+    }
+
+    /// The opposite of [`Self::insert`].
+    pub(super) fn remove(&mut self, owner: &Owner) {
+        let Some(entry) = self.entries.remove(owner) else { return };
+        for (parent, _) in entry.spec.parents() {
+            if let Some(children) = self.children.get_mut(parent) {
+                children.remove(owner);
+            }
+        }
+        for path in entry.spec.files() {
+            if let Some(readers) = self.readers.get_mut(path) {
+                readers.remove(owner);
+            }
+        }
     }
 
     /// Notes whose outputs an owner uses and which files it reads.
@@ -102,13 +122,17 @@ impl Task {
     fn refresh(&mut self, shared: &Arc<Shared>, force: bool, answer: oneshot::Sender<Outcome>) {
         let now = self.clock.boot();
         let Some(entry) = entry_of(&mut self.entries, shared) else { return };
+        if entry.serves_only_subjects() {
+            let _ = answer.send(Outcome::Ok);
+            return;
+        }
         if entry.earliest() > now + LEAST_INTERVAL {
             // `max_renewals` holds for operators too: the issuer counts them all.
             let _ = answer.send(Outcome::Transient);
         } else {
             entry.waiters.push(answer);
         }
-        if entry.phase != Phase::Renewing {
+        if entry.phase != Phase::Renewing || entry.recalls {
             entry.force |= force;
             entry.parents_renewed = false;
             entry.next = Next::Now;

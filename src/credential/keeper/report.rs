@@ -59,6 +59,7 @@ impl Task {
                 }
                 Outcome::Ok
             }
+            (Err(failure), None) if self.recalled_nothing(owner, &failure) => return,
             (Err(Failure::Unchanged), None) => {
                 self.stay(owner);
                 return;
@@ -93,6 +94,22 @@ impl Task {
         }
     }
 
+    /// Whether this was but a look into the store, and the issuer is to be asked now: because nothing
+    /// was found there, or because an operator asks for it.
+    fn recalled_nothing(&mut self, owner: &Owner, failure: &Failure) -> bool {
+        let Some(entry) = self.entries.get_mut(owner).filter(|entry| entry.recalls) else { return false };
+        let goes_on = match failure {
+            Failure::NothingRecalled => true,
+            Failure::Local(_) => false,
+            _ => !entry.waiters.is_empty(),
+        };
+        if goes_on {
+            entry.recalls = false;
+            entry.next = Next::Now;
+        }
+        goes_on
+    }
+
     /// Gives a new generation to all readers, or to none.
     fn publish(&mut self, owner: &Owner, obtained: Obtained, took: Duration) -> Result<(), String> {
         let Some(entry) = self.entries.get_mut(owner) else { return Ok(()) };
@@ -115,6 +132,7 @@ impl Task {
         }
         entry.next = renewal.map_or(Next::Nothing, Next::Renewal);
         entry.current = Some(published);
+        entry.recalls = false;
         entry.stop = None;
         entry.trouble = None;
         entry.parents_renewed = false;
@@ -129,6 +147,7 @@ impl Task {
         tracing::info!(credential = %owner, "logged out");
         entry.shared.withdraw();
         entry.current = None;
+        entry.recalls = false;
         entry.next = Next::Nothing;
         entry.trouble = None;
         entry.stop = Some(Stop { state: State::Revoked, inputs: entry.inputs });
@@ -155,6 +174,7 @@ impl Task {
     /// Plans what follows a failure, and says how it counts.
     fn fail(&mut self, owner: &Owner, phase: Phase, failure: &Failure, now: Moment) -> Outcome {
         let Some(entry) = self.entries.get_mut(owner) else { return Outcome::Transient };
+        entry.recalls &= matches!(failure, Failure::Local(_));
         if matches!(failure, Failure::NobodyLoggedIn) {
             entry.next = Next::Nothing;
             entry.stop = Some(Stop { state: State::LoginRequired, inputs: entry.inputs });
@@ -175,7 +195,7 @@ impl Task {
                 let pause = entry.backoff.next(&self.clock).max(asked + spread);
                 (Outcome::Transient, ErrorClass::Transient, Some(pause))
             }
-            Failure::Unchanged | Failure::Local(_) => {
+            Failure::Unchanged | Failure::NothingRecalled | Failure::Local(_) => {
                 (Outcome::Transient, ErrorClass::Transient, Some(entry.backoff.next(&self.clock)))
             }
         };

@@ -11,6 +11,7 @@ use tokio::task::{AbortHandle, JoinError, JoinSet};
 
 use crate::clock::{Clock, Moment};
 use crate::credential::flow::Mint;
+use crate::credential::keeper::awake::Awake;
 use crate::credential::keeper::entry::{Entry, Phase};
 use crate::credential::keeper::exchange::{Exchange, Report};
 use crate::credential::keeper::lanes::{Issuer, Lanes};
@@ -34,6 +35,7 @@ pub(super) struct Task {
     pub(super) store: Arc<dyn Store>,
     pub(super) mint: Arc<dyn Mint>,
     pub(super) options: Options,
+    pub(super) awake: Arc<Awake>,
     commands: mpsc::UnboundedReceiver<Command>,
     /// Boxed: a map has up to twice the places that it uses.
     pub(super) entries: HashMap<Owner, Box<Entry>>,
@@ -51,6 +53,10 @@ pub(super) struct Task {
     /// Wall clock less time since boot, when last compared.
     offset: SignedDuration,
     pub(super) last_id: u64,
+    /// How many subjects are awake.
+    pub(super) awake_count: usize,
+    /// So many may be awake before room is made again.
+    pub(super) crowded: usize,
     /// Set once the process is ending: who waits for the end.
     pub(super) ending: Option<Vec<oneshot::Sender<()>>>,
 }
@@ -58,7 +64,7 @@ pub(super) struct Task {
 /// An exchange that runs.
 pub(super) struct Running {
     id: u64,
-    issuer: Issuer,
+    lane: Issuer,
     abort: AbortHandle,
     /// To break it off could lose what nobody gives twice.
     precious: bool,
@@ -79,6 +85,7 @@ impl Task {
         store: Arc<dyn Store>,
         mint: Arc<dyn Mint>,
         options: Options,
+        awake: Arc<Awake>,
         commands: mpsc::UnboundedReceiver<Command>,
     ) -> Self {
         Self {
@@ -88,6 +95,7 @@ impl Task {
             mint,
             lanes: Lanes::new(options.issuer_concurrency),
             options,
+            awake,
             commands,
             entries: HashMap::new(),
             children: HashMap::new(),
@@ -97,6 +105,8 @@ impl Task {
             running: HashMap::new(),
             owners: HashMap::new(),
             last_id: 0,
+            awake_count: 0,
+            crowded: 0,
             ending: None,
         }
     }
@@ -169,6 +179,9 @@ impl Task {
     pub(super) fn consider(&mut self, owner: &Owner) {
         let now = self.clock.now();
         let ending = self.ending.is_some();
+        if self.falls_asleep(owner, now) {
+            return;
+        }
         let Some(entry) = self.entries.get(owner) else { return };
         if entry.phase == Phase::Idle && !ending && !self.running.contains_key(owner) {
             let is_due = entry.due(now).is_some_and(|due| due <= now.boot);
@@ -194,7 +207,9 @@ impl Task {
         let end = entry.current.as_ref().filter(|_| is_due).map_or(Duration::ZERO, |current| {
             current.expiry.usable_for(now).map_or(Duration::MAX, |left| now.boot + left)
         });
-        if self.lanes.enter(&entry.issuer, (end, entry.id, owner.clone())) {
+        // What the store has is not looked for in the lane of an issuer: it would wait for others.
+        entry.lane = if entry.recalls { None } else { entry.issuer.clone() };
+        if self.lanes.enter(&entry.lane, (end, entry.id, owner.clone())) {
             self.start(owner, now);
         } else {
             entry.phase = Phase::Queued;
@@ -211,6 +226,7 @@ impl Task {
             entry.ordered = Some(answer);
             order
         });
+        let recalls = entry.recalls && order.is_none();
         entry.phase = if is_due { Phase::Renewing } else { Phase::Looking };
         entry.look = None;
         entry.parent_values.clone_from(&parents);
@@ -223,15 +239,17 @@ impl Task {
             shared: Arc::clone(&entry.shared),
             parents,
             unless: entry.inputs.filter(|_| !is_due),
-            takes_up: entry.inputs.is_none() && entry.current.is_none(),
             generation: entry.generation(),
-            force: std::mem::take(&mut entry.force),
+            recalls,
+            force: entry.force,
             order,
             unsaved: entry.unsaved.clone(),
         };
+        // A look into the store leaves it for the exchange that follows.
+        entry.force &= recalls;
         let running = Running {
             id: entry.id,
-            issuer: entry.issuer.clone(),
+            lane: entry.lane.clone(),
             precious: entry.spec.flow.is_single_use()
                 || exchange.unsaved.is_some()
                 || exchange.order.is_some(),
@@ -250,7 +268,7 @@ impl Task {
         let Some(owner) = self.owners.remove(&task) else { return };
         let Some(running) = self.running.remove(&owner) else { return };
         let now = self.clock.now();
-        while let Some((_, id, next)) = self.lanes.leave(&running.issuer) {
+        while let Some((_, id, next)) = self.lanes.leave(&running.lane) {
             let entry =
                 self.entries.get_mut(&next).filter(|entry| entry.id == id && entry.phase == Phase::Queued);
             let Some(entry) = entry else { continue };
@@ -271,7 +289,7 @@ impl Task {
 
     fn set_timer(&mut self, owner: &Owner, now: Moment) {
         let Some(entry) = self.entries.get_mut(owner) else { return };
-        let at = entry.wake_at(now);
+        let at = entry.wake_at(now, &self.options.sleep);
         if entry.timer != at {
             entry.timer = at;
             if let Some(at) = at {

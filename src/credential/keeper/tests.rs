@@ -13,6 +13,7 @@ mod reloads;
 mod renewals;
 mod rotation;
 mod scale;
+mod subjects;
 mod time;
 
 use std::collections::{BTreeMap, HashMap};
@@ -28,7 +29,7 @@ use crate::credential::flow::oauth2::endpoints::Endpoints;
 use crate::credential::flow::oauth2::{ClientAuth, Grant};
 use crate::credential::flow::{Mint, MintError, MintFuture, OAuth2Flow, StaticFlow, fixed::Expires};
 use crate::credential::input::Inputs;
-use crate::credential::keeper::{Keeper, Options, Outcome, SetError, start};
+use crate::credential::keeper::{Keeper, Options, Outcome, SetError, SleepRules, start};
 use crate::credential::slot::{AfterRefusal, Slot, Unavailable};
 use crate::credential::store::{MemoryStore, Store};
 use crate::credential::{
@@ -60,11 +61,21 @@ impl House {
     }
 
     fn with(clock: Clock, store: Option<Arc<dyn Store>>, issuer_concurrency: usize) -> Self {
+        Self::with_rules(clock, store, issuer_concurrency, SleepRules::default())
+    }
+
+    fn with_rules(
+        clock: Clock,
+        store: Option<Arc<dyn Store>>,
+        issuer_concurrency: usize,
+        sleep: SleepRules,
+    ) -> Self {
         let issuer = Arc::new(ScriptedIssuer { clock: clock.clone(), scripts: Arc::default() });
         let outcomes = Arc::new(Mutex::new(Vec::new()));
         let heard = Arc::clone(&outcomes);
         let options = Options {
             issuer_concurrency,
+            sleep,
             observe: Box::new(move |_, outcome, _| {
                 heard.lock().unwrap_or_else(PoisonError::into_inner).push(outcome);
             }),
@@ -94,7 +105,7 @@ impl House {
             let token = minted.outputs.get("token").and_then(Secret::expose_str).ok_or("no token")?;
             if token.contains('\n') { Err("it has a line break".to_owned()) } else { Ok(token.to_owned()) }
         };
-        self.keeper.slot(&name.into(), Box::new(prepare)).expect("the credential is kept")
+        self.keeper.slot(&name.into(), Arc::new(prepare)).expect("the credential is kept")
     }
 
     fn status(&self, name: &str) -> Status {
@@ -162,6 +173,7 @@ fn spec(name: &str) -> CredentialSpec {
         exchange_timeout: seconds(30),
         optional: false,
         retry_ambiguous: false,
+        only_subjects: false,
     }
 }
 

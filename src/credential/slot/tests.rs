@@ -29,6 +29,7 @@ fn status(state: State) -> Status {
         next_try: None,
         waits_for: None,
         optional: false,
+        asleep: false,
     }
 }
 
@@ -44,7 +45,7 @@ impl Bench {
     fn new(clock: Clock) -> Self {
         let (sender, pokes) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared::new(true, status(State::Pending), sender));
-        let slot = Arc::new(Slot::new(Arc::clone(&shared), Box::new(|_| Ok(7))));
+        let slot = Arc::new(Slot::new(Arc::clone(&shared), Arc::new(|_| Ok(7))));
         shared.register(&slot);
         Self { clock, shared, slot, pokes }
     }

@@ -18,7 +18,7 @@ use crate::http1::head::Progress;
 use crate::http1::{Framing, HeadLimits, RequestHead};
 use crate::inject::Injection;
 use crate::proxy::admit::{Door, admit};
-use crate::route::{Refusal, Route, RouteLimits, RouteSpec, RouteTable, Wiring};
+use crate::route::{Refusal, Route, RouteLimits, RouteSpec, RouteTable, Tokens, Wiring};
 use crate::secret::Secret;
 use crate::template::Template;
 use crate::upstream::EgressSpec;
@@ -47,6 +47,7 @@ fn route(upstream: &str, injection: Injection) -> Arc<Route> {
         path: "/r".into(),
         upstream: upstream.parse().expect("a URL"),
         credential: CredentialName::from("c"),
+        subject: None,
         injection: Arc::new(injection),
         refusal: Arc::new(Refusal::default()),
         allow: [].into(),
@@ -73,10 +74,11 @@ fn route(upstream: &str, injection: Injection) -> Arc<Route> {
             next_try: None,
             waits_for: None,
             optional: false,
+            asleep: false,
         };
-        let slot = Slot::new(Arc::new(Shared::new(true, status, pokes)), Box::new(|_| Err(String::new())));
+        let slot = Slot::new(Arc::new(Shared::new(true, status, pokes)), Arc::new(|_| Err(String::new())));
         Wiring {
-            slot: Arc::new(slot),
+            tokens: Tokens::Own(Arc::new(slot)),
             connector: Connector::new(&EgressSpec::default()).expect("a connector"),
         }
     };
@@ -105,7 +107,7 @@ fn pass(route: &Route, target: &str, fields: &[(&str, &[u8])]) -> Option<(String
     text.extend_from_slice(b"\r\n");
     let head = read(&text);
     let found = admit(&door, &head, "bearerd-0123456789abcdef", None).ok()?;
-    let sanitized = Sanitized::new(&head, &found, route, VIA);
+    let sanitized = Sanitized::new(&head, &found, route, route.strip(found.path), VIA);
     let outputs = crate::named::Named::from([("token", Secret::from("t/1="))]);
     let prepared = route.spec.injection.prepare(&outputs, &Clock::system()).expect("a value");
     let outbound = Outbound::new(sanitized, &prepared).expect("an outbound request");

@@ -471,7 +471,7 @@ subject = { header = "X" }
     48:38 this is not a JSON pointer (RFC 6901) (such as "/responseCode")
     48:57 at most "1MiB" of an answer is looked at
     54:1 this injects nothing (without `inject` the credential's rule counts)
-    55:1 `subject` is not available in this version
+    55:11 `c` has one token for all: only a credential to which people log in has subjects
     "#);
 }
 
@@ -567,4 +567,27 @@ credential = "c"
     11:8 a text in quotes is wanted here, not a number
     15:1 a text in quotes is wanted here, not a list
     "#);
+}
+
+#[test]
+fn a_subject_is_told_in_one_way_that_nothing_else_means() {
+    let credential = "[listeners.app]\nbind = \"127.0.0.1:0\"\n[credentials.c]\nflow = \"oauth2\"\n\
+         grant = \"authorization_code\"\nauthorization_url = \"https://issuer.example/authorize\"\n\
+         token_url = \"https://issuer.example/token\"\nclient_id = \"x\"\nclient_auth = \"none\"\n\
+         redirect_uri = \"http://127.0.0.1:9180/oauth/callback\"\n\
+         [routes.r]\nupstream = \"https://api.example\"\ncredential = \"c\"\n";
+    for (subject, mistake) in [
+        ("{}", "a subject is told by `header` or by `path`"),
+        ("{ header = \"X-S\", path = 1 }", "a subject is told by `header` or by `path`"),
+        ("{ header = \"a b\" }", "this is not the name of a header field"),
+        ("{ header = \"X_S\" }", "servers read `_` and `-` as one: a name with `-` is clearer"),
+        ("{ header = \"Cookie\" }", "this field has a meaning of its own in HTTP"),
+        ("{ header = \"authorization\" }", "this field has a meaning of its own in HTTP"),
+        ("{ path = 0 }", "a segment is counted from 1 to 32"),
+        ("{ path = 33 }", "a segment is counted from 1 to 32"),
+        ("{ query = \"s\" }", "there is no key `query` here"),
+    ] {
+        let told = mistakes(&format!("{credential}subject = {subject}\n"));
+        assert!(told.contains(mistake), "{subject}: {told}");
+    }
 }

@@ -2,22 +2,22 @@
 
 use super::*;
 
-fn interactive_spec(name: &str) -> CredentialSpec {
+pub(super) fn interactive_spec(name: &str) -> CredentialSpec {
     CredentialSpec { flow: oauth2(Grant::AuthorizationCode), ..spec(name) }
 }
 
-fn owner(name: &str, subject: &str) -> Owner {
+pub(super) fn owner(name: &str, subject: &str) -> Owner {
     Owner::subject(name.into(), Subject::new(subject).expect("a subject"))
 }
 
 /// What a consent brings: a token for an hour and the refresh token `r0`.
-fn consented(token: &str) -> Minted {
+pub(super) fn consented(token: &str) -> Minted {
     let rotated = Some(Secret::from("r0"));
     Minted { rotated, ..minted(token, Some(Lifetime::For(HOUR))) }
 }
 
 /// Rotates `r0` to `r1` and so on.
-fn rotates(call: &Call) -> Answer {
+pub(super) fn rotates(call: &Call) -> Answer {
     let number: usize = call.input("refresh_token")[1..].parse().expect("a number");
     let rotated = Some(Secret::from(format!("r{}", number + 1)));
     Answer::Minted(Minted { rotated, ..minted(&format!("t{}", number + 1), Some(Lifetime::For(HOUR))) })
@@ -29,7 +29,7 @@ impl House {
             let token = minted.outputs.get("token").and_then(Secret::expose_str);
             token.map(str::to_owned).ok_or_else(|| "no token".to_owned())
         };
-        self.keeper.slot(owner, Box::new(prepare)).expect("the credential is kept")
+        self.keeper.slot(owner, Arc::new(prepare)).expect("the credential is kept")
     }
 
     fn state_of(&self, owner: &Owner) -> State {
@@ -38,7 +38,7 @@ impl House {
 }
 
 /// A store that outlives a house, and the clock that it was made with.
-fn clock_and_store() -> (Clock, Arc<dyn Store>) {
+pub(super) fn clock_and_store() -> (Clock, Arc<dyn Store>) {
     let clock = Clock::simulated(Timestamp::UNIX_EPOCH + HOUR, 5);
     let store = Arc::new(MemoryStore::new(&clock));
     (clock, store)
@@ -124,6 +124,7 @@ async fn subjects_have_tokens_of_their_own() {
         assert_eq!(house.token(&house.slot_of(&owner("a", name))).as_deref(), Some(name));
     }
     assert_eq!(house.state("a"), State::LoginRequired, "its own token is another one");
+    let _carol = house.slot_of(&owner("a", "carol"));
     assert_eq!(house.state_of(&owner("a", "carol")), State::Pending);
     settle().await;
     assert_eq!(house.state_of(&owner("a", "carol")), State::LoginRequired);

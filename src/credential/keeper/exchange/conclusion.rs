@@ -1,0 +1,96 @@
+//! What an answer means for the record, and what is published of it.
+
+use crate::clock::Moment;
+use crate::credential::flow::MintError;
+use crate::credential::keeper::entry::Order;
+use crate::credential::keeper::exchange::question::Question;
+use crate::credential::keeper::exchange::{Answer, Exchange, Failure, Obtained};
+use crate::credential::store::{Current, Record};
+use crate::credential::{Expiry, Minted, schedule};
+
+impl Exchange {
+    /// The record after the answer, and the generation that it brought.
+    pub(super) fn conclude(
+        &self,
+        question: &Question,
+        answer: Answer,
+    ) -> (Record, Result<Obtained, Failure>) {
+        let record = question.record.clone();
+        match answer.minted {
+            Ok(minted) => self.succeed(question, record, minted, answer.at),
+            Err(error) => {
+                let is_lost = matches!(error, MintError::Unanswered { .. });
+                let failure = self.failure(error, question.intent());
+                (self.failed(question, record, &failure, is_lost), Err(failure))
+            }
+        }
+    }
+
+    fn succeed(
+        &self,
+        question: &Question,
+        mut record: Record,
+        mut minted: Minted,
+        at: Moment,
+    ) -> (Record, Result<Obtained, Failure>) {
+        if let Some(Order::Set(_)) = &self.order
+            && let Err(why) = self.shared.check(&minted)
+        {
+            // What no route can use is not kept.
+            return (record, Err(Failure::Local(why)));
+        }
+        self.settle(&mut record, &mut minted, question, at);
+        let (lifetime, warning) = schedule::lifetime(&self.spec, minted.lifetime, at);
+        minted.warnings.extend(warning);
+        let before = record.current.as_ref().map_or(0, |current| current.generation);
+        let generation = self.generation.max(before) + 1;
+        let expiry = Expiry::new(at, lifetime);
+        record.current = self.keeps_tokens().then(|| Current {
+            inputs: question.fingerprint,
+            generation,
+            obtained_at: at.wall,
+            expires_at: expiry.end.map(|end| end.wall),
+            outputs: minted.outputs.clone(),
+        });
+        (record, Ok(Obtained { generation, expiry, minted }))
+    }
+
+    /// Notes in the record what a success brought, beside the token.
+    fn settle(&self, record: &mut Record, minted: &mut Minted, question: &Question, at: Moment) {
+        record.in_flight = None;
+        record.rejections = None;
+        let rotated = minted.rotated.take().filter(|_| self.spec.flow.is_single_use());
+        let is_new = |value: &_| Some(self.fingerprint_of("refresh_token", value)) != question.in_use;
+        if let Some(Order::Set(token)) = &self.order {
+            record.replacement = Some((question.base, token.clone()));
+        } else if let Some(value) = rotated.filter(is_new) {
+            record.replacement = Some((question.base, value));
+            record.reusable = None;
+            record.lapses_at = None;
+        } else {
+            record.replacement.take_if(|(of, _)| *of != question.base);
+            record.reusable = question.in_use.filter(|_| self.spec.flow.is_single_use());
+        }
+        let lapses = minted.lapses.map(|lifetime| Expiry::new(at, lifetime));
+        record.lapses_at = lapses.and_then(|lapses| lapses.end).map(|end| end.wall).or(record.lapses_at);
+    }
+
+    /// The record after an exchange that brought nothing.
+    fn failed(&self, question: &Question, record: Record, failure: &Failure, is_lost: bool) -> Record {
+        match failure {
+            Failure::Rejected(_) => Record {
+                in_flight: None,
+                rejections: if self.force {
+                    record.rejections
+                } else {
+                    Some((question.fingerprint, question.rejections() + 1))
+                },
+                ..record
+            },
+            Failure::Withdrawn(_) => Record { in_flight: None, replacement: None, lapses_at: None, ..record },
+            _ if is_lost => record,
+            // Of this try nothing came; an earlier one may still have used the value up.
+            _ => Record { in_flight: question.unknown_before(), ..record },
+        }
+    }
+}
