@@ -55,7 +55,8 @@ fn the_field_that_says_the_subject_is_not_forwarded_in_any_case() {
         assert_eq!(bearerd.app().get_with("/api/x", &format!("{spelling}: alice\r\n")).status(), 200);
         let seen = upstream.requests().pop().expect("a request");
         assert!(!seen.head().to_lowercase().contains("subject"), "{}", seen.head());
-        assert!(!seen.head().contains("alice\r"), "{}", seen.head());
+        let fields = seen.head().replace("token-of-alice", "");
+        assert!(!fields.contains("alice"), "{fields}");
     }
 }
 
