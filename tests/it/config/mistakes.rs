@@ -471,7 +471,7 @@ subject = { header = "X" }
     48:38 this is not a JSON pointer (RFC 6901) (such as "/responseCode")
     48:57 at most "1MiB" of an answer is looked at
     54:1 this injects nothing (without `inject` the credential's rule counts)
-    55:11 `c` has one token for all: only a credential to which people log in has subjects
+    55:1 `c` has one token for all: only a credential to which people log in has subjects (an `oauth2` flow with the grant `authorization_code` or `device_code`)
     "#);
 }
 
