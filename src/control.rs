@@ -28,6 +28,7 @@ use serde_json::{Map, Value, json};
 use crate::clock::Clock;
 use crate::credential::consent::{Begun, ConsentError, Consents, Meant, Progress, Step};
 use crate::credential::keeper::{Keeper, SetError};
+use crate::credential::store::StoreError;
 use crate::credential::{CredentialName, Owner, Subject};
 pub use place::Place;
 pub use refusal::Refusal;
@@ -80,7 +81,9 @@ impl Control {
             (Place::Subject(name, subject), &Method::DELETE) => {
                 self.logout(Owner::subject(name.clone(), subject.clone())).await
             }
-            (Place::Subject(name, subject), _) => self.state(&Owner::subject(name.clone(), subject.clone())),
+            (Place::Subject(name, subject), _) => {
+                self.state(&Owner::subject(name.clone(), subject.clone())).await
+            }
         }
     }
 
@@ -113,7 +116,7 @@ impl Control {
         finished.result?;
         // Whoever succeeded has an owner.
         let owner = finished.owner.unwrap_or_else(|| name.into());
-        self.state(&owner)
+        self.state(&owner).await
     }
 
     async fn logout(&self, owner: Owner) -> Result<Reply, Refusal> {
@@ -125,12 +128,13 @@ impl Control {
             }
             Err(SetError::Unusable(message)) => Err(ConsentError::Local(message).into()),
             Err(SetError::NotStatic) => Err(ConsentError::NotInteractive.into()),
-            Err(SetError::Unknown) => Err(ConsentError::UnknownCredential.into()),
+            Err(SetError::Unknown | SetError::NoSubject) => Err(ConsentError::UnknownCredential.into()),
         }
     }
 
-    fn state(&self, owner: &Owner) -> Result<Reply, Refusal> {
-        let status = self.keeper.status(owner).ok_or(ConsentError::UnknownCredential)?;
+    async fn state(&self, owner: &Owner) -> Result<Reply, Refusal> {
+        let status = self.keeper.look(owner).await.map_err(unreadable)?;
+        let status = status.ok_or(ConsentError::UnknownCredential)?;
         Ok((StatusCode::OK, json!(SubjectView::from(status))))
     }
 
@@ -147,15 +151,16 @@ impl Control {
                 .filter(|limit| (1..=MOST_SUBJECTS).contains(limit))
                 .ok_or_else(|| request::wrong("`limit` is from 1 to 1000"))?,
         };
-        let found = self.keeper.subjects(name, after.as_ref(), limit).await;
-        let found =
-            found.map_err(|error| ConsentError::Local(format!("the store cannot be read: {}", error.0)))?;
-        let next = (found.len() == limit).then(|| found.last().map(Subject::as_str)).flatten();
-        let owners = found.iter().map(|subject| Owner::subject(name.clone(), subject.clone()));
-        let statuses = owners.filter_map(|owner| self.keeper.status(&owner));
-        let subjects: Vec<_> = statuses.map(SubjectView::from).collect();
+        let found = self.keeper.subject_statuses(name, after.as_ref(), limit).await.map_err(unreadable)?;
+        let last = found.last().and_then(|status| status.owner.subject.as_ref());
+        let next = last.filter(|_| found.len() == limit).map(|subject| subject.as_str().to_owned());
+        let subjects: Vec<_> = found.into_iter().map(SubjectView::from).collect();
         Ok((StatusCode::OK, json!({ "subjects": subjects, "next": next })))
     }
+}
+
+fn unreadable(StoreError(why): StoreError) -> ConsentError {
+    ConsentError::Local(format!("the store cannot be read: {why}"))
 }
 
 /// What `authorize` answers: what the person does, and what the login is called.

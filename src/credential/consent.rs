@@ -304,7 +304,7 @@ impl Desk {
         }
         self.keeper.adopt(&session.owner, minted, self.clock.now()).await.map_err(|error| match error {
             SetError::Unusable(message) => ConsentError::Local(message),
-            SetError::Unknown | SetError::NotStatic => ConsentError::Reconfigured,
+            SetError::Unknown | SetError::NotStatic | SetError::NoSubject => ConsentError::Reconfigured,
         })
     }
 

@@ -252,14 +252,14 @@ impl Keeper {
     }
 
     /// The status of a subject, without waking it: what its record tells if it sleeps. `None` if there
-    /// is no such credential, or nothing is known of the subject.
+    /// is no such credential.
     pub async fn look(&self, owner: &Owner) -> Result<Option<Status>, StoreError> {
         if let Some(status) = self.status(owner) {
             return Ok(Some(status));
         }
         let Some(spec) = self.spec(&owner.credential) else { return Ok(None) };
         let record = self.0.store.load(owner).await?;
-        Ok(asleep::status(owner, &spec, &record, self.0.clock.now()))
+        Ok(Some(asleep::status(owner, &spec, &record, self.0.clock.now())))
     }
 
     /// How a credential is obtained and kept.
@@ -294,7 +294,6 @@ impl Keeper {
     ) -> Result<Vec<Status>, StoreError> {
         let mut statuses = Vec::new();
         for subject in self.subjects(credential, after, limit).await? {
-            // One that was logged out meanwhile is not told.
             statuses.extend(self.look(&Owner::subject(credential.clone(), subject)).await?);
         }
         Ok(statuses)

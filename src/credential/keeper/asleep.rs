@@ -4,11 +4,8 @@ use crate::clock::Moment;
 use crate::credential::store::Record;
 use crate::credential::{CredentialSpec, Expiry, Owner, State, Status};
 
-/// What a record tells; `None` if it tells nothing.
-pub(super) fn status(owner: &Owner, spec: &CredentialSpec, record: &Record, now: Moment) -> Option<Status> {
-    if *record == Record::default() {
-        return None;
-    }
+/// What a record tells. Without one, nobody has logged in yet.
+pub(super) fn status(owner: &Owner, spec: &CredentialSpec, record: &Record, now: Moment) -> Status {
     let current = record.current.as_ref();
     let expiry = current.map(|it| Expiry::taken_up(it.obtained_at, it.expires_at, now));
     let is_valid = expiry.is_some_and(|expiry| expiry.is_usable(now));
@@ -20,7 +17,7 @@ pub(super) fn status(owner: &Owner, spec: &CredentialSpec, record: &Record, now:
         // Whoever asks for it has it renewed.
         _ => State::Expired,
     };
-    Some(Status {
+    Status {
         owner: owner.clone(),
         flow: spec.flow.as_str(),
         state,
@@ -35,5 +32,5 @@ pub(super) fn status(owner: &Owner, spec: &CredentialSpec, record: &Record, now:
         waits_for: None,
         optional: spec.optional,
         asleep: true,
-    })
+    }
 }

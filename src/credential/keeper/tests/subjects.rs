@@ -227,7 +227,9 @@ async fn the_state_of_a_subject_that_sleeps_is_told_without_waking_it() {
     assert_eq!(states().await, [(State::Expired, true), (State::Expired, true)]);
     house.ask(&roster, "bob").await.expect("renewed");
     assert_eq!(states().await, [(State::Expired, true), (State::Ready, false)]);
-    assert_eq!(house.keeper.look(&owner("a", "carol")).await, Ok(None));
+    let unknown =
+        house.keeper.look(&owner("a", "carol")).await.expect("read").expect("the credential is kept");
+    assert_eq!((unknown.state, unknown.generation), (State::LoginRequired, 0));
     assert_eq!(house.numbers("a").awake, 1);
 }
 
