@@ -86,6 +86,14 @@ SCENARIOS = [
         Setup(http2=True),
     ),
     Scenario(
+        "http2-counted", "GET 1 KiB, HTTP/2 client, counted", Counted(http2=Http2()),
+        ("bearerd", "nghttpx", "nginx", "haproxy"),
+        (Bound("instructions", must=0.90, against=("nghttpx",)),),
+        Setup(http2=True),
+        rounds=1,
+        note="The bound is ours.",
+    ),
+    Scenario(
         "routes", "1,000 routes and credentials against one", Closed(),
         ("bearerd, 1 of 1 route", "bearerd, 1 of 1,000 routes", "bearerd, 1,000 routes"),
         (

@@ -80,12 +80,13 @@ class Http2(Kind):
     def prepare(self, server: Server, place: Place) -> None:
         """Looks how many requests fill a turn: h2load forgets what is in flight when a time is over."""
         for requests in (4_000, 20_000):
-            self.pace[server.name] = self._load(server, requests)["per_second"]
+            self.pace[server.name] = self.load(server, requests)["per_second"]
 
     def turn(self, server: Server, place: Place, seconds: float) -> dict[str, float]:
-        return self._load(server, round(self.pace[server.name] * seconds))
+        return self.load(server, round(self.pace[server.name] * seconds))
 
-    def _load(self, server: Server, requests: int) -> dict[str, float]:
+    def load(self, server: Server, requests: int) -> dict[str, float]:
+        """Sends exactly so many requests."""
         command = ["h2load", "-t1", f"-c{self.connections}", f"-m{self.streams}", f"-n{requests}",
                    *(["-H", server.header.lower()] if server.header else []),
                    f"http://127.0.0.1:{server.port}{server.paths[0]}"]

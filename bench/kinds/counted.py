@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import client
+from kinds.closed import Http2
 from kinds.kind import Kind
 from measure import cpu_seconds
 from place import Place
@@ -24,6 +25,8 @@ class Counted(Kind):
     """
 
     side_by_side = False
+    #: Over HTTP/2 it is h2load that sends: what it takes to read and write is shared by many streams.
+    http2: Http2 | None = None
 
     def turn(self, server: Server, place: Place, seconds: float) -> dict[str, float]:
         folder = place.folder_of(server)
@@ -47,14 +50,20 @@ class Counted(Kind):
         for requests in (FEW, MANY):
             server.start(place.cpus_of(server), wrapper, seconds=120)
             until_quiet(server.pid)
-            connections = [client.connect(server) for _ in range(CONNECTIONS)]
-            client.exchange(server, connections, requests)
-            for connection in connections:
-                connection.close()
+            self._ask(server, requests)
             until_quiet(server.pid)
             server.stop()
             totals.append(total())
         return (totals[1] - totals[0]) / (MANY - FEW)
+
+    def _ask(self, server: Server, requests: int) -> None:
+        if self.http2:
+            self.http2.load(server, requests)
+            return
+        connections = [client.connect(server) for _ in range(CONNECTIONS)]
+        client.exchange(server, connections, requests)
+        for connection in connections:
+            connection.close()
 
 
 def until_quiet(pid: int) -> None:
