@@ -156,6 +156,12 @@ impl Held {
     }
 }
 
+impl From<Vec<u8>> for Held {
+    fn from(block: Vec<u8>) -> Self {
+        Self { start: 0, end: block.len(), block }
+    }
+}
+
 impl Drop for Held {
     fn drop(&mut self) {
         give_block(std::mem::take(&mut self.block));
@@ -199,6 +205,20 @@ impl Output {
         }
         self.end = end;
         &mut self.block[start..end]
+    }
+
+    /// What is still to be written, from the byte `from` on: to say there what was not known before.
+    pub fn behind(&mut self, from: usize) -> &mut [u8] {
+        &mut self.block[self.start + from..self.end]
+    }
+
+    /// Drops what was put behind the first `length` bytes that are still to be written.
+    pub fn truncate(&mut self, length: usize) {
+        let end = self.start + length;
+        if end < self.end {
+            self.block[end..self.end].fill(0);
+            self.end = end;
+        }
     }
 
     /// Writes all that is there, and behind it as much of `more` as the stream takes at once. Returns

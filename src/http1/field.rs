@@ -1,6 +1,6 @@
 //! The fields of a message, in the order in which they came.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::HeaderMap;
 
 /// A part of a text.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -122,36 +122,11 @@ impl Fields {
         self.lines.push(Line { name, value, kind: Kind::of(name.of(&self.text)) });
     }
 
-    /// Takes over the fields of an HTTP/2 message. The crumbs of a cookie become one field again
-    /// (RFC 9113, section 8.2.3).
+    /// Takes over the fields of an answer of HTTP/2.
     pub fn extend(&mut self, map: &HeaderMap) {
-        let mut cookie = Vec::new();
         for (name, value) in map {
-            if *name == http::header::COOKIE {
-                if !cookie.is_empty() {
-                    cookie.extend_from_slice(b"; ");
-                }
-                cookie.extend_from_slice(value.as_bytes());
-            } else {
-                self.push(name.as_str().as_bytes(), value.as_bytes());
-            }
+            self.push(name.as_str().as_bytes(), value.as_bytes());
         }
-        if !cookie.is_empty() {
-            self.push(b"cookie", &cookie);
-        }
-    }
-
-    /// As HTTP/2 has them. What is no valid field there is left out.
-    pub fn to_map(&self) -> HeaderMap {
-        let mut map = HeaderMap::with_capacity(self.len());
-        for field in self.iter() {
-            if let (Ok(name), Ok(value)) =
-                (HeaderName::from_bytes(field.name), HeaderValue::from_bytes(field.value))
-            {
-                map.append(name, value);
-            }
-        }
-        map
     }
 
     /// Keeps the text of a head, of which [`Self::note`] tells the lines.

@@ -87,24 +87,22 @@ impl RequestHead {
         !self.is_http10 && !lists(&self.fields, b"close")
     }
 
-    /// Reads a head that came over HTTP/2. Its authority becomes a `Host`, unless one says the same: two
-    /// of them are as malformed here as in HTTP/1.1 (RFC 9113, section 8.3.1). The head is there also if
-    /// it is longer than may be.
-    pub fn read_http2(&mut self, parts: &http::request::Parts, limits: HeadLimits) -> Result<(), HeadError> {
-        self.method.clone_from(&parts.method);
+    /// Begins a head that comes over HTTP/2, field by field; the authority becomes a `Host`.
+    pub(crate) fn begin_http2(&mut self) {
+        self.method = Method::default();
         (self.is_http10, self.is_http2) = (false, true);
         self.fields.clear();
-        let target = parts.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str);
-        self.target = self.fields.keep(target.as_bytes());
-        if let Some(authority) = parts.uri.authority().map(|authority| authority.as_str().as_bytes()) {
-            let mut own = parts.headers.get_all(http::header::HOST).iter();
-            let is_said_twice = own.next().is_some_and(|host| host == authority) && own.next().is_none();
-            if !is_said_twice {
-                self.fields.push(b"host", authority);
-            }
-        }
-        self.fields.extend(&parts.headers);
-        if target.len() > limits.target {
+        self.target = Span::default();
+    }
+
+    /// Sets the target.
+    pub(crate) fn set_target(&mut self, target: &[u8]) {
+        self.target = self.fields.keep(target);
+    }
+
+    /// Whether a head that came over HTTP/2 keeps its limits.
+    pub(crate) fn check(&self, limits: HeadLimits) -> Result<(), HeadError> {
+        if self.target().len() > limits.target {
             Err(HeadError::TargetTooLong)
         } else if self.fields.len() > limits.fields {
             Err(HeadError::TooManyFields)

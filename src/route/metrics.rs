@@ -146,6 +146,8 @@ pub enum Limit {
     IdleTimeout,
     /// Listener: a request body without progress.
     BodyTimeout,
+    /// Listener: streams at once on an HTTP/2 connection.
+    MaxStreams,
     /// Route: bytes of a request body.
     MaxBody,
     /// Route: time for a connection.
@@ -168,7 +170,7 @@ pub enum Limit {
 
 impl Limit {
     /// All limits.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::MaxConnections,
         Self::MaxHead,
         Self::MaxFields,
@@ -176,6 +178,7 @@ impl Limit {
         Self::HeadTimeout,
         Self::IdleTimeout,
         Self::BodyTimeout,
+        Self::MaxStreams,
         Self::MaxBody,
         Self::ConnectTimeout,
         Self::AnswerTimeout,
@@ -197,6 +200,7 @@ impl Limit {
             Self::HeadTimeout => "head_timeout",
             Self::IdleTimeout => "idle_timeout",
             Self::BodyTimeout => "body_timeout",
+            Self::MaxStreams => "max_streams",
             Self::MaxBody => "max_body",
             Self::ConnectTimeout => "connect_timeout",
             Self::AnswerTimeout => "answer_timeout",

@@ -9,6 +9,7 @@
 
 mod connection;
 mod outgoing;
+mod received;
 
 use std::error::Error;
 use std::io;
@@ -25,7 +26,7 @@ use hyper::client::conn::TrySendError;
 use crate::body::{BodyError, Fill, PassError, Source};
 use crate::buffer::Held;
 use crate::http1::{AnswerHead, Framing};
-use crate::http2::Received;
+use crate::upstream::http2::received::Received;
 use crate::upstream::http1::{self, AnswerError, Asked};
 use crate::upstream::http2::connection::Place;
 use crate::upstream::http2::outgoing::{Outgoing, Writer};

@@ -1,93 +1,111 @@
-//! One stream of an app's connection: a request and its answer.
+//! One stream of an app's connection: a request, its answer, and the task that brings it there.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, Response};
-use hyper::body::Incoming;
+use h2::Reason;
+use http::{Method, Response};
+use tokio::task::spawn_local;
 
 use crate::body::{BodyError, Fill, Source};
-use crate::http1::{Fields, Framing};
-use crate::http2::Received;
+use crate::buffer::Output;
+use crate::http1::head::HeadError;
+use crate::http1::{Framing, Kind};
+use crate::http2::frame::LARGEST_WINDOW;
+use crate::http2::head::Read;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::record::Record;
-use crate::proxy::upload::Caller;
 use crate::proxy::watch::{Phase, Watch};
-use crate::proxy::{self, Answer, Asking, ProxyError};
+use crate::proxy::{self, Answer, Asking};
 use crate::route::metrics::Limit;
 use crate::server::app::refused;
-use crate::server::connection::{Heads, give_heads, take_heads};
-use crate::server::http2::answer::{self, Body, Gathered, Piece};
-use crate::server::http2::{Connection, MOMENT};
+use crate::server::connection::{Heads, give_heads};
+use crate::server::http2::connection::{Connection, STREAM_WINDOW};
+use crate::server::http2::content::Content;
+use crate::server::http2::window::Window;
+use crate::server::http2::{MOMENT, answer};
 
 /// One stream.
+#[derive(Debug)]
 pub(super) struct Stream {
+    pub(super) id: u32,
     connection: Rc<Connection>,
     watch: Rc<Watch>,
-    /// While the upstream's answer passes.
-    passing: RefCell<Option<Passing>>,
+    task: RefCell<Waker>,
+    /// It is known what is answered.
+    is_answered: Cell<bool>,
+    /// Nothing more is to be done: its task ends.
+    is_cut: Cell<bool>,
+    /// What came of the body and was not taken.
+    received: RefCell<Vec<u8>>,
+    /// The app has sent all.
+    is_over: Cell<bool>,
+    /// What is still to come of a body whose length was said.
+    announced: Cell<Option<u64>>,
+    /// What the app may send.
+    window: Window,
+    /// What the app takes.
+    send_window: Cell<i64>,
+    /// See [`crate::server::http2::sender::Sender::wake_waiting`].
+    pub(super) is_waiting: Cell<bool>,
 }
 
-/// An answer on its way from the upstream.
-struct Passing {
-    exchange: Box<Exchange>,
-    /// The rest of the request.
-    caller: Received,
-    record: Record,
-}
-
-/// Pieces of an answer up to this length are gathered.
-const SMALL: usize = 8 * 1024;
-
-/// Nobody waits for the answer any more.
-#[derive(Debug)]
-pub(super) struct Gone;
-
-impl std::fmt::Display for Gone {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("the app does not wait any more")
-    }
-}
-
-impl std::error::Error for Gone {}
-
-type Answered = Result<Response<Body>, Gone>;
+/// How a stream ended: with its whole answer, or for a reason.
+type Ended = Result<(), Reason>;
 
 impl Stream {
-    /// Begins a stream, whose task hyper starts next.
-    pub(super) fn begin(
-        connection: &Rc<Connection>,
-        request: Request<Incoming>,
-    ) -> Pin<Box<dyn Future<Output = Answered>>> {
-        connection.enter();
+    /// Begins a stream with the head of its request, which is all of it if `is_over`.
+    pub(super) fn begin(connection: &Rc<Connection>, id: u32, is_over: bool, heads: Heads, read: Read) {
         let stream = Rc::new(Self {
+            id,
             connection: connection.clone(),
             watch: connection.watch.sweeper().watch(Phase::Busy, Duration::ZERO),
-            passing: RefCell::new(None),
+            task: RefCell::new(Waker::noop().clone()),
+            is_answered: Cell::new(false),
+            is_cut: Cell::new(false),
+            received: RefCell::default(),
+            is_over: Cell::new(is_over),
+            announced: Cell::new(read.content_length),
+            window: Window::new(STREAM_WINDOW),
+            send_window: Cell::new(connection.sender.borrow().initial_window()),
+            is_waiting: Cell::new(false),
         });
-        *connection.next.borrow_mut() = Some(stream.clone());
-        Box::pin(async move {
-            let mut heads = take_heads();
-            let answered = stream.answer(request, &mut heads).await;
-            give_heads(heads);
-            answered
-        })
+        connection.enter(stream.clone());
+        spawn_local(stream.run(heads, read.fits));
     }
 
-    async fn answer(self: Rc<Self>, request: Request<Incoming>, heads: &mut Heads) -> Answered {
+    /// The stream's task.
+    async fn run(self: Rc<Self>, mut heads: Heads, fits: Result<(), HeadError>) {
+        let ended = {
+            let mut answer = pin!(self.answer(&mut heads, fits));
+            poll_fn(|context| {
+                if self.is_cut.get() {
+                    return Poll::Ready(None);
+                }
+                self.task.borrow_mut().clone_from(context.waker());
+                answer.as_mut().poll(context).map(Some)
+            })
+            .await
+        };
+        give_heads(heads);
+        match ended {
+            Some(ended) => self.connection.ended(&self, ended.err()),
+            None => self.connection.cut_ended(),
+        }
+    }
+
+    /// Answers the request.
+    async fn answer(self: &Rc<Self>, heads: &mut Heads, fits: Result<(), HeadError>) -> Ended {
         let Connection { service, settings, refusal, .. } = &*self.connection;
-        let (parts, body) = request.into_parts();
-        let mut caller = Received::new(body);
-        let is_head = parts.method == Method::HEAD;
-        let is_over = caller.is_over();
-        let fits = heads.request.read_http2(&parts, settings.head_limits);
-        drop(parts);
-        let mut record = service.proxy.record(&self.watch, &settings.door, &heads.request);
+        let request = &heads.request;
+        let is_head = request.method == Method::HEAD;
+        let mut content = Content::new(self.clone(), request.fields.get(Kind::Expect).is_some());
+        let mut record = service.proxy.record(&self.watch, &settings.door, request);
         let answered = match (fits, refusal) {
             (Err(error), _) => {
                 let (limit, error) = refused(error);
@@ -96,128 +114,247 @@ impl Stream {
             }
             (Ok(()), Some(refusal)) => Err(refusal.clone()),
             (Ok(()), None) => {
-                let asking = Asking { head: &heads.request, is_over };
-                service.proxy.serve(&mut record, asking, &mut caller, &mut heads.answer).await
+                let asking = Asking { head: request, is_over: self.has_no_content() };
+                service.proxy.serve(&mut record, asking, &mut content, &mut heads.answer).await
             }
         };
+        content.answered();
+        self.is_answered.set(true);
+        self.connection.answered();
         match answered {
-            Ok(Answer::Upstream(exchange)) => {
+            Ok(Answer::Upstream(mut exchange)) => {
                 record.status = Some(heads.answer.status);
                 let framing = exchange.framing();
-                let head = answer::head(&heads.answer, framing, is_head, &service.date);
-                self.passing.replace(Some(Passing { exchange, caller, record }));
-                if framing == Framing::NONE {
-                    self.finish();
-                    return Ok(head.map(|()| Body::of(Bytes::new())));
+                let passed = self.watch.guard(async {
+                    poll_fn(|_| self.connection.sender.borrow_mut().poll_room(self)).await;
+                    self.put_headers(framing == Framing::NONE, |output| {
+                        answer::put_head(output, &heads.answer, framing, is_head, &service.date);
+                    });
+                    if framing == Framing::NONE { Ok(()) } else { self.pass(&mut exchange, &mut content).await }
+                });
+                let passed = passed.await.unwrap_or_else(|_elapsed| {
+                    exchange.route.metrics.limited(Limit::StallTimeout);
+                    Err(BodyError::BrokenOff)
+                });
+                if passed.is_ok() {
+                    exchange.finish();
+                } else {
+                    record.broken();
                 }
-                Ok(head.map(|()| Body::passing(self, framing)))
+                passed.map_err(|_broken| Reason::INTERNAL_ERROR)
             }
-            Ok(Answer::Gone) => Err(Gone),
+            Ok(Answer::Gone) => Err(Reason::CANCEL),
             Ok(Answer::Own(status)) => {
                 let mut response = Response::new(Bytes::new());
                 *response.status_mut() = status;
-                Ok(self.answer_here(response, is_head, record))
+                self.answer_here(&response, is_head, record).await
             }
-            Err(error) => Ok(self.refuse(&error, is_head, record)),
+            Err(error) => {
+                let response = proxy::refuse(&error, &mut record);
+                self.answer_here(&response, is_head, record).await
+            }
         }
     }
 
-    fn refuse(&self, error: &ProxyError, is_head: bool, mut record: Record) -> Response<Body> {
-        let response = proxy::refuse(error, &mut record);
-        self.answer_here(response, is_head, record)
+    /// Passes the body of an answer on, and what is left of the request's to the upstream.
+    async fn pass(self: &Rc<Self>, exchange: &mut Exchange, content: &mut Content) -> Result<(), BodyError> {
+        let mut left = if let Framing::Length(length) = exchange.framing() { Some(length) } else { None };
+        poll_fn(|context| {
+            if !exchange.is_sent() {
+                // How it ends is seen when the answer has ended.
+                let _ = exchange.poll_upload(content, context);
+            }
+            self.poll_pass(exchange, &mut left, context)
+        })
+        .await
+    }
+
+    /// Passes on as much as goes without waiting: what is there becomes as few frames as hold it. `left`
+    /// is what is still to come, if the length was said.
+    fn poll_pass(
+        self: &Rc<Self>,
+        exchange: &mut Exchange,
+        left: &mut Option<u64>,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), BodyError>> {
+        loop {
+            match ready!(exchange.poll_fill(context))? {
+                Fill::Data(_) => {}
+                Fill::End(_) if left.is_some_and(|left| left > 0) => {
+                    return Poll::Ready(Err(BodyError::BrokenOff));
+                }
+                Fill::End(Some(trailers)) => {
+                    self.put_headers(true, |output| answer::put_trailers(output, trailers));
+                    return Poll::Ready(Ok(()));
+                }
+                Fill::End(None) => {
+                    self.put_data(b"", true);
+                    return Poll::Ready(Ok(()));
+                }
+            }
+            let sender = &mut *self.connection.sender.borrow_mut();
+            let room = ready!(sender.poll_data_room(self));
+            let mut frame = sender.data(self, room);
+            let passed = fill(&mut frame, exchange, left, context);
+            let count = frame.end(passed == Ok(true));
+            sender.sent(self, count);
+            if passed? {
+                return Poll::Ready(Ok(()));
+            }
+        }
     }
 
     /// An answer that bearerd makes.
-    fn answer_here(&self, response: Response<Bytes>, is_head: bool, mut record: Record) -> Response<Body> {
+    async fn answer_here(self: &Rc<Self>, response: &Response<Bytes>, is_head: bool, mut record: Record) -> Ended {
         record.status = Some(response.status());
+        // Whoever has read the answer finds it in the numbers.
         drop(record);
         self.watch.enter(Phase::Lingering, MOMENT);
-        answer::made_here(response, is_head, &self.connection.service.date)
+        let mut body: &[u8] = if is_head { b"" } else { response.body() };
+        let put = self.watch.guard(poll_fn(|_| {
+            ready!(self.connection.sender.borrow_mut().poll_room(self));
+            Poll::Ready(())
+        }));
+        put.await.map_err(|_elapsed| Reason::CANCEL)?;
+        self.put_headers(body.is_empty(), |output| {
+            answer::put_own_head(output, response, &self.connection.service.date);
+        });
+        while !body.is_empty() {
+            let room = self.watch.guard(poll_fn(|_| self.connection.sender.borrow_mut().poll_data_room(self)));
+            let count = room.await.map_err(|_elapsed| Reason::CANCEL)?.min(body.len());
+            let (piece, rest) = body.split_at(count);
+            self.put_data(piece, rest.is_empty());
+            body = rest;
+        }
+        Ok(())
     }
 
-    /// The stream's task: `future` is hyper's half of it. When it ends early, the stream is reset.
-    pub(super) async fn run(self: Rc<Self>, future: impl Future<Output = ()>) {
-        let mut future = pin!(future);
-        poll_fn(|context| match future.as_mut().poll(context) {
-            Poll::Ready(()) => Poll::Ready(()),
-            Poll::Pending => self.poll_rest(context),
-        })
-        .await;
+    /// Puts a head, or trailers.
+    pub(super) fn put_headers(&self, is_last: bool, fields: impl FnOnce(&mut Output)) {
+        self.connection.sender.borrow_mut().put_headers(self, is_last, fields);
     }
 
-    /// What hyper does not look at while the answer passes: the rest of the request, and the time.
-    /// Ready when the time is over.
-    fn poll_rest(&self, context: &mut Context<'_>) -> Poll<()> {
-        if let Some(passing) = &mut *self.passing.borrow_mut() {
-            if !passing.exchange.is_sent() {
-                // How it ends is seen when the answer has ended.
-                let _ = passing.exchange.poll_upload(&mut passing.caller, context);
+    /// Puts data, for which there is room.
+    fn put_data(&self, data: &[u8], is_last: bool) {
+        let sender = &mut *self.connection.sender.borrow_mut();
+        let mut frame = sender.data(self, data.len());
+        frame.put(data);
+        let count = frame.end(is_last);
+        sender.sent(self, count);
+    }
+
+    /// Has the task look again.
+    pub(super) fn wake(&self) {
+        self.task.borrow().wake_by_ref();
+    }
+
+    /// Ends the task when it has its turn.
+    pub(super) fn cut(&self) {
+        self.is_cut.set(true);
+        self.wake();
+    }
+
+    /// Whether it is known what is answered.
+    pub(super) fn is_answered(&self) -> bool {
+        self.is_answered.get()
+    }
+
+    /// Whether the app has sent all.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over.get()
+    }
+
+    /// Whether the app has sent all, and that was nothing.
+    fn has_no_content(&self) -> bool {
+        self.is_over() && self.received.borrow().is_empty()
+    }
+
+    /// What the app takes now; less than nothing where it changed its mind.
+    pub(super) fn window(&self) -> i64 {
+        self.send_window.get()
+    }
+
+    /// The app takes so much more, or less. False if that is more than may be.
+    pub(super) fn widen(&self, more: i64) -> bool {
+        self.send_window.set(self.send_window.get() + more);
+        self.wake();
+        self.send_window.get() <= LARGEST_WINDOW
+    }
+
+    /// So much was sent.
+    pub(super) fn narrow(&self, count: i64) {
+        self.send_window.set(self.send_window.get() - count);
+    }
+
+    /// A part of the body came, in a frame of `length` bytes.
+    pub(super) fn receive(&self, length: usize, data: &[u8], is_last: bool) -> Result<(), Reason> {
+        if !self.window.receive(length) {
+            return Err(Reason::FLOW_CONTROL_ERROR);
+        }
+        if let Some(announced) = self.announced.get() {
+            let left = announced.checked_sub(data.len() as u64).ok_or(Reason::PROTOCOL_ERROR)?;
+            if is_last && left > 0 {
+                return Err(Reason::PROTOCOL_ERROR);
             }
-            self.watch.poll_passed(context).map(|_| {
-                passing.exchange.route.metrics.limited(Limit::StallTimeout);
-                passing.record.broken();
-            })
-        } else if self.watch.phase() == Phase::Lingering {
-            self.watch.poll_passed(context).map(drop)
-        } else {
-            Poll::Pending
+            self.announced.set(Some(left));
+        }
+        self.received.borrow_mut().extend_from_slice(data);
+        self.is_over.set(is_last);
+        // Padding waits for nobody.
+        self.took(length - data.len());
+        self.wake();
+        Ok(())
+    }
+
+    /// Exchanges an empty piece for what was received.
+    pub(super) fn swap_received(&self, piece: &mut Vec<u8>) {
+        std::mem::swap(&mut *self.received.borrow_mut(), piece);
+    }
+
+    /// So many bytes of the body were taken: the app may send as many more.
+    pub(super) fn took(&self, count: usize) {
+        if count == 0 {
+            return;
+        }
+        self.connection.took(count);
+        if let Some(more) = self.window.take(count)
+            && !self.is_over()
+        {
+            self.connection.sender.borrow_mut().put_window(self.id, more);
         }
     }
 
-    /// What comes next of the answer: small pieces that are there are gathered to one.
-    pub(super) fn poll_answer(&self, context: &mut Context<'_>) -> Poll<Result<Piece, BodyError>> {
-        let mut passing = self.passing.borrow_mut();
-        let Some(exchange) = passing.as_mut().map(|passing| &mut passing.exchange) else {
-            return Poll::Ready(Err(BodyError::BrokenOff));
-        };
-        let mut gathered = Gathered::default();
-        let (is_last, trailers) = loop {
-            match exchange.poll_fill(context) {
-                Poll::Ready(Ok(Fill::Data(data))) => {
-                    let count = data.len();
-                    gathered.push(exchange.take(count));
-                    if gathered.len() >= SMALL {
-                        break (false, None);
-                    }
+    /// Nobody takes what was received, nor `shown` bytes of what was shown.
+    pub(super) fn drop_received(&self, shown: usize) {
+        let received = std::mem::take(&mut *self.received.borrow_mut());
+        self.connection.took(shown + received.len());
+    }
+}
+
+/// Fills a frame with what there is of the answer. True if that is the last of it, and nothing stands
+/// behind it.
+fn fill(
+    frame: &mut crate::http2::frame::Data<'_>,
+    exchange: &mut Exchange,
+    left: &mut Option<u64>,
+    context: &mut Context<'_>,
+) -> Result<bool, BodyError> {
+    loop {
+        match exchange.poll_fill(context) {
+            Poll::Ready(Ok(Fill::Data(data))) => {
+                let count = data.len().min(frame.room());
+                if count == 0 {
+                    return Ok(false);
                 }
-                Poll::Ready(Ok(Fill::End(trailers))) => break (true, trailers.map(Fields::to_map)),
-                // What came before goes out all the same; a break is told again.
-                Poll::Pending | Poll::Ready(Err(_)) if gathered.len() > 0 => break (false, None),
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                if let Some(left) = left {
+                    *left = left.checked_sub(count as u64).ok_or(BodyError::Malformed)?;
+                }
+                frame.put(&data[..count]);
+                exchange.consume(count);
             }
-        };
-        Poll::Ready(Ok(Piece { data: gathered.into_bytes(), is_last, trailers }))
-    }
-
-    /// The answer is whole.
-    pub(super) fn finish(&self) {
-        if let Some(Passing { exchange, record, .. }) = self.passing.take() {
-            let limit = exchange.route.spec.limits.stall_timeout;
-            exchange.finish();
-            drop(record);
-            // The last piece may still wait for the app.
-            self.watch.enter(Phase::Lingering, limit);
+            Poll::Ready(Ok(Fill::End(None))) if left.is_none_or(|left| left == 0) => return Ok(true),
+            // What came before goes out all the same; the rest is told again.
+            Poll::Ready(_) | Poll::Pending => return Ok(false),
         }
-    }
-
-    /// The answer is broken off.
-    pub(super) fn broken(&self) {
-        if let Some(mut passing) = self.passing.take() {
-            passing.record.broken();
-        }
-    }
-}
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        self.connection.exit();
-    }
-}
-
-/// hyper drops a request with its stream, so that nobody has to ask.
-impl Caller for Received {
-    fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<()> {
-        Poll::Pending
     }
 }

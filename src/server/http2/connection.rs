@@ -1,0 +1,303 @@
+//! What the streams of a connection share.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use h2::Reason;
+
+use crate::http2::frame::{self, Flags, Kind, LAST_STREAM, Setting, USUAL_WINDOW};
+use crate::http2::head::FIELD_OVERHEAD;
+use crate::proxy::ProxyError;
+use crate::proxy::watch::{Phase, Watch};
+use crate::server::Settings;
+use crate::server::connection::Service;
+use crate::server::http2::MOMENT;
+use crate::server::http2::sender::Sender;
+use crate::server::http2::stream::Stream;
+use crate::server::http2::window::Window;
+
+/// What an app may send on a stream before the upstream takes it, in bytes. Apps are near: more would
+/// not be faster.
+pub(super) const STREAM_WINDOW: u32 = 64 * 1024;
+
+/// The same for all streams of a connection together.
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+
+/// Streams that the app reset before they were answered, beyond those that it may have open and those
+/// that were answered meanwhile; more are an attack (CVE-2023-44487).
+const ABANDONED: u32 = 100;
+
+/// Streams that ended here first, and whose app may not know it yet.
+const REMEMBERED: usize = 100;
+
+/// The PING whose answer says that the farewell was heard.
+const FAREWELL: [u8; 8] = *b"farewell";
+
+/// A connection, as its streams see it.
+pub(super) struct Connection {
+    pub(super) service: Rc<Service>,
+    pub(super) settings: Arc<Settings>,
+    /// The answer to all requests, if there is one.
+    pub(super) refusal: Option<ProxyError>,
+    pub(super) watch: Rc<Watch>,
+    pub(super) sender: RefCell<Sender>,
+    /// What the app may send on all streams together.
+    pub(super) window: Window,
+    /// Open streams, by their identifiers.
+    streams: RefCell<Vec<Rc<Stream>>>,
+    /// Tasks of streams that were cut off, and have not ended yet.
+    ending: Cell<usize>,
+    remembered: RefCell<VecDeque<u32>>,
+    abandoned: Cell<u32>,
+    /// The highest stream that the app has opened, and the highest that was looked at.
+    highest: Cell<u32>,
+    last: Cell<u32>,
+    leaving: Cell<Leaving>,
+}
+
+/// How far a farewell has come (RFC 9113, section 6.8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leaving {
+    /// New streams are welcome.
+    No,
+    /// It was said that none should be opened; some may be on their way.
+    Announced,
+    /// None is taken.
+    Final,
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Connection").field("last", &self.last).finish_non_exhaustive()
+    }
+}
+
+impl Connection {
+    /// A connection of which nothing was read; it begins with what is to be known of this side.
+    pub(super) fn begin(
+        service: Rc<Service>,
+        settings: Arc<Settings>,
+        watch: Rc<Watch>,
+        refusal: Option<ProxyError>,
+    ) -> Rc<Self> {
+        let mut sender = Sender::default();
+        let list = u32::try_from(longest_list(&settings)).unwrap_or(u32::MAX);
+        let said = [
+            Setting::MaxConcurrentStreams(settings.max_streams),
+            Setting::InitialWindowSize(STREAM_WINDOW),
+            Setting::MaxHeaderListSize(list),
+        ];
+        frame::put_settings(&mut sender.output, &said);
+        let usual = u32::try_from(USUAL_WINDOW).unwrap_or(0);
+        frame::put_window(&mut sender.output, 0, CONNECTION_WINDOW - usual);
+        let connection = Rc::new(Self {
+            service,
+            settings,
+            refusal,
+            watch,
+            sender: RefCell::new(sender),
+            window: Window::new(CONNECTION_WINDOW),
+            streams: RefCell::default(),
+            ending: Cell::new(0),
+            remembered: RefCell::default(),
+            abandoned: Cell::new(0),
+            highest: Cell::new(0),
+            last: Cell::new(0),
+            leaving: Cell::new(Leaving::No),
+        });
+        connection.rest();
+        connection
+    }
+
+    /// The highest stream that the app has opened.
+    pub(super) fn highest(&self) -> u32 {
+        self.highest.get()
+    }
+
+    /// The app opens a stream. False if it is not to be looked at, as the app was told.
+    pub(super) fn opens(&self, stream: u32) -> bool {
+        self.highest.set(stream);
+        let is_welcome = self.leaving.get() != Leaving::Final;
+        if is_welcome {
+            self.last.set(stream);
+        }
+        is_welcome
+    }
+
+    /// Whether another stream may be open.
+    pub(super) fn has_room(&self) -> bool {
+        self.streams.borrow().len() < self.settings.max_streams as usize
+    }
+
+    /// An open stream.
+    pub(super) fn find(&self, stream: u32) -> Option<Rc<Stream>> {
+        let streams = self.streams.borrow();
+        let at = streams.binary_search_by_key(&stream, |stream| stream.id).ok()?;
+        Some(streams[at].clone())
+    }
+
+    /// All open streams.
+    pub(super) fn streams(&self) -> std::cell::Ref<'_, Vec<Rc<Stream>>> {
+        self.streams.borrow()
+    }
+
+    /// One more stream is open.
+    pub(super) fn enter(&self, stream: Rc<Stream>) {
+        self.streams.borrow_mut().push(stream);
+        self.watch.enter(Phase::Busy, Duration::ZERO);
+    }
+
+    /// One stream less is open.
+    fn exit(&self, stream: &Stream) {
+        let mut streams = self.streams.borrow_mut();
+        if let Ok(at) = streams.binary_search_by_key(&stream.id, |stream| stream.id) {
+            streams.remove(at);
+        }
+        if streams.is_empty() {
+            drop(streams);
+            self.rest();
+        }
+    }
+
+    /// Whether the app may not know yet that this stream has ended.
+    pub(super) fn remembers(&self, stream: u32) -> bool {
+        self.remembered.borrow().contains(&stream)
+    }
+
+    /// Resets a stream, be it open or not.
+    pub(super) fn reset(&self, stream: u32, reason: Reason) {
+        let mut remembered = self.remembered.borrow_mut();
+        if remembered.len() == REMEMBERED {
+            remembered.pop_front();
+        }
+        remembered.push_back(stream);
+        self.sender.borrow_mut().put_reset(stream, reason);
+    }
+
+    /// Takes a stream off, whose task ends when it has its turn.
+    pub(super) fn cut(&self, stream: &Stream) {
+        self.exit(stream);
+        self.ending.set(self.ending.get() + 1);
+        stream.cut();
+    }
+
+    /// The app gave a stream up.
+    pub(super) fn abandon(&self, stream: &Stream) -> Result<(), Reason> {
+        self.cut(stream);
+        if stream.is_answered() {
+            return Ok(());
+        }
+        self.abandoned.set(self.abandoned.get() + 1);
+        let most = self.settings.max_streams.saturating_add(ABANDONED);
+        if self.abandoned.get() > most { Err(Reason::ENHANCE_YOUR_CALM) } else { Ok(()) }
+    }
+
+    /// It is known what is answered on a stream.
+    pub(super) fn answered(&self) {
+        self.abandoned.set(self.abandoned.get().saturating_sub(1));
+    }
+
+    /// The task of a stream that was cut off has ended.
+    pub(super) fn cut_ended(&self) {
+        self.ending.set(self.ending.get() - 1);
+    }
+
+    /// A stream has ended: with its answer, or for a reason.
+    pub(super) fn ended(&self, stream: &Stream, reason: Option<Reason>) {
+        self.exit(stream);
+        // What is still to come of a request that was answered is not wanted (RFC 9113, section 8.1).
+        let unread = (!stream.is_over()).then_some(Reason::NO_ERROR);
+        if let Some(reason) = reason.or(unread) {
+            self.reset(stream.id, reason);
+        }
+        if self.is_done() {
+            self.sender.borrow_mut().wake();
+        }
+    }
+
+    /// Whether the streams that were cut off should end before others are opened.
+    pub(super) fn has_too_many_ending(&self) -> bool {
+        self.ending.get() > self.settings.max_streams as usize
+    }
+
+    /// Takes all streams off.
+    pub(super) fn cut_all(&self) {
+        let streams = std::mem::take(&mut *self.streams.borrow_mut());
+        self.ending.set(self.ending.get() + streams.len());
+        for stream in &streams {
+            stream.cut();
+        }
+        self.sender.borrow_mut().wake_waiting();
+    }
+
+    /// So many bytes of a body were taken, or dropped.
+    pub(super) fn took(&self, count: usize) {
+        if let Some(more) = self.window.take(count) {
+            self.sender.borrow_mut().put_window(0, more);
+        }
+    }
+
+    /// Says goodbye. Streams that the app has opened before it hears that are taken.
+    pub(super) fn leave(&self) {
+        if self.leaving.get() == Leaving::No {
+            self.leaving.set(Leaving::Announced);
+            let sender = &mut *self.sender.borrow_mut();
+            frame::put_go_away(&mut sender.output, LAST_STREAM, Reason::NO_ERROR);
+            frame::put(&mut sender.output, Kind::Ping, Flags::NONE, 0, &FAREWELL);
+            sender.wake();
+        }
+        if self.streams.borrow().is_empty() {
+            self.rest();
+        }
+    }
+
+    /// The app answered a PING.
+    pub(super) fn heard(&self, payload: &[u8]) {
+        if self.leaving.get() == Leaving::Announced && payload == FAREWELL {
+            self.leaving.set(Leaving::Final);
+            let sender = &mut *self.sender.borrow_mut();
+            frame::put_go_away(&mut sender.output, self.last.get(), Reason::NO_ERROR);
+            sender.wake();
+        }
+    }
+
+    /// The app says goodbye: it opens no more streams.
+    pub(super) fn app_leaves(&self) {
+        self.leaving.set(Leaving::Final);
+    }
+
+    /// The connection ends, since the app broke a rule.
+    pub(super) fn say_fault(&self, reason: Reason) {
+        frame::put_go_away(&mut self.sender.borrow_mut().output, self.last.get(), reason);
+    }
+
+    /// Whether a farewell was said.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving.get() != Leaving::No
+    }
+
+    /// Whether nothing is to be done any more.
+    pub(super) fn is_done(&self) -> bool {
+        self.leaving.get() == Leaving::Final && self.streams.borrow().is_empty()
+    }
+
+    /// No stream is open.
+    fn rest(&self) {
+        if self.is_leaving() {
+            self.watch.enter(Phase::Lingering, MOMENT);
+        } else {
+            self.watch.enter(Phase::Idle, self.settings.door.idle_timeout);
+        }
+    }
+}
+
+/// The most bytes of a list of fields that are looked at. A field counts more than it has (RFC 9113,
+/// section 6.5.2); a head that is longer than may be, but not by more than as much again, is known in all
+/// of its fields.
+pub(super) fn longest_list(settings: &Settings) -> usize {
+    let limits = &settings.head_limits;
+    (2 * limits.bytes).saturating_add(limits.fields.saturating_mul(FIELD_OVERHEAD))
+}

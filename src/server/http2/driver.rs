@@ -1,0 +1,151 @@
+//! The connection's own task: bytes in, bytes out.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use h2::Reason;
+use tokio::io::AsyncWrite;
+
+use crate::buffer::{BLOCK, Input};
+use crate::http2::frame::{HEADER, Header, LONGEST};
+use crate::proxy::watch::Phase;
+use crate::server::http2::connection::Connection;
+use crate::server::http2::reader::Reader;
+use crate::server::http2::{MOMENT, PREFACE};
+use crate::server::socket::AppStream;
+
+/// What reads and writes a connection.
+pub(super) struct Driver {
+    connection: Rc<Connection>,
+    stream: AppStream,
+    input: Input,
+    reader: Reader,
+    has_preface: bool,
+}
+
+/// How a connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// Both sides are done with it.
+    Done,
+    /// The app is gone, or has to go.
+    Lost,
+    /// The app broke a rule.
+    Fault(Reason),
+}
+
+impl Driver {
+    /// Serves `stream`, of which `input` was read.
+    pub(super) fn new(connection: &Rc<Connection>, stream: AppStream, input: Input) -> Self {
+        let reader = Reader::new(connection.clone());
+        Self { connection: connection.clone(), stream, input, reader, has_preface: false }
+    }
+
+    /// Reads and writes what goes without waiting. Ready when the connection is to end.
+    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<End> {
+        self.connection.sender.borrow_mut().begin_turn(context);
+        loop {
+            if let Poll::Ready(Err(end)) = self.poll_read(context) {
+                return Poll::Ready(end);
+            }
+            let was_full = self.connection.sender.borrow().is_full();
+            match self.poll_write(context) {
+                Poll::Ready(true) if was_full => {}
+                Poll::Ready(true) | Poll::Pending if self.connection.is_done() => {
+                    return Poll::Ready(End::Done);
+                }
+                Poll::Ready(true) | Poll::Pending => return Poll::Pending,
+                Poll::Ready(false) => return Poll::Ready(End::Lost),
+            }
+        }
+    }
+
+    /// Reads frames, as long as the app takes what is answered. Ready without an error when it does not.
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Result<(), End>> {
+        let mut left = BLOCK;
+        loop {
+            self.read_frames().map_err(End::Fault)?;
+            if self.connection.sender.borrow().is_full() {
+                return Poll::Ready(Ok(()));
+            }
+            if left == 0 || self.connection.has_too_many_ending() {
+                // The streams, and the other connections, have their turn.
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            match ready!(self.input.poll_read(&mut self.stream, context)) {
+                Ok(count @ 1..) => left = left.saturating_sub(count),
+                Ok(0) | Err(_) => return Poll::Ready(Err(End::Lost)),
+            }
+        }
+    }
+
+    /// Reads the frames that are there whole.
+    fn read_frames(&mut self) -> Result<(), Reason> {
+        if !self.has_preface {
+            let bytes = self.input.bytes();
+            let seen = bytes.len().min(PREFACE.len());
+            if bytes[..seen] != PREFACE[..seen] {
+                return Err(Reason::PROTOCOL_ERROR);
+            }
+            if seen < PREFACE.len() {
+                return Ok(());
+            }
+            self.input.consume(PREFACE.len());
+            self.has_preface = true;
+        }
+        while let Some(header) = Header::parse(self.input.bytes()) {
+            if header.length > LONGEST {
+                return Err(Reason::FRAME_SIZE_ERROR);
+            }
+            let Some(payload) = self.input.bytes().get(HEADER..HEADER + header.length) else { break };
+            self.reader.read(header, payload)?;
+            self.input.consume(HEADER + header.length);
+            if self.connection.sender.borrow().is_full() || self.connection.has_too_many_ending() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what is there. Ready when all of it was written, or with false if the app is gone.
+    fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<bool> {
+        let sender = &mut *self.connection.sender.borrow_mut();
+        if sender.output.is_empty() {
+            return Poll::Ready(true);
+        }
+        let written = ready!(sender.output.poll_write(&mut self.stream, context, &[])).is_ok();
+        sender.wake_waiting();
+        let flushed = ready!(Pin::new(&mut self.stream).poll_flush(context)).is_ok();
+        Poll::Ready(written && flushed)
+    }
+
+    /// Ends the connection; the app hears why. A socket that is closed with unread bytes is reset, and
+    /// the app might lose what was said last: what it still sends is read and dropped for a moment.
+    pub(super) async fn close(mut self, end: End) {
+        match end {
+            End::Lost => return,
+            End::Done => {}
+            End::Fault(reason) => self.connection.say_fault(reason),
+        }
+        let connection = self.connection.clone();
+        connection.watch.enter(Phase::Lingering, MOMENT);
+        poll_fn(|context| match self.poll_close(context) {
+            Poll::Ready(()) => Poll::Ready(()),
+            Poll::Pending => connection.watch.poll_passed(context).map(drop),
+        })
+        .await;
+    }
+
+    fn poll_close(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if ready!(self.poll_write(context)) {
+            let _ = ready!(Pin::new(&mut self.stream).poll_shutdown(context));
+            while let Ok(1..) = ready!(self.input.poll_read(&mut self.stream, context)) {
+                self.input.consume(self.input.bytes().len());
+            }
+        }
+        Poll::Ready(())
+    }
+}
