@@ -326,7 +326,7 @@ mod tests {
     fn a_long_block_of_fields_is_cut_into_continuations() {
         let mut output = Output::default();
         output.put(b"");
-        put_headers(&mut output, 5, true, |output| output.put(&[7; 2 * LONGEST + 1]));
+        put_headers(&mut output, 5, true, |output| output.put(&vec![7; 2 * LONGEST + 1]));
         let frames = frames(&output);
         let seen: Vec<_> =
             frames.iter().map(|(header, _)| (header.kind, header.flags.0, header.length)).collect();
@@ -352,7 +352,8 @@ mod tests {
     #[test]
     fn padding_and_priorities_are_taken_off_and_have_to_fit() {
         let of = |flags: u8, payload: &'static [u8]| {
-            let header = Header { length: payload.len(), kind: Kind::Headers, flags: Flags(flags), stream: 1 };
+            let header =
+                Header { length: payload.len(), kind: Kind::Headers, flags: Flags(flags), stream: 1 };
             content(header, payload)
         };
         assert_eq!(of(0, b"abc"), Ok(b"abc".as_slice()));

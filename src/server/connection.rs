@@ -38,7 +38,7 @@ pub(super) struct Heads {
 }
 
 /// Heads that a thread keeps for later requests.
-const KEPT_HEADS: usize = 64;
+const KEPT_HEADS: usize = 256;
 
 thread_local! {
     static HEADS: RefCell<Vec<Heads>> = const { RefCell::new(Vec::new()) };

@@ -26,10 +26,10 @@ use hyper::client::conn::TrySendError;
 use crate::body::{BodyError, Fill, PassError, Source};
 use crate::buffer::Held;
 use crate::http1::{AnswerHead, Framing};
-use crate::upstream::http2::received::Received;
 use crate::upstream::http1::{self, AnswerError, Asked};
 use crate::upstream::http2::connection::Place;
 use crate::upstream::http2::outgoing::{Outgoing, Writer};
+use crate::upstream::http2::received::Received;
 
 pub use connection::Http2Connection;
 

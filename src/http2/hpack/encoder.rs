@@ -24,8 +24,9 @@ pub fn put_status(output: &mut Output, status: StatusCode) {
         404 => 13,
         500 => 14,
         _ => {
-            output.put(&[8]);
-            return put_string(output, status.as_str().as_bytes());
+            // Three digits behind their length.
+            output.put(&[8, 3]);
+            return output.put(status.as_str().as_bytes());
         }
     };
     output.put(&[0x80 | index]);
@@ -39,18 +40,31 @@ pub fn put_field(output: &mut Output, name: &[u8], value: &[u8]) {
         lower.make_ascii_lowercase();
         index(lower)
     });
+    // All of it at once: what comes first, two lengths, and two strings.
+    let mut start = Start::default();
+    let mut behind: &[u8] = b"";
     if known == 0 {
-        output.put(&[0]);
-        put_length(output, name.len());
-        let room = output.room(name.len());
-        room.copy_from_slice(name);
-        room.make_ascii_lowercase();
+        start.push(0);
+        start.push_length(name.len());
+        behind = name;
     } else if known < 15 {
-        output.put(&[known]);
+        start.push(known);
     } else {
-        output.put(&[15, known - 15]);
+        start.push(15);
+        start.push(known - 15);
     }
-    put_string(output, value);
+    let mut length = Start::default();
+    length.push_length(value.len());
+    let (start, length) = (start.bytes(), length.bytes());
+    let room = output.room(start.len() + behind.len() + length.len() + value.len());
+    let (first, room) = room.split_at_mut(start.len());
+    let (second, room) = room.split_at_mut(behind.len());
+    let (third, last) = room.split_at_mut(length.len());
+    first.copy_from_slice(start);
+    second.copy_from_slice(behind);
+    second.make_ascii_lowercase();
+    third.copy_from_slice(length);
+    last.copy_from_slice(value);
 }
 
 /// The longest name that [`index`] knows.
@@ -88,30 +102,37 @@ fn index(name: &[u8]) -> u8 {
     }
 }
 
-fn put_string(output: &mut Output, string: &[u8]) {
-    put_length(output, string.len());
-    output.put(string);
+/// A few bytes in front of a string.
+#[derive(Default)]
+struct Start {
+    bytes: [u8; 12],
+    count: usize,
 }
 
-/// The length of a string that is not coded.
-fn put_length(output: &mut Output, length: usize) {
-    const MOST: usize = 0x7f;
-    let mut buffer = [0; 11];
-    let mut count = 1;
-    if length < MOST {
-        buffer[0] = low_bits(length);
-    } else {
-        buffer[0] = low_bits(MOST);
+impl Start {
+    fn push(&mut self, byte: u8) {
+        self.bytes[self.count] = byte;
+        self.count += 1;
+    }
+
+    /// The length of a string that is not coded (RFC 7541, section 5.1).
+    fn push_length(&mut self, length: usize) {
+        const MOST: usize = 0x7f;
+        if length < MOST {
+            return self.push(low_bits(length));
+        }
+        self.push(low_bits(MOST));
         let mut rest = length - MOST;
         while rest >= 0x80 {
-            buffer[count] = 0x80 | low_bits(rest);
+            self.push(0x80 | low_bits(rest));
             rest >>= 7;
-            count += 1;
         }
-        buffer[count] = low_bits(rest);
-        count += 1;
+        self.push(low_bits(rest));
     }
-    output.put(&buffer[..count]);
+
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.count]
+    }
 }
 
 /// The lowest seven bits.

@@ -35,6 +35,7 @@ struct Code {
     start: [usize; LONGEST + 2],
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "there is no other cast in a constant, and all fit")]
 const CODE: Code = {
     let mut code = Code { symbols: [0; SYMBOLS], first: [0; LONGEST + 1], start: [0; LONGEST + 2] };
     let (mut length, mut next, mut count) = (SHORTEST, 0, 0);
@@ -59,6 +60,7 @@ const CODE: Code = {
 
 /// The symbol that each byte begins with, and the length of its code; a length of zero where that is
 /// longer than a byte.
+#[expect(clippy::cast_possible_truncation, reason = "there is no other cast in a constant, and all fit")]
 const SHORT: [(u8, u8); 256] = {
     let mut table = [(0, 0); 256];
     let mut byte = 0;
@@ -78,15 +80,22 @@ const SHORT: [(u8, u8); 256] = {
 
 /// Appends what `coded` says.
 pub(super) fn decode(coded: &[u8], decoded: &mut Vec<u8>) -> Result<(), Malformed> {
-    let mut bytes = coded.iter();
+    let mut bytes = coded;
     // The last `count` bits of `bits` are still to be read.
     let (mut bits, mut count) = (0_u64, 0_u32);
+    decoded.reserve(coded.len() * 8 / SHORTEST);
     loop {
-        while count <= 56
-            && let Some(byte) = bytes.next()
-        {
-            bits = bits << 8 | u64::from(*byte);
-            count += 8;
+        if count < 32 {
+            if let Some((word, rest)) = bytes.split_first_chunk() {
+                bits = bits << 32 | u64::from(u32::from_be_bytes(*word));
+                count += 32;
+                bytes = rest;
+            } else {
+                for byte in std::mem::take(&mut bytes) {
+                    bits = bits << 8 | u64::from(*byte);
+                    count += 8;
+                }
+            }
         }
         // The next 32 bits; behind the last there are ones, as in the padding.
         let window = if count >= 32 { bits >> (count - 32) } else { !(!bits << (32 - count)) };

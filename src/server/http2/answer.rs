@@ -9,7 +9,13 @@ use crate::http2::hpack;
 use crate::server::date::Date;
 
 /// Puts the head of an upstream's answer.
-pub(super) fn put_head(output: &mut Output, answer: &AnswerHead, framing: Framing, is_head: bool, date: &Date) {
+pub(super) fn put_head(
+    output: &mut Output,
+    answer: &AnswerHead,
+    framing: Framing,
+    is_head: bool,
+    date: &Date,
+) {
     hpack::put_status(output, answer.status);
     let tells_length = is_head || answer.status == StatusCode::NOT_MODIFIED;
     let mut has_date = false;

@@ -110,7 +110,11 @@ impl Reader {
 
     /// A stream that was never opened has no other frame than a head (section 5.1).
     fn check_opened(&self, stream: u32) -> Result<(), Fault> {
-        if stream > self.connection.highest() || stream.is_multiple_of(2) { Err(PROTOCOL_ERROR) } else { Ok(()) }
+        if stream > self.connection.highest() || stream.is_multiple_of(2) {
+            Err(PROTOCOL_ERROR)
+        } else {
+            Ok(())
+        }
     }
 
     fn data(&mut self, header: Header, payload: &[u8]) -> Result<(), Fault> {
@@ -210,9 +214,7 @@ impl Reader {
     }
 
     fn decode(&mut self, block: &[u8], take: impl FnMut(&[u8], &[u8])) -> Result<(), Fault> {
-        self.decoder
-            .decode(block, take)
-            .map_err(|_malformed| Fault::Connection(Reason::COMPRESSION_ERROR))
+        self.decoder.decode(block, take).map_err(|_malformed| Fault::Connection(Reason::COMPRESSION_ERROR))
     }
 
     fn reset(&mut self, stream: u32, payload: &[u8]) -> Result<(), Fault> {
@@ -229,7 +231,11 @@ impl Reader {
         if stream == 0 {
             // Such a frame is cheap, and a fast reader sends many.
             self.fruitless_if(more < 64)?;
-            return if more == 0 { Err(PROTOCOL_ERROR) } else { self.connection.sender.borrow_mut().widen(more) };
+            return if more == 0 {
+                Err(PROTOCOL_ERROR)
+            } else {
+                self.connection.sender.borrow_mut().widen(more)
+            };
         }
         self.check_opened(stream)?;
         let Some(stream) = self.connection.find(stream) else { return self.fruitless() };

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use h2::Reason;
 
 use crate::buffer::{BLOCK, Output};
-use crate::http2::frame::{self, Data, HEADER, Kind, LARGEST_WINDOW, USUAL_WINDOW};
+use crate::http2::frame::{self, Data, HEADER, Kind, LARGEST_WINDOW, LONGEST, USUAL_WINDOW};
 use crate::http2::{Fault, hpack};
 use crate::server::http2::stream::Stream;
 
@@ -68,9 +68,9 @@ impl Sender {
         std::mem::take(&mut self.has_answered)
     }
 
-    /// Whether the app has to take something before more is answered.
+    /// Whether the app has to take something before more is answered: a usual head still fits.
     pub(super) fn is_full(&self) -> bool {
-        self.output.len() >= BLOCK
+        self.output.len() >= BLOCK - LONGEST
     }
 
     /// Has the streams that wait look again.
@@ -91,10 +91,7 @@ impl Sender {
         let more = i64::from(size) - self.initial_window;
         self.initial_window = i64::from(size);
         for stream in streams {
-            stream
-                .widen(more)
-                .then_some(())
-                .ok_or(Fault::Connection(Reason::FLOW_CONTROL_ERROR))?;
+            stream.widen(more).then_some(()).ok_or(Fault::Connection(Reason::FLOW_CONTROL_ERROR))?;
         }
         Ok(())
     }

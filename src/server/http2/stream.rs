@@ -130,7 +130,11 @@ impl Stream {
                     self.put_headers(framing == Framing::NONE, |output| {
                         answer::put_head(output, &heads.answer, framing, is_head, &service.date);
                     });
-                    if framing == Framing::NONE { Ok(()) } else { self.pass(&mut exchange, &mut content).await }
+                    if framing == Framing::NONE {
+                        Ok(())
+                    } else {
+                        self.pass(&mut exchange, &mut content).await
+                    }
                 });
                 let passed = passed.await.unwrap_or_else(|_elapsed| {
                     exchange.route.metrics.limited(Limit::StallTimeout);
@@ -205,7 +209,12 @@ impl Stream {
     }
 
     /// An answer that bearerd makes.
-    async fn answer_here(self: &Rc<Self>, response: &Response<Bytes>, is_head: bool, mut record: Record) -> Ended {
+    async fn answer_here(
+        self: &Rc<Self>,
+        response: &Response<Bytes>,
+        is_head: bool,
+        mut record: Record,
+    ) -> Ended {
         record.status = Some(response.status());
         // Whoever has read the answer finds it in the numbers.
         drop(record);
@@ -220,7 +229,8 @@ impl Stream {
             answer::put_own_head(output, response, &self.connection.service.date);
         });
         while !body.is_empty() {
-            let room = self.watch.guard(poll_fn(|_| self.connection.sender.borrow_mut().poll_data_room(self)));
+            let room =
+                self.watch.guard(poll_fn(|_| self.connection.sender.borrow_mut().poll_data_room(self)));
             let count = room.await.map_err(|_elapsed| Reason::CANCEL)?.min(body.len());
             let (piece, rest) = body.split_at(count);
             self.put_data(piece, rest.is_empty());
