@@ -38,7 +38,7 @@ pub struct PoolLimits {
 
 impl Default for PoolLimits {
     fn default() -> Self {
-        Self { idle_timeout: Duration::from_secs(60), max_age: Duration::from_secs(15 * 60), max_idle: 256 }
+        Self { idle_timeout: Duration::from_secs(60), max_age: Duration::from_secs(15 * 60), max_idle: 1024 }
     }
 }
 

@@ -40,7 +40,7 @@ fn defaults_are_those_of_the_documentation() {
     assert_eq!((route.limits.replay_body, route.limits.max_body), (65_536, None));
     let pool = route.limits.pool;
     assert_eq!((pool.idle_timeout, pool.max_age), (Duration::from_secs(60), Duration::from_secs(900)));
-    assert_eq!(pool.max_idle, 256);
+    assert_eq!(pool.max_idle, 1024);
     assert_eq!(route.injection.headers[0].0, "authorization");
     assert!(route.allow.is_empty() && !route.encoded_slash && route.rate.is_none());
 }
