@@ -51,8 +51,8 @@ pub(super) async fn serve(
     (stream, input): (AppStream, Input),
     refusal: Option<ProxyError>,
 ) {
-    let connection = Connection::begin(service.clone(), settings.clone(), watch, refusal);
-    let mut driver = Driver::new(&connection, stream, input);
+    let connection = Connection::begin(service.clone(), settings.clone(), watch, stream, refusal);
+    let mut driver = Driver::new(&connection, input);
     let end = poll_fn(|context| {
         loop {
             if let Poll::Ready(end) = driver.poll(context) {

@@ -18,6 +18,7 @@ use crate::server::http2::MOMENT;
 use crate::server::http2::sender::Sender;
 use crate::server::http2::stream::Stream;
 use crate::server::http2::window::Window;
+use crate::server::socket::AppStream;
 
 /// What an app may send on a stream before the upstream takes it, in bytes. Apps are near: more would
 /// not be faster.
@@ -81,9 +82,10 @@ impl Connection {
         service: Rc<Service>,
         settings: Arc<Settings>,
         watch: Rc<Watch>,
+        stream: AppStream,
         refusal: Option<ProxyError>,
     ) -> Rc<Self> {
-        let mut sender = Sender::default();
+        let mut sender = Sender::new(stream);
         let list = u32::try_from(longest_list(&settings)).unwrap_or(u32::MAX);
         let said = [
             Setting::MaxConcurrentStreams(settings.max_streams),

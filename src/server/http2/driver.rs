@@ -14,12 +14,10 @@ use crate::proxy::watch::Phase;
 use crate::server::http2::connection::Connection;
 use crate::server::http2::reader::Reader;
 use crate::server::http2::{MOMENT, PREFACE};
-use crate::server::socket::AppStream;
 
 /// What reads and writes a connection.
 pub(super) struct Driver {
     connection: Rc<Connection>,
-    stream: AppStream,
     input: Input,
     reader: Reader,
     has_preface: bool,
@@ -37,10 +35,10 @@ pub(super) enum End {
 }
 
 impl Driver {
-    /// Serves `stream`, of which `input` was read.
-    pub(super) fn new(connection: &Rc<Connection>, stream: AppStream, input: Input) -> Self {
+    /// Serves a connection, of which `input` was read.
+    pub(super) fn new(connection: &Rc<Connection>, input: Input) -> Self {
         let reader = Reader::new(connection.clone());
-        Self { connection: connection.clone(), stream, input, reader, has_preface: false }
+        Self { connection: connection.clone(), input, reader, has_preface: false }
     }
 
     /// Reads and writes what goes without waiting. Ready when the connection is to end.
@@ -51,7 +49,8 @@ impl Driver {
                 return Poll::Ready(end);
             }
             let was_full = self.connection.sender.borrow().is_full();
-            match self.poll_write(context) {
+            let written = self.connection.sender.borrow_mut().poll_flush();
+            match written {
                 Poll::Ready(true) if was_full => {}
                 Poll::Ready(true) | Poll::Pending if self.connection.is_done() => {
                     return Poll::Ready(End::Done);
@@ -75,7 +74,8 @@ impl Driver {
                 context.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            match ready!(self.input.poll_read(&mut self.stream, context)) {
+            let stream = &mut self.connection.sender.borrow_mut().stream;
+            match ready!(self.input.poll_read(stream, context)) {
                 Ok(count @ 1..) => left = left.saturating_sub(count),
                 Ok(0) | Err(_) => return Poll::Ready(Err(End::Lost)),
             }
@@ -110,18 +110,6 @@ impl Driver {
         Ok(())
     }
 
-    /// Writes what is there. Ready when all of it was written, or with false if the app is gone.
-    fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<bool> {
-        let sender = &mut *self.connection.sender.borrow_mut();
-        if sender.output.is_empty() {
-            return Poll::Ready(true);
-        }
-        let written = ready!(sender.output.poll_write(&mut self.stream, context, &[])).is_ok();
-        sender.wake_waiting();
-        let flushed = ready!(Pin::new(&mut self.stream).poll_flush(context)).is_ok();
-        Poll::Ready(written && flushed)
-    }
-
     /// Ends the connection; the app hears why. A socket that is closed with unread bytes is reset, and
     /// the app might lose what was said last: what it still sends is read and dropped for a moment.
     pub(super) async fn close(mut self, end: End) {
@@ -140,9 +128,11 @@ impl Driver {
     }
 
     fn poll_close(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        if ready!(self.poll_write(context)) {
-            let _ = ready!(Pin::new(&mut self.stream).poll_shutdown(context));
-            while let Ok(1..) = ready!(self.input.poll_read(&mut self.stream, context)) {
+        let sender = &mut *self.connection.sender.borrow_mut();
+        sender.begin_turn(context);
+        if ready!(sender.poll_flush()) {
+            let _ = ready!(Pin::new(&mut sender.stream).poll_shutdown(context));
+            while let Ok(1..) = ready!(self.input.poll_read(&mut sender.stream, context)) {
                 self.input.consume(self.input.bytes().len());
             }
         }

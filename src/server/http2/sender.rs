@@ -1,22 +1,31 @@
 //! What goes to the app: frames of all streams, in one output.
+//!
+//! It is written by the connection's task, when all streams had their turn; and by a stream that finds it
+//! full, so that one waits only for an app that takes no more.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use h2::Reason;
+use tokio::io::AsyncWrite;
 
 use crate::buffer::{BLOCK, Output};
 use crate::http2::frame::{self, Data, HEADER, Kind, LARGEST_WINDOW, LONGEST, USUAL_WINDOW};
 use crate::http2::{Fault, hpack};
 use crate::server::http2::stream::Stream;
-
-/// Less room than this in the output, or in a window that was used up, is not worth a frame.
-const LEAST: usize = 512;
+use crate::server::socket::AppStream;
 
 /// The sending half of a connection.
 #[derive(Debug)]
 pub(super) struct Sender {
+    /// The connection itself.
+    pub(super) stream: AppStream,
+    /// It takes nothing any more.
+    is_broken: bool,
+    /// Nothing that was written lies in it (TLS).
+    is_flushed: bool,
     /// What is to be written next.
     pub(super) output: Output,
     /// What the app takes on all streams together.
@@ -34,9 +43,13 @@ pub(super) struct Sender {
     has_answered: bool,
 }
 
-impl Default for Sender {
-    fn default() -> Self {
+impl Sender {
+    /// Nothing was sent to the app yet.
+    pub(super) fn new(stream: AppStream) -> Self {
         Self {
+            stream,
+            is_broken: false,
+            is_flushed: true,
             output: Output::default(),
             window: USUAL_WINDOW,
             initial_window: USUAL_WINDOW,
@@ -47,9 +60,7 @@ impl Default for Sender {
             has_answered: false,
         }
     }
-}
 
-impl Sender {
     /// The connection's task has its turn.
     pub(super) fn begin_turn(&mut self, context: &Context<'_>) {
         self.task.clone_from(context.waker());
@@ -71,6 +82,23 @@ impl Sender {
     /// Whether the app has to take something before more is answered: a usual head still fits.
     pub(super) fn is_full(&self) -> bool {
         self.output.len() >= BLOCK - LONGEST
+    }
+
+    /// Writes what is there. Ready when all of it was written, or with false if the app is gone. Whoever
+    /// asks, it is the connection's task that hears when the app takes more.
+    pub(super) fn poll_flush(&mut self) -> Poll<bool> {
+        let task = self.task.clone();
+        let context = &mut Context::from_waker(&task);
+        if !self.output.is_empty() {
+            self.is_flushed = false;
+            self.is_broken |= ready!(self.output.poll_write(&mut self.stream, context, &[])).is_err();
+            self.wake_waiting();
+        }
+        if !self.is_flushed {
+            self.is_broken |= ready!(Pin::new(&mut self.stream).poll_flush(context)).is_err();
+            self.is_flushed = true;
+        }
+        Poll::Ready(!self.is_broken)
     }
 
     /// Has the streams that wait look again.
@@ -113,13 +141,18 @@ impl Sender {
 
     /// Waits until the output takes another head.
     pub(super) fn poll_room(&mut self, stream: &Rc<Stream>) -> Poll<()> {
-        if self.is_full() { self.wait(stream) } else { Poll::Ready(()) }
+        if self.is_full() && self.poll_flush() != Poll::Ready(true) {
+            self.wake();
+            return self.wait(stream);
+        }
+        Poll::Ready(())
     }
 
     /// Waits until data may be put, and says how much.
     pub(super) fn poll_data_room(&mut self, stream: &Rc<Stream>) -> Poll<usize> {
+        ready!(self.poll_room(stream));
         let room = BLOCK.saturating_sub(self.output.len() + HEADER);
-        if room < LEAST || self.window <= 0 {
+        if self.window <= 0 {
             return self.wait(stream).map(|()| 0);
         }
         match usize::try_from(self.window.min(stream.window())) {
