@@ -18,6 +18,7 @@ mod entry;
 mod events;
 mod exchange;
 mod lanes;
+mod lapses;
 mod report;
 mod sleep;
 mod task;
@@ -200,7 +201,7 @@ impl Keeper {
                 .into_iter()
                 .map(|spec| match before.get(&spec.name) {
                     Some(kept) if kept.spec == spec => (spec.name.clone(), kept.clone()),
-                    _ => (spec.name.clone(), self.begin(Owner::from(&spec.name), spec)),
+                    _ => (spec.name.clone(), Kept::new(Owner::from(&spec.name), spec, self.0.pokes.clone())),
                 })
                 .collect(),
         );
@@ -391,13 +392,21 @@ impl Keeper {
             return Some(Arc::clone(&kept.shared));
         }
         let spec = Arc::clone(&self.0.directory.load().get(&owner.credential)?.spec);
-        let kept = self.begin(owner.clone(), spec);
+        let kept = Kept::new(owner.clone(), spec, self.0.pokes.clone());
         awake.insert(owner.clone(), kept.clone());
         self.send(Command::Wake(kept.clone()));
         Some(kept.shared)
     }
 
-    fn begin(&self, owner: Owner, spec: Arc<CredentialSpec>) -> Kept {
+    fn send(&self, command: Command) {
+        // Without the task nothing is renewed any more: the process is ending.
+        let _ = self.0.commands.send(command);
+    }
+}
+
+impl Kept {
+    /// A new owner.
+    fn new(owner: Owner, spec: Arc<CredentialSpec>, pokes: mpsc::UnboundedSender<Poke>) -> Self {
         let status = Status {
             owner,
             flow: spec.flow.as_str(),
@@ -415,13 +424,8 @@ impl Keeper {
             optional: spec.optional,
             asleep: false,
         };
-        let shared = Arc::new(Shared::new(spec.is_renewable(), status, self.0.pokes.clone()));
-        Kept { spec, shared }
-    }
-
-    fn send(&self, command: Command) {
-        // Without the task nothing is renewed any more: the process is ending.
-        let _ = self.0.commands.send(command);
+        let shared = Arc::new(Shared::new(spec.is_renewable(), status, pokes));
+        Self { spec, shared }
     }
 }
 

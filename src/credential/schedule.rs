@@ -51,6 +51,13 @@ pub fn renewal(spec: &CredentialSpec, expiry: &Expiry, fraction: f64) -> Option<
     Some(expiry.obtained.after(age))
 }
 
+/// When a refresh token is used at the latest, so that it does not end unused: within the same part of its
+/// lifetime. `None` if it does not end.
+pub fn before_lapse(lapses: &Expiry, fraction: f64) -> Option<Moment> {
+    let (start, width) = RENEWAL_WINDOW;
+    Some(lapses.obtained.after(lapses.lifetime()?.mul_f64(start + width * fraction)))
+}
+
 /// How close together renewals may lie.
 #[derive(Debug, Default)]
 pub struct Pace {

@@ -101,6 +101,11 @@ impl Shared {
         }
     }
 
+    /// Where requests tell the keeper.
+    pub(in crate::credential) fn pokes(&self) -> mpsc::UnboundedSender<Poke> {
+        self.pokes.clone()
+    }
+
     /// Whose token it is.
     pub fn owner(&self) -> &Owner {
         &self.owner

@@ -8,7 +8,7 @@ pub mod file;
 pub mod seal;
 pub mod spec;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::ops::Bound;
 use std::pin::Pin;
@@ -37,8 +37,8 @@ pub struct Record {
     /// and the fingerprint of that configured one: when it changes, it wins again. What a person
     /// consented to stands in for nothing.
     pub replacement: Option<(Fingerprint, Secret)>,
-    /// When the refresh token ends if it is not used, where the issuer says so.
-    pub lapses_at: Option<Timestamp>,
+    /// When it is renewed at the latest, though nobody asks for it: before its refresh token ends by itself.
+    pub renew_by: Option<Timestamp>,
     /// An exchange with this single-use value was begun, and its outcome is not known.
     pub in_flight: Option<InFlight>,
     /// This value came back from an exchange without a successor: it is not single-use.
@@ -93,8 +93,8 @@ pub trait Store: Send + Sync {
     ) -> StoreFuture<'_, Vec<Subject>>;
     /// How many subjects a credential has.
     fn count(&self, credential: &CredentialName) -> StoreFuture<'_, usize>;
-    /// The owners whose refresh token ends by itself before that time, and when, in its order, at
-    /// most `limit` of them.
+    /// The owners that have to be renewed before that time, though nobody asks for them, and when; in
+    /// its order, at most `limit` of them.
     fn lapsing(&self, before: Timestamp, limit: usize) -> StoreFuture<'_, Vec<(Timestamp, Owner)>>;
     /// A keyed digest of inputs; the key stays in the store.
     fn fingerprint(&self, inputs: &BTreeMap<String, Secret>) -> Fingerprint;
@@ -113,19 +113,46 @@ pub trait Store: Send + Sync {
 /// A store that forgets at the process's end.
 pub struct MemoryStore {
     key: aws_lc_rs::hmac::Key,
-    records: Mutex<BTreeMap<Owner, Encoded>>,
+    records: Mutex<Records>,
+}
+
+/// All that a [`MemoryStore`] holds.
+#[derive(Default)]
+struct Records {
+    by_owner: BTreeMap<Owner, Encoded>,
+    /// Those that have to be renewed by themselves, by the time.
+    by_time: BTreeSet<(Timestamp, Owner)>,
 }
 
 /// A record as bytes, which are wiped: in this shape a subject that sleeps takes little room.
-struct Encoded(Zeroizing<Box<[u8]>>);
+struct Encoded {
+    bytes: Zeroizing<Box<[u8]>>,
+    renew_by: Option<Timestamp>,
+}
 
 impl Encoded {
     fn new(record: &Record) -> Self {
-        Self(Zeroizing::new(encoding::encode(record).expose().into()))
+        let bytes = Zeroizing::new(encoding::encode(record).expose().into());
+        Self { bytes, renew_by: record.renew_by }
     }
 
     fn record(&self) -> Record {
-        encoding::decode(&self.0).expect("what was encoded here can be decoded")
+        encoding::decode(&self.bytes).expect("what was encoded here can be decoded")
+    }
+}
+
+impl Records {
+    fn save(&mut self, owner: &Owner, record: &Record) {
+        let before = if *record == Record::default() {
+            self.by_owner.remove(owner)
+        } else {
+            self.by_owner.insert(owner.clone(), Encoded::new(record))
+        };
+        let before = before.and_then(|before| before.renew_by);
+        if before != record.renew_by {
+            before.map(|by| self.by_time.remove(&(by, owner.clone())));
+            record.renew_by.map(|by| self.by_time.insert((by, owner.clone())));
+        }
     }
 }
 
@@ -137,23 +164,19 @@ impl MemoryStore {
         Self { key: aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &key), records: Mutex::default() }
     }
 
-    fn records(&self) -> MutexGuard<'_, BTreeMap<Owner, Encoded>> {
+    fn records(&self) -> MutexGuard<'_, Records> {
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Store for MemoryStore {
     fn load(&self, owner: &Owner) -> StoreFuture<'_, Record> {
-        let record = self.records().get(owner).map(Encoded::record).unwrap_or_default();
+        let record = self.records().by_owner.get(owner).map(Encoded::record).unwrap_or_default();
         Box::pin(async { Ok(record) })
     }
 
     fn save(&self, owner: &Owner, record: Record) -> StoreFuture<'_, ()> {
-        if record == Record::default() {
-            self.records().remove(owner);
-        } else {
-            self.records().insert(owner.clone(), Encoded::new(&record));
-        }
+        self.records().save(owner, &record);
         Box::pin(async { Ok(()) })
     }
 
@@ -165,7 +188,8 @@ impl Store for MemoryStore {
     ) -> StoreFuture<'_, Vec<Subject>> {
         let last = Owner { credential: credential.clone(), subject: after.cloned() };
         let records = self.records();
-        let behind = records.range((Bound::Excluded(last), Bound::Unbounded)).map(|(owner, _)| owner);
+        let behind =
+            records.by_owner.range((Bound::Excluded(last), Bound::Unbounded)).map(|(owner, _)| owner);
         let own = behind.take_while(|owner| owner.credential == *credential);
         let subjects = own.filter_map(|owner| owner.subject.clone()).take(limit).collect();
         Box::pin(async { Ok(subjects) })
@@ -174,18 +198,15 @@ impl Store for MemoryStore {
     fn count(&self, credential: &CredentialName) -> StoreFuture<'_, usize> {
         let first = Owner::from(credential);
         let records = self.records();
-        let behind = records.range((Bound::Excluded(first), Bound::Unbounded));
+        let behind = records.by_owner.range((Bound::Excluded(first), Bound::Unbounded));
         let count = behind.take_while(|(owner, _)| owner.credential == *credential).count();
         Box::pin(async move { Ok(count) })
     }
 
     fn lapsing(&self, before: Timestamp, limit: usize) -> StoreFuture<'_, Vec<(Timestamp, Owner)>> {
         let records = self.records();
-        let ends =
-            records.iter().filter_map(|(owner, record)| Some((record.record().lapses_at?, owner.clone())));
-        let mut lapsing: Vec<_> = ends.filter(|(end, _)| *end < before).collect();
-        lapsing.sort();
-        lapsing.truncate(limit);
+        let lapsing =
+            records.by_time.iter().take_while(|(by, _)| *by < before).take(limit).cloned().collect();
         Box::pin(async { Ok(lapsing) })
     }
 

@@ -51,6 +51,16 @@ impl Awake {
         rosters.push(roster);
     }
 
+    /// Adds a subject that the task wakes by itself; says whether it slept.
+    pub(super) fn add(&self, kept: &Kept) -> bool {
+        let mut subjects = self.subjects();
+        let slept = !subjects.contains_key(kept.shared.owner());
+        if slept {
+            subjects.insert(kept.shared.owner().clone(), kept.clone());
+        }
+        slept
+    }
+
     /// Forgets a subject that nobody holds but the task; says whether it did.
     pub(super) fn let_go(&self, owner: &Owner, shared: &Arc<Shared>) -> bool {
         if let Some(subject) = &owner.subject {

@@ -63,6 +63,8 @@ pub(super) struct Entry {
     pub(super) unsaved: Option<Record>,
     /// The store may hold a token that is still valid: it is looked for before the issuer is asked.
     pub(super) recalls: bool,
+    /// It renews because its refresh token would end by itself.
+    pub(super) lapses: bool,
     /// The lane of its issuer in which it has a place, or waits for one.
     pub(super) lane: Issuer,
     /// When a subject was last known to be held, beside what requests tell, in time since boot.
@@ -159,6 +161,7 @@ impl Entry {
             parents_renewed: false,
             unsaved: None,
             recalls: false,
+            lapses: false,
             lane: None,
             held,
             force: false,

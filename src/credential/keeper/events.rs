@@ -64,6 +64,7 @@ impl Task {
             stays
         });
         self.count_awake();
+        self.next_look = Duration::ZERO;
         self.children.clear();
         self.readers.clear();
         let before: Vec<_> =
@@ -84,7 +85,7 @@ impl Task {
     }
 
     /// A new entry. Nothing starts before it is considered.
-    fn insert(&mut self, kept: &Kept) {
+    pub(super) fn insert(&mut self, kept: &Kept) {
         self.last_id += 1;
         let owner = kept.shared.owner();
         let mut entry = Entry::new(self.last_id, kept, self.clock.boot());

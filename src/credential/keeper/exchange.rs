@@ -17,6 +17,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::clock::{Clock, Moment};
 use crate::credential::flow::{Mint, MintError};
 use crate::credential::input::Inputs;
@@ -60,6 +62,8 @@ pub(super) struct Report {
     pub(super) inputs: Option<Fingerprint>,
     /// Whether the issuer was asked.
     pub(super) asked: bool,
+    /// When it has to be renewed at the latest, though nobody asks for it.
+    pub(super) renew_by: Option<Timestamp>,
     /// What the store has still to be given.
     pub(super) unsaved: Option<(Record, StoreError)>,
     pub(super) result: Result<Done, Failure>,
@@ -93,6 +97,7 @@ impl Report {
             took: Duration::ZERO,
             inputs: None,
             asked: false,
+            renew_by: None,
             unsaved: None,
             result: Err(Failure::Stubborn("the exchange ended without a report: see the log".to_owned())),
         }
@@ -107,6 +112,7 @@ impl Exchange {
             took: Duration::ZERO,
             inputs: None,
             asked: false,
+            renew_by: None,
             unsaved: None,
             result: Err(Failure::Unchanged),
         };
@@ -144,6 +150,7 @@ impl Exchange {
             self.ask(std::mem::take(&mut question.inputs)).await
         };
         let (record, result) = self.conclude(&question, answer);
+        report.renew_by = record.renew_by;
         self.save_changes(question.stored(), record, report).await;
         result.map(Done::Obtained)
     }

@@ -29,6 +29,10 @@ impl Task {
         if report.asked {
             entry.pace.note_exchange(report.started, entry.spec.max_renewals);
         }
+        if let Some(at) = report.renew_by {
+            self.look_by(at, now);
+        }
+        let Some(entry) = self.entries.get_mut(owner) else { return };
         let unsaved = report.unsaved.map(|(record, error)| {
             entry.unsaved = Some(record);
             format!("the store cannot be written, and a restart would lose what is new: {}", error.0)
@@ -76,6 +80,7 @@ impl Task {
         if report.asked {
             (self.options.observe)(&owner.credential, outcome, report.took);
         }
+        self.lapse_averted(owner, outcome);
         let Some(entry) = self.entries.get_mut(owner) else { return };
         entry.shared.clear_suspicion();
         if taken_up && !entry.waiters.is_empty() {

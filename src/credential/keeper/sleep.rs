@@ -36,6 +36,7 @@ impl Entry {
             && self.phase == Phase::Idle
             && self.order.is_none()
             && self.unsaved.is_none()
+            && !self.lapses
             && self.waiters.is_empty()
     }
 

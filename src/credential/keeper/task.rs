@@ -15,6 +15,7 @@ use crate::credential::keeper::awake::Awake;
 use crate::credential::keeper::entry::{Entry, Phase};
 use crate::credential::keeper::exchange::{Exchange, Report};
 use crate::credential::keeper::lanes::{Issuer, Lanes};
+use crate::credential::keeper::lapses::Found;
 use crate::credential::keeper::timers::Timers;
 use crate::credential::keeper::{Command, Options};
 use crate::credential::shared::Poke;
@@ -46,6 +47,10 @@ pub(super) struct Task {
     timers: Timers,
     lanes: Lanes,
     exchanges: JoinSet<Report>,
+    /// Questions to the store for refresh tokens that end soon; one at a time.
+    pub(super) looks: JoinSet<Found>,
+    /// When the next one is due, in time since boot.
+    pub(super) next_look: Duration,
     /// At most one exchange per owner runs, also while an older entry of that owner is still at it.
     pub(super) running: HashMap<Owner, Running>,
     /// By the runtime's task: whose exchange it is.
@@ -102,6 +107,8 @@ impl Task {
             readers: HashMap::new(),
             timers: Timers::default(),
             exchanges: JoinSet::new(),
+            looks: JoinSet::new(),
+            next_look: Duration::ZERO,
             running: HashMap::new(),
             owners: HashMap::new(),
             last_id: 0,
@@ -115,7 +122,8 @@ impl Task {
     pub(super) async fn run(mut self, mut pokes: mpsc::UnboundedReceiver<Poke>) {
         while self.ending.is_none() || !self.exchanges.is_empty() {
             let now = self.clock.boot();
-            let sleep = self.timers.next().map_or(LONGEST_SLEEP, |at| at.saturating_sub(now));
+            let next = self.timers.next().map_or(self.next_look, |at| at.min(self.next_look));
+            let sleep = next.saturating_sub(now);
             tokio::select! {
                 // A reload comes before the pokes of the readers that it made.
                 biased;
@@ -125,10 +133,12 @@ impl Task {
                 },
                 Some(poke) = pokes.recv() => self.heed(poke),
                 Some(joined) = self.exchanges.join_next_with_id() => self.end(joined),
+                Some(Ok(found)) = self.looks.join_next() => self.found_lapses(found),
                 () = tokio::time::sleep(sleep.min(LONGEST_SLEEP)) => {}
             }
             self.compare_clocks();
             self.fire();
+            self.look_for_lapses();
         }
         for answer in self.ending.take().into_iter().flatten() {
             // Whoever asked may have given up waiting.

@@ -20,7 +20,7 @@ use crate::secret::{Secret, SecretBuffer};
 pub const VERSION: u8 = 1;
 
 const REPLACEMENT: u8 = 1;
-const LAPSES_AT: u8 = 2;
+const RENEW_BY: u8 = 2;
 const IN_FLIGHT: u8 = 3;
 const REUSABLE: u8 = 4;
 const REJECTIONS: u8 = 5;
@@ -55,8 +55,8 @@ pub fn encode(record: &Record) -> SecretBuffer {
     if let Some((of, value)) = &record.replacement {
         writer.field(REPLACEMENT, &[of, value.expose()]);
     }
-    if let Some(end) = record.lapses_at {
-        writer.field(LAPSES_AT, &[&time(end)]);
+    if let Some(end) = record.renew_by {
+        writer.field(RENEW_BY, &[&time(end)]);
     }
     if let Some(InFlight { value, again }) = &record.in_flight {
         writer.field(IN_FLIGHT, &[value, &[u8::from(*again)]]);
@@ -126,7 +126,7 @@ pub fn decode(bytes: &[u8]) -> Result<Record, EncodingError> {
         last = tag;
         match tag {
             REPLACEMENT => record.replacement = Some((value.array()?, Secret::new(value.rest()))),
-            LAPSES_AT => record.lapses_at = Some(value.time()?),
+            RENEW_BY => record.renew_by = Some(value.time()?),
             IN_FLIGHT => {
                 record.in_flight = Some(InFlight { value: value.array()?, again: value.boolean()? });
             }

@@ -66,13 +66,17 @@ impl Exchange {
         } else if let Some(value) = rotated.filter(is_new) {
             record.replacement = Some((question.base, value));
             record.reusable = None;
-            record.lapses_at = None;
+            record.renew_by = None;
         } else {
             record.replacement.take_if(|(of, _)| *of != question.base);
             record.reusable = question.in_use.filter(|_| self.spec.flow.is_single_use());
         }
         let lapses = minted.lapses.map(|lifetime| Expiry::new(at, lifetime));
-        record.lapses_at = lapses.and_then(|lapses| lapses.end).map(|end| end.wall).or(record.lapses_at);
+        record.renew_by = match lapses {
+            Some(lapses) => schedule::before_lapse(&lapses, self.clock.fraction()).map(|by| by.wall),
+            // This use has not put off the end of the refresh token: another one would not either.
+            None => record.renew_by.filter(|by| *by > at.wall),
+        };
     }
 
     /// The record after an exchange that brought nothing.
@@ -80,6 +84,8 @@ impl Exchange {
         match failure {
             Failure::Rejected(_) => Record {
                 in_flight: None,
+                // Nothing is tried again by itself.
+                renew_by: None,
                 rejections: if self.force {
                     record.rejections
                 } else {
@@ -87,7 +93,7 @@ impl Exchange {
                 },
                 ..record
             },
-            Failure::Withdrawn(_) => Record { in_flight: None, replacement: None, lapses_at: None, ..record },
+            Failure::Withdrawn(_) => Record { in_flight: None, replacement: None, renew_by: None, ..record },
             _ if is_lost => record,
             // Of this try nothing came; an earlier one may still have used the value up.
             _ => Record { in_flight: question.unknown_before(), ..record },

@@ -244,3 +244,101 @@ async fn a_subject_that_logs_in_serves_the_requests_that_wait_for_it() {
     pass(seconds(6)).await;
     assert_eq!(house.ask(&roster, "alice").await.expect_err("for good").state, State::LoginRequired);
 }
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// What a consent brings whose refresh token ends after so long a time without use.
+fn consented_for(token: &str, lapses: Duration) -> Minted {
+    Minted { lapses: Some(Lifetime::For(lapses)), ..consented(token) }
+}
+
+/// Rotates, and each refresh token ends after so long a time without use.
+fn rotates_for(lapses: Duration) -> impl Fn(&Call) -> Answer {
+    move |call| match rotates(call) {
+        Answer::Minted(minted) => Answer::Minted(Minted { lapses: Some(Lifetime::For(lapses)), ..minted }),
+        other => other,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subject_is_woken_to_renew_before_its_refresh_token_lapses_and_sleeps_again() {
+    for lapses in [seconds(60), HOUR, DAY] {
+        let (house, roster) = house_of(&[], SleepRules::default()).await;
+        house.issuer.answers("a", rotates_for(lapses));
+        let consent = consented_for("t0", lapses);
+        house.keeper.adopt(&owner("a", "alice"), consent, house.clock.now()).await.expect("adopted");
+        let start = house.clock.boot();
+        pass(lapses * 10).await;
+        let calls = house.issuer.calls("a");
+        assert!((10..=20).contains(&calls.len()), "{lapses:?}: {}", calls.len());
+        let mut last = start;
+        for call in &calls {
+            let age = call.at - last;
+            assert!(age >= lapses.mul_f64(0.44) && age < lapses.mul_f64(0.9), "{lapses:?}: {age:?}");
+            last = call.at;
+        }
+        pass(seconds(3)).await;
+        assert!(lapses < HOUR || !house.is_awake("alice"));
+        assert!(house.ask(&roster, "alice").await.is_ok());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_issuer_that_is_down_when_a_refresh_token_lapses_is_asked_again() {
+    let (house, _roster) = house_of(&[], SleepRules::default()).await;
+    house.issuer.answers("a", |call| if call.number < 5 { down() } else { rotates_for(DAY)(call) });
+    let consent = consented_for("t0", DAY);
+    house.keeper.adopt(&owner("a", "alice"), consent, house.clock.now()).await.expect("adopted");
+    pass(DAY * 9 / 10).await;
+    assert_eq!((house.issuer.count("a"), house.is_awake("alice")), (5, false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_renewed_before_it_lapses_is_not_tried_again_and_again() {
+    for answer in [|| rejected(), || Answer::Fails(MintError::Withdrawn { message: "gone".to_owned() })] {
+        let (house, _roster) = house_of(&[], SleepRules::default()).await;
+        house.issuer.answers("a", move |_| answer());
+        let consent = consented_for("t0", DAY);
+        house.keeper.adopt(&owner("a", "alice"), consent, house.clock.now()).await.expect("adopted");
+        pass(DAY * 3).await;
+        assert_eq!((house.issuer.count("a"), house.is_awake("alice")), (1, false));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_token_whose_end_is_not_put_off_by_its_use_is_used_once_for_it() {
+    let (house, _roster) = house_of(&[], SleepRules::default()).await;
+    house.issuer.answers("a", |_| token("t", HOUR));
+    let consent = consented_for("t0", DAY);
+    house.keeper.adopt(&owner("a", "alice"), consent, house.clock.now()).await.expect("adopted");
+    pass(DAY * 3).await;
+    assert_eq!((house.issuer.count("a"), house.is_awake("alice")), (1, false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn thousands_of_refresh_tokens_that_lapse_together_are_all_renewed() {
+    let (house, _roster) = house_of(&[], SleepRules::default()).await;
+    house.issuer.answers("a", rotates_for(DAY));
+    for number in 0..2_000 {
+        let subject = owner("a", &format!("s{number}"));
+        let consent = consented_for("t0", DAY);
+        house.keeper.adopt(&subject, consent, house.clock.now()).await.expect("adopted");
+    }
+    pass(DAY * 85 / 100).await;
+    assert_eq!((house.issuer.count("a"), house.numbers("a").awake), (2_000, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_restart_refresh_tokens_are_still_renewed_before_they_lapse() {
+    let (clock, store) = clock_and_store();
+    let house = House::with(clock.clone(), Some(Arc::clone(&store)), 32);
+    house.keep([interactive_spec("a")]);
+    let consent = consented_for("t0", DAY);
+    house.keeper.adopt(&owner("a", "alice"), consent, house.clock.now()).await.expect("adopted");
+    house.keeper.shutdown().await;
+    let house = House::with(clock, Some(store), 32);
+    house.issuer.answers("a", rotates_for(DAY));
+    house.keep([interactive_spec("a")]);
+    pass(DAY * 85 / 100).await;
+    assert_eq!(house.issuer.count("a"), 1);
+}

@@ -47,9 +47,9 @@ pub(super) fn record() -> impl Strategy<Value = Record> {
         option::of((fingerprint(), any::<u32>())),
         option::of(current()),
     )
-        .prop_map(|(replacement, lapses_at, in_flight, reusable, rejections, current)| Record {
+        .prop_map(|(replacement, renew_by, in_flight, reusable, rejections, current)| Record {
             replacement,
-            lapses_at,
+            renew_by,
             in_flight,
             reusable,
             rejections,
@@ -105,7 +105,7 @@ fn an_empty_record_is_one_byte_and_no_bytes_are_none() {
 fn version_1_is_written_as_it_always_was() {
     let record = Record {
         replacement: Some(([1; 32], Secret::from("next"))),
-        lapses_at: Some(Timestamp::UNIX_EPOCH),
+        renew_by: Some(Timestamp::UNIX_EPOCH),
         in_flight: Some(InFlight { value: [2; 32], again: true }),
         reusable: Some([3; 32]),
         rejections: Some(([4; 32], 2)),

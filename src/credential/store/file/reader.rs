@@ -101,7 +101,7 @@ impl Reader {
             let mut found = Vec::new();
             for entry in records.iter()? {
                 let (key, value) = entry?;
-                if let Some(end) = tables::lapses_at(value.value()).filter(|end| *end < before) {
+                if let Some(end) = tables::renew_by(value.value()).filter(|end| *end < before) {
                     found.extend(owner_of(key.value()).map(|owner| (end, owner)));
                 }
             }

@@ -71,7 +71,7 @@ pub(super) fn names(key: &[u8]) -> Option<(&str, Option<&str>)> {
 }
 
 /// The end of a refresh token, read without opening the record. The seal covers it.
-pub(super) fn lapses_at(value: &[u8]) -> Option<Timestamp> {
+pub(super) fn renew_by(value: &[u8]) -> Option<Timestamp> {
     let end = i64::from_be_bytes(value.get(9..HEAD)?.try_into().ok()?);
     if end == NEVER { None } else { Timestamp::from_microsecond(end).ok() }
 }
@@ -85,10 +85,10 @@ pub(super) struct Sealer {
 impl Sealer {
     /// The value that a record becomes.
     pub(super) fn seal(&self, key: &[u8], kept: &Kept, clock: &Clock) -> Vec<u8> {
-        let lapses_at = kept.record.lapses_at.map_or(NEVER, Timestamp::as_microsecond);
+        let renew_by = kept.record.renew_by.map_or(NEVER, Timestamp::as_microsecond);
         let mut value = vec![FORMAT];
         value.extend_from_slice(&kept.saved_at.as_microsecond().to_be_bytes());
-        value.extend_from_slice(&lapses_at.to_be_bytes());
+        value.extend_from_slice(&renew_by.to_be_bytes());
         let context = self.context("records", &[&value, key]);
         value.extend(self.key.seal(&context, encoding::encode(&kept.record).expose(), clock));
         value

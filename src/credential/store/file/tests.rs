@@ -54,7 +54,7 @@ impl Place {
 fn record(number: u64) -> Record {
     Record {
         replacement: Some(([1; 32], Secret::from(format!("refresh-{number}")))),
-        lapses_at: Timestamp::from_second(i64::try_from(number).expect("small")).ok(),
+        renew_by: Timestamp::from_second(i64::try_from(number).expect("small")).ok(),
         in_flight: Some(InFlight { value: [2; 32], again: false }),
         reusable: None,
         rejections: Some(([3; 32], 2)),
@@ -173,7 +173,7 @@ fn refresh_tokens_that_end_are_told_in_their_order() {
     for (name, end) in [("a", 30), ("b", 10), ("c", 20), ("d", 40)] {
         saved(&store, &subject("api", name), &record(end));
     }
-    saved(&store, &subject("api", "e"), &Record { lapses_at: None, ..record(1) });
+    saved(&store, &subject("api", "e"), &Record { renew_by: None, ..record(1) });
     let before = |second, limit| {
         let before = Timestamp::from_second(second).expect("a time");
         let found = wait(store.lapsing(before, limit)).expect("owners");
