@@ -138,7 +138,7 @@ async def subjects(options, folder: Path, port: int) -> None:
 [server]
 workers = 1
 log = "info,bearerd::credential=error,bearerd::control=error"
-max_logins = {2 * count + 10}
+max_logins = 100
 subject_idle = "5s"
 [admin]
 listen = "127.0.0.1:0"
@@ -197,7 +197,9 @@ subject = {{ header = "X-Bearerd-Subject" }}
     same = [await ask(0) for _ in range(5000)]
     each = [await ask(number) for number in random.sample(range(count), min(count, 20_000))]
     most = bearerd.memory()
-    beside = (asleep - before) / count - ACCESS - REFRESH
+    # In a file the tokens are not in memory at all.
+    tokens = ACCESS + REFRESH if options.store == "memory" else 0
+    beside = (asleep - before) / count - tokens
     told([
         (f"memory of each of {count} that sleep, beside the tokens ({options.store})", f"{beside:.0f} B", "1024 B"),
         ("memory of all at most, once many are awake", f"{most / 2**20:.0f} MiB", ""),
