@@ -126,6 +126,7 @@ pub async fn start(
         Consents::new(keeper.clone(), current, clock.clone(), room, config.server.issuer_concurrency)
     };
     consents.set_callback(callback(&admin_address));
+    let control = Control { keeper: keeper.clone(), consents, clock: clock.clone() };
 
     let egress = tokio::sync::watch::Sender::new(connectors.clone());
     tasks.spawn(egress::keep_fresh(egress.subscribe(), clock.clone()));
@@ -137,6 +138,7 @@ pub async fn start(
         workers: config.server.workers,
         access_log: config.server.access_log,
         inherited: environment.inherited.clone(),
+        control: Some(control.clone()),
     };
     let server = Arc::new(server::start(bound, plane).map_err(StartError::Machine)?);
 
@@ -146,7 +148,7 @@ pub async fn start(
         clock: clock.clone(),
         keeper: keeper.clone(),
         store: Arc::clone(&store),
-        control: Control { keeper: keeper.clone(), consents, clock: clock.clone() },
+        control,
         spec: ArcSwap::from_pointee(config.admin.clone()),
         table: Arc::clone(&table),
         server: Arc::clone(&server),

@@ -2,6 +2,7 @@
 //! the grants with a person.
 //!
 //! ```text
+//! GET    NAME                        the state of the token that the credential has by itself (apps)
 //! POST   NAME/authorize              begin a login; the answer says what the person does
 //! GET    NAME/authorize?state=STATE  what has come of it; &wait=true waits for its end
 //! POST   NAME/callback               end it with what came back: code, error or one-time password
@@ -20,6 +21,7 @@ mod request;
 pub mod view;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
@@ -54,6 +56,12 @@ pub struct Control {
     pub clock: Clock,
 }
 
+impl fmt::Debug for Control {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Control")
+    }
+}
+
 /// A status and a JSON document; `Null` is no body.
 pub type Reply = (StatusCode, Value);
 
@@ -73,6 +81,7 @@ impl Control {
             (Place::Authorize(name), &Method::POST) => self.authorize(name, body).await,
             (Place::Authorize(name), _) => self.progress(name, query).await,
             (Place::Callback(name), _) => self.callback(name, body).await,
+            (Place::Own(name), _) => self.state(&name.into()),
             (Place::Logout(name), _) => {
                 let subject = request::Logout::read(body)?.subject;
                 self.logout(Owner { credential: name.clone(), subject }).await

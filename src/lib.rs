@@ -8,7 +8,7 @@
 //! 7  app, sandbox          build, bind, spawn, reload, drain | vendor simulators
 //! 6  config                TOML -> validated specs; problems with file, line and column
 //! 5  server, admin         listeners and workers | status, metrics, control
-//! 4  proxy | control       admit -> match -> sanitize -> inject -> forward -> replay | logins as JSON
+//! 4  proxy, control        admit -> match -> sanitize -> inject -> forward -> replay; logins as JSON
 //! 3  route                 matcher, policy, route table
 //! 2  credential | inject   life cycle and flows | templates onto requests
 //! 1  upstream              connect, TLS, pool, egress

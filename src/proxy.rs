@@ -18,6 +18,7 @@ pub mod choose;
 pub mod error;
 pub mod exchange;
 pub mod forward;
+pub mod logins;
 pub mod pointer;
 pub mod record;
 pub mod refusal;
@@ -42,12 +43,13 @@ use http::{Method, Response, StatusCode};
 
 use crate::buffer::Held;
 use crate::clock::Clock;
+use crate::control::Control;
 use crate::credential::State;
 use crate::credential::slot::{AfterRefusal, Current, Slot, Unavailable};
 use crate::http1::{AnswerHead, Framing, RequestHead};
 use crate::inject::Prepared;
 use crate::proxy::admit::{Door, Found};
-use crate::proxy::choose::choose;
+use crate::proxy::choose::{Chosen, choose};
 use crate::proxy::exchange::{Awaited, Exchange};
 use crate::proxy::record::Record;
 use crate::proxy::sanitize::{Outbound, Sanitized};
@@ -78,6 +80,8 @@ pub struct Shared {
     pub pseudonym: String,
     /// This process's entry in `Via`.
     pub via: String,
+    /// The logins of people, if there are any.
+    pub control: Option<Control>,
     /// How often the limits of pools bit.
     pub pool_bites: Arc<Bites>,
 }
@@ -117,8 +121,8 @@ impl Hasher for AddressHasher {
 
 /// What a request is answered with.
 pub enum Answer {
-    /// By bearerd, without an error and without a body.
-    Own(StatusCode),
+    /// By bearerd, and not with an error of its own.
+    Own(Response<Bytes>),
     /// By the upstream; the head is where the caller wanted it.
     Upstream(Box<Exchange>),
     /// By nobody: the app does not wait any more.
@@ -136,13 +140,18 @@ pub struct Asking<'a> {
 
 impl Shared {
     /// The shared half of a process's data plane, with a name of its own for `Via`.
-    pub fn new(table: Arc<ArcSwap<RouteTable>>, clock: Clock, access_log: AccessLog) -> Self {
+    pub fn new(
+        table: Arc<ArcSwap<RouteTable>>,
+        clock: Clock,
+        access_log: AccessLog,
+        control: Option<Control>,
+    ) -> Self {
         let mut random = [0; 8];
         clock.fill_random(&mut random);
         let pseudonym = format!("{}{:016x}", admit::PSEUDONYM, u64::from_le_bytes(random));
         let via = format!("1.1 {pseudonym}");
         let access_log = ArcSwap::from_pointee(access_log);
-        Self { table, clock, access_log, pseudonym, via, pool_bites: Arc::default() }
+        Self { table, clock, access_log, pseudonym, via, control, pool_bites: Arc::default() }
     }
 }
 
@@ -170,8 +179,14 @@ impl Proxy {
         let head = asking.head;
         let (route, found, claim) = {
             let table = self.shared.table.load();
-            let Some(choice) = choose(&table, record.door(), head, &self.shared.pseudonym)? else {
-                return Ok(Answer::Own(StatusCode::NO_CONTENT));
+            let choice = match choose(&table, record.door(), head, &self.shared.pseudonym)? {
+                Chosen::Route(choice) => choice,
+                Chosen::Control(found) => {
+                    return Box::pin(logins::answer(&self.shared, record, asking, &found, caller))
+                        .await
+                        .map(Answer::Own);
+                }
+                Chosen::Nobody => return Ok(Answer::Own(nothing_to_say())),
             };
             record.route = Some(choice.route.clone());
             let claim = choice.claim(head)?;
@@ -421,6 +436,17 @@ impl Proxy {
         pools.entry(Arc::as_ptr(destination).addr()).or_insert_with(new).1.clone()
     }
 
+    /// The answer to a request that is refused; notes it.
+    pub fn refuse(&self, error: &ProxyError, record: &mut Record) -> Response<Bytes> {
+        let route = record.route.as_deref();
+        note_refusal(error, record.door(), route);
+        if error.code == Code::RequestTimeout {
+            record.door().metrics.unrouted.limited(Limit::BodyTimeout);
+        }
+        let login = logins::invitation(error, self.shared.control.as_ref(), record.door(), route);
+        error.response(route.map(|route| &*route.spec), login.as_ref())
+    }
+
     /// Closes connections that have lain idle for too long, or lead where no route leads any more.
     pub fn tidy(&self) {
         let now = self.sweeper.read_clock();
@@ -534,14 +560,11 @@ fn unavailable(why: &Unavailable) -> ProxyError {
     }
 }
 
-/// The answer to a request that is refused; notes it.
-pub fn refuse(error: &ProxyError, record: &mut Record) -> Response<Bytes> {
-    let route = record.route.as_deref();
-    note_refusal(error, record.door(), route);
-    if error.code == Code::RequestTimeout {
-        record.door().metrics.unrouted.limited(Limit::BodyTimeout);
-    }
-    error.response(route.map(|route| &*route.spec))
+/// 204 (RFC 9110, section 15.3.5).
+fn nothing_to_say() -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
 }
 
 /// The line in the log and the number of a refused request.

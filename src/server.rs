@@ -27,6 +27,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Semaphore, watch};
 
 use crate::clock::Clock;
+use crate::control::Control;
 use crate::http1::HeadLimits;
 use crate::proxy::Shared;
 use crate::proxy::admit::Door;
@@ -53,6 +54,8 @@ pub struct Plane {
     pub access_log: AccessLog,
     /// Sockets that listeners may be at.
     pub inherited: Inherited,
+    /// The logins of people, for listeners that let apps ask of them.
+    pub control: Option<Control>,
 }
 
 /// The running data plane. Dropping it ends it at once.
@@ -105,7 +108,7 @@ pub struct ListenerChange {
 
 /// Starts the data plane on bound listeners. Fails if threads cannot be started.
 pub fn start(bound: Vec<Bound>, plane: Plane) -> io::Result<Server> {
-    let shared = Arc::new(Shared::new(plane.table, plane.clock, plane.access_log));
+    let shared = Arc::new(Shared::new(plane.table, plane.clock, plane.access_log, plane.control));
     let workers = (0..plane.workers.max(1))
         .map(|index| Thread::worker(index, shared.clone()))
         .collect::<io::Result<Vec<_>>>()?;
@@ -320,6 +323,8 @@ pub struct ListenerSpec {
     pub hosts: Vec<String>,
     /// User identifiers that may call over a Unix socket; empty means bearerd's own.
     pub allow_uids: Vec<u32>,
+    /// Apps may ask of their users' logins, below `/.bearerd/`.
+    pub control: bool,
     /// Limits of this listener.
     pub limits: ListenerLimits,
 }
@@ -340,6 +345,7 @@ impl ListenerSpec {
                 Some(Address::Unix(_)) | None => None,
             },
             is_tls: self.tls.is_some(),
+            control: self.control,
             hosts: self.hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
             body_timeout: self.limits.body_timeout,
             idle_timeout: self.limits.idle_timeout,

@@ -17,7 +17,7 @@ use crate::credential::Flow;
 use crate::http1::RequestHead;
 use crate::proxy::ProxyError;
 use crate::proxy::admit::{Door, PSEUDONYM};
-use crate::proxy::choose::choose;
+use crate::proxy::choose::{Chosen, choose};
 use crate::proxy::sanitize::Sanitized;
 use crate::route::{AllowRule, Route, RouteTable, SubjectSource};
 use crate::server::{Address, Bind, ListenerSpec};
@@ -126,8 +126,8 @@ fn explain(
     let with_subject = with_subject(table, &door, head, subject);
     let head = with_subject.as_ref().unwrap_or(head);
     let choice = match choose(table, &door, head, PSEUDONYM) {
-        Ok(Some(choice)) => choice,
-        Ok(None) => {
+        Ok(Chosen::Route(choice)) => choice,
+        Ok(Chosen::Control(_) | Chosen::Nobody) => {
             told.line("answered", "by bearerd itself");
             return (told.0, Exit::No);
         }

@@ -8,7 +8,6 @@ const KEYS: &[(&str, &[&str])] = &[
     // `[server]`.
     ("drain", &["sandbox"]),
     // A listener, and its `allow`.
-    ("max_head", &["control"]),
     ("uids", &["gids", "cgroups", "names", "bearer"]),
     // An egress.
     ("min_tls", &["expect_address"]),

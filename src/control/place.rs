@@ -7,6 +7,8 @@ use crate::credential::{CredentialName, Subject};
 /// What stands at a path below `/v1/credentials/`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
+    /// `NAME`.
+    Own(CredentialName),
     /// `NAME/authorize`.
     Authorize(CredentialName),
     /// `NAME/callback`.
@@ -23,6 +25,7 @@ impl Place {
     /// The place of a path's segments behind `credentials`; percent escapes are decoded.
     pub fn at(segments: &[&str]) -> Option<Self> {
         Some(match segments {
+            [name] => Self::Own(credential(name)?),
             [name, "authorize"] => Self::Authorize(credential(name)?),
             [name, "callback"] => Self::Callback(credential(name)?),
             [name, "logout"] => Self::Logout(credential(name)?),
@@ -39,7 +42,7 @@ impl Place {
         match self {
             Self::Authorize(_) => "GET, HEAD, POST",
             Self::Callback(_) | Self::Logout(_) => "POST",
-            Self::Subjects(_) => "GET, HEAD",
+            Self::Own(_) | Self::Subjects(_) => "GET, HEAD",
             Self::Subject(..) => "GET, HEAD, DELETE",
         }
     }
@@ -52,7 +55,8 @@ impl Place {
     /// The credential that is meant.
     pub fn credential(&self) -> &CredentialName {
         match self {
-            Self::Authorize(name)
+            Self::Own(name)
+            | Self::Authorize(name)
             | Self::Callback(name)
             | Self::Logout(name)
             | Self::Subjects(name)

@@ -176,6 +176,14 @@ impl Consents {
         &self.0.invitations
     }
 
+    /// A URL with which a browser may begin a login of this owner, if browsers can reach the admin
+    /// listener; it counts for 10 minutes.
+    pub fn invite(&self, owner: &Owner) -> Option<String> {
+        let callback = self.0.callback.load();
+        let place = callback.as_deref()?.strip_suffix("callback")?;
+        Some(format!("{place}login?ticket={}", self.0.invitations.invite(owner)))
+    }
+
     /// Begins a login.
     pub async fn authorize(&self, owner: Owner, wish: Wish) -> Result<Begun, ConsentError> {
         let desk = Arc::clone(&self.0);

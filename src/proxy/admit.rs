@@ -27,6 +27,8 @@ pub struct Door {
     pub is_tls: bool,
     /// Names that `Host` may have beside the loopback ones, in lower case.
     pub hosts: HashSet<String>,
+    /// Apps may ask of their users' logins.
+    pub control: bool,
     /// Without progress of a request body.
     pub body_timeout: Duration,
     /// Between requests.

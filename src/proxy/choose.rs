@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::http1::RequestHead;
 use crate::proxy::admit::{self, Door, Found};
 use crate::proxy::error::{Code, ProxyError};
+use crate::proxy::logins::OWN_PATHS;
 use crate::proxy::subject::Claim;
 use crate::route::policy::Denial;
 use crate::route::{Route, RouteTable, path};
@@ -19,17 +20,31 @@ pub struct Choice<'table, 'head> {
     shape: path::Shape,
 }
 
-/// Admits a request and finds its route; `None` if bearerd answers it itself.
+/// Who answers a request that was admitted.
+#[derive(Debug)]
+pub enum Chosen<'table, 'head> {
+    /// The upstream of a route.
+    Route(Choice<'table, 'head>),
+    /// bearerd, what an app asks of its users' logins.
+    Control(Found<'head>),
+    /// bearerd, with nothing to say.
+    Nobody,
+}
+
+/// Admits a request and finds who answers it.
 pub fn choose<'table, 'head>(
     table: &'table RouteTable,
     door: &Door,
     head: &'head RequestHead,
     pseudonym: &str,
-) -> Result<Option<Choice<'table, 'head>>, ProxyError> {
+) -> Result<Chosen<'table, 'head>, ProxyError> {
     let routes = table.listener(&door.listener);
     let found = admit::admit(door, head, pseudonym, routes)?;
     if found.answer_here || found.path == "*" {
-        return Ok(None);
+        return Ok(Chosen::Nobody);
+    }
+    if door.control && found.path.starts_with(OWN_PATHS) {
+        return Ok(Chosen::Control(found));
     }
     let shape =
         path::check(found.path).map_err(|why| ProxyError::new(Code::PathAmbiguous, why.to_string()))?;
@@ -38,7 +53,7 @@ pub fn choose<'table, 'head>(
         routes.find(&host, found.path)
     });
     let route = route.ok_or_else(|| ProxyError::new(Code::NoRoute, "no route takes this host and path"))?;
-    Ok(Some(Choice { route, found, shape }))
+    Ok(Chosen::Route(Choice { route, found, shape }))
 }
 
 impl<'head> Choice<'_, 'head> {

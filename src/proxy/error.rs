@@ -250,6 +250,15 @@ pub struct ProxyError {
     kind: Option<&'static str>,
 }
 
+/// How a person may log in.
+#[derive(Debug, Clone)]
+pub struct Login {
+    /// Where the app may send its user's browser; it counts for 10 minutes.
+    pub url: Option<String>,
+    /// Where the app asks for the link to send its user to, on a listener with `control = true`.
+    pub path: Option<String>,
+}
+
 impl ProxyError {
     /// An error with what the app may know about it.
     pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
@@ -296,7 +305,7 @@ impl ProxyError {
 
 impl ProxyError {
     /// The answer's head and body: a problem document (RFC 9457) and `Proxy-Status` (RFC 9209).
-    pub fn response(&self, route: Option<&RouteSpec>) -> Response<Bytes> {
+    pub fn response(&self, route: Option<&RouteSpec>, login: Option<&Login>) -> Response<Bytes> {
         let code = self.code.as_str();
         let mut document = serde_json::json!({
             "type": format!("urn:bearerd:error:{code}"),
@@ -309,10 +318,14 @@ impl ProxyError {
             document["route"] = route.name.as_str().into();
             document["credential"] = route.credential.as_str().into();
         }
-        if let (Some(route), Some(subject)) = (route, &self.subject) {
+        if let Some(subject) = &self.subject {
             document["subject"] = (**subject).into();
-            if self.code == Code::LoginRequired {
-                document["login"] = login(&route.credential).into();
+        }
+        if let Some(login) = login {
+            for (name, value) in [("login", &login.path), ("login_url", &login.url)] {
+                if let Some(value) = value {
+                    document[name] = value.as_str().into();
+                }
             }
         }
         let mut response = Response::new(Bytes::from(document.to_string()));
@@ -346,12 +359,6 @@ impl ProxyError {
         let seconds = seconds.map(|seconds| seconds as u64);
         is_pausing.then(|| seconds.unwrap_or(DEFAULT_PAUSE))
     }
-}
-
-/// Where the app asks for the link to send its user to.
-fn login(credential: &CredentialName) -> String {
-    let name = percent_encoding::utf8_percent_encode(credential.as_str(), percent_encoding::NON_ALPHANUMERIC);
-    format!("/.bearerd/v1/credentials/{name}/authorize")
 }
 
 /// `Retry-After` in seconds where nobody knows when to try again: a person has to act first.

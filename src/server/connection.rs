@@ -120,7 +120,7 @@ async fn refuse_head(service: &Service, door: &Door, app: &mut App, error: &Prox
     door.metrics.unrouted.answered(error.code.status().as_u16(), Duration::ZERO);
     proxy::note_refusal(error, door, None);
     let manner = Manner { is_head: false, is_http10: false, closes: true };
-    match app.answer(&error.response(None), manner, &service.date).await {
+    match app.answer(&error.response(None, None), manner, &service.date).await {
         Ending::Whole => After::Close,
         _ => After::Gone,
     }
@@ -173,14 +173,10 @@ async fn answer(
             }
         }
         Ok(Answer::Gone) => After::Gone,
-        Ok(Answer::Own(status)) => {
-            let mut response = Response::new(Bytes::new());
-            *response.status_mut() = status;
-            answer_here(service, app, &response, manner, record).await
-        }
+        Ok(Answer::Own(response)) => answer_here(service, app, &response, manner, record).await,
         Err(error) => {
             manner.closes |= error.close;
-            let response = proxy::refuse(&error, &mut record);
+            let response = service.proxy.refuse(&error, &mut record);
             answer_here(service, app, &response, manner, record).await
         }
     }

@@ -305,6 +305,7 @@ mod tests {
             tls: None,
             hosts: Vec::new(),
             allow_uids: Vec::new(),
+            control: false,
             limits: ListenerLimits::default(),
         }
     }

@@ -1,5 +1,6 @@
 //! Logins of people, over the admin listener: what the issuer and the browser see, and what nobody sees.
 
+mod app;
 mod browser;
 mod device;
 mod person;

@@ -21,6 +21,8 @@ pub(crate) struct Listener {
     pub(crate) hosts: Option<Vec<String>>,
     /// Who may call.
     pub(crate) allow: Option<Allow>,
+    /// Apps may begin and end logins of their users below `/.bearerd/`; default `false`.
+    pub(crate) control: Option<bool>,
     /// Connections at once; beyond, accepting pauses; default 4096.
     pub(crate) max_connections: Option<u32>,
     /// Bytes of a request head; default `"32KiB"`.

@@ -76,6 +76,7 @@ fn listener(
         tls: tls.map_or(Some(None), |tls| tls.map(Some))?,
         hosts: hosts.into_iter().collect::<Option<_>>()?,
         allow_uids: uids.unwrap_or_default(),
+        control: raw.control == Some(true),
         limits,
     })
 }

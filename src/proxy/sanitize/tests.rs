@@ -93,6 +93,7 @@ fn pass(route: &Route, target: &str, fields: &[(&str, &[u8])]) -> Option<(String
     let door = Door {
         listener: "app".into(),
         is_tls: false,
+        control: false,
         address: Some("127.0.0.1:80".parse().expect("an address")),
         hosts: std::collections::HashSet::default(),
         body_timeout: std::time::Duration::ZERO,

@@ -21,7 +21,7 @@ use crate::http2::head::Read;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::record::Record;
 use crate::proxy::watch::{Phase, Watch};
-use crate::proxy::{self, Answer, Asking};
+use crate::proxy::{Answer, Asking};
 use crate::route::metrics::Limit;
 use crate::server::app::refused;
 use crate::server::connection::{Heads, give_heads};
@@ -148,13 +148,9 @@ impl Stream {
                 passed.map_err(|_broken| Reason::INTERNAL_ERROR)
             }
             Ok(Answer::Gone) => Err(Reason::CANCEL),
-            Ok(Answer::Own(status)) => {
-                let mut response = Response::new(Bytes::new());
-                *response.status_mut() = status;
-                self.answer_here(&response, is_head, record).await
-            }
+            Ok(Answer::Own(response)) => self.answer_here(&response, is_head, record).await,
             Err(error) => {
-                let response = proxy::refuse(&error, &mut record);
+                let response = service.proxy.refuse(&error, &mut record);
                 self.answer_here(&response, is_head, record).await
             }
         }

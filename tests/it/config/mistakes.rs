@@ -489,7 +489,6 @@ inject = { body = { x = "{token}" } }
 kind = "shared"
 [listeners.fd]
 bind = "unix:/run/app.sock"
-control = true
 [egress.e]
 client_cert = "x"
 [credentials.o]
@@ -514,7 +513,6 @@ secret_days = 100
     12:1 `inject_body` is not available in this version
     13:12 `body` is not available in this version
     15:8 `shared` is not available in this version
-    18:1 `control` is not available in this version
     19:9 `client_key` is missing: the private key of `client_cert`
     28:1 `subject` is not available in this version
     33:1 `secret_days` is not available in this version

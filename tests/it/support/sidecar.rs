@@ -80,6 +80,13 @@ impl Setup {
         }
     }
 
+    /// Changes the configuration of credentials and routes, and starts.
+    #[track_caller]
+    pub fn with(mut self, change: impl FnOnce(&str) -> String) -> Sidecar {
+        self.rest = change(&self.rest);
+        self.start()
+    }
+
     /// Passes it a listening socket under a name.
     pub fn passing(mut self, name: &'static str, socket: impl Into<OwnedFd>) -> Self {
         self.sockets.push((name, socket.into()));
