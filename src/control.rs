@@ -81,7 +81,7 @@ impl Control {
             (Place::Authorize(name), &Method::POST) => self.authorize(name, body).await,
             (Place::Authorize(name), _) => self.progress(name, query).await,
             (Place::Callback(name), _) => self.callback(name, body).await,
-            (Place::Own(name), _) => self.state(&name.into()),
+            (Place::Own(name), _) => self.state(&name.into()).await,
             (Place::Logout(name), _) => {
                 let subject = request::Logout::read(body)?.subject;
                 self.logout(Owner { credential: name.clone(), subject }).await
@@ -137,7 +137,8 @@ impl Control {
             }
             Err(SetError::Unusable(message)) => Err(ConsentError::Local(message).into()),
             Err(SetError::NotStatic) => Err(ConsentError::NotInteractive.into()),
-            Err(SetError::Unknown | SetError::NoSubject) => Err(ConsentError::UnknownCredential.into()),
+            Err(SetError::NoSubject) => Err(request::wrong("`subject` says who logs out")),
+            Err(SetError::Unknown) => Err(ConsentError::UnknownCredential.into()),
         }
     }
 

@@ -17,7 +17,7 @@ use crate::credential::Flow;
 use crate::http1::RequestHead;
 use crate::proxy::ProxyError;
 use crate::proxy::admit::{Door, PSEUDONYM};
-use crate::proxy::choose::{Chosen, choose};
+use crate::proxy::choose::{Choice, Chosen, choose};
 use crate::proxy::sanitize::Sanitized;
 use crate::route::{AllowRule, Route, RouteTable, SubjectSource};
 use crate::server::{Address, Bind, ListenerSpec};
@@ -155,7 +155,7 @@ fn with_subject(
     head: &RequestHead,
     subject: Option<&str>,
 ) -> Option<RequestHead> {
-    let route = choose(table, door, head, PSEUDONYM).ok()??.route;
+    let Ok(Chosen::Route(Choice { route, .. })) = choose(table, door, head, PSEUDONYM) else { return None };
     let Some(SubjectSource::Header(name)) = &route.spec.subject else { return None };
     let field = (name.as_str().as_bytes(), subject?.as_bytes());
     let fields: Vec<_> = head.fields.iter().map(|field| (field.name, field.value)).chain([field]).collect();

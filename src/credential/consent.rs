@@ -243,6 +243,10 @@ impl Desk {
     async fn authorize(self: Arc<Self>, owner: Owner, wish: Wish) -> Result<Begun, ConsentError> {
         let spec = self.keeper.spec(&owner.credential).ok_or(ConsentError::UnknownCredential)?;
         let flow = interactive(&spec)?;
+        if spec.only_subjects && owner.subject.is_none() {
+            let message = "all tokens of this credential belong to subjects: `subject` says whose is meant";
+            return Err(ConsentError::BadRequest(message.to_owned()));
+        }
         let return_to = wish.return_to.as_deref().map(|text| ReturnTo::check(text, &flow.consent));
         let return_to = return_to.transpose().map_err(ConsentError::BadRequest)?;
         // Whoever could not be given a session needs not ask the issuer.

@@ -11,7 +11,6 @@ use bytes::Bytes;
 use http::header::{self, HeaderName};
 use http::{HeaderValue, Response, StatusCode};
 
-use crate::credential::CredentialName;
 use crate::route::RouteSpec;
 
 /// What went wrong, as `code` names it in answers and metrics.
