@@ -2,18 +2,25 @@
 //!
 //! ```text
 //! connection -> guard (who may) -> dispatch (what is asked) -> keeper | metrics | command to the app
+//!                                                           -> the console, its overview and events
 //! ```
 //!
 //! It runs on the control thread. States and times leave it, values never do.
 
+mod access;
+mod advice;
 mod answer;
+mod console;
 mod dispatch;
+mod events;
 mod exposition;
 mod guard;
 mod listener;
 mod login;
 pub mod metrics;
+mod overview;
 mod readiness;
+mod session;
 mod view;
 
 use std::path::PathBuf;
@@ -32,8 +39,10 @@ use crate::route::RouteTable;
 use crate::server::{Address, Server};
 use crate::upstream::connect::Connectors;
 
+pub use events::EventStreams;
 pub use listener::AdminListener;
 use metrics::ControlMetrics;
+pub use session::Sessions;
 
 /// The longest request body: a token.
 const MAX_BODY: usize = 64 * 1024;
@@ -49,6 +58,17 @@ pub struct AdminSpec {
     pub token: Option<Source>,
     /// Whether `quit` needs no token.
     pub allow_quit: bool,
+    /// How long a session of the console lasts.
+    pub session_lifetime: Duration,
+    /// Streams of events at once.
+    pub max_event_streams: u16,
+}
+
+impl AdminSpec {
+    /// The default of `session_lifetime`.
+    pub const SESSION_LIFETIME: Duration = Duration::from_secs(3600);
+    /// The default of `max_event_streams`.
+    pub const MAX_EVENT_STREAMS: u16 = 16;
 }
 
 /// What the admin listener shows and hands on.
@@ -71,6 +91,10 @@ pub struct Admin {
     pub egress: watch::Receiver<Connectors>,
     /// The numbers of the control plane.
     pub metrics: Arc<ControlMetrics>,
+    /// The sessions of the console.
+    pub sessions: Sessions,
+    /// The streams of events.
+    pub events: EventStreams,
     /// Whether the process drains.
     pub draining: watch::Receiver<bool>,
     /// Where commands go that change the process as a whole.

@@ -27,7 +27,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::admin::metrics::ControlMetrics;
-use crate::admin::{Admin, AdminListener, Command};
+use crate::admin::{Admin, AdminListener, Command, EventStreams, Sessions};
 use crate::clock::Clock;
 use crate::config::{Config, Environment, Loaded};
 use crate::control::Control;
@@ -154,6 +154,8 @@ pub async fn start(
         server: Arc::clone(&server),
         egress: egress.subscribe(),
         metrics,
+        sessions: Sessions::new(&clock),
+        events: EventStreams::default(),
         draining: is_draining,
         commands: commands.clone(),
     });

@@ -1,16 +1,58 @@
 //! Answers of the admin listener.
 
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use serde::Serialize;
 use serde_json::json;
+use tokio::sync::mpsc;
 
+use crate::admin::session;
 use crate::control;
 
-/// A whole answer; those of the admin listener are small, save the metrics.
-pub(super) type Answer = Response<Full<Bytes>>;
+/// An answer of the admin listener.
+pub(super) type Answer = Response<AnswerBody>;
+
+/// The body of an answer: most are whole and small, events go on for as long as somebody reads.
+pub(super) enum AnswerBody {
+    /// All of it.
+    Whole(Full<Bytes>),
+    /// Piece by piece.
+    Pieces(mpsc::Receiver<Bytes>),
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match self.get_mut() {
+            Self::Whole(body) => Pin::new(body).poll_frame(context),
+            Self::Pieces(pieces) => pieces.poll_recv(context).map(|piece| Some(Ok(Frame::data(piece?)))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Whole(body) if body.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(body) => body.size_hint(),
+            Self::Pieces(_) => SizeHint::default(),
+        }
+    }
+}
 
 /// Why a request was not served.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +63,12 @@ pub(super) enum Refusal {
     NoTokenConfigured,
     /// A change without the token, or with a wrong one.
     Unauthorized,
+    /// A change by a session of the console that did not come from its page.
+    NotFromThePage,
+    /// Too many wrong tokens; another one is looked at after so long.
+    TooManyTries(Duration),
+    /// Enough streams of events are open.
+    TooManyStreams,
     /// The configured token cannot be read.
     TokenUnreadable(String),
     /// Nothing stands at this path, or no credential has this name.
@@ -59,6 +107,25 @@ impl Refusal {
                 "unauthorized",
                 "The admin token is missing or wrong",
                 "send it as `Authorization: Bearer TOKEN`".to_owned(),
+            ),
+            Self::NotFromThePage => (
+                StatusCode::FORBIDDEN,
+                "caller_denied",
+                "This did not come from the console's page",
+                format!("a change by a session carries what only its page knows, in `{}`", session::PROOF),
+            ),
+            Self::TooManyTries(_) => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "rate_limited",
+                "Too many wrong tokens",
+                "wait a little, then sign in with the right one".to_owned(),
+            ),
+            Self::TooManyStreams => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "overloaded",
+                "Enough streams of events are open",
+                "`[admin] max_event_streams` says how many; `GET /v1/overview` tells the same at once"
+                    .to_owned(),
             ),
             Self::TokenUnreadable(detail) => (
                 StatusCode::INTERNAL_SERVER_ERROR,
@@ -134,6 +201,12 @@ impl Refusal {
             Self::MethodNotAllowed(methods) => {
                 answer.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
             }
+            Self::TooManyTries(pause) => {
+                answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(pause.as_secs() + 1));
+            }
+            Self::TooManyStreams => {
+                answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("30"));
+            }
             _ => {}
         }
         answer
@@ -159,14 +232,23 @@ pub(super) fn text(status: StatusCode, text: impl Into<Bytes>) -> Answer {
 
 /// A status without a body.
 pub(super) fn empty(status: StatusCode) -> Answer {
-    let mut answer = Response::new(Full::default());
+    let mut answer = Response::new(AnswerBody::Whole(Full::default()));
     *answer.status_mut() = status;
     answer
 }
 
 /// A body of the given media type. Nothing here may be kept by a cache or taken for another type.
 pub(super) fn typed(status: StatusCode, media_type: &'static str, body: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Full::new(body.into()));
+    described(status, media_type, AnswerBody::Whole(Full::new(body.into())))
+}
+
+/// Server-sent events.
+pub(super) fn events(pieces: mpsc::Receiver<Bytes>) -> Answer {
+    described(StatusCode::OK, "text/event-stream", AnswerBody::Pieces(pieces))
+}
+
+fn described(status: StatusCode, media_type: &'static str, body: AnswerBody) -> Answer {
+    let mut answer = Response::new(body);
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));

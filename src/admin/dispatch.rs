@@ -1,5 +1,7 @@
 //! What is asked, and who answers it.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Method, Request, StatusCode};
@@ -8,38 +10,17 @@ use hyper::body::Incoming;
 use serde_json::json;
 use tokio::sync::oneshot;
 
-use crate::admin::answer::{Answer, Refusal, empty, json, text, typed};
-use crate::admin::guard::{Caller, check_host, check_source, check_token};
+use crate::admin::answer::{self, Answer, Refusal, empty, json, text, typed};
+use crate::admin::guard::{Caller, check_change, check_host, check_source};
+use crate::admin::overview::Observer;
 use crate::admin::view::CredentialsView;
-use crate::admin::{Admin, BODY_TIMEOUT, Command, MAX_BODY, exposition, login, metrics, readiness};
-use crate::clock::Clock;
+use crate::admin::{
+    Admin, BODY_TIMEOUT, Command, MAX_BODY, access, console, events, exposition, login, metrics, readiness,
+};
 use crate::control;
 use crate::credential::keeper::SetError;
-use crate::credential::{CredentialName, Owner, Source, input};
+use crate::credential::{CredentialName, Owner};
 use crate::secret::Secret;
-
-const FRONT_PAGE: &str = "\
-This is the admin listener of bearerd.
-
-GET  /live                           200 while the process runs
-GET  /ready                          200 once every credential in use was obtained, 503 before and while draining
-GET  /metrics                        numbers for Prometheus
-GET  /v1/credentials                 states and times, never values
-GET  /v1/credentials/NAME
-POST /v1/credentials/NAME/refresh    renew now; ?wait=true tells the outcome, ?force=true tries a rejected input again
-PUT  /v1/credentials/NAME/token      replace a static token; the body is the token
-POST /v1/credentials/NAME/authorize  begin a login; the answer says what the person does
-GET  /v1/credentials/NAME/authorize  ?state=STATE tells what has come of it; &wait=true waits for its end
-POST /v1/credentials/NAME/callback   end a login with what came back: code and state, or otp and state
-POST /v1/credentials/NAME/logout     forget the tokens of a credential, or of one subject
-GET  /v1/credentials/NAME/subjects   who has tokens; ?after= and &limit=
-GET, DELETE /v1/credentials/NAME/subjects/SUBJECT
-GET  /oauth/callback                 where a browser comes back to from an issuer
-POST /v1/reload                      read the configuration again
-POST /v1/quit                        drain and end
-
-Changes over TCP need `Authorization: Bearer TOKEN`, with the token of `[admin] token`.
-";
 
 /// What stands at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +29,9 @@ enum Place {
     Live,
     Ready,
     Metrics,
+    Session,
+    Overview,
+    Events,
     Credentials,
     Credential(CredentialName),
     Refresh(CredentialName),
@@ -67,6 +51,9 @@ impl Place {
             ["live"] => Self::Live,
             ["ready"] => Self::Ready,
             ["metrics"] => Self::Metrics,
+            ["v1", "session"] => Self::Session,
+            ["v1", "overview"] => Self::Overview,
+            ["v1", "events"] => Self::Events,
             ["v1", "credentials"] => Self::Credentials,
             ["v1", "credentials", name] => Self::Credential(control::place::credential(name)?),
             ["v1", "credentials", name, "refresh"] => Self::Refresh(control::place::credential(name)?),
@@ -87,7 +74,8 @@ impl Place {
             Self::Token(_) => "PUT",
             Self::Login(place) => place.methods(),
             // A look ahead must not use a login up.
-            Self::OAuthCallback | Self::OAuthLogin => "GET",
+            Self::OAuthCallback | Self::OAuthLogin | Self::Events => "GET",
+            Self::Session => "GET, HEAD, POST, DELETE",
             _ => "GET, HEAD",
         }
     }
@@ -104,7 +92,7 @@ impl Place {
 }
 
 /// Answers one request.
-pub(super) async fn answer(admin: &Admin, caller: Caller, request: Request<Incoming>) -> Answer {
+pub(super) async fn answer(admin: &Arc<Admin>, caller: Caller, request: Request<Incoming>) -> Answer {
     let (head, body) = request.into_parts();
     match serve(admin, caller, &head, body).await {
         Ok(answer) => answer,
@@ -115,7 +103,7 @@ pub(super) async fn answer(admin: &Admin, caller: Caller, request: Request<Incom
     }
 }
 
-async fn serve(admin: &Admin, caller: Caller, head: &Parts, body: Incoming) -> Result<Answer, Refusal> {
+async fn serve(admin: &Arc<Admin>, caller: Caller, head: &Parts, body: Incoming) -> Result<Answer, Refusal> {
     let place = Place::at(head.uri.path());
     match &place {
         Some(place) if place.is_open() => {}
@@ -127,17 +115,17 @@ async fn serve(admin: &Admin, caller: Caller, head: &Parts, body: Incoming) -> R
     if !methods.split(", ").any(|method| method == head.method.as_str()) {
         return Err(Refusal::MethodNotAllowed(methods));
     }
-    let spec = admin.spec.load_full();
     let is_change = !matches!(head.method, Method::GET | Method::HEAD);
-    if is_change && !(place == Place::Quit && spec.allow_quit) {
-        let configured = match &spec.token {
-            Some(source) if matches!(caller, Caller::Tcp(_)) => Some(read_token(source, &admin.clock).await?),
-            _ => None,
-        };
-        check_token(caller, head, configured.as_ref())?;
+    let is_free = place == Place::Session || place == Place::Quit && admin.spec.load().allow_quit;
+    if is_change && !is_free {
+        let configured = access::configured_token(admin, caller).await?;
+        check_change(caller, head, configured.as_ref(), &admin.sessions)?;
     }
     match place {
-        Place::Front => Ok(text(StatusCode::OK, FRONT_PAGE)),
+        Place::Front => Ok(console::page()),
+        Place::Session => access::session(admin, caller, head).await,
+        Place::Overview => Ok(json(StatusCode::OK, &Observer::default().whole(admin))),
+        Place::Events => events::stream(admin).map(answer::events).ok_or(Refusal::TooManyStreams),
         Place::Live => Ok(text(StatusCode::OK, "live\n")),
         Place::Ready => match readiness::unready(admin) {
             None => Ok(text(StatusCode::OK, "ready\n")),
@@ -165,13 +153,6 @@ async fn serve(admin: &Admin, caller: Caller, head: &Parts, body: Incoming) -> R
             Ok(empty(StatusCode::ACCEPTED))
         }
     }
-}
-
-async fn read_token(source: &Source, clock: &Clock) -> Result<Secret, Refusal> {
-    input::read_source("token", source, &|_, _| None, clock).await.map_err(|error| {
-        tracing::error!(error = error.message, "the admin token cannot be read");
-        Refusal::TokenUnreadable(error.message)
-    })
 }
 
 fn no_credential(name: &CredentialName) -> Refusal {

@@ -2,11 +2,12 @@
 //!
 //! ```text
 //!                 /live /ready /metrics   reading           changing
-//! TCP             anyone                  Host and Origin   Host and Origin, and the token
+//! TCP             anyone                  Host and Origin   Host and Origin, and the token (or a session)
 //! Unix socket     our own uid, or root    the same          the same
 //! ```
 //!
-//! The checks of `Host` and `Origin` keep web pages out: a page that a developer has open can send
+//! A browser that comes to the Unix socket (through a tunnel of ssh, say) is held to Host and Origin too,
+//! since its other pages could use the tunnel as well. The checks of `Host` and `Origin` keep web pages out: a page that a developer has open can send
 //! requests to localhost, under its own name (DNS rebinding) or with its own origin.
 
 use std::net::{IpAddr, SocketAddr};
@@ -16,7 +17,10 @@ use http::request::Parts;
 use http::uri::Authority;
 
 use crate::admin::answer::Refusal;
+use crate::admin::session::{SessionError, Sessions};
 use crate::secret::Secret;
+
+const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Who sent a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,9 +42,8 @@ pub(super) fn check_source(caller: Caller, request: &Parts) -> Result<(), Refusa
     if !request.headers.get_all(ORIGIN).iter().all(|origin| of_ours(origin.as_bytes())) {
         return Err(Refusal::CallerDenied("the Origin is not this listener's own"));
     }
-    let site = HeaderName::from_static("sec-fetch-site");
     let same = |site: &[u8]| matches!(site, b"same-origin" | b"none");
-    if !request.headers.get_all(site).iter().all(|site| same(site.as_bytes())) {
+    if !request.headers.get_all(SITE).iter().all(|site| same(site.as_bytes())) {
         return Err(Refusal::CallerDenied("another site's page may not call this listener"));
     }
     Ok(())
@@ -60,47 +63,66 @@ pub(super) fn check_host(caller: Caller, request: &Parts) -> Result<(), Refusal>
 
 /// The name under which a caller over TCP comes, if it is one of ours; a Unix socket has none.
 fn own_host(caller: Caller, request: &Parts) -> Result<Option<Authority>, Refusal> {
-    let Caller::Tcp(local) = caller else { return Ok(None) };
+    let local = match caller {
+        Caller::Tcp(local) => Some(local.ip().to_canonical()),
+        Caller::Unix(_) if is_browser(request) => None,
+        Caller::Unix(_) => return Ok(None),
+    };
     let mut hosts = request.headers.get_all(HOST).iter();
     let host = match (hosts.next(), hosts.next()) {
         (Some(host), None) => host.to_str().ok().and_then(|host| host.parse::<Authority>().ok()),
         _ => None,
     };
-    let host = host.filter(|host| !host.as_str().contains('@') && names_us(host, local.ip()));
+    let host = host.filter(|host| !host.as_str().contains('@') && names_us(host, local));
     host.map(Some).ok_or(Refusal::CallerDenied("the Host is not a name of this listener"))
+}
+
+/// Whether a request has what only browsers send: with everything that changes something, they send
+/// its origin.
+fn is_browser(request: &Parts) -> bool {
+    request.headers.contains_key(ORIGIN) || request.headers.contains_key(SITE)
 }
 
 /// Whether a `Host` names the loopback, or the very address that the request came to: a literal
 /// address cannot be rebound.
-fn names_us(host: &Authority, local: IpAddr) -> bool {
+fn names_us(host: &Authority, local: Option<IpAddr>) -> bool {
     let name = host.host();
     if name.eq_ignore_ascii_case("localhost") {
         return true;
     }
     let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    address.is_ok_and(|address| address.is_loopback() || address == local.to_canonical())
+    address.is_ok_and(|address| address.is_loopback() || Some(address) == local)
 }
 
-/// Refuses a change over TCP that does not show the configured token (RFC 6750, section 2.1).
-pub(super) fn check_token(
+/// Refuses a change over TCP that neither shows the configured token nor belongs to a session of the
+/// console that was opened with it.
+pub(super) fn check_change(
     caller: Caller,
     request: &Parts,
     configured: Option<&Secret>,
+    sessions: &Sessions,
 ) -> Result<(), Refusal> {
     if matches!(caller, Caller::Unix(_)) {
         return Ok(());
     }
     let configured = configured.ok_or(Refusal::NoTokenConfigured)?;
+    if request.headers.contains_key(AUTHORIZATION) {
+        // Secrets compare in constant time; two empty ones must not.
+        let shown = shown_token(request).filter(|shown| !shown.is_empty() && shown == configured);
+        return shown.map(drop).ok_or(Refusal::Unauthorized);
+    }
+    sessions.check(&request.headers, configured).map(drop).map_err(|error| match error {
+        SessionError::None => Refusal::Unauthorized,
+        SessionError::NoProof => Refusal::NotFromThePage,
+    })
+}
+
+/// The token that a request shows, if it is one (RFC 6750, section 2.1).
+pub(super) fn shown_token(request: &Parts) -> Option<Secret> {
     let mut fields = request.headers.get_all(AUTHORIZATION).iter();
-    let (Some(field), None) = (fields.next(), fields.next()) else {
-        return Err(Refusal::Unauthorized);
-    };
-    let shown = match field.as_bytes().split_at_checked("Bearer ".len()) {
-        Some((scheme, shown)) if scheme.eq_ignore_ascii_case(b"Bearer ") => shown.trim_ascii(),
-        _ => return Err(Refusal::Unauthorized),
-    };
-    // Secrets compare in constant time; two empty ones must not.
-    if !shown.is_empty() && Secret::new(shown) == *configured { Ok(()) } else { Err(Refusal::Unauthorized) }
+    let (Some(field), None) = (fields.next(), fields.next()) else { return None };
+    let (scheme, shown) = field.as_bytes().split_at_checked("Bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"Bearer ").then(|| Secret::new(shown.trim_ascii()))
 }
 
 /// Whether a user may call over the Unix socket: bearerd's own, or root, who could become it anyway.
@@ -112,7 +134,9 @@ pub(super) fn may_call(uid: u32) -> bool {
 mod tests {
     use http::Request;
 
-    use super::{Caller, Refusal, check_source, check_token};
+    use super::{Caller, Refusal, check_change, check_source};
+    use crate::admin::session::Sessions;
+    use crate::clock::Clock;
     use crate::secret::Secret;
 
     fn tcp() -> Caller {
@@ -158,13 +182,31 @@ mod tests {
                 "{refused:?}"
             );
         }
-        assert_eq!(check_source(Caller::Unix(7), &request(&[("host", "anything")])), Ok(()));
+    }
+
+    #[test]
+    fn over_a_unix_socket_any_host_passes_but_a_page_of_another_site_does_not() {
+        let check = |fields: &[(&str, &str)]| check_source(Caller::Unix(7), &request(fields));
+        assert_eq!(check(&[("host", "anything")]), Ok(()));
+        assert_eq!(check(&[]), Ok(()));
+        assert_eq!(check(&[("host", "localhost:8000"), ("origin", "http://localhost:8000")]), Ok(()));
+        for refused in [
+            &[("host", "localhost:8000"), ("origin", "https://evil.example")][..],
+            &[("host", "evil.example:8000"), ("origin", "http://evil.example:8000")],
+            &[("host", "localhost:8000"), ("sec-fetch-site", "cross-site")],
+        ] {
+            assert!(matches!(check(refused), Err(Refusal::CallerDenied(_))), "{refused:?}");
+        }
     }
 
     #[test]
     fn a_change_over_tcp_shows_the_token() {
         let token = Secret::from("s3cret-s3cret");
-        let check = |fields: &[(&str, &str)]| check_token(tcp(), &request(fields), Some(&token));
+        let sessions = Sessions::new(&Clock::system());
+        let check_with = |caller, fields: &[(&str, &str)], token: Option<&Secret>| {
+            check_change(caller, &request(fields), token, &sessions)
+        };
+        let check = |fields: &[(&str, &str)]| check_with(tcp(), fields, Some(&token));
         assert_eq!(check(&[("authorization", "Bearer s3cret-s3cret")]), Ok(()));
         assert_eq!(check(&[("authorization", "bearer  s3cret-s3cret")]), Ok(()));
         for wrong in [
@@ -177,9 +219,9 @@ mod tests {
         ] {
             assert_eq!(check(wrong), Err(Refusal::Unauthorized), "{wrong:?}");
         }
-        assert_eq!(check_token(tcp(), &request(&[]), None), Err(Refusal::NoTokenConfigured));
-        assert_eq!(check_token(Caller::Unix(7), &request(&[]), Some(&token)), Ok(()));
-        let empty = check_token(tcp(), &request(&[("authorization", "Bearer ")]), Some(&Secret::from("")));
+        assert_eq!(check_with(tcp(), &[], None), Err(Refusal::NoTokenConfigured));
+        assert_eq!(check_with(Caller::Unix(7), &[], Some(&token)), Ok(()));
+        let empty = check_with(tcp(), &[("authorization", "Bearer ")], Some(&Secret::from("")));
         assert_eq!(empty, Err(Refusal::Unauthorized));
     }
 }

@@ -51,7 +51,7 @@ pub(super) async fn encode(admin: &Admin) -> String {
     let listeners = admin.server.listeners();
     let rows = rows(&table, &listeners);
     requests(&mut text, &rows);
-    limits(&mut text, &rows, admin.server.pool_bites(), &admin.control.consents);
+    limits(&mut text, &rows, admin);
     logins(&mut text, &admin.control.consents);
     injections(&mut text, &table);
     connections(&mut text, &table, &listeners);
@@ -61,6 +61,7 @@ pub(super) async fn encode(admin: &Admin) -> String {
     renewals(&mut text, &admin.metrics);
     store(&mut text, admin.store.errors());
     reloads(&mut text, &admin.metrics);
+    console(&mut text, admin);
     process(&mut text, &admin.clock);
     text.finish()
 }
@@ -129,7 +130,8 @@ fn durations(metric: &mut Metric<'_>, labels: Labels<'_>, of: &[&Durations]) {
     metric.histogram(labels, bounds, counts[Durations::BOUNDS.len()], of.iter().map(|part| part.sum()).sum());
 }
 
-fn limits(text: &mut Exposition, rows: &[Row<'_>], pools: &Bites, consents: &Consents) {
+fn limits(text: &mut Exposition, rows: &[Row<'_>], admin: &Admin) {
+    let pools: &Bites = admin.server.pool_bites();
     let mut metric = text.metric("bearerd_limited_total", Kind::Counter, "Limits that bit.");
     for limit in Limit::ALL {
         let count = match limit {
@@ -140,7 +142,8 @@ fn limits(text: &mut Exposition, rows: &[Row<'_>], pools: &Bites, consents: &Con
         };
         metric.sample(&[("limit", limit.as_str())], count);
     }
-    metric.sample(&[("limit", "max_logins")], consents.numbers().refused.get());
+    metric.sample(&[("limit", "max_event_streams")], admin.events.limited.get());
+    metric.sample(&[("limit", "max_logins")], admin.control.consents.numbers().refused.get());
 }
 
 fn logins(text: &mut Exposition, consents: &Consents) {
@@ -309,6 +312,18 @@ fn reloads(text: &mut Exposition, metrics: &ControlMetrics) {
     text.metric("bearerd_reloads_total", Kind::Counter, help)
         .sample(&[("outcome", "ok")], metrics.reloads_ok.get())
         .sample(&[("outcome", "rejected")], metrics.reloads_rejected.get());
+}
+
+fn console(text: &mut Exposition, admin: &Admin) {
+    text.metric("bearerd_event_streams", Kind::Gauge, "Streams of events that are open.")
+        .sample(&[], admin.events.open());
+    text.metric("bearerd_console_sessions", Kind::Gauge, "Sessions of the console that are open.")
+        .sample(&[], admin.sessions.count());
+    let sessions = &admin.sessions;
+    text.metric("bearerd_console_sign_ins_total", Kind::Counter, "Tries to sign in to the console.")
+        .sample(&[("outcome", "ok")], sessions.opened.get())
+        .sample(&[("outcome", "rejected")], sessions.rejected.get())
+        .sample(&[("outcome", "limited")], sessions.limited.get());
 }
 
 fn process(text: &mut Exposition, clock: &Clock) {

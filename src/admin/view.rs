@@ -37,7 +37,7 @@ struct ErrorView {
 }
 
 /// RFC 3339, in UTC, to the millisecond.
-fn rfc3339(time: Timestamp) -> String {
+pub(super) fn rfc3339(time: Timestamp) -> String {
     format!("{time:.3}")
 }
 

@@ -15,6 +15,7 @@ mod chunks;
 mod commands;
 mod config;
 mod configuration;
+mod console;
 mod demo;
 mod dpop;
 mod drain;

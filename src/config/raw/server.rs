@@ -66,6 +66,10 @@ pub(crate) struct Admin {
     pub(crate) allow_quit: Option<bool>,
     /// It may listen beyond loopback; default `false`.
     pub(crate) allow_remote: Option<bool>,
+    /// How long a session of the console lasts; default `"1h"`.
+    pub(crate) session_lifetime: Option<Time>,
+    /// Streams of events at once; default 16.
+    pub(crate) max_event_streams: Option<u16>,
 }
 
 /// Where what must survive a restart is kept.

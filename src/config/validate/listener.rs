@@ -1,6 +1,7 @@
 //! Listeners, and the admin listener.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use crate::admin::AdminSpec;
 use crate::config::raw::{self, Map};
@@ -14,6 +15,10 @@ use crate::server::{Address, Bind, ListenerLimits, ListenerSpec};
 
 /// Where the admin listener is without `[admin]`.
 const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9180);
+
+/// How long a session of the console may last.
+const SHORTEST_SESSION: Duration = Duration::from_secs(60);
+const LONGEST_SESSION: Duration = Duration::from_secs(86_400);
 
 /// All listeners, in the order of the file.
 pub(crate) fn all(
@@ -105,10 +110,16 @@ pub(crate) fn admin(raw: &raw::Admin, place: Place<'_>, context: &mut Context<'_
         }
         source
     });
+    let session_lifetime = raw.session_lifetime.map_or(AdminSpec::SESSION_LIFETIME, |time| time.0);
+    if !(SHORTEST_SESSION..=LONGEST_SESSION).contains(&session_lifetime) {
+        context.findings.error(place.key("session_lifetime"), "a session lasts from one minute to one day");
+    }
     Some(AdminSpec {
         listen: listen?,
         token: token.map_or(Some(None), |token| token.map(Some))?,
         allow_quit: raw.allow_quit == Some(true),
+        session_lifetime,
+        max_event_streams: raw.max_event_streams.unwrap_or(AdminSpec::MAX_EVENT_STREAMS),
     })
 }
 

@@ -5,6 +5,7 @@
 //! plan as its own, so that requests know whether waiting is worth while.
 
 use crate::clock::Moment;
+use crate::credential::keeper::Outcome;
 use crate::credential::keeper::entry::{Entry, Next, ParentValues, Phase, Stop};
 use crate::credential::keeper::task::Task;
 use crate::credential::{CredentialName, CredentialSpec, Owner, State};
@@ -102,6 +103,9 @@ impl Task {
             {
                 entry.awaited.clear();
                 entry.stop = Some(Stop { state: State::Rejected, inputs: entry.inputs });
+                for waiter in entry.waiters.drain(..) {
+                    let _ = waiter.send(Outcome::Rejected);
+                }
                 self.consider(&child);
                 self.disappoint_children(&child);
             }

@@ -57,6 +57,7 @@ pub struct Sidecar {
 pub struct Setup {
     folder: TempDir,
     server: String,
+    admin: String,
     rest: String,
     environment: Vec<(String, String)>,
     sockets: Vec<(&'static str, OwnedFd)>,
@@ -74,6 +75,7 @@ impl Setup {
         Self {
             folder: tempfile::tempdir().expect("a folder"),
             server: String::new(),
+            admin: String::new(),
             rest: rest.into(),
             environment: Vec::new(),
             sockets: Vec::new(),
@@ -97,6 +99,13 @@ impl Setup {
     pub fn server(mut self, line: &str) -> Self {
         self.server += line;
         self.server.push('\n');
+        self
+    }
+
+    /// Adds a line to `[admin]`.
+    pub fn admin(mut self, line: &str) -> Self {
+        self.admin += line;
+        self.admin.push('\n');
         self
     }
 
@@ -134,11 +143,11 @@ impl Setup {
     }
 
     fn configuration(&self, rest: &str) -> String {
-        let (server, folder) = (&self.server, self.folder.path().display().to_string());
+        let (server, admin, folder) = (&self.server, &self.admin, self.folder.path().display().to_string());
         let workers = if server.contains("workers = ") { "" } else { "workers = 1\n" };
         let head = format!(
             "[server]\n{workers}log_format = \"json\"\n{server}\n\
-             [admin]\nlisten = \"127.0.0.1:0\"\ntoken = {{ value = \"{ADMIN_TOKEN}\" }}\n\n\
+             [admin]\nlisten = \"127.0.0.1:0\"\ntoken = {{ value = \"{ADMIN_TOKEN}\" }}\n{admin}\n\
              [listeners.app]\nbind = \"127.0.0.1:0\"\n\n"
         );
         (head + rest).replace("{folder}", &folder)

@@ -1,0 +1,159 @@
+// One credential: its card.
+
+/** What each state is called, and whether it is fine, wants patience, or wants a person. */
+const STATES = {
+  pending: ['Pending', 'calm'],
+  ready: ['Ready', 'fine'],
+  renewing: ['Renewing', 'fine'],
+  failing: ['Failing', 'attention'],
+  expired: ['Expired', 'attention'],
+  rejected: ['Rejected', 'attention'],
+  login_required: ['Login required', 'attention'],
+  revoked: ['Logged out', 'calm'],
+};
+const CLASSES = { transient: 'Temporary', rejected: 'Refused by the issuer', ambiguous: 'Answer lost', refused: 'Refused by the upstream' };
+
+const stateName = (credential) => STATES[credential.state]?.[0] ?? credential.state;
+
+/** Whether somebody should look at it. */
+const needsAttention = (credential) =>
+  STATES[credential.state]?.[1] === 'attention' || credential.last_error !== null;
+
+/** Where the card of a credential is on the page. */
+const cardId = (name) => `credential-${encodeURIComponent(name)}`;
+const pathOf = (name) => `/v1/credentials/${encodeURIComponent(name)}`;
+
+/** A card that shows nothing yet. */
+function newCard(name) {
+  const card = document.importNode(find('#credential-template').content, true).firstElementChild;
+  card.id = cardId(name);
+  card.tabIndex = -1;
+  const title = find('[data-is=name]', card);
+  title.id = `${card.id}-title`;
+  title.textContent = name;
+  card.setAttribute('aria-labelledby', title.id);
+  for (const button of card.querySelectorAll('[data-action]')) {
+    button.setAttribute('aria-describedby', title.id);
+    button.addEventListener('click', () => act(button, card, name));
+  }
+  return card;
+}
+
+/** Shows a credential on its card. What has not changed is not touched. */
+function showCard(card, credential) {
+  const part = (name) => find(`[data-is=${name}]`, card);
+  card.dataset.state = credential.state;
+  card.dataset.mood = needsAttention(credential) ? 'attention' : STATES[credential.state]?.[1] ?? 'calm';
+  say(part('state'), stateName(credential));
+  find('use', card).setAttribute('href', `#icon-${credential.state}`);
+  const meta = [credential.flow];
+  if (credential.generation > 0) meta.push(`generation ${credential.generation}`);
+  if (credential.waits_for) meta.push(`waits for ${credential.waits_for}`);
+  say(part('meta'), meta.join(' · '));
+  showChain(part('chain'), credential);
+  const error = credential.last_error;
+  show(part('said'), JSON.stringify(error), () => error
+    ? [element('strong', {}, `${CLASSES[error.class] ?? error.class}: `), ...prose(error.message), ' ',
+       element('time', { datetime: error.at, title: fullTime(error.at) })]
+    : []);
+  show(part('advice'), credential.advice ?? '', () => prose(credential.advice ?? ''));
+  find('.trouble', card).hidden = !error && !credential.advice;
+  show(part('warnings'), JSON.stringify(credential.warnings), () =>
+    credential.warnings.map((warning) => element('li', {}, ...prose(warning))));
+  const { renew, log_in, log_out } = credential.actions;
+  find('[data-action=renew]', card).hidden = !renew;
+  find('[data-action=log-in]', card).hidden = !log_in;
+  find('[data-action=log-in]', card).classList.toggle('primary', !log_out);
+  find('[data-action=log-out]', card).hidden = !log_out;
+  const subjects = find('[data-action=subjects]', card);
+  subjects.hidden = !credential.subjects;
+  say(subjects, counted(credential.subjects, 'subject'));
+  tickCard(card, credential);
+}
+
+function showChain(place, credential) {
+  const link = (name) => element('a', { href: `#${cardId(name)}` }, name);
+  const links = (names) => names.flatMap((name, index) => index ? [', ', link(name)] : [link(name)]);
+  const key = JSON.stringify([credential.uses, credential.used_by, credential.routes]);
+  show(place, key, () => {
+    const parts = [];
+    if (credential.uses.length) parts.push(element('span', {}, 'made from ', ...links(credential.uses)));
+    if (credential.used_by.length) parts.push(element('span', {}, 'used by ', ...links(credential.used_by)));
+    const routes = credential.routes;
+    if (routes.length) {
+      const shown = routes.length > 4 ? [...routes.slice(0, 3), `${routes.length - 3} more`] : routes;
+      parts.push(element('span', {}, `injected on ${listed(shown)}`));
+    }
+    return parts;
+  });
+}
+
+/** Moves the countdowns of a card on. */
+function tickCard(card, credential) {
+  const part = (name) => find(`[data-is=${name}]`, card);
+  const [obtained, renews, ends] =
+    [credential.obtained_at, credential.renew_at, credential.expires_at].map((time) => time && Date.parse(time));
+  const at = now();
+  const retries = credential.last_error !== null || credential.generation === 0;
+  if (credential.running) {
+    say(part('renews-word'), credential.generation ? 'renewing' : 'obtaining');
+    say(part('renews'), 'now');
+  } else if (renews) {
+    say(part('renews-word'), retries ? 'tries again' : 'renews');
+    say(part('renews'), renews > at ? `in ${lengthOf(renews - at)}` : 'now');
+  } else {
+    say(part('renews-word'), '');
+    say(part('renews'), '');
+  }
+  part('renews').title = fullTime(credential.renew_at);
+  say(part('ends-word'), !ends ? '' : ends > at ? 'ends' : 'ended');
+  say(part('ends'), ends ? (ends > at ? `in ${lengthOf(ends - at)}` : ago(credential.expires_at)) : endless(credential));
+  part('ends').title = fullTime(credential.expires_at);
+  const track = find('.track', card);
+  const lasts = obtained && ends && credential.state !== 'revoked';
+  find('.elapsed', track).hidden = find('.tick', track).hidden = !lasts;
+  if (lasts) {
+    const elapsed = find('.elapsed', track);
+    const along = (time) => `${Math.min(100, Math.max(0, ((time - obtained) / (ends - obtained)) * 100))}%`;
+    // A new token begins at once, and does not run backwards.
+    elapsed.style.transition = parseFloat(along(at)) < parseFloat(elapsed.style.width) ? 'none' : '';
+    elapsed.style.width = along(at);
+    find('.tick', track).hidden = !renews;
+    find('.tick', track).style.left = along(renews ?? obtained);
+  }
+  const when = find('.said time', card);
+  if (when) say(when, ago(credential.last_error.at));
+}
+
+const endless = (credential) => (credential.generation > 0 ? 'does not end by itself' : 'no token yet');
+
+/** Does what a button of a card says, and tells what came of it. */
+async function act(button, card, name) {
+  if (button.ariaDisabled) return;
+  const action = button.dataset.action;
+  const outcome = find('[data-is=outcome]', card);
+  const told = { 'log-in': () => logIn(name), 'log-out': () => logOut(name), subjects: () => showSubjects(name), renew: () => renew(name, outcome) };
+  card.setAttribute('aria-busy', 'true');
+  button.setAttribute('aria-disabled', 'true');
+  try {
+    say(outcome, (await told[action]()) ?? '');
+  } catch (refused) {
+    say(outcome, `${refused.message}.`);
+  } finally {
+    card.removeAttribute('aria-busy');
+    button.removeAttribute('aria-disabled');
+  }
+}
+
+async function renew(name, outcome) {
+  say(outcome, '');
+  const answer = await change('POST', `${pathOf(name)}/refresh?wait=true`);
+  const texts = {
+    ok: 'Renewed.',
+    transient: 'Not renewed: see the error. It is tried again by itself.',
+    rejected: 'Not renewed: the issuer refused the input.',
+    ambiguous: 'The answer was lost on the way.',
+  };
+  return answer && (texts[answer.outcome] ?? 'Asked to renew.');
+}
+
