@@ -3,3 +3,4 @@
 pub mod key;
 pub mod proof;
 mod public;
+pub mod verify;

@@ -173,6 +173,9 @@ impl Conductor {
         tracing::info!(connections = self.server.connections(), limit = ?limit, "draining");
         self.draining.send_replace(true);
         let broken_off = self.server.drain(limit).await;
+        if tokio::time::timeout(LAST_EXCHANGES, self.keeper.revoke_on_exit()).await.is_err() {
+            tracing::warn!("a token was not revoked");
+        }
         if tokio::time::timeout(LAST_EXCHANGES, self.keeper.shutdown()).await.is_err() {
             tracing::warn!("an exchange with an issuer was broken off");
         }

@@ -6,8 +6,9 @@ use arc_swap::ArcSwap;
 
 use crate::clock::Clock;
 use crate::credential::CredentialSpec;
-use crate::credential::flow::{Issuer, Memory, Mint, MintFuture};
+use crate::credential::flow::{Issuer, Memory, Mint, MintFuture, RevokeFuture, TokenHint};
 use crate::credential::input::Inputs;
+use crate::secret::Secret;
 use crate::upstream::connect::Connectors;
 
 /// The current [`Issuer`].
@@ -39,5 +40,15 @@ impl Issuers {
 impl Mint for Issuers {
     fn mint(&self, spec: Arc<CredentialSpec>, inputs: Inputs) -> MintFuture {
         self.current.load().mint(spec, inputs)
+    }
+
+    fn revoke(
+        &self,
+        spec: Arc<CredentialSpec>,
+        inputs: Inputs,
+        token: Secret,
+        hint: TokenHint,
+    ) -> RevokeFuture {
+        self.current.load().revoke(spec, inputs, token, hint)
     }
 }

@@ -12,7 +12,7 @@ const KEYS: &[(&str, &[&str])] = &[
     // An egress.
     ("min_tls", &["expect_address"]),
     // A credential.
-    ("preset", &["revocation_url", "subject", "secret_days", "rotate_before"]),
+    ("preset", &["subject", "secret_days", "rotate_before"]),
     // A step of a login, and an output of it.
     ("form", &["mail"]),
     ("regex", &["css", "attribute"]),

@@ -63,6 +63,7 @@ pub(crate) fn is_key(word: &str) -> bool {
             keys_of::<Egress>(),
             keys_of::<Credential>(),
             keys_of::<credential::Dpop>(),
+            keys_of::<credential::IdToken>(),
             keys_of::<step::LoginStep>(),
             keys_of::<Route>(),
             keys_of::<inject::Inject>(),

@@ -46,6 +46,12 @@ pub(crate) fn file(raw: &raw::File, root: Place<'_>, context: &mut Context<'_>) 
     let mut credentials = credential::all(&raw.credentials, root.key("credentials"), context);
     let routes = route::all(raw, &credentials, root, context);
     subject::mark(&mut credentials, &routes);
+    oauth2::id_token::note_uses(
+        &mut credentials,
+        routes.iter().map(|route| &**route),
+        root.key("credentials"),
+        context,
+    );
     let credentials = chain::in_order(credentials, root.key("credentials"), context);
     let egress = std::mem::take(&mut context.egresses);
     Some(Config { server, store: store?, admin: admin?, listeners, egress, credentials, routes })

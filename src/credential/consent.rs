@@ -346,6 +346,7 @@ impl From<MintError> for ConsentError {
             }
             MintError::Stubborn { message } => Self::Unusable(message),
             MintError::Rejected { message } | MintError::Withdrawn { message } => Self::Refused(message),
+            MintError::Spoiled { error, .. } => Self::from(*error),
         }
     }
 }

@@ -15,8 +15,8 @@ pub(in crate::credential) mod testing;
 pub use fixed::StaticFlow;
 pub use login::LoginFlow;
 pub use memory::Memory;
-pub use oauth2::OAuth2Flow;
 use oauth2::endpoints::{IssuerIdentifier, Metadata, Plaintext};
+pub use oauth2::{IdTokenSpec, OAuth2Flow, TokenHint};
 
 use std::future::Future;
 use std::pin::Pin;
@@ -88,6 +88,11 @@ impl Flow {
         matches!(self, Self::OAuth2(flow) if flow.grant.is_interactive())
     }
 
+    /// Whether its token is revoked when the process ends.
+    pub fn is_revoked_on_exit(&self) -> bool {
+        matches!(self, Self::OAuth2(flow) if flow.revoke_on_exit)
+    }
+
     /// The input for which another value may stand in while the configured one stays the same: a
     /// refresh token that was rotated, a static token that was set.
     pub fn replaceable_input(&self) -> Option<&'static str> {
@@ -132,18 +137,61 @@ pub enum MintError {
         /// What happened.
         message: String,
     },
+    /// The answer brought the successor of the refresh token that was used, and no token that can be
+    /// used: the successor counts all the same.
+    Spoiled {
+        /// The refresh token that replaces the one just used.
+        successor: Secret,
+        /// What is wrong with the rest.
+        error: Box<Self>,
+    },
+}
+
+impl MintError {
+    /// What happened.
+    pub fn message(&self) -> &str {
+        match self {
+            Self::Transient { message, .. }
+            | Self::Stubborn { message }
+            | Self::Rejected { message }
+            | Self::Withdrawn { message }
+            | Self::Unanswered { message } => message,
+            Self::Spoiled { error, .. } => error.message(),
+        }
+    }
+
+    /// The same, of an answer that brought a successor of the refresh token, if it did.
+    fn with_successor(self, successor: Option<Secret>) -> Self {
+        match successor {
+            Some(successor) => Self::Spoiled { successor, error: Box::new(self) },
+            None => self,
+        }
+    }
 }
 
 /// The future of [`Mint::mint`].
 pub type MintFuture = Pin<Box<dyn Future<Output = Result<Minted, MintError>> + Send>>;
 
+/// The future of [`Mint::revoke`].
+pub type RevokeFuture = Pin<Box<dyn Future<Output = Result<bool, MintError>> + Send>>;
+
 /// Obtains tokens: [`Flow`] over the network, or a script in the keeper's tests.
 pub trait Mint: Send + Sync {
     /// Runs one whole exchange with inputs already read. It never retries by itself.
     fn mint(&self, spec: Arc<CredentialSpec>, inputs: Inputs) -> MintFuture;
+
+    /// Tells the issuer that a token is not needed any more, and says whether it could be told.
+    fn revoke(
+        &self,
+        spec: Arc<CredentialSpec>,
+        inputs: Inputs,
+        token: Secret,
+        hint: TokenHint,
+    ) -> RevokeFuture;
 }
 
 /// The real [`Mint`]: runs each flow over the network.
+#[derive(Clone)]
 pub struct Issuer {
     connectors: Connectors,
     memory: Arc<Memory>,
@@ -173,14 +221,30 @@ impl Issuer {
 
 impl Mint for Issuer {
     fn mint(&self, spec: Arc<CredentialSpec>, inputs: Inputs) -> MintFuture {
-        let (connectors, memory) = (self.connectors.clone(), Arc::clone(&self.memory));
-        let issuer = Self { connectors, memory, clock: self.clock.clone() };
+        let issuer = self.clone();
         Box::pin(async move {
             let exchange = issuer.exchange(&spec, &inputs)?;
             match &spec.flow {
                 Flow::OAuth2(flow) => oauth2::mint(flow, &exchange).await,
                 Flow::Login(flow) => login::mint(flow, &exchange).await,
                 Flow::Static(flow) => Ok(flow.mint(&inputs, exchange.clock.wall())),
+            }
+        })
+    }
+
+    fn revoke(
+        &self,
+        spec: Arc<CredentialSpec>,
+        inputs: Inputs,
+        token: Secret,
+        hint: TokenHint,
+    ) -> RevokeFuture {
+        let issuer = self.clone();
+        Box::pin(async move {
+            let exchange = issuer.exchange(&spec, &inputs)?;
+            match &spec.flow {
+                Flow::OAuth2(flow) => oauth2::revocation::revoke(flow, &exchange, &token, hint).await,
+                Flow::Static(_) | Flow::Login(_) => Ok(false),
             }
         })
     }

@@ -35,6 +35,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 
 use crate::clock::{Clock, Moment};
 use crate::credential::flow::Mint;
@@ -372,6 +373,17 @@ impl Keeper {
     /// The files that inputs are read from, now and after each change of them.
     pub fn files(&self) -> watch::Receiver<Arc<BTreeSet<PathBuf>>> {
         self.0.files.subscribe()
+    }
+
+    /// Forgets and revokes the tokens of credentials that want it so at the end of the process.
+    pub async fn revoke_on_exit(&self) {
+        let mut ending = JoinSet::new();
+        for kept in self.0.directory.load().values().filter(|kept| kept.spec.flow.is_revoked_on_exit()) {
+            let (keeper, owner) = (self.clone(), Owner::from(&kept.spec.name));
+            // What cannot be forgotten was told in the log.
+            ending.spawn(async move { drop(keeper.forget(&owner).await) });
+        }
+        ending.join_all().await;
     }
 
     /// Starts no more exchanges and waits for those that might use up a single-use input.

@@ -45,6 +45,7 @@ mod presets;
 mod reload;
 mod replay_body;
 mod request;
+mod revocation;
 mod sandbox;
 mod sanitize;
 mod shared_connections;

@@ -87,6 +87,12 @@ pub(crate) struct Credential {
     pub(crate) certificate_bound: Option<bool>,
     /// `oauth2`: tokens are bound to a key (DPoP, RFC 9449): `true`, or a table with the key.
     pub(crate) dpop: Option<SwitchOr<Dpop>>,
+    /// `oauth2`: how ID tokens are checked, over what the issuer's metadata says.
+    pub(crate) id_token: Option<IdToken>,
+    /// `oauth2`: where tokens are revoked (RFC 7009); an `issuer` tells it too.
+    pub(crate) revocation_url: Option<String>,
+    /// `oauth2`: the token is revoked when the process ends; default `false`.
+    pub(crate) revoke_on_exit: Option<bool>,
     /// `oauth2`: the scopes asked for.
     pub(crate) scopes: Option<Vec<String>>,
     /// `oauth2`: the user of the grant `password`.
@@ -174,6 +180,18 @@ pub(crate) struct Dpop {
     pub(crate) alg: Option<String>,
 }
 
+/// How ID tokens are checked.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct IdToken {
+    /// Who makes them (`iss`); default the credential's `issuer`.
+    pub(crate) issuer: Option<String>,
+    /// Where the keys of their signatures lie; an `issuer` tells it too.
+    pub(crate) jwks_url: Option<String>,
+    /// Whom they are for (`aud`), if that is not the client.
+    pub(crate) audience: Option<String>,
+}
+
 /// The grants of OAuth 2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -235,6 +253,9 @@ pub(crate) const FLOW_KEYS: &[(&str, &[FlowKind])] = &[
     ("client_key", &[FlowKind::OAuth2]),
     ("certificate_bound", &[FlowKind::OAuth2]),
     ("dpop", &[FlowKind::OAuth2]),
+    ("id_token", &[FlowKind::OAuth2]),
+    ("revocation_url", &[FlowKind::OAuth2]),
+    ("revoke_on_exit", &[FlowKind::OAuth2]),
     ("subject_token", &[FlowKind::OAuth2]),
     ("subject_token_type", &[FlowKind::OAuth2]),
     ("actor_token", &[FlowKind::OAuth2]),

@@ -4,6 +4,7 @@ pub(crate) mod certificate;
 mod client;
 pub(crate) mod dpop;
 mod grant;
+pub(crate) mod id_token;
 
 use crate::config::raw;
 use crate::config::raw::credential::Grant as RawGrant;
@@ -15,8 +16,8 @@ use crate::config::validate::context::Context;
 use crate::config::validate::credential::{Endpoint, Inputs, endpoint};
 use crate::config::validate::inject::check_pointer;
 use crate::credential::flow::OAuth2Flow;
-use crate::credential::flow::oauth2::ClientAuth;
 use crate::credential::flow::oauth2::endpoints::{Endpoints, IssuerIdentifier, Plaintext};
+use crate::credential::flow::oauth2::{ClientAuth, Grant};
 use crate::template::Template;
 use crate::upstream::Url;
 
@@ -47,6 +48,8 @@ pub(crate) fn flow(
     for (name, pointer) in &raw.outputs {
         check_pointer(pointer, place.key("outputs").key(name), context);
     }
+    let id_token = id_token::id_token(raw, place, context);
+    check_revoke_on_exit(raw, grant, place, context);
     let dpop = dpop::dpop(raw, (grant, client_auth), place, inputs, context);
     let consent = consent(raw, place, inputs, context);
     Some(OAuth2Flow {
@@ -58,8 +61,29 @@ pub(crate) fn flow(
         params,
         outputs: raw.outputs.into_iter().map(|(name, pointer)| (name.clone(), pointer.clone())).collect(),
         dpop,
+        id_token,
+        revoke_on_exit: raw.revoke_on_exit == Some(true),
         consent,
     })
+}
+
+/// What is revoked at the end has to come again at the next start.
+fn check_revoke_on_exit(
+    raw: &raw::Credential,
+    grant: Option<Grant>,
+    place: Place<'_>,
+    context: &mut Context<'_>,
+) {
+    if raw.revoke_on_exit != Some(true) {
+        return;
+    }
+    let at = place.key("revoke_on_exit");
+    if grant.is_some_and(Grant::renews_by_refresh_token) {
+        let problem = context.findings.error(at, "with the token, this grant would lose what renews it");
+        problem.help("`bearerd logout` revokes it when nobody needs it any more");
+    } else if raw.revocation_url.is_none() && raw.issuer.is_none() {
+        context.findings.missing(place, "revocation_url", "`revoke_on_exit` tells the issuer there");
+    }
 }
 
 /// Where it asks: an issuer that tells, or each endpoint that the grant needs.
@@ -93,27 +117,29 @@ fn urls(
             wants("device_authorization_url", &[RawGrant::DeviceCode]),
             "a device's code comes from there",
         ),
+        ("revocation_url", &raw.revocation_url, false, "tokens are revoked there"),
     ];
-    let [token, authorization, device_authorization] = needed.map(|(key, text, is_needed, why)| {
-        let Some(text) = text else {
-            if is_needed {
-                context.findings.missing(place, key, &format!("{why}; an `issuer` tells it too"));
+    let [token, authorization, device_authorization, revocation] =
+        needed.map(|(key, text, is_needed, why)| {
+            let Some(text) = text else {
+                if is_needed {
+                    context.findings.missing(place, key, &format!("{why}; an `issuer` tells it too"));
+                }
+                return None;
+            };
+            let at = place.key(key);
+            let template = inputs.names.template(text, at, &[], context)?;
+            let Some(url) = template.as_text() else {
+                context.findings.error(at, "an endpoint names plain parameters only");
+                return None;
+            };
+            let endpoint = endpoint(&template, at, context)?;
+            // A page for people gives no tokens.
+            if key != "authorization_url" {
+                endpoints.push(endpoint);
             }
-            return None;
-        };
-        let at = place.key(key);
-        let template = inputs.names.template(text, at, &[], context)?;
-        let Some(url) = template.as_text() else {
-            context.findings.error(at, "an endpoint names plain parameters only");
-            return None;
-        };
-        let endpoint = endpoint(&template, at, context)?;
-        // A page for people gives no tokens.
-        if key != "authorization_url" {
-            endpoints.push(endpoint);
-        }
-        url.parse().ok()
-    });
+            url.parse().ok()
+        });
     let has_remote_proxy = raw.egress.as_ref().is_some_and(|name| context.remote_proxies.contains(name));
     let plaintext = match raw.allow_plaintext {
         Some(true) => Plaintext::Anywhere,
@@ -125,7 +151,8 @@ fn urls(
         let path = format!("{}/.well-known", issuer.url.path().trim_end_matches('/'));
         endpoints.push(Endpoint { origin: issuer.url.origin.clone(), path });
     }
-    Endpoints { issuer, token, authorization, device_authorization, plaintext }
+    let by_certificate = certificate::is_bound(raw);
+    Endpoints { issuer, token, authorization, device_authorization, revocation, by_certificate, plaintext }
 }
 
 /// An issuer's identifier has neither query nor fragment (RFC 8414, section 2).

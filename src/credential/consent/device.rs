@@ -23,7 +23,7 @@ use crate::credential::flow::form::Form;
 use crate::credential::flow::json::{Json, scalar_text};
 use crate::credential::flow::lifetime::number;
 use crate::credential::flow::oauth2::endpoints::Metadata;
-use crate::credential::flow::oauth2::{Asked, OAuth2Flow, client_request, error_of, post, read};
+use crate::credential::flow::oauth2::{Asked, OAuth2Flow, client_request, error_of, post, take};
 use crate::credential::flow::{Exchange, MintError};
 use crate::credential::input::Inputs;
 use crate::secret::Secret;
@@ -263,7 +263,7 @@ impl Desk {
             Some("expired_token") => return Ok(Polled::Decided(Err(ConsentError::TooLate))),
             _ => {}
         }
-        let minted = read(flow, &exchange, url, &answer)?;
+        let minted = take(flow, &exchange, &metadata, (url, &answer)).await?;
         let client_id = render(&flow.client_id, &exchange)?;
         let expected = Expected { metadata: &metadata, client_id: &client_id, nonce: None };
         let checked = id_token::check(flow, &minted, &expected, &exchange);

@@ -18,7 +18,7 @@ use crate::credential::flow::classify::status_text;
 use crate::credential::flow::form::{FORM, Form};
 use crate::credential::flow::json::{Json, scalar_text};
 use crate::credential::flow::oauth2::endpoints::Metadata;
-use crate::credential::flow::oauth2::{Asked, OAuth2Flow, error_of, post, read};
+use crate::credential::flow::oauth2::{Asked, OAuth2Flow, error_of, post, take};
 use crate::secret::Secret;
 use crate::upstream::exchange::Request;
 
@@ -135,7 +135,7 @@ pub(super) async fn finish(
         Some(_) if answer.status.is_client_error() => return Err(ConsentError::WrongPassword { left: 0 }),
         Some(_) => {}
     }
-    let minted = read(flow, &exchange, url, &answer)?;
+    let minted = take(flow, &exchange, &metadata, (url, &answer)).await?;
     drop(place);
     desk.adopt(session, minted).await
 }

@@ -2,12 +2,15 @@
 
 use crate::credential::flow::oauth2::discovery::Discovery;
 use crate::credential::flow::oauth2::dpop::Proofs;
+use crate::credential::flow::oauth2::key_sets::KeySets;
 
-/// What issuers have told, and the keys that were made for them.
+/// What issuers have told, and what was made for them.
 #[derive(Debug, Default)]
 pub struct Memory {
     /// Their metadata.
     pub(super) discovery: Discovery,
     /// Keys and nonces of proofs.
     pub(super) proofs: Proofs,
+    /// The keys of their signatures.
+    pub(super) key_sets: KeySets,
 }

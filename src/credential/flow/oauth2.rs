@@ -7,6 +7,9 @@ pub mod discovery;
 pub mod dpop;
 pub mod endpoints;
 mod error;
+pub mod id_token;
+pub(in crate::credential::flow) mod key_sets;
+pub mod revocation;
 
 use crate::credential::Minted;
 use crate::credential::consent::ConsentSpec;
@@ -18,10 +21,12 @@ use crate::upstream::Url;
 use crate::upstream::exchange::{Answer, Request};
 use endpoints::{Endpoints, Metadata};
 
-pub(in crate::credential) use answer::{error_of, read};
+pub(in crate::credential) use answer::error_of;
 pub use client::ClientAuth;
 pub(in crate::credential) use client::client_request;
 pub use dpop::DpopSpec;
+pub use id_token::IdTokenSpec;
+pub use revocation::TokenHint;
 
 /// One OAuth 2 client at one token endpoint.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,6 +48,10 @@ pub struct OAuth2Flow {
     pub outputs: Vec<(String, String)>,
     /// Tokens are bound to a key, where that is wanted.
     pub dpop: Option<DpopSpec>,
+    /// How ID tokens are checked.
+    pub id_token: IdTokenSpec,
+    /// The token is revoked when the process ends.
+    pub revoke_on_exit: bool,
     /// How a person is asked, where the grant needs one.
     pub consent: ConsentSpec,
 }
@@ -143,6 +152,7 @@ pub(super) async fn mint(flow: &OAuth2Flow, exchange: &Exchange<'_>) -> Result<M
     // for more (RFC 6749, section 6).
     let asked = Asked { grant_type: flow.grant.as_str(), fields, scopes: !flow.grant.is_interactive() };
     let metadata = flow.endpoints.resolve(exchange).await?;
+    id_token::prepare(flow, exchange, &metadata).await?;
     ask(flow, exchange, &metadata, &asked).await
 }
 
@@ -154,10 +164,24 @@ pub(in crate::credential) async fn ask(
     asked: &Asked<'_>,
 ) -> Result<Minted, MintError> {
     let (url, answer) = post(flow, exchange, metadata, asked).await?;
-    read(flow, exchange, url, &answer)
+    take(flow, exchange, metadata, (url, &answer)).await
 }
 
-/// The same, with the answer as it comes; [`read`] makes tokens of it.
+/// Makes tokens of an answer, and checks the ID token among them.
+pub(in crate::credential) async fn take(
+    flow: &OAuth2Flow,
+    exchange: &Exchange<'_>,
+    metadata: &Metadata,
+    (url, answer): (&Url, &Answer),
+) -> Result<Minted, MintError> {
+    let mut minted = answer::read(flow, exchange, url, answer)?;
+    match id_token::check(flow, exchange, metadata, &mut minted).await {
+        Ok(()) => Ok(minted),
+        Err(error) => Err(error.with_successor(minted.rotated)),
+    }
+}
+
+/// The same, with the answer as it comes; [`take`] makes tokens of it.
 pub(in crate::credential) async fn post<'a>(
     flow: &OAuth2Flow,
     exchange: &Exchange<'_>,

@@ -77,5 +77,6 @@ pub(super) fn class(error: &MintError) -> (&'static str, &str) {
         MintError::Rejected { message } => ("rejected", message),
         MintError::Withdrawn { message } => ("withdrawn", message),
         MintError::Unanswered { message } => ("unanswered", message),
+        MintError::Spoiled { error, .. } => class(error),
     }
 }

@@ -12,6 +12,7 @@
 mod conclusion;
 mod failure;
 mod question;
+mod revocation;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -167,10 +168,14 @@ impl Exchange {
         loaded.map_err(|StoreError(error)| Failure::Local(format!("the store cannot be read: {error}")))
     }
 
-    /// Forgets everything but what was rejected: that is the issuer's to say.
+    /// Forgets everything but what was rejected: that is the issuer's to say. Then the issuer is told.
     async fn forget(&mut self, before: &Record, report: &mut Report) -> Done {
+        let published = self.shared.published();
         let record = Record { rejections: before.rejections, ..Record::default() };
         self.save_changes(before, record, report).await;
+        // No request takes the token any more, however long the issuer needs.
+        self.shared.withdraw();
+        self.revoke(before, published.as_deref()).await;
         Done::Forgotten
     }
 

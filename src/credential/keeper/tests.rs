@@ -11,6 +11,7 @@ mod refusals;
 mod rejections;
 mod reloads;
 mod renewals;
+mod revocation;
 mod rotation;
 mod scale;
 mod subjects;
@@ -26,8 +27,10 @@ use tokio::sync::Notify;
 use crate::clock::Clock;
 use crate::credential::consent::ConsentSpec;
 use crate::credential::flow::oauth2::endpoints::Endpoints;
-use crate::credential::flow::oauth2::{ClientAuth, Grant};
-use crate::credential::flow::{Mint, MintError, MintFuture, OAuth2Flow, StaticFlow, fixed::Expires};
+use crate::credential::flow::oauth2::{ClientAuth, Grant, IdTokenSpec};
+use crate::credential::flow::{
+    Mint, MintError, MintFuture, OAuth2Flow, RevokeFuture, StaticFlow, TokenHint, fixed::Expires,
+};
 use crate::credential::input::Inputs;
 use crate::credential::keeper::{Keeper, Options, Outcome, SetError, SleepRules, start};
 use crate::credential::slot::{AfterRefusal, Slot, Unavailable};
@@ -201,6 +204,8 @@ fn oauth2(grant: Grant) -> Flow {
         params: Vec::new(),
         outputs: Vec::new(),
         dpop: None,
+        id_token: IdTokenSpec::default(),
+        revoke_on_exit: false,
         consent: ConsentSpec::default(),
     }))
 }
@@ -231,6 +236,7 @@ struct Script {
     open: usize,
     most_open: usize,
     answer: Option<Arc<Answering>>,
+    revoked: Vec<(Secret, TokenHint)>,
 }
 
 type Answering = dyn Fn(&Call) -> Answer + Send + Sync;
@@ -319,6 +325,17 @@ impl ScriptedIssuer {
 }
 
 impl Mint for ScriptedIssuer {
+    fn revoke(
+        &self,
+        spec: Arc<CredentialSpec>,
+        _inputs: Inputs,
+        token: Secret,
+        hint: TokenHint,
+    ) -> RevokeFuture {
+        self.script(spec.name.as_str(), |script| script.revoked.push((token, hint)));
+        Box::pin(async { Ok(true) })
+    }
+
     fn mint(&self, spec: Arc<CredentialSpec>, inputs: Inputs) -> MintFuture {
         if matches!(spec.flow, Flow::Static(_)) && inputs.values.contains_key("token") {
             let minted = Minted {

@@ -28,7 +28,7 @@ pub(in crate::credential) fn error_of(answer: &Answer) -> Option<String> {
 }
 
 /// Makes tokens of an answer, or says what its failure means.
-pub(in crate::credential) fn read(
+pub(super) fn read(
     flow: &OAuth2Flow,
     exchange: &Exchange<'_>,
     url: &Url,
@@ -64,11 +64,16 @@ pub(in crate::credential) fn read(
     let Some(json) = json else {
         return Err(transient(format!("{origin} answered {status}, but {}", what_it_is(answer))));
     };
-    accept(flow, exchange, &json).map_err(|fault| match fault {
-        Fault::Unreadable(what) => transient(format!("{origin} answered {status}, but {what}")),
-        Fault::Unusable(what) => {
-            MintError::Stubborn { message: format!("{origin} answered {status}, but {what}") }
-        }
+    accept(flow, exchange, &json).map_err(|fault| {
+        let error = match fault {
+            Fault::Unreadable(what) => transient(format!("{origin} answered {status}, but {what}")),
+            Fault::Unusable(what) => {
+                MintError::Stubborn { message: format!("{origin} answered {status}, but {what}") }
+            }
+        };
+        // The one that was used may be used up all the same.
+        let renews = exchange.inputs.values.contains_key("refresh_token");
+        error.with_successor(if renews { rotated(&json, exchange, &mut Vec::new()) } else { None })
     })
 }
 

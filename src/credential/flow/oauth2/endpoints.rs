@@ -18,6 +18,11 @@ pub struct Endpoints {
     pub authorization: Option<Url>,
     /// The device authorization endpoint (RFC 8628, section 3.1).
     pub device_authorization: Option<Url>,
+    /// The revocation endpoint (RFC 7009, section 2).
+    pub revocation: Option<Url>,
+    /// The client shows a certificate: where the issuer has other endpoints for those that do, they are
+    /// asked (RFC 8705, section 5).
+    pub by_certificate: bool,
     /// Where plain HTTP may lead.
     pub plaintext: Plaintext,
 }
@@ -63,8 +68,23 @@ pub struct Metadata {
     pub revocation: Option<Url>,
     /// Its keys (RFC 7517).
     pub jwks: Option<Url>,
+    /// Endpoints for clients that show a certificate (RFC 8705, section 5).
+    pub aliases: Aliases,
     /// It promises `iss` in authorization responses (RFC 9207, section 3).
     pub promises_iss: bool,
+}
+
+/// Endpoints that take the place of others for clients that show a certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Aliases {
+    /// The token endpoint.
+    pub token: Option<Url>,
+    /// The device authorization endpoint.
+    pub device_authorization: Option<Url>,
+    /// Where authorization requests are pushed to.
+    pub pushed_authorization: Option<Url>,
+    /// Where tokens are revoked.
+    pub revocation: Option<Url>,
 }
 
 impl Endpoints {
@@ -88,12 +108,21 @@ impl Endpoints {
             None => Metadata::default(),
             Some(issuer) => (*exchange.discover(issuer, self.plaintext).await?).clone(),
         };
-        let over = |discovered: &mut Option<Url>, configured: &Option<Url>| {
-            if configured.is_some() {
-                discovered.clone_from(configured);
+        let over = |under: &mut Option<Url>, upper: &Option<Url>| {
+            if upper.is_some() {
+                under.clone_from(upper);
             }
         };
+        if self.by_certificate {
+            let Aliases { token, device_authorization, pushed_authorization, revocation } =
+                metadata.aliases.clone();
+            over(&mut metadata.token, &token);
+            over(&mut metadata.device_authorization, &device_authorization);
+            over(&mut metadata.pushed_authorization, &pushed_authorization);
+            over(&mut metadata.revocation, &revocation);
+        }
         over(&mut metadata.token, &self.token);
+        over(&mut metadata.revocation, &self.revocation);
         over(&mut metadata.authorization, &self.authorization);
         over(&mut metadata.device_authorization, &self.device_authorization);
         Ok(metadata)
@@ -103,7 +132,7 @@ impl Endpoints {
 impl Metadata {
     /// Reads the metadata of `issuer`. The error says what is wrong with it.
     pub(super) fn read(json: &Json, issuer: &IssuerIdentifier, plaintext: Plaintext) -> Result<Self, String> {
-        let url = |name: &str| match json.member(name) {
+        let read = |name: &str, found: Option<&Value>| match found {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) => {
                 let url: Url = text.parse().map_err(|why| format!("its `{name}` cannot be used: {why}"))?;
@@ -113,6 +142,8 @@ impl Metadata {
             }
             Some(_) => Err(format!("its `{name}` is not a text")),
         };
+        let url = |name: &str| read(name, json.member(name));
+        let alias = |name: &str| read(name, json.member("mtls_endpoint_aliases").and_then(|it| it.get(name)));
         let is_set = |name: &str| json.member(name) == Some(&Value::Bool(true));
         Ok(Self {
             issuer: Some(issuer.text.clone()),
@@ -123,6 +154,12 @@ impl Metadata {
             requires_pushed_authorization: is_set("require_pushed_authorization_requests"),
             revocation: url("revocation_endpoint")?,
             jwks: url("jwks_uri")?,
+            aliases: Aliases {
+                token: alias("token_endpoint")?,
+                device_authorization: alias("device_authorization_endpoint")?,
+                pushed_authorization: alias("pushed_authorization_request_endpoint")?,
+                revocation: alias("revocation_endpoint")?,
+            },
             promises_iss: is_set("authorization_response_iss_parameter_supported"),
         })
     }

@@ -5,7 +5,7 @@ use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 
 use super::endpoints::Endpoints;
-use super::{ClientAuth, Grant, OAuth2Flow};
+use super::{ClientAuth, Grant, IdTokenSpec, OAuth2Flow};
 use crate::credential::consent::ConsentSpec;
 use crate::credential::flow::testing::{class, mint, mint_within, only_request, output};
 use crate::credential::flow::{Flow, MintError};
@@ -37,6 +37,8 @@ fn flow(server: &Server, grant: Grant, client_auth: ClientAuth) -> OAuth2Flow {
         params: Vec::new(),
         outputs: Vec::new(),
         dpop: None,
+        id_token: IdTokenSpec::default(),
+        revoke_on_exit: false,
         consent: ConsentSpec::default(),
     }
 }

@@ -7,6 +7,7 @@ use crate::credential::keeper::exchange::question::Question;
 use crate::credential::keeper::exchange::{Answer, Exchange, Failure, Obtained};
 use crate::credential::store::{Current, Record};
 use crate::credential::{Expiry, Minted, schedule};
+use crate::secret::Secret;
 
 impl Exchange {
     /// The record after the answer, and the generation that it brought.
@@ -18,6 +19,10 @@ impl Exchange {
         let record = question.record.clone();
         match answer.minted {
             Ok(minted) => self.succeed(question, record, minted, answer.at),
+            Err(MintError::Spoiled { successor, error }) => {
+                let failure = self.failure(*error, question.intent());
+                (self.succeeded_by(question, record, successor), Err(failure))
+            }
             Err(error) => {
                 let is_lost = matches!(error, MintError::Unanswered { .. });
                 let failure = self.failure(error, question.intent());
@@ -77,6 +82,15 @@ impl Exchange {
             // This use has not put off the end of the refresh token: another one would not either.
             None => record.renew_by.filter(|by| *by > at.wall),
         };
+    }
+
+    /// The record after an exchange that brought another refresh token, and no token.
+    fn succeeded_by(&self, question: &Question, record: Record, successor: Secret) -> Record {
+        if !self.spec.flow.is_single_use() {
+            return record;
+        }
+        let replacement = Some((question.base, successor));
+        Record { replacement, in_flight: None, reusable: None, lapses_at: None, ..record }
     }
 
     /// The record after an exchange that brought nothing.

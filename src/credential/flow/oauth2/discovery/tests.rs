@@ -6,7 +6,7 @@ use crate::clock::Clock;
 use crate::credential::Minted;
 use crate::credential::consent::ConsentSpec;
 use crate::credential::flow::oauth2::endpoints::{Endpoints, IssuerIdentifier, Plaintext};
-use crate::credential::flow::oauth2::{ClientAuth, Grant, OAuth2Flow};
+use crate::credential::flow::oauth2::{ClientAuth, Grant, IdTokenSpec, OAuth2Flow};
 use crate::credential::flow::testing::{NOW, class, credential, output};
 use crate::credential::flow::{Flow, Issuer, Mint, MintError};
 use crate::credential::input::Inputs;
@@ -47,6 +47,8 @@ impl House {
             params: Vec::new(),
             outputs: Vec::new(),
             dpop: None,
+            id_token: IdTokenSpec::default(),
+            revoke_on_exit: false,
             consent: ConsentSpec::default(),
         };
         Self { server, issuer, clock, flow }
