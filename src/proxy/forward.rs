@@ -55,8 +55,9 @@ async fn open(
     limit: Duration,
 ) -> Result<Ready, ProxyError> {
     let Destination { origin, connector, .. } = &*route.destination;
+    let began = watch.sweeper().read_clock();
     let opened = connector.connect(origin, offer, limit).await;
-    watch.sweeper().read_clock();
+    let now = watch.sweeper().read_clock();
     let opened = opened.map_err(|error| unreachable(&error, route))?;
     let counted = Counted::new(&route.metrics);
     if offer == Offer::FORWARDING {
@@ -65,7 +66,17 @@ async fn open(
     if opened.protocol == Protocol::Http1 {
         return Ok(Ready::Http1(Box::new(Http1Link::new(opened.stream, opened.identity, counted))));
     }
-    let connection = Http2Connection::begin(opened, counted).await.map_err(|error| {
+    let left = if limit.is_zero() {
+        limit
+    } else {
+        limit.saturating_sub(now.saturating_duration_since(began)).max(SHORTEST)
+    };
+    let spoken = within(left, Http2Connection::begin(opened, counted)).await.map_err(|_elapsed| {
+        route.metrics.limited(Limit::ConnectTimeout);
+        let detail = "the upstream did not begin HTTP/2 in time";
+        ProxyError::new(Code::UpstreamTimeout, detail).of_kind("connection_timeout")
+    })?;
+    let connection = spoken.map_err(|error| {
         ProxyError::new(Code::UpstreamProtocol, "the upstream broke off before it answered").because(error)
     })?;
     pool.share(connection.clone());

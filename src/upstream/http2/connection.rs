@@ -67,22 +67,29 @@ struct Driver {
 }
 
 impl Http2Connection {
-    /// Begins HTTP/2 on a connection that was opened for it. Fails if it broke off at once.
-    pub async fn begin(opened: Opened, counted: Counted) -> Result<Rc<Self>, hyper::Error> {
+    /// Begins HTTP/2 on a connection that was opened for it, and waits until the upstream has said how many
+    /// streams it takes: one too many would be refused. Fails if it broke off before.
+    pub async fn begin(opened: Opened, counted: Counted) -> io::Result<Rc<Self>> {
         let (tasks, heard) = (Tasks::default(), Rc::<Cell<u64>>::default());
         let (sender, requests) = Builder::new(tasks.clone())
+            .initial_max_send_streams(0)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_send_buf_size(SEND_BUFFER)
             .max_header_list_size(u32::try_from(ANSWER_LIMITS.bytes).unwrap_or(u32::MAX))
             .handshake(TokioIo::new(Heard { stream: opened.stream, times: heard.clone() }))
-            .await?;
+            .await
+            .map_err(io::Error::other)?;
         let driver = Rc::new(RefCell::new(Driver {
             most_streams: requests.current_max_send_streams(),
             requests: Some(requests),
             wire: tasks.wire.take(),
             task: Waker::noop().clone(),
         }));
+        let has_begun = poll_fn(|context| driver.borrow_mut().poll_settings(context)).await;
+        if !has_begun {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
         let now = Clock::instant();
         let counted = Rc::new(RefCell::new(Some(counted)));
         let (shared, until_closed) = (driver.clone(), counted.clone());
@@ -161,6 +168,14 @@ impl Driver {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         self.task.clone_from(context.waker());
         self.drive(context)
+    }
+
+    /// Ready when the upstream takes streams, or with false when the connection is closed.
+    fn poll_settings(&mut self, context: &mut Context<'_>) -> Poll<bool> {
+        if self.poll(context).is_ready() {
+            return Poll::Ready(false);
+        }
+        if self.most_streams > 0 { Poll::Ready(true) } else { Poll::Pending }
     }
 
     /// Does what can be done without waiting; the task hears of the rest.
