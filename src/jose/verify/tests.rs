@@ -61,7 +61,7 @@ fn what_others_sign_is_verified_by_the_key_that_is_named() {
 fn no_algorithm_and_a_confused_one_are_no_signature() {
     let rsa = generate(&PKCS_RSA_SHA256);
     let public = jwk(&rsa, "k");
-    let keys = set(&[public.clone()]);
+    let keys = set(std::slice::from_ref(&public));
     let claims = BASE64_URL_SAFE_NO_PAD.encode(r#"{"sub":"s"}"#);
     for header in
         [r#"{"alg":"none","kid":"k"}"#, r#"{"alg":"None"}"#, r#"{"alg":""}"#, r#"{"alg":"HS256","kid":"k"}"#]

@@ -90,7 +90,7 @@ impl Exchange {
             return record;
         }
         let replacement = Some((question.base, successor));
-        Record { replacement, in_flight: None, reusable: None, lapses_at: None, ..record }
+        Record { replacement, in_flight: None, reusable: None, renew_by: None, ..record }
     }
 
     /// The record after an exchange that brought nothing.
