@@ -92,7 +92,7 @@ mod tests {
         let subject = Subject::new("ann/\u{e9} @x").expect("a subject");
         assert_eq!(at("a/subjects/ann%2F%C3%A9%20@x"), Some(Place::Subject("a".into(), subject)));
         for nowhere in [
-            "a",
+            "",
             "a/authorize/",
             "/authorize",
             "a/subjects/",

@@ -513,9 +513,9 @@ secret_days = 100
     12:1 `inject_body` is not available in this version
     13:12 `body` is not available in this version
     15:8 `shared` is not available in this version
-    19:9 `client_key` is missing: the private key of `client_cert`
-    28:1 `subject` is not available in this version
-    33:1 `secret_days` is not available in this version
+    18:9 `client_key` is missing: the private key of `client_cert`
+    27:1 `subject` is not available in this version
+    32:1 `secret_days` is not available in this version
     "#);
 }
 
