@@ -29,6 +29,11 @@ impl Answer {
         Self::new(200, "text/html", page.into())
     }
 
+    /// A page for people.
+    pub fn page(page: String) -> Self {
+        Self::new(200, "text/html; charset=utf-8", page)
+    }
+
     /// A bare status with a line of text.
     pub fn plain(status: StatusCode) -> Self {
         Self::new(status.as_u16(), "text/plain", format!("{status}\n"))

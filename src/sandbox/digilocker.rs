@@ -1,11 +1,15 @@
 //! DigiLocker: OAuth 2.0 with opaque tokens and refresh tokens that rotate.
 //!
+//! A person consents on a page (with PKCE), or types a one-time password, which here is always [`OTP`].
 //! Every refresh replaces the refresh token. Whoever shows an old one loses the grant, with all its
 //! tokens, as RFC 9700, section 4.14.2 advises. Trouble with a document's issuer is HTTP 530, which
 //! says nothing about the token.
 
+mod consent;
+mod grants;
+
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use base64::Engine;
@@ -13,6 +17,8 @@ use base64::engine::general_purpose::STANDARD;
 use http::Method;
 use serde_json::json;
 
+use self::consent::Consents;
+use self::grants::Grants;
 use super::token::{self, TokenBook};
 use super::{Answer, Exchange, Received, Simulator, Tour};
 use crate::clock::Clock;
@@ -24,11 +30,19 @@ pub const CLIENT_SECRET: &str = "digilocker-demo-secret";
 /// The refresh token of the grant that a person has given. It works once, then it is replaced.
 pub const REFRESH_TOKEN: &str = "5eed0c0ffee5eed0c0ffee5eed0c0ffee5eed0c0";
 
+/// The one-time password that everybody is sent.
+pub const OTP: &str = "123456";
+
+const AUTHORIZE: &str = "/public/oauth2/1/authorize";
+const CODE: &str = "/public/oauth2/1/code";
+const REVOKE: &str = "/public/oauth2/1/revoke";
 const TOKEN: &str = "/public/oauth2/1/token";
 const USER: &str = "/public/oauth2/1/user";
 const ISSUED: &str = "/public/oauth2/2/files/issued";
 /// A document whose issuer is out of order: HTTP 530.
 const BROKEN_FILE: &str = "/public/oauth2/1/file/in.gov.transport-DRVLC-UNREACHABLE";
+/// The grant of RFC 8628, section 3.4.
+const DEVICE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
 const LIFETIME: Duration = Duration::from_secs(3600);
 
 /// The simulator.
@@ -36,49 +50,71 @@ const LIFETIME: Duration = Duration::from_secs(3600);
 pub struct Digilocker {
     tokens: TokenBook,
     clock: Clock,
-    grant: Mutex<Grant>,
+    book: Mutex<Book>,
 }
 
+/// What people were asked, and what they granted.
 #[derive(Debug)]
-struct Grant {
-    refresh_token: String,
-    alive: bool,
+struct Book {
+    consents: Consents,
+    grants: Grants,
 }
 
 impl Digilocker {
     /// A vendor with one grant, whose refresh token is [`REFRESH_TOKEN`].
     pub fn new(tokens: TokenBook, clock: Clock) -> Self {
-        let grant = Mutex::new(Grant { refresh_token: REFRESH_TOKEN.into(), alive: true });
-        Self { tokens, clock, grant }
+        let book = Book { consents: Consents::default(), grants: Grants::with(REFRESH_TOKEN) };
+        Self { tokens, clock, book: Mutex::new(book) }
     }
 
-    fn refresh(&self, request: &Received) -> Result<Answer, Answer> {
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn token(&self, request: &Received) -> Result<Answer, Answer> {
         let invalid = |complaint| error("invalid_request", "The request is malformed").because(complaint);
-        let form = request
-            .form(&["grant_type", "refresh_token"], &["client_id", "client_secret"])
-            .map_err(invalid)?;
+        let optional = [
+            "client_id",
+            "client_secret",
+            "refresh_token",
+            "code",
+            "redirect_uri",
+            "code_verifier",
+            "device_code",
+            "dl_otp",
+        ];
+        let form = request.form(&["grant_type"], &optional).map_err(invalid)?;
         authenticate(request, &form)
             .map_err(|complaint| error("invalid_client", "The client is unknown").because(complaint))?;
-        if form["grant_type"] != "refresh_token" {
-            return Err(error("invalid_grant_type", "The grant type is not supported")
-                .because("`grant_type` is not `refresh_token`"));
-        }
-        let mut grant = self.grant.lock().unwrap_or_else(PoisonError::into_inner);
-        let refused = |complaint: &str| {
-            error("invalid_grant", "The refresh token is invalid or has expired").because(complaint)
+        let refused = |complaint: String| {
+            error("invalid_grant", "What was granted is invalid or has expired").because(complaint)
         };
-        if !grant.alive {
-            return Err(refused("the grant is dead: a refresh token was used twice"));
-        }
-        if form["refresh_token"] != grant.refresh_token {
-            grant.alive = false;
-            self.tokens.revoke();
-            return Err(refused("an old or unknown refresh token: the grant is dead from now on"));
-        }
-        grant.refresh_token = token::opaque(&self.clock);
+        let mut book = self.book();
+        let (grant, refresh_token) = match form["grant_type"].as_str() {
+            "refresh_token" => {
+                let shown = form.get("refresh_token");
+                let shown = shown.ok_or_else(|| invalid("`refresh_token` is missing in the body".into()))?;
+                book.grants.rotate(shown, &self.clock).map_err(|complaint| refused(complaint.into()))?
+            }
+            kind @ ("authorization_code" | DEVICE_GRANT) => {
+                let redeemed = if kind == DEVICE_GRANT {
+                    book.consents.redeem_password(&form)
+                } else {
+                    book.consents.redeem_code(&form)
+                };
+                redeemed.map_err(refused)?;
+                let first = token::opaque(&self.clock);
+                (book.grants.add(first.clone()), first)
+            }
+            _ => {
+                return Err(error("invalid_grant_type", "The grant type is not supported")
+                    .because("`grant_type` is none that this vendor knows"));
+            }
+        };
+        drop(book);
         let lifetime = self.tokens.lifetime(LIFETIME);
         let access_token = token::opaque(&self.clock);
-        self.tokens.issue(&access_token, lifetime, "the grant");
+        self.tokens.issue(&access_token, lifetime, &grant.to_string());
         Ok(Answer::json(
             200,
             &json!({
@@ -86,7 +122,7 @@ impl Digilocker {
                 "expires_in": lifetime.as_secs().max(1),
                 "token_type": "Bearer",
                 "scope": "files.issueddocs userdetails",
-                "refresh_token": grant.refresh_token,
+                "refresh_token": refresh_token,
                 "consent_valid_till": self.clock.wall().as_second() + 31 * 86_400,
                 "digilockerid": "d8b3a4f2-5c1e-4f7a-9e0b-1a2b3c4d5e6f",
                 "name": "Sunil Kumar",
@@ -98,13 +134,27 @@ impl Digilocker {
         ))
     }
 
+    fn revoke(&self, request: &Received) -> Result<Answer, Answer> {
+        let invalid = |complaint| error("invalid_request", "The request is malformed").because(complaint);
+        let form =
+            request.form(&["token"], &["token_type_hint", "client_id", "client_secret"]).map_err(invalid)?;
+        authenticate(request, &form)
+            .map_err(|complaint| error("invalid_client", "The client is unknown").because(complaint))?;
+        let name = self.tokens.check(&form["token"]).ok();
+        self.book().grants.revoke(&form["token"], name.as_deref());
+        Ok(Answer::json(200, &json!({"revoked": true})))
+    }
+
     fn data(&self, request: &Received, status: u16, body: &serde_json::Value) -> Result<Answer, Answer> {
         let unauthorized = || {
             let description = "The access token is invalid";
             Answer::json(401, &json!({"error": "invalid_token", "error_description": description}))
         };
         let token = request.bearer().map_err(|complaint| unauthorized().because(complaint))?;
-        self.tokens.check(token).map_err(|dead| unauthorized().because(dead))?;
+        let grant = self.tokens.check(token).map_err(|dead| unauthorized().because(dead))?;
+        if !self.book().grants.is_alive(&grant) {
+            return Err(unauthorized().because("the grant is dead"));
+        }
         Ok(Answer::json(status, body))
     }
 }
@@ -113,7 +163,10 @@ impl Simulator for Digilocker {
     fn answer(&self, request: &Received) -> Answer {
         let answer =
             match (request.method.as_str(), request.path()) {
-                ("POST", TOKEN) => self.refresh(request),
+                ("GET", AUTHORIZE) => self.book().consents.page(request, &self.clock),
+                ("POST", CODE) => self.book().consents.send_password(request, &self.clock),
+                ("POST", TOKEN) => self.token(request),
+                ("POST", REVOKE) => self.revoke(request),
                 ("GET", USER) => self.data(
                     request,
                     200,
@@ -139,7 +192,7 @@ impl Simulator for Digilocker {
     }
 
     fn is_issuer(&self, path: &str) -> bool {
-        path == TOKEN
+        [AUTHORIZE, CODE, TOKEN, REVOKE].contains(&path)
     }
 
     fn tokens(&self) -> &TokenBook {

@@ -5,6 +5,7 @@ mod browser;
 mod device;
 mod person;
 mod refused;
+mod sandbox;
 
 use serde_json::{Value, json};
 

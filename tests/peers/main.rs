@@ -17,6 +17,7 @@ mod counterpart;
 mod deployment;
 mod differential;
 mod http2;
+mod oidc_consent;
 mod oidc_grants;
 mod oidc_provider;
 mod origins;
