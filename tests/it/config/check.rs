@@ -151,7 +151,7 @@ fn presets_are_listed_and_printed() {
     bearer           any API that takes a bearer token
     basic            any API that takes a name and a password
     api-key          any API that takes a key in a header field
-    digilocker       DigiLocker: OAuth 2 with a refresh token that rotates
+    digilocker       DigiLocker: a person consents once, then a refresh token that rotates
     nic-ma           NIC Mission Antyodaya: a token that comes by mail
     payhub           PayHub: token and API key by mail address and password
     sahamati-entity  Sahamati: an entity's token

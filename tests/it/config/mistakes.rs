@@ -329,7 +329,6 @@ password = { env = "PASSWORD" }
     25:18 this is not a time with its zone (RFC 3339) (such as "2026-12-31T00:00:00+05:30")
     26:14 `flow` is missing: a credential has a `flow` (`static`, `oauth2` or `login`) or a `preset`
     29:8 this is not one of `static`, `oauth2` and `login` (did you mean `static`?)
-    30:14 `authorization_url` is missing: a browser is sent there; an `issuer` tells it too
     34:9 no durable store keeps what a person consents to (after a restart everybody has to log in again: `[store] kind = "file"` keeps it)
     38:15 this is not one of the environments `production`, `uat` and `sandbox` (did you mean `production`?)
     "#);
