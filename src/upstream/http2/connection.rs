@@ -36,6 +36,12 @@ const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 /// What one stream may have waiting to be written, in bytes.
 const SEND_BUFFER: usize = 64 * 1024;
 
+/// How many streams are remembered that were left by their apps, and for how long. What the upstream sent
+/// before it knew is ignored; on a stream that was forgotten it counts as a fault of the upstream's, and
+/// after 1,024 faults the connection is given up, with all that runs on it.
+const REMEMBERED: usize = 4096;
+const REMEMBERED_FOR: Duration = Duration::from_secs(5);
+
 /// A connection that many requests share.
 pub struct Http2Connection {
     sender: RefCell<SendRequest<Outgoing>>,
@@ -76,6 +82,8 @@ impl Http2Connection {
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_send_buf_size(SEND_BUFFER)
+            .max_concurrent_reset_streams(REMEMBERED)
+            .reset_stream_duration(REMEMBERED_FOR)
             .max_header_list_size(u32::try_from(ANSWER_LIMITS.bytes).unwrap_or(u32::MAX))
             .handshake(TokioIo::new(Heard { stream: opened.stream, times: heard.clone() }))
             .await
