@@ -93,7 +93,6 @@ pub async fn start(
     logs: Option<Logs>,
 ) -> Result<Running, StartError> {
     loaded.forget_advice();
-    memory::give_back();
     let config = &loaded.config;
     let bound = listener::bind(&config.listeners, &environment.inherited).map_err(StartError::Bind)?;
     let (admin_address, admin_listener) = bind_admin(&config.admin.listen)?;
@@ -129,6 +128,7 @@ pub async fn start(
     let control = Control { keeper: keeper.clone(), consents, clock: clock.clone() };
 
     let egress = tokio::sync::watch::Sender::new(connectors.clone());
+    tasks.spawn(memory::give_back_when_settled());
     tasks.spawn(egress::keep_fresh(egress.subscribe(), clock.clone()));
 
     let table = Arc::new(ArcSwap::from_pointee(wire(&config.routes, &keeper, &connectors, &clock, None)));

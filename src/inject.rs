@@ -35,11 +35,11 @@ pub struct Injection {
 /// An injection rendered for one generation.
 pub struct Prepared {
     /// Fields whose value stays for the whole generation.
-    pub headers: Vec<(HeaderName, HeaderValue)>,
+    pub headers: Box<[(HeaderName, HeaderValue)]>,
     /// `name=value` pairs for the query, percent-encoded.
-    pub query: Vec<Secret>,
+    pub query: Box<[Secret]>,
     /// `name=value` pairs for the `Cookie` field.
-    pub cookies: Vec<Secret>,
+    pub cookies: Box<[Secret]>,
     /// What is rendered anew at each request; `None` if there is no such thing.
     dynamic: Option<Box<Dynamic>>,
     /// What makes proofs; `None` where the token is not bound to a key.
@@ -83,6 +83,7 @@ impl Injection {
             Box::new(Dynamic { injection: unstable, outputs: outputs.clone(), clock: clock.clone() })
         });
         let prover = self.dpop.then(|| prover(outputs, clock)).transpose()?;
+        let (headers, query, cookies) = (headers.into(), query.into(), cookies.into());
         Ok(Prepared { headers, query, cookies, dynamic, prover })
     }
 

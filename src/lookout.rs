@@ -26,7 +26,7 @@ const SWEEP: Duration = Duration::from_secs(30);
 const LONGEST_CHAIN_OF_LINKS: usize = 16;
 
 /// The files that are looked after; whoever sends another set has that one looked after.
-pub type Files = watch::Receiver<Arc<BTreeSet<PathBuf>>>;
+pub type Files = watch::Receiver<Arc<BTreeSet<Arc<Path>>>>;
 
 /// Looks after `files` for as long as somebody says which, and tells `changed` those that may have
 /// changed. A file that is new among them is told too: it may have changed since it was first read.
@@ -68,7 +68,7 @@ pub async fn run(mut files: Files, changed: impl Fn(Vec<PathBuf>)) {
 /// Where to look.
 enum Look {
     /// From now on for these files.
-    For(Arc<BTreeSet<PathBuf>>),
+    For(Arc<BTreeSet<Arc<Path>>>),
     /// At the files that something happened to, or near.
     Near(BTreeSet<PathBuf>),
     /// At all files.
@@ -121,16 +121,18 @@ impl Lookout {
         match look {
             Look::For(wanted) => {
                 let gone: Vec<_> =
-                    self.files.keys().filter(|path| !wanted.contains(&***path)).cloned().collect();
+                    self.files.keys().filter(|path| !wanted.contains(*path)).cloned().collect();
                 for path in gone {
                     self.forget(&path);
                 }
                 let new: Vec<_> =
-                    wanted.iter().filter(|path| !self.files.contains_key(path.as_path())).cloned().collect();
+                    wanted.iter().filter(|path| !self.files.contains_key(*path)).cloned().collect();
                 for path in &new {
                     self.has_changed(path);
                 }
-                new
+                // What is made of sorted pairs at once has no gaps.
+                self.files = std::mem::take(&mut self.files).into_iter().collect();
+                owned(new)
             }
             Look::Near(paths) => {
                 let mut near = BTreeSet::new();
@@ -151,17 +153,16 @@ impl Lookout {
     }
 
     /// Watches the way to a file as it is now, and says whether the file looks different.
-    fn has_changed(&mut self, path: &Path) -> bool {
+    fn has_changed(&mut self, path: &Arc<Path>) -> bool {
         let mut folders = BTreeSet::new();
         collect_folders(path, LONGEST_CHAIN_OF_LINKS, &mut folders);
-        let path = self.files.get_key_value(path).map_or_else(|| path.into(), |(path, _)| Arc::clone(path));
         // A folder that was deleted and made again has to be watched again: so each time, all.
-        let folders = folders.iter().map(|folder| self.lead_through(folder, &path)).collect();
-        let before = self.files.remove(&path).unwrap_or_default();
-        let now = Seen { look: signature(&path).ok(), folders };
+        let folders = folders.iter().map(|folder| self.lead_through(folder, path)).collect();
+        let before = self.files.remove(path).unwrap_or_default();
+        let now = Seen { look: signature(path).ok(), folders };
         let has_changed = before.look != now.look;
-        self.leave(&path, before.folders.iter().filter(|folder| !now.folders.contains(folder)));
-        self.files.insert(path, now);
+        self.leave(path, before.folders.iter().filter(|folder| !now.folders.contains(folder)));
+        self.files.insert(Arc::clone(path), now);
         has_changed
     }
 

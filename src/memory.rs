@@ -1,11 +1,25 @@
 //! Memory that the allocator holds and nobody uses.
 
+use std::time::Duration;
+
 /// Gives it back to the system. To read a configuration takes several times the memory of what comes of
 /// it, and glibc's allocator would keep that for as long as the process lives. Takes a millisecond or
 /// so for each 10 MiB; other threads that allocate may wait for it. Elsewhere it does nothing.
 pub fn give_back() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     glibc::malloc_trim(0);
+}
+
+/// When what a start or a reload sets off is mostly over: the first exchanges, of static tokens and of all.
+const SETTLED: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(5)];
+
+/// Gives it back after a start or a reload: now, and once more when the first exchanges are over.
+pub async fn give_back_when_settled() {
+    give_back();
+    for pause in SETTLED {
+        tokio::time::sleep(pause).await;
+        give_back();
+    }
 }
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]

@@ -27,7 +27,7 @@ pub struct RouteSpec {
     /// The name in the configuration.
     pub name: String,
     /// The listener that it is reached through.
-    pub listener: String,
+    pub listener: Arc<str>,
     /// The `Host` that it asks for, in lower case and without port; `None` takes any.
     pub host: Option<String>,
     /// The segment-aligned prefix: `/`, or `/a/b` without a trailing slash.

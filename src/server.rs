@@ -19,7 +19,7 @@ pub mod worker;
 
 use std::collections::BTreeSet;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -165,10 +165,10 @@ impl Server {
     }
 
     /// The files that the certificates of listeners are read from.
-    pub fn certificate_files(&self) -> BTreeSet<PathBuf> {
+    pub fn certificate_files(&self) -> BTreeSet<Arc<Path>> {
         let mut files = BTreeSet::new();
         for tls in self.listeners.load().iter().filter_map(|listener| listener.tls()) {
-            files.extend(tls.spec().files().cloned());
+            files.extend(tls.spec().files().map(|file| Arc::from(file.as_path())));
         }
         files
     }

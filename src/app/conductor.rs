@@ -1,7 +1,7 @@
 //! Holds the parts together: reloads them, and lets them end in order.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ pub(super) struct Conductor {
     /// The files that are watched for a change of the configuration.
     pub(super) watching: watch::Sender<Vec<PathBuf>>,
     /// The files that are watched for other certificates.
-    pub(super) certificates: watch::Sender<Arc<BTreeSet<PathBuf>>>,
+    pub(super) certificates: watch::Sender<Arc<BTreeSet<Arc<Path>>>>,
     pub(super) draining: watch::Sender<bool>,
     /// The tasks of the control plane.
     pub(super) tasks: JoinSet<()>,
@@ -163,7 +163,8 @@ impl Conductor {
         super::warn(&next);
         self.loaded = next;
         self.loaded.forget_advice();
-        memory::give_back();
+        // It ends by itself.
+        drop(tokio::spawn(memory::give_back_when_settled()));
         Ok(())
     }
 

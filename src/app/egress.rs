@@ -1,7 +1,7 @@
 //! Keeps the ways out in step with their files: authorities, client certificates, proxies' passwords.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -39,8 +39,9 @@ pub(super) async fn keep_fresh(mut connectors: watch::Receiver<Connectors>, cloc
     }
 }
 
-fn files(connectors: &Connectors) -> BTreeSet<PathBuf> {
-    connectors.values().flat_map(|connector| connector.spec().files()).cloned().collect()
+fn files(connectors: &Connectors) -> BTreeSet<Arc<Path>> {
+    let files = connectors.values().flat_map(|connector| connector.spec().files());
+    files.map(|file| file.as_path().into()).collect()
 }
 
 fn renew(egress: &str, connector: &Connector, clock: &Clock) {

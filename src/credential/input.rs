@@ -6,7 +6,8 @@ mod file;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -21,7 +22,7 @@ use crate::template::Template;
 #[derive(Debug, Clone, PartialEq)]
 pub enum Source {
     /// A file, read at each use. `{ systemd = NAME }` is one too, under `$CREDENTIALS_DIRECTORY`.
-    File(PathBuf),
+    File(Arc<Path>),
     /// A value that the configuration or the environment held at start.
     Value(Secret),
     /// The standard output of a command, run at each use.

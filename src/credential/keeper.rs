@@ -28,7 +28,7 @@ mod timers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -134,7 +134,7 @@ struct Hub {
     awake: Arc<Awake>,
     commands: mpsc::UnboundedSender<Command>,
     pokes: mpsc::UnboundedSender<Poke>,
-    files: watch::Sender<Arc<BTreeSet<PathBuf>>>,
+    files: watch::Sender<Arc<BTreeSet<Arc<Path>>>>,
 }
 
 type Directory = BTreeMap<CredentialName, Kept>;
@@ -371,7 +371,7 @@ impl Keeper {
     }
 
     /// The files that inputs are read from, now and after each change of them.
-    pub fn files(&self) -> watch::Receiver<Arc<BTreeSet<PathBuf>>> {
+    pub fn files(&self) -> watch::Receiver<Arc<BTreeSet<Arc<Path>>>> {
         self.0.files.subscribe()
     }
 
@@ -452,7 +452,7 @@ impl CredentialSpec {
     }
 
     /// The files that its inputs are read from.
-    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+    pub fn files(&self) -> impl Iterator<Item = &Arc<Path>> {
         self.inputs.values().filter_map(|source| match source.leaf() {
             Source::File(path) => Some(path),
             _ => None,

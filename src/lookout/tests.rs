@@ -45,7 +45,7 @@ fn the_sweep_finds_what_nobody_told() {
     let path = root.path().join("token");
     let (events, _told) = mpsc::unbounded_channel();
     let mut lookout = Lookout { watcher: None, ..Lookout::new(events) };
-    lookout.look(Look::For(Arc::new(BTreeSet::from([path.clone()]))));
+    lookout.look(Look::For(Arc::new(BTreeSet::from([Arc::from(path.as_path())]))));
     assert!(lookout.look(Look::Everywhere).is_empty(), "it is not there, as before");
     fs::write(&path, "one").expect("written");
     assert_eq!(lookout.look(Look::Everywhere), std::slice::from_ref(&path));
@@ -62,12 +62,12 @@ fn the_sweep_finds_what_nobody_told() {
 struct Watched {
     path: PathBuf,
     told: mpsc::UnboundedReceiver<Vec<PathBuf>>,
-    _files: watch::Sender<Arc<BTreeSet<PathBuf>>>,
+    _files: watch::Sender<Arc<BTreeSet<Arc<Path>>>>,
 }
 
 impl Watched {
     fn new(path: &Path) -> Self {
-        let files = watch::Sender::new(Arc::new(BTreeSet::from([path.to_owned()])));
+        let files = watch::Sender::new(Arc::new(BTreeSet::from([path.into()])));
         let (tell, told) = mpsc::unbounded_channel();
         tokio::spawn(run(files.subscribe(), move |changed| drop(tell.send(changed))));
         Self { path: path.to_owned(), told, _files: files }

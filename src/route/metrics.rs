@@ -50,18 +50,24 @@ pub const ERROR_CODES: usize = 32;
 /// routes, few of which have had requests of every class.
 #[derive(Debug, Default)]
 pub struct RouteMetrics {
-    /// Requests by class of status; a class takes its room with its first request.
-    requests: [OnceLock<Box<Durations>>; 5],
-    /// Errors that bearerd answered with, by the place of their code in `proxy::Code::ALL`; they take
-    /// their room with the first.
-    errors: OnceLock<Box<[Counter; ERROR_CODES]>>,
+    /// What only a route with requests has.
+    answers: OnceLock<Box<Answers>>,
     /// Requests that left with a token.
     pub injections: Counter,
     /// Refused requests that were sent once more.
     pub replays: Counter,
     /// Open connections to upstreams that carried a request of this route last.
     pub upstream_connections: Gauge,
-    /// Limits that bit, by [`Limit`]; they take their room with the first.
+}
+
+/// The numbers of answers; each kind takes its room with the first.
+#[derive(Debug, Default)]
+struct Answers {
+    /// Requests by class of status.
+    requests: [OnceLock<Box<Durations>>; 5],
+    /// Errors that bearerd answered with, by the place of their code in `proxy::Code::ALL`.
+    errors: OnceLock<Box<[Counter; ERROR_CODES]>>,
+    /// Limits that bit, by [`Limit`].
     limited: OnceLock<Box<[Counter; Limit::ALL.len()]>>,
 }
 
@@ -69,23 +75,24 @@ impl RouteMetrics {
     /// Counts an answered request.
     pub fn answered(&self, status: u16, duration: Duration) {
         let class = usize::from(status / 100).clamp(1, 5) - 1;
-        self.requests[class].get_or_init(Box::default).record(duration);
+        self.answers().requests[class].get_or_init(Box::default).record(duration);
     }
 
     /// Requests of a class of status, the first of which (0) is 1xx and the last 5xx; `None` before
     /// the first request.
     pub fn requests(&self, class: usize) -> Option<&Durations> {
-        self.requests[class].get().map(Box::as_ref)
+        self.answers.get()?.requests[class].get().map(Box::as_ref)
     }
 
     /// Counts an error that bearerd answered with, by the place of its code in `proxy::Code::ALL`.
     pub fn refused(&self, code: usize) {
-        self.errors.get_or_init(Box::default)[code % ERROR_CODES].increment();
+        self.answers().errors.get_or_init(Box::default)[code % ERROR_CODES].increment();
     }
 
     /// How many errors bearerd answered with, by the place of their code in `proxy::Code::ALL`.
     pub fn errors(&self, code: usize) -> u64 {
-        self.errors.get().map_or(0, |errors| errors[code % ERROR_CODES].get())
+        let errors = self.answers.get().and_then(|answers| answers.errors.get());
+        errors.map_or(0, |errors| errors[code % ERROR_CODES].get())
     }
 
     /// Counts a limit, if one bit.
@@ -97,12 +104,17 @@ impl RouteMetrics {
 
     /// Counts a limit that bit.
     pub fn limited(&self, limit: Limit) {
-        self.limited.get_or_init(Box::default)[limit as usize].increment();
+        self.answers().limited.get_or_init(Box::default)[limit as usize].increment();
     }
 
     /// How often a limit bit.
     pub fn bites(&self, limit: Limit) -> u64 {
-        self.limited.get().map_or(0, |limited| limited[limit as usize].get())
+        let limited = self.answers.get().and_then(|answers| answers.limited.get());
+        limited.map_or(0, |limited| limited[limit as usize].get())
+    }
+
+    fn answers(&self) -> &Answers {
+        self.answers.get_or_init(Box::default)
     }
 }
 

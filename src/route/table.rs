@@ -79,7 +79,7 @@ impl RouteTable {
             let destination = destinations.find(&spec.upstream.origin, &connector, spec.limits.pool);
             let before = before.get(spec.name.as_str()).copied();
             let route = Arc::new(Route::new(spec, tokens, destination, before));
-            table.listeners.entry(spec.listener.clone()).or_default().insert(route.clone());
+            table.listeners.entry(spec.listener.to_string()).or_default().insert(route.clone());
             table.routes.push(route);
         }
         table

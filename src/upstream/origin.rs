@@ -205,7 +205,9 @@ fn parse(text: &str, schemes: &[Scheme]) -> Result<Url, &'static str> {
         }
         _ => scheme.default_port(),
     };
-    let path_and_query = parts.path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
+    // Its own bytes: those of the whole text would be kept with it.
+    let path_and_query = parts.path_and_query.and_then(|of| of.as_str().parse().ok());
+    let path_and_query = path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
     Ok(Url { origin: Origin { scheme, host, port }, path_and_query })
 }
 

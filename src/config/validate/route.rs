@@ -66,6 +66,7 @@ struct Common {
     allowed: Alike<[AllowRule]>,
     denied: Alike<[String]>,
     limits: Alike<RouteLimits>,
+    listeners: Alike<str>,
 }
 
 impl Reader<'_> {
@@ -109,7 +110,7 @@ impl Reader<'_> {
         let credential = credential?;
         Some(RouteSpec {
             name: name.to_owned(),
-            listener: listener?,
+            listener: common.listeners.one(listener?),
             host: host.map_or(Some(None), |host| host.map(Some))?,
             path: path?,
             denied: common.denied.one(denied?),

@@ -84,7 +84,7 @@ fn resolve(
         context.findings.error(place.key("output"), "`output` is for `credential`");
     }
     if let Some(path) = &raw.file {
-        return Some(Source::File(context.path(path)));
+        return Some(Source::File(context.path(path).into()));
     }
     if let Some(name) = &raw.env {
         return variable(name, place.key("env"), context);
@@ -120,7 +120,7 @@ pub(crate) fn at_hand(
     context: &mut Context<'_>,
 ) -> Option<KeySource> {
     let source = match raw {
-        TextOr::Text(path) => Source::File(context.path(path)),
+        TextOr::Text(path) => Source::File(context.path(path).into()),
         TextOr::Table(reference) => resolve(reference, place, &Names::default(), context)?,
     };
     match source {
@@ -128,7 +128,7 @@ pub(crate) fn at_hand(
             if let Ok(about) = std::fs::metadata(&path) {
                 warn_of_readers(&about, &path, place, context);
             }
-            Some(KeySource::File(path))
+            Some(KeySource::File(path.to_path_buf()))
         }
         Source::Value(value) => Some(KeySource::Value(value)),
         Source::Command { .. } | Source::Output { .. } | Source::Jwt(_) => {
@@ -190,7 +190,7 @@ fn systemd(name: &str, place: Place<'_>, context: &mut Context<'_>) -> Option<So
         problem.help("the unit needs `LoadCredential=`");
         return None;
     };
-    Some(Source::File(folder.join(name)))
+    Some(Source::File(folder.join(name).into()))
 }
 
 fn non_empty(value: &[u8], place: Place<'_>, context: &mut Context<'_>) -> Option<Secret> {

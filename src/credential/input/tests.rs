@@ -45,7 +45,7 @@ async fn one_line_break_is_taken_off_a_file_and_no_more() {
         ("a\r", "a\r"),
     ] {
         std::fs::write(file.path(), content).expect("a file");
-        let read = read_alone(&Source::File(file.path().to_owned())).await;
+        let read = read_alone(&Source::File(file.path().into())).await;
         assert_eq!(read, Ok(Secret::from(value)), "{content:?}");
     }
 }
@@ -54,7 +54,7 @@ async fn one_line_break_is_taken_off_a_file_and_no_more() {
 async fn a_file_that_brings_nothing_is_told_by_name_and_reason() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("token");
-    let source = Source::File(path.clone());
+    let source = Source::File(path.clone().into());
     let expected = async |reason: &str| {
         let error = read_alone(&source).await.expect_err("it cannot be read");
         assert!(error.contains(reason) && error.contains(path.to_str().expect("text")), "{error}");
@@ -66,7 +66,7 @@ async fn a_file_that_brings_nothing_is_told_by_name_and_reason() {
     }
     std::fs::write(&path, vec![b'a'; super::LARGEST + 1]).expect("a file");
     expected("is larger than").await;
-    let error = read_alone(&Source::File(folder.path().to_owned())).await.expect_err("a directory");
+    let error = read_alone(&Source::File(folder.path().into())).await.expect_err("a directory");
     assert!(error.contains("is a directory"), "{error}");
 }
 
@@ -332,7 +332,7 @@ async fn the_youngest_file_dates_the_inputs() {
             .open(&path)
             .and_then(|file| file.set_modified(time))
             .expect("a time");
-        inputs.insert(name.to_owned(), Source::File(path));
+        inputs.insert(name.to_owned(), Source::File(path.into()));
     }
     let mut youngest = None;
     for (name, source) in &inputs {

@@ -46,7 +46,7 @@ pub(super) struct Entry {
     pub(super) look: Option<Duration>,
     /// Set while nothing is to be tried again by itself.
     pub(super) stop: Option<Stop>,
-    pub(super) trouble: Option<Trouble>,
+    pub(super) trouble: Option<Box<Trouble>>,
     pub(super) backoff: Backoff,
     pub(super) pace: Pace,
     /// The inputs of the last exchange, for the question whether they have changed.
@@ -60,7 +60,7 @@ pub(super) struct Entry {
     /// Parents were renewed after a rejection, and no exchange has succeeded since.
     pub(super) parents_renewed: bool,
     /// What the store has still to be given.
-    pub(super) unsaved: Option<Record>,
+    pub(super) unsaved: Option<Box<Record>>,
     /// The store may hold a token that is still valid: it is looked for before the issuer is asked.
     pub(super) recalls: bool,
     /// It renews because its refresh token would end by itself.

@@ -1,6 +1,7 @@
 //! What the task is told, by handles and by requests.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,7 +38,7 @@ impl Task {
             }
             Command::InputChanged(paths) => {
                 for path in paths {
-                    for owner in self.readers.get(&path).cloned().unwrap_or_default() {
+                    for owner in self.readers_of(&path.into()) {
                         self.look(&owner);
                     }
                 }
@@ -104,10 +105,16 @@ impl Task {
             }
         }
         for path in entry.spec.files() {
-            if let Some(readers) = self.readers.get_mut(path) {
-                readers.remove(owner);
-            }
+            self.readers.remove(&(Arc::clone(path), owner.clone()));
         }
+    }
+
+    /// The owners whose inputs lie in this file.
+    fn readers_of(&self, path: &Arc<Path>) -> Vec<Owner> {
+        // No name comes before the empty one.
+        let first = (Arc::clone(path), Owner::from(""));
+        let readers = self.readers.range(first..).take_while(|(file, _)| file == path);
+        readers.map(|(_, owner)| owner.clone()).collect()
     }
 
     /// Notes whose outputs an owner uses and which files it reads.
@@ -116,7 +123,7 @@ impl Task {
             self.children.entry(parent.clone()).or_default().insert(owner.clone());
         }
         for path in spec.files() {
-            self.readers.entry(path.clone()).or_default().insert(owner.clone());
+            self.readers.insert((Arc::clone(path), owner.clone()));
         }
     }
 
@@ -166,7 +173,8 @@ impl Task {
                 let Some(entry) = entry_of(&mut self.entries, &shared) else { return };
                 tracing::warn!(credential = %shared.owner(), reason = message, "a route cannot use the token");
                 let message = format!("a route cannot use the token: {message}");
-                entry.trouble = Some(Trouble::new(Cause::Reader, ErrorClass::Transient, message, now));
+                entry.trouble =
+                    Some(Box::new(Trouble::new(Cause::Reader, ErrorClass::Transient, message, now)));
                 if entry.spec.is_renewable() && !matches!(entry.next, Next::Retry(_)) {
                     entry.next = Next::Now;
                 }
@@ -188,7 +196,7 @@ impl Task {
                  source, or by `bearerd set {}`",
                 shared.owner()
             );
-            entry.trouble = Some(Trouble::new(Cause::Far, ErrorClass::Refused, message, now));
+            entry.trouble = Some(Box::new(Trouble::new(Cause::Far, ErrorClass::Refused, message, now)));
             self.show(shared.owner());
             return;
         }

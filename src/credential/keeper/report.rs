@@ -34,7 +34,7 @@ impl Task {
         }
         let Some(entry) = self.entries.get_mut(owner) else { return };
         let unsaved = report.unsaved.map(|(record, error)| {
-            entry.unsaved = Some(record);
+            entry.unsaved = Some(Box::new(record));
             format!("the store cannot be written, and a restart would lose what is new: {}", error.0)
         });
         let result = report.result.and_then(|done| match done {
@@ -171,7 +171,7 @@ impl Task {
         let pause = entry.backoff.next(&self.clock);
         tracing::warn!(credential = %owner, reason = message, retry_in = ?pause, "not saved");
         if entry.trouble.is_none() {
-            entry.trouble = Some(Trouble::new(Cause::Local, ErrorClass::Transient, message, now));
+            entry.trouble = Some(Box::new(Trouble::new(Cause::Local, ErrorClass::Transient, message, now)));
         }
         entry.look = Some(now.boot + pause);
     }
@@ -222,7 +222,7 @@ impl Task {
             local && (entry.stop.is_some() || phase == Phase::Looking && entry.is_in_trouble(Cause::Far));
         if !hides {
             let cause = if local { Cause::Local } else { Cause::Far };
-            entry.trouble = Some(Trouble::new(cause, class, message, now));
+            entry.trouble = Some(Box::new(Trouble::new(cause, class, message, now)));
         }
         let stop = match outcome {
             Outcome::Ok | Outcome::Transient => return outcome,
@@ -252,7 +252,7 @@ impl Task {
                  {}`",
                 entry.spec.name
             );
-            entry.trouble = Some(Trouble::new(Cause::Far, ErrorClass::Rejected, message, now));
+            entry.trouble = Some(Box::new(Trouble::new(Cause::Far, ErrorClass::Rejected, message, now)));
         }
         let status = entry.status(now, parent.as_ref());
         if status.waits_for.is_some() && !status.running {

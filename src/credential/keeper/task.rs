@@ -1,7 +1,7 @@
 //! The task itself: what wakes it, and when an exchange starts.
 
 use std::collections::{BTreeSet, HashMap};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,8 +42,8 @@ pub(super) struct Task {
     pub(super) entries: HashMap<Owner, Box<Entry>>,
     /// By parent: the owners that use its outputs.
     pub(super) children: HashMap<CredentialName, BTreeSet<Owner>>,
-    /// By file: the owners that read it.
-    pub(super) readers: HashMap<PathBuf, BTreeSet<Owner>>,
+    /// Each file with each owner that reads it.
+    pub(super) readers: BTreeSet<(Arc<Path>, Owner)>,
     timers: Timers,
     lanes: Lanes,
     exchanges: JoinSet<Report>,
@@ -104,7 +104,7 @@ impl Task {
             commands,
             entries: HashMap::new(),
             children: HashMap::new(),
-            readers: HashMap::new(),
+            readers: BTreeSet::new(),
             timers: Timers::default(),
             exchanges: JoinSet::new(),
             looks: JoinSet::new(),
@@ -253,7 +253,7 @@ impl Task {
             recalls,
             force: entry.force,
             order,
-            unsaved: entry.unsaved.clone(),
+            unsaved: entry.unsaved.as_deref().cloned(),
         };
         // A look into the store leaves it for the exchange that follows.
         entry.force &= recalls;

@@ -31,7 +31,7 @@ fn defaults_are_those_of_the_documentation() {
     let Flow::Static(flow) = &credential.flow else { panic!("{credential:?}") };
     assert_eq!(flow.expires, Expires::Unsaid);
     let route = &config.routes[0];
-    assert_eq!((route.listener.as_str(), route.path.as_str(), &route.host), ("app", "/", &None));
+    assert_eq!((&*route.listener, route.path.as_str(), &route.host), ("app", "/", &None));
     assert_eq!(route.wait, Duration::from_secs(5));
     assert_eq!((route.refusal.status.as_slice(), route.refusal.peek), ([401].as_slice(), 4096));
     assert_eq!(route.limits.connect_timeout, Duration::from_secs(5));
@@ -85,8 +85,8 @@ client_secret = { env = "SECRET" }
     let names: Vec<_> = loaded.config.credentials.iter().map(|spec| spec.name.as_str()).collect();
     assert_eq!(names, ["parent", "c"], "parents come first");
     let inputs = &loaded.config.credentials[1].inputs;
-    assert_eq!(inputs["token"], Source::File(folder.path().join("token")), "from the file's folder");
-    assert_eq!(inputs["systemd"], Source::File("/nonexistent/credentials/name".into()));
+    assert_eq!(inputs["token"], Source::File(folder.path().join("token").into()), "from the file's folder");
+    assert_eq!(inputs["systemd"], Source::File(Path::new("/nonexistent/credentials/name").into()));
     let argv = vec!["pass".to_owned(), "show".to_owned()];
     assert_eq!(inputs["command"], Source::Command { argv, timeout: Duration::from_secs(3) });
     let output = "access_token".to_owned();

@@ -119,7 +119,7 @@ async fn an_input_that_cannot_be_read_is_tried_again() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("secret");
     let house = House::new();
-    house.keep([with_inputs(spec("a"), [("client_secret", Source::File(path.clone()))])]);
+    house.keep([with_inputs(spec("a"), [("client_secret", Source::File(path.clone().into()))])]);
     pass(seconds(20)).await;
     assert_eq!((house.issuer.count("a"), house.error_class("a")), (0, Some(ErrorClass::Transient)));
     std::fs::write(&path, "s").expect("written");
@@ -137,7 +137,7 @@ async fn a_file_that_comes_and_goes_does_not_hide_that_the_issuer_is_down() {
         1 => next_token(call),
         _ => Answer::Fails(MintError::Stubborn { message: "the issuer is down".to_owned() }),
     });
-    house.keep([with_inputs(spec("a"), [("client_secret", Source::File(path.clone()))])]);
+    house.keep([with_inputs(spec("a"), [("client_secret", Source::File(path.clone().into()))])]);
     pass(seconds(5)).await;
     assert_eq!(house.refresh("a", false).await, Outcome::Transient);
     for there in [false, true] {

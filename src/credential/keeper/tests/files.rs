@@ -12,7 +12,7 @@ fn file_with(text: &str) -> (tempfile::TempDir, std::path::PathBuf) {
 #[tokio::test(start_paused = true)]
 async fn a_changed_file_is_picked_up_live() {
     let (_folder, path) = file_with("one");
-    let (house, slot) = House::with_one(static_spec("a", Source::File(path.clone())));
+    let (house, slot) = House::with_one(static_spec("a", Source::File(path.clone().into())));
     assert_eq!(house.wait(&slot).await.expect("a token"), "one");
     std::fs::write(&path, "two").expect("written");
     house.keeper.input_changed(vec![path]);
@@ -23,7 +23,7 @@ async fn a_changed_file_is_picked_up_live() {
 #[tokio::test(start_paused = true)]
 async fn a_touched_file_renews_nothing() {
     let (_folder, path) = file_with("one");
-    let (house, _slot) = House::with_one(static_spec("a", Source::File(path.clone())));
+    let (house, _slot) = House::with_one(static_spec("a", Source::File(path.clone().into())));
     settle().await;
     for _ in 0..10 {
         house.keeper.input_changed(vec![path.clone()]);
@@ -35,7 +35,7 @@ async fn a_touched_file_renews_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_file_that_vanishes_leaves_the_token_in_use_and_says_so_until_it_is_back() {
     let (_folder, path) = file_with("one");
-    let (house, slot) = House::with_one(static_spec("a", Source::File(path.clone())));
+    let (house, slot) = House::with_one(static_spec("a", Source::File(path.clone().into())));
     settle().await;
     std::fs::remove_file(&path).expect("removed");
     house.keeper.input_changed(vec![path.clone()]);
@@ -51,7 +51,7 @@ async fn a_file_that_vanishes_leaves_the_token_in_use_and_says_so_until_it_is_ba
 #[tokio::test(start_paused = true)]
 async fn a_token_that_was_set_serves_until_the_file_changes() {
     let (_folder, path) = file_with("one");
-    let (house, slot) = House::with_one(static_spec("a", Source::File(path.clone())));
+    let (house, slot) = House::with_one(static_spec("a", Source::File(path.clone().into())));
     settle().await;
     house.keeper.set_token(&"a".into(), Secret::from("set")).await.expect("set");
     assert_eq!(house.token(&slot).as_deref(), Some("set"));
@@ -69,7 +69,7 @@ async fn a_token_that_was_set_serves_until_the_file_changes() {
 async fn a_token_can_be_set_where_the_file_is_not_there_yet() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("token");
-    let (house, slot) = House::with_one(static_spec("a", Source::File(path.clone())));
+    let (house, slot) = House::with_one(static_spec("a", Source::File(path.clone().into())));
     settle().await;
     assert_eq!(house.state("a"), State::Pending);
     house.keeper.set_token(&"a".into(), Secret::from("set")).await.expect("set");
@@ -124,8 +124,10 @@ async fn a_static_token_ends_with_a_clear_message_and_heals_when_replaced() {
     house.issuer.answers("a", |call| token(&format!("t{}", call.number), seconds(100)));
     // The script answers where the input is not called `token`.
     let (_folder, path) = file_with("one");
-    let spec =
-        with_inputs(static_spec("a", Source::Value(Secret::from(""))), [("key", Source::File(path.clone()))]);
+    let spec = with_inputs(
+        static_spec("a", Source::Value(Secret::from(""))),
+        [("key", Source::File(path.clone().into()))],
+    );
     house.keep([spec]);
     let slot = house.slot("a");
     pass(seconds(94)).await;
@@ -145,7 +147,7 @@ async fn a_static_token_ends_with_a_clear_message_and_heals_when_replaced() {
 #[tokio::test(start_paused = true)]
 async fn a_changed_file_renews_a_credential_that_asks_an_issuer() {
     let (_folder, path) = file_with("one");
-    let spec = with_inputs(spec("a"), [("client_secret", Source::File(path.clone()))]);
+    let spec = with_inputs(spec("a"), [("client_secret", Source::File(path.clone().into()))]);
     let (house, slot) = House::with_one(spec);
     pass(seconds(10)).await;
     std::fs::write(&path, "two").expect("written");
@@ -160,7 +162,7 @@ async fn an_input_that_changes_during_an_exchange_is_used_for_another_one() {
     let (_folder, path) = file_with("one");
     let house = House::new();
     house.issuer.answers("a", |call| next_token(call).after(seconds(5)));
-    house.keep([with_inputs(spec("a"), [("client_secret", Source::File(path.clone()))])]);
+    house.keep([with_inputs(spec("a"), [("client_secret", Source::File(path.clone().into()))])]);
     settle().await;
     std::fs::write(&path, "two").expect("written");
     house.keeper.input_changed(vec![path]);

@@ -6,7 +6,7 @@ use super::*;
 fn with_password(folder: &tempfile::TempDir) -> (CredentialSpec, std::path::PathBuf) {
     let path = folder.path().join("password");
     std::fs::write(&path, "wrong").expect("written");
-    (with_inputs(spec("a"), [("password", Source::File(path.clone()))]), path)
+    (with_inputs(spec("a"), [("password", Source::File(path.clone().into()))]), path)
 }
 
 fn knows_the_password(call: &Call) -> Answer {

@@ -168,7 +168,7 @@ async fn a_new_token_heals_a_lost_answer_at_once() {
         "new" => token("healed", HOUR),
         _ => unanswered(),
     });
-    let source = [("refresh_token", Source::File(path.clone()))];
+    let source = [("refresh_token", Source::File(path.clone().into()))];
     house.keep([with_inputs(refresh_spec("a", ""), source)]);
     settle().await;
     assert_eq!(house.state("a"), State::LoginRequired);
