@@ -218,7 +218,7 @@ impl From<&Route> for RouteEntry {
         let errors = Code::ALL.iter().enumerate().map(|(place, code)| (code.as_str(), metrics.errors(place)));
         Self {
             name: spec.name.clone(),
-            listener: spec.listener.clone(),
+            listener: spec.listener.to_string(),
             host: spec.host.clone(),
             path: spec.path.clone(),
             credential: spec.credential.to_string(),

@@ -59,7 +59,7 @@ pub(super) async fn answer<S: Caller>(
 /// Whether a route of the listener uses the credential: the others are none of this app's business.
 fn is_used(table: &RouteTable, door: &Door, credential: &str) -> bool {
     let mut routes = table.routes().iter().map(|route| &route.spec);
-    routes.any(|spec| spec.listener == door.listener && spec.credential.as_str() == credential)
+    routes.any(|spec| *spec.listener == *door.listener && spec.credential.as_str() == credential)
 }
 
 /// The whole body, in memory that is wiped: it may hold a code or a password.
