@@ -24,6 +24,7 @@ pub mod sandbox;
 pub mod schema;
 pub mod set;
 pub mod status;
+pub mod store;
 pub mod version;
 
 use std::path::PathBuf;
@@ -110,6 +111,8 @@ pub enum Command {
     Reload(reload::Arguments),
     /// Have a running bearerd drain and end
     Quit(quit::Arguments),
+    /// List, export and import what survives a restart, or make a key for it
+    Store(store::Arguments),
     /// Print the JSON Schema of the configuration, for editors
     Schema(schema::Arguments),
     /// Print the version
@@ -150,6 +153,7 @@ impl Command {
             Self::Probe(arguments) => probe::run(arguments),
             Self::Reload(arguments) => reload::run(arguments),
             Self::Quit(arguments) => quit::run(arguments),
+            Self::Store(arguments) => store::run(arguments),
             Self::Schema(arguments) => schema::run(arguments),
             Self::Version(arguments) => version::run(arguments),
             Self::Completions(arguments) => completions::run(arguments),

@@ -3,6 +3,7 @@
 //! The seam behind which memory, a file and shared stores stand. A value is durable once `save`
 //! has returned: the keeper publishes nothing before.
 
+pub mod archive;
 pub mod encoding;
 pub mod file;
 pub mod seal;

@@ -10,12 +10,14 @@
 
 mod disk;
 mod error;
+mod opening;
 mod overlay;
 mod reader;
 mod rehearsal;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod transfer;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,16 +28,13 @@ use std::thread::{self, JoinHandle};
 
 use aws_lc_rs::hmac;
 use jiff::Timestamp;
-use redb::{Database, ReadableTable};
 use tokio::sync::oneshot;
 
 use crate::clock::Clock;
-use crate::credential::store::file::disk::{Disk, Medium};
+use crate::credential::store::file::disk::Medium;
+use crate::credential::store::file::opening::Opened;
 use crate::credential::store::file::reader::{Question, Reader};
-use crate::credential::store::file::rehearsal::{contents, new_store, rehearse};
-use crate::credential::store::file::tables::{FingerprintKey, META, RECORDS, Sealer};
-use crate::credential::store::file::writer::{Order, Shared, Write, Writer, open_in_place};
-use crate::credential::store::seal::{Purpose, StoreKey};
+use crate::credential::store::file::writer::{Order, Shared, Write, Writer};
 use crate::credential::store::{Fingerprint, Record, Store, StoreError, StoreFuture, fingerprint_by};
 use crate::credential::{CredentialName, Owner, Subject};
 use crate::secret::Secret;
@@ -43,6 +42,7 @@ use crate::secret::Secret;
 pub use error::{OpenError, OpenFault};
 pub use rehearsal::Keys;
 pub use tables::Kept;
+pub use transfer::{ImportError, import, read};
 
 /// A store in a file, with its threads. Dropping it writes what was ordered and closes the file.
 pub struct FileStore {
@@ -59,36 +59,18 @@ impl FileStore {
     /// The key is one of `keys`; if it is a previous one, all is sealed anew, at once or not at all.
     /// An error has left the file as it was.
     pub fn open(path: &Path, keys: &Keys, clock: &Clock) -> Result<Self, OpenError> {
-        let opened = match Disk::open(path, true) {
-            Ok(Some(disk)) => Ok(disk),
-            Ok(None) => create(path, keys, clock),
-            Err(fault) => Err(fault),
-        };
-        let started = opened.and_then(|disk| Self::start(Box::new(disk), keys, clock));
+        let started = opening::open_or_create(path, keys, clock)
+            .and_then(|disk| Self::start(Box::new(disk), keys, clock));
         started.map_err(|fault| OpenError { path: path.to_owned(), fault })
     }
 
     fn start(mut medium: Box<dyn Medium>, keys: &Keys, clock: &Clock) -> Result<Self, OpenFault> {
-        let rehearsed = rehearse(&medium.storage(), |database| contents(database, keys, |_, _, _| ()))?;
-        if !rehearsed.is_clean {
-            match medium.replace(&rehearsed.copy) {
-                Ok(()) => tracing::info!("the store was not closed in order: a repaired copy took its place"),
-                Err(error) => {
-                    tracing::info!(%error, "the store was not closed in order: it is repaired in place, as a copy was");
-                }
-            }
-        }
-        let found = rehearsed.found;
-        let database = open_in_place(medium.storage())?;
-        let sealer = if found.is_current {
-            found.sealer
-        } else {
-            reseal(&database, &found.sealer, &found.fingerprints, keys, clock)?
-        };
+        let Opened { database, sealer, fingerprints, subjects } =
+            opening::open(&mut *medium, keys, clock, |_, _, _| ())?;
         let shared = Arc::new(Shared {
             database: RwLock::new(Ok(database)),
             sealer,
-            subjects: Mutex::new(found.subjects),
+            subjects: Mutex::new(subjects),
             errors: AtomicU64::new(0),
         });
         let (orders, inbox) = mpsc::channel();
@@ -107,7 +89,7 @@ impl FileStore {
             spawn("store-writer", Box::new(move || writer.run(&inbox)))?,
             spawn("store-reader", Box::new(move || reader.run(&asked)))?,
         ];
-        let fingerprints = found.fingerprints.to_hmac();
+        let fingerprints = fingerprints.to_hmac();
         Ok(Self { shared, fingerprints, orders, questions: Some(questions), threads })
     }
 
@@ -141,55 +123,6 @@ const STACK: usize = 512 * 1024;
 
 fn ended() -> StoreError {
     StoreError("it was closed".to_owned())
-}
-
-/// Makes a new store.
-fn create(path: &Path, keys: &Keys, clock: &Clock) -> Result<Disk, OpenFault> {
-    let key = StoreKey::new(&keys.current, Purpose::File).map_err(|_| OpenFault::WrongKey)?;
-    let sealer = Sealer { key, store: rehearsal::new_id(clock) };
-    let fingerprints = sealer.seal_fingerprints(&FingerprintKey::generate(clock), clock);
-    let content = new_store(sealer.store, &sealer.key, &fingerprints)?;
-    Disk::create(path, &content)
-}
-
-/// Seals everything with the current key, in one transaction.
-fn reseal(
-    database: &Database,
-    old: &Sealer,
-    fingerprints: &FingerprintKey,
-    keys: &Keys,
-    clock: &Clock,
-) -> Result<Sealer, OpenFault> {
-    let key = StoreKey::new(&keys.current, Purpose::File).map_err(|_| OpenFault::WrongKey)?;
-    let new = Sealer { key, store: old.store };
-    let resealed = (|| {
-        let mut transaction = database.begin_write()?;
-        transaction.set_two_phase_commit(true);
-        let mut count = 0_u64;
-        {
-            let mut meta = transaction.open_table(META)?;
-            meta.insert("key", new.key.id().as_slice())?;
-            meta.insert("fingerprints", new.seal_fingerprints(fingerprints, clock).as_slice())?;
-            let mut records = transaction.open_table(RECORDS)?;
-            let names: Vec<Vec<u8>> = records
-                .iter()?
-                .map(|entry| entry.map(|(key, _)| key.value().to_vec()))
-                .collect::<Result<_, _>>()?;
-            for key in names {
-                let kept = records.get(key.as_slice())?.map(|value| old.open(&key, value.value()));
-                let Some(Ok(kept)) = kept else {
-                    return Err(redb::Error::Corrupted("a record does not open any more".to_owned()));
-                };
-                records.insert(key.as_slice(), new.seal(&key, &kept, clock).as_slice())?;
-                count += 1;
-            }
-        }
-        transaction.commit()?;
-        Ok(count)
-    })();
-    let records = resealed?;
-    tracing::info!(records, "the store is sealed with the new key; `previous_key` is not needed any more");
-    Ok(new)
 }
 
 impl Store for FileStore {

@@ -1,5 +1,7 @@
 //! What a file keeps, and what becomes of one that is not as it was left.
 
+mod faults;
+
 use std::fs;
 use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::fs::PermissionsExt;
