@@ -4,7 +4,7 @@
 mod list;
 
 use std::fs;
-use std::io::{IsTerminal, Read};
+use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -102,17 +102,7 @@ fn put_in(
 ) -> Result<ExitCode, Failure> {
     let (path, keys) = place(arguments, clock)?;
     let key = archive_key(key, &keys)?;
-    let text = match export {
-        Some(path) => fs::read_to_string(path),
-        None => {
-            let mut input = std::io::stdin();
-            if input.is_terminal() {
-                output::talk("bearerd: reading the export from standard input");
-            }
-            let mut text = String::new();
-            input.read_to_string(&mut text).map(|_| text)
-        }
-    };
+    let text = export.map_or_else(standard_input, fs::read_to_string);
     let text = text.map_err(|error| Failure(format!("the export cannot be read: {error}"), Exit::Usage))?;
     let archive = Archive::read(&text, &key)
         .map_err(|error| Failure(format!("the export cannot be used: {error}"), Exit::Configuration))?;
@@ -125,6 +115,16 @@ fn put_in(
         Err(ImportError::Open(error)) => Err(unusable(&error)),
         Err(error) => Err(Failure(error.to_string(), Exit::No)),
     }
+}
+
+fn standard_input() -> io::Result<String> {
+    let mut input = io::stdin();
+    if input.is_terminal() {
+        output::talk("bearerd: reading the export from standard input");
+    }
+    let mut text = String::new();
+    input.read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// The key of an export: the one in a file, or the store's own.

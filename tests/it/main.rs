@@ -51,6 +51,7 @@ mod sandbox;
 mod sanitize;
 mod shared_connections;
 mod store;
+mod store_commands;
 mod streaming;
 mod subjects;
 mod tls;

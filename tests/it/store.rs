@@ -16,11 +16,12 @@ const STORE: &str =
     "[store]\nkind = \"file\"\npath = \"{folder}/state\"\nkey = { file = \"{folder}/store-key\" }\n\n";
 
 /// A key as `bearerd store key` makes it.
-fn key() -> String {
+pub fn key() -> String {
     canary::store_key()
 }
 
-fn with_store(rest: &str) -> Setup {
+/// A configuration with a store.
+pub fn with_store(rest: &str) -> Setup {
     Setup::new(&format!("{STORE}{rest}")).file("store-key", &key())
 }
 

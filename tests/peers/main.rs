@@ -14,6 +14,7 @@ use it::support;
 
 mod apps;
 mod counterpart;
+mod crash;
 mod deployment;
 mod differential;
 mod http2;

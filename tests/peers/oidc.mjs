@@ -7,6 +7,7 @@
 //
 //   GET /api/..        200 {"client_id", "path"} to a token that lives, 401 otherwise
 //   GET /events        what happened at the token endpoint so far
+//   GET /consent       {"refresh_token"}: a person consents once more, to a grant of its own
 import crypto from 'node:crypto';
 import fs from 'node:fs';
 import http from 'node:http';
@@ -70,14 +71,18 @@ provider.on('grant.revoked', () => { events.grants_revoked += 1; });
 
 // A person's consent, given without a browser: what the authorization code grant would have ended with.
 const client = await provider.Client.find('app');
-const grant = new provider.Grant({ accountId: 'alice', clientId: 'app' });
-grant.addOIDCScope('openid offline_access api:read');
-const grantId = await grant.save();
-const seed = new provider.RefreshToken({
-  accountId: 'alice', client, grantId, gty: 'authorization_code', scope: 'openid offline_access api:read',
-  authTime: Math.floor(Date.now() / 1000), claims: {}, iiat: Math.floor(Date.now() / 1000), rotations: 0,
-});
-fs.writeFileSync(path.join(folder, 'refresh-token'), await seed.save(), { mode: 0o600 });
+async function consent() {
+  const grant = new provider.Grant({ accountId: 'alice', clientId: 'app' });
+  grant.addOIDCScope('openid offline_access api:read');
+  const grantId = await grant.save();
+  const now = Math.floor(Date.now() / 1000);
+  const seed = new provider.RefreshToken({
+    accountId: 'alice', client, grantId, gty: 'authorization_code', scope: 'openid offline_access api:read',
+    authTime: now, claims: {}, iiat: now, rotations: 0,
+  });
+  return seed.save();
+}
+fs.writeFileSync(path.join(folder, 'refresh-token'), await consent(), { mode: 0o600 });
 
 const say = (response, status, body) => {
   response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
@@ -85,6 +90,7 @@ const say = (response, status, body) => {
 const callback = provider.callback();
 server.on('request', async (request, response) => {
   if (request.url === '/events') return say(response, 200, events);
+  if (request.url === '/consent') return say(response, 200, { refresh_token: await consent() });
   if (!request.url.startsWith('/api/')) return callback(request, response);
   const token = request.headers.authorization?.match(/^Bearer (\S+)$/)?.[1] ?? '';
   const found = await provider.AccessToken.find(token) ?? await provider.ClientCredentials.find(token);

@@ -16,17 +16,24 @@ const LIFETIME: &str = "5";
 /// Renewals that a rotating grant must live through.
 const RENEWALS: u64 = 11;
 
-struct Provider {
+/// A running provider.
+pub struct Provider {
     folder: TempDir,
-    issuer: String,
+    /// Its URL.
+    pub issuer: String,
     _process: Counterpart,
 }
 
 impl Provider {
     fn start() -> Self {
+        Self::with_lifetime(LIFETIME)
+    }
+
+    /// A provider whose access tokens live for so many seconds.
+    pub fn with_lifetime(lifetime: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let mut command = node("node");
-        command.arg(here("oidc.mjs")).arg(folder.path()).env("TTL", LIFETIME);
+        command.arg(here("oidc.mjs")).arg(folder.path()).env("TTL", lifetime);
         let process = Counterpart::start(&mut command, "issuer");
         let greeting: Value = serde_json::from_str(&process.greeting).expect("a line of JSON");
         let issuer = greeting["issuer"].as_str().expect("an issuer").to_owned();
@@ -34,17 +41,18 @@ impl Provider {
     }
 
     /// A file that it wrote: a private key, the first refresh token.
-    fn file(&self, name: &str) -> String {
+    pub fn file(&self, name: &str) -> String {
         std::fs::read_to_string(self.folder.path().join(name)).expect("a file of the provider")
     }
 
-    fn client(&self) -> Client {
+    /// A client of it.
+    pub fn client(&self) -> Client {
         let address = self.issuer.strip_prefix("http://").expect("plain HTTP on loopback");
         Client::new(address.parse().expect("an address"))
     }
 
     /// What happened at its token endpoint.
-    fn events(&self) -> Value {
+    pub fn events(&self) -> Value {
         self.client().get("/events").json()
     }
 

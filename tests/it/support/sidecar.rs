@@ -212,11 +212,16 @@ impl Sidecar {
     /// Starts it again, with the same configuration, and waits until it listens.
     #[track_caller]
     pub fn start_again(&mut self) {
+        self.spawn_again();
+        self.log("listening on app", |line| is_listening(line, "app"));
+    }
+
+    /// Starts it again, and waits for nothing.
+    pub fn spawn_again(&mut self) {
         let mut command = bearerd(&["run", "--config"]);
         command.arg(self.folder.path().join("bearerd.toml")).envs(self.environment.clone());
         command.stdout(Stdio::null());
         (self.process, self.logs) = spawn(command);
-        self.log("listening on app", |line| is_listening(line, "app"));
     }
 
     fn judge_logs(&self) {
