@@ -50,8 +50,6 @@ use crate::credential::{
 };
 use crate::secret::Secret;
 
-pub use exchange::REJECTED_TRIES;
-
 /// How an exchange ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]

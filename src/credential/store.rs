@@ -31,6 +31,9 @@ pub struct StoreError(pub String);
 /// Identifies the inputs of an exchange without telling them: a keyed digest.
 pub type Fingerprint = [u8; 32];
 
+/// So often in all the same inputs are tried after the issuer rejected them.
+pub const REJECTED_TRIES: u32 = 3;
+
 /// What is kept of one owner. Fingerprints tell whether it still speaks of the same inputs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Record {

@@ -107,7 +107,7 @@ fn an_export_that_was_cut_mixed_or_changed_is_refused_whole() {
     let lines: Vec<&str> = export.lines().collect();
     let without = |cut: usize| {
         let kept = lines.iter().enumerate().filter(|(at, _)| *at != cut);
-        kept.map(|(_, line)| format!("{line}\n")).collect::<String>()
+        kept.flat_map(|(_, line)| [*line, "\n"]).collect::<String>()
     };
     let renamed = export.replace("\"credential\":\"api\"", "\"credential\":\"other\"");
     let cut = export[..export.len() / 2].to_owned();

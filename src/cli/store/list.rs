@@ -6,9 +6,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::clock::Clock;
-use crate::credential::keeper::REJECTED_TRIES;
-use crate::credential::store::Record;
 use crate::credential::store::archive::{Archive, Archived};
+use crate::credential::store::{REJECTED_TRIES, Record};
 
 /// A JSON document with an object for each record.
 pub(super) fn json(archive: &Archive, clock: &Clock) -> String {
@@ -28,7 +27,7 @@ fn one(archived: &Archived, now: Timestamp) -> Value {
         "obtained_at": current.map(|current| current.obtained_at),
         "expires_at": current.and_then(|current| current.expires_at),
         "keeps_replacement": record.replacement.is_some(),
-        "lapses_at": record.lapses_at,
+        "renew_by": record.renew_by,
         "rejections": record.rejections.map_or(0, |(_, tries)| tries),
     })
 }

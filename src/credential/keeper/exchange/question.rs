@@ -5,11 +5,8 @@ use std::collections::BTreeMap;
 use crate::credential::input::{self, Inputs};
 use crate::credential::keeper::entry::Order;
 use crate::credential::keeper::exchange::{Exchange, Failure, Obtained};
-use crate::credential::store::{Fingerprint, InFlight, Record, StoreError};
+use crate::credential::store::{Fingerprint, InFlight, REJECTED_TRIES, Record, StoreError};
 use crate::credential::{CredentialName, Expiry, Flow, Minted};
-
-/// So often in all the same inputs are tried after the issuer rejected them.
-const REJECTED_TRIES: u32 = 3;
 
 /// What the issuer is asked with.
 pub(super) struct Question {
