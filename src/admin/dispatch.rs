@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use crate::admin::answer::{self, Answer, Refusal, empty, json, text, typed};
 use crate::admin::guard::{Caller, check_change, check_host, check_source};
 use crate::admin::overview::Observer;
-use crate::admin::view::CredentialsView;
+use crate::admin::view::{CredentialView, CredentialsView, subjects_of};
 use crate::admin::{
     Admin, BODY_TIMEOUT, Command, MAX_BODY, access, console, events, exposition, login, metrics, readiness,
 };
@@ -124,7 +124,7 @@ async fn serve(admin: &Arc<Admin>, caller: Caller, head: &Parts, body: Incoming)
     match place {
         Place::Front => Ok(console::page()),
         Place::Session => access::session(admin, caller, head).await,
-        Place::Overview => Ok(json(StatusCode::OK, &Observer::default().whole(admin))),
+        Place::Overview => Ok(json(StatusCode::OK, &Observer::default().whole(admin).await)),
         Place::Events => events::stream(admin).map(answer::events).ok_or(Refusal::TooManyStreams),
         Place::Live => Ok(text(StatusCode::OK, "live\n")),
         Place::Ready => match readiness::unready(admin) {
@@ -133,12 +133,17 @@ async fn serve(admin: &Arc<Admin>, caller: Caller, head: &Parts, body: Incoming)
         },
         Place::Metrics => Ok(typed(StatusCode::OK, exposition::MEDIA_TYPE, metrics::encode(admin).await)),
         Place::Credentials => {
-            let credentials = admin.keeper.statuses().into_iter().map(Into::into).collect();
+            let mut credentials = Vec::new();
+            for status in admin.keeper.statuses() {
+                let subjects = subjects_of(&admin.keeper, &status.owner.credential).await;
+                credentials.push(CredentialView::new(status, subjects));
+            }
             Ok(json(StatusCode::OK, &CredentialsView { credentials }))
         }
         Place::Credential(name) => {
             let status = admin.keeper.status(&Owner::from(&name)).ok_or_else(|| no_credential(&name))?;
-            Ok(json(StatusCode::OK, &super::view::CredentialView::from(status)))
+            let subjects = subjects_of(&admin.keeper, &name).await;
+            Ok(json(StatusCode::OK, &CredentialView::new(status, subjects)))
         }
         Place::Refresh(name) => refresh(admin, &name, head.uri.query().unwrap_or_default()).await,
         Place::Token(name) => set_token(admin, &name, body).await,

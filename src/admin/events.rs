@@ -75,8 +75,8 @@ async fn tell(place: Place, reader: mpsc::Sender<Bytes>) {
             _ = looks.tick() => {}
         }
         let event = if observer.is_outdated(admin) {
-            Some(event("snapshot", &observer.whole(admin)))
-        } else if let Some(news) = observer.changes(admin) {
+            Some(event("snapshot", &observer.whole(admin).await))
+        } else if let Some(news) = observer.changes(admin).await {
             Some(event("change", &news))
         } else if silent + 1 >= HEARTBEAT_LOOKS {
             Some(Bytes::from_static(b": still here\n\n"))

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::admin::Admin;
 use crate::admin::advice::advice;
-use crate::admin::view::{CredentialView, rfc3339};
+use crate::admin::view::{CredentialView, rfc3339, subjects_of};
 use crate::credential::flow::oauth2::Grant;
 use crate::credential::{CredentialName, CredentialSpec, Flow, State, Status};
 use crate::proxy::Code;
@@ -41,6 +41,8 @@ pub(super) struct Entry {
     used_by: BTreeSet<String>,
     /// The routes that inject it.
     routes: Vec<String>,
+    /// All of its routes choose a token by subject: it needs none of its own.
+    by_subject: bool,
     actions: Actions,
     /// What a person can do about the state or the last error.
     advice: Option<&'static str>,
@@ -100,7 +102,8 @@ pub(super) struct Observer {
     table: Option<Arc<RouteTable>>,
     connections: Connections,
     draining: bool,
-    statuses: BTreeMap<CredentialName, Status>,
+    /// Each with how many subjects it has.
+    statuses: BTreeMap<CredentialName, (Status, usize)>,
     routes: Vec<RouteEntry>,
 }
 
@@ -109,14 +112,16 @@ pub(super) struct Observer {
 struct Connections {
     used_by: BTreeMap<CredentialName, BTreeSet<String>>,
     routes: BTreeMap<CredentialName, Vec<String>>,
+    /// Of those with routes, whether all of these choose a token by subject.
+    by_subject: BTreeMap<CredentialName, bool>,
 }
 
 impl Observer {
     /// Everything, whatever was shown before.
-    pub(super) fn whole(&mut self, admin: &Admin) -> Overview {
+    pub(super) async fn whole(&mut self, admin: &Admin) -> Overview {
         let table = admin.table.load_full();
         *self = Self { connections: Connections::find(admin, &table), table: Some(table), ..Self::default() };
-        self.news(admin)
+        self.news(admin).await
     }
 
     /// Whether another configuration is in force than the one that was shown.
@@ -125,36 +130,37 @@ impl Observer {
     }
 
     /// What has changed since it was asked last; `None` if that is nothing.
-    pub(super) fn changes(&mut self, admin: &Admin) -> Option<Overview> {
+    pub(super) async fn changes(&mut self, admin: &Admin) -> Option<Overview> {
         let drained_before = self.draining;
-        let news = self.news(admin);
+        let news = self.news(admin).await;
         let is_news =
             !news.credentials.is_empty() || !news.routes.is_empty() || news.draining != drained_before;
         is_news.then_some(news)
     }
 
-    fn news(&mut self, admin: &Admin) -> Overview {
+    async fn news(&mut self, admin: &Admin) -> Overview {
         self.draining = *admin.draining.borrow();
         Overview {
             now: rfc3339(admin.clock.wall()),
             version: env!("CARGO_PKG_VERSION"),
             draining: self.draining,
-            credentials: self.changed_credentials(admin),
+            credentials: self.changed_credentials(admin).await,
             routes: self.changed_routes(),
         }
     }
 
-    fn changed_credentials(&mut self, admin: &Admin) -> Vec<Entry> {
+    async fn changed_credentials(&mut self, admin: &Admin) -> Vec<Entry> {
         let mut changed = Vec::new();
         for status in admin.keeper.statuses() {
-            let name = &status.owner.credential;
-            if self.statuses.get(name) == Some(&status) {
+            let name = status.owner.credential.clone();
+            let now = (status, subjects_of(&admin.keeper, &name).await);
+            if self.statuses.get(&name) == Some(&now) {
                 continue;
             }
-            if let Some(spec) = admin.keeper.spec(name) {
-                changed.push(self.connections.entry(&status, &spec));
+            if let Some(spec) = admin.keeper.spec(&name) {
+                changed.push(self.connections.entry(&now.0, now.1, &spec));
             }
-            self.statuses.insert(name.clone(), status);
+            self.statuses.insert(name, now);
         }
         changed
     }
@@ -180,20 +186,22 @@ impl Connections {
             }
         }
         for route in table.routes() {
+            *found.by_subject.entry(route.spec.credential.clone()).or_insert(true) &= route.spec.subject.is_some();
             found.routes.entry(route.spec.credential.clone()).or_default().push(route.spec.name.clone());
         }
         found
     }
 
-    fn entry(&self, status: &Status, spec: &CredentialSpec) -> Entry {
+    fn entry(&self, status: &Status, subjects: usize, spec: &CredentialSpec) -> Entry {
         let name = &status.owner.credential;
         Entry {
-            credential: CredentialView::from(status.clone()),
+            credential: CredentialView::new(status.clone(), subjects),
             running: status.running,
             waits_for: status.waits_for.as_ref().map(|(parent, _)| parent.to_string()),
             uses: spec.parents().map(|(parent, _)| parent.to_string()).collect(),
             used_by: self.used_by.get(name).cloned().unwrap_or_default(),
             routes: self.routes.get(name).cloned().unwrap_or_default(),
+            by_subject: self.by_subject.get(name).copied().unwrap_or_default(),
             actions: Actions::of(status, spec),
             advice: advice(status, spec),
         }

@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::credential::{State, Status};
+use crate::credential::keeper::Keeper;
+use crate::credential::{CredentialName, State, Status};
 
 /// All credentials.
 #[derive(Debug, Serialize)]
@@ -24,7 +25,7 @@ pub(super) struct CredentialView {
     renew_at: Option<String>,
     last_error: Option<ErrorView>,
     /// How many subjects have tokens of their own.
-    subjects: u64,
+    subjects: usize,
     warnings: Vec<String>,
 }
 
@@ -41,8 +42,15 @@ pub(super) fn rfc3339(time: Timestamp) -> String {
     format!("{time:.3}")
 }
 
-impl From<Status> for CredentialView {
-    fn from(status: Status) -> Self {
+/// How many subjects of a credential have tokens of their own, as far as the store can tell.
+pub(super) async fn subjects_of(keeper: &Keeper, name: &CredentialName) -> usize {
+    let has_people = keeper.spec(name).is_some_and(|spec| spec.flow.is_interactive());
+    if has_people { keeper.count(name).await.unwrap_or_default() } else { 0 }
+}
+
+impl CredentialView {
+    /// What is told of a credential with so many subjects.
+    pub(super) fn new(status: Status, subjects: usize) -> Self {
         Self {
             name: status.owner.credential.to_string(),
             flow: status.flow,
@@ -56,7 +64,7 @@ impl From<Status> for CredentialView {
                 message: error.message,
                 at: rfc3339(error.at),
             }),
-            subjects: 0,
+            subjects,
             warnings: status.warnings,
         }
     }

@@ -13,6 +13,7 @@ mod it {
 use it::support;
 
 mod apps;
+mod console;
 mod counterpart;
 mod crash;
 mod deployment;

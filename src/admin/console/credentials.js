@@ -1,23 +1,30 @@
 // One credential: its card.
 
-/** What each state is called, and whether it is fine, wants patience, or wants a person. */
+/** What each state is called. */
 const STATES = {
-  pending: ['Pending', 'calm'],
-  ready: ['Ready', 'fine'],
-  renewing: ['Renewing', 'fine'],
-  failing: ['Failing', 'attention'],
-  expired: ['Expired', 'attention'],
-  rejected: ['Rejected', 'attention'],
-  login_required: ['Login required', 'attention'],
-  revoked: ['Logged out', 'calm'],
+  pending: 'Pending',
+  ready: 'Ready',
+  renewing: 'Renewing',
+  failing: 'Failing',
+  expired: 'Expired',
+  rejected: 'Rejected',
+  login_required: 'Login required',
+  revoked: 'Logged out',
 };
+/** How long what came of a button stays on the card, in milliseconds. */
+const OUTCOME_STAYS = 20_000;
+const TROUBLED = ['failing', 'expired', 'rejected', 'login_required'];
 const CLASSES = { transient: 'Temporary', rejected: 'Refused by the issuer', ambiguous: 'Answer lost', refused: 'Refused by the upstream' };
 
-const stateName = (credential) => STATES[credential.state]?.[0] ?? credential.state;
+/** Whether only its subjects have tokens: then it has nothing of its own to be missed. */
+const isForSubjects = (credential) => Boolean(credential.by_subject) && credential.generation === 0;
+
+const stateName = (credential) =>
+  isForSubjects(credential) ? 'By subject' : STATES[credential.state] ?? credential.state;
 
 /** Whether somebody should look at it. */
 const needsAttention = (credential) =>
-  STATES[credential.state]?.[1] === 'attention' || credential.last_error !== null;
+  credential.last_error !== null || (TROUBLED.includes(credential.state) && !isForSubjects(credential));
 
 /** Where the card of a credential is on the page. */
 const cardId = (name) => `credential-${encodeURIComponent(name)}`;
@@ -42,8 +49,9 @@ function newCard(name) {
 /** Shows a credential on its card. What has not changed is not touched. */
 function showCard(card, credential) {
   const part = (name) => find(`[data-is=${name}]`, card);
-  card.dataset.state = credential.state;
-  card.dataset.mood = needsAttention(credential) ? 'attention' : STATES[credential.state]?.[1] ?? 'calm';
+  const bySubject = isForSubjects(credential);
+  card.dataset.state = bySubject ? 'by_subject' : credential.state;
+  card.dataset.mood = needsAttention(credential) ? 'attention' : 'calm';
   say(part('state'), stateName(credential));
   find('use', card).setAttribute('href', `#icon-${credential.state}`);
   const meta = [credential.flow];
@@ -56,17 +64,18 @@ function showCard(card, credential) {
     ? [element('strong', {}, `${CLASSES[error.class] ?? error.class}: `), ...prose(error.message), ' ',
        element('time', { datetime: error.at, title: fullTime(error.at) })]
     : []);
-  show(part('advice'), credential.advice ?? '', () => prose(credential.advice ?? ''));
-  find('.trouble', card).hidden = !error && !credential.advice;
+  const advice = bySubject && !error ? '' : credential.advice ?? '';
+  tell(part('advice'), advice);
+  find('.trouble', card).hidden = !error && !advice;
   show(part('warnings'), JSON.stringify(credential.warnings), () =>
     credential.warnings.map((warning) => element('li', {}, ...prose(warning))));
   const { renew, log_in, log_out } = credential.actions;
-  find('[data-action=renew]', card).hidden = !renew;
-  find('[data-action=log-in]', card).hidden = !log_in;
+  find('[data-action=renew]', card).hidden = !renew || bySubject;
+  find('[data-action=log-in]', card).hidden = !log_in || bySubject;
   find('[data-action=log-in]', card).classList.toggle('primary', !log_out);
   find('[data-action=log-out]', card).hidden = !log_out;
   const subjects = find('[data-action=subjects]', card);
-  subjects.hidden = !credential.subjects;
+  subjects.hidden = !credential.subjects && !credential.by_subject;
   say(subjects, counted(credential.subjects, 'subject'));
   tickCard(card, credential);
 }
@@ -125,7 +134,10 @@ function tickCard(card, credential) {
   if (when) say(when, ago(credential.last_error.at));
 }
 
-const endless = (credential) => (credential.generation > 0 ? 'does not end by itself' : 'no token yet');
+function endless(credential) {
+  if (isForSubjects(credential)) return 'each subject has a token of its own';
+  return credential.generation > 0 ? 'does not end by itself' : 'no token yet';
+}
 
 /** Does what a button of a card says, and tells what came of it. */
 async function act(button, card, name) {
@@ -136,9 +148,11 @@ async function act(button, card, name) {
   card.setAttribute('aria-busy', 'true');
   button.setAttribute('aria-disabled', 'true');
   try {
-    say(outcome, (await told[action]()) ?? '');
+    const came = (await told[action]()) ?? '';
+    tell(outcome, came);
+    setTimeout(() => outcome.textContent === came && tell(outcome, ''), OUTCOME_STAYS);
   } catch (refused) {
-    say(outcome, `${refused.message}.`);
+    tell(outcome, `${refused.message}.`);
   } finally {
     card.removeAttribute('aria-busy');
     button.removeAttribute('aria-disabled');
@@ -146,7 +160,7 @@ async function act(button, card, name) {
 }
 
 async function renew(name, outcome) {
-  say(outcome, '');
+  tell(outcome, '');
   const answer = await change('POST', `${pathOf(name)}/refresh?wait=true`);
   const texts = {
     ok: 'Renewed.',

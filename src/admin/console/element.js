@@ -25,6 +25,11 @@ function say(place, text) {
   if (place.textContent !== text) place.textContent = text;
 }
 
+/** Sets a text of bearerd's, in which `backticks` mark what is code. */
+function tell(place, text) {
+  show(place, text, () => prose(text));
+}
+
 /** Replaces children only where what they show differs. */
 function show(place, key, children) {
   if (place.dataset.shown === key) return;
@@ -32,7 +37,6 @@ function show(place, key, children) {
   place.replaceChildren(...children());
 }
 
-/** A text of bearerd's, in which `backticks` mark what is code. */
 const prose = (text) =>
   text.split('`').map((part, place) => (place % 2 ? element('code', {}, part) : part));
 

@@ -63,9 +63,13 @@ function showList() {
   showHeadline(all, attention);
 }
 
+/** Whether requests get a token of it. */
+const isFine = (credential) =>
+  isForSubjects(credential) || ['ready', 'renewing', 'failing'].includes(credential.state);
+
 function showHeadline(all, attention) {
-  const holding = all.filter((credential) => ['ready', 'renewing', 'failing'].includes(credential.state)).length;
-  const waiting = all.filter((credential) => credential.state === 'pending').length;
+  const holding = all.filter(isFine).length;
+  const waiting = all.filter((credential) => credential.state === 'pending' && !isForSubjects(credential)).length;
   const out = all.filter((credential) => credential.state === 'revoked').length;
   let headline = `${counted(all.length, 'credential')}, all ready`;
   if (all.length === 1) headline = 'The credential is ready';
@@ -92,8 +96,8 @@ function tickList() {
   const next = [...credentials.values()]
     .filter((credential) => credential.renew_at && !credential.last_error && Date.parse(credential.renew_at) > at)
     .reduce((first, other) => (!first || other.renew_at < first.renew_at ? other : first), null);
-  const ready = [...credentials.values()].filter((credential) => ['ready', 'renewing', 'failing'].includes(credential.state)).length;
-  const holding = `${ready} of ${credentials.size} ${credentials.size === 1 ? 'has' : 'have'} a valid token`;
+  const ready = [...credentials.values()].filter(isFine).length;
+  const holding = `${ready} of ${credentials.size} ${credentials.size === 1 ? 'is' : 'are'} fit for use`;
   const renewal = next ? `next renewal: ${next.name} in ${lengthOf(Date.parse(next.renew_at) - at)}` : 'no renewal is planned';
   if (credentials.size) say(find('#subline'), `${holding} · ${renewal}`);
 }

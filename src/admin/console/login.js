@@ -54,7 +54,7 @@ async function begin(login, hints) {
 
 function showStep(login, steps, button, does) {
   say(find('#log-in-title'), `Log in ${login.title}`);
-  say(find('#log-in-error'), '');
+  tell(find('#log-in-error'), '');
   find('#log-in-steps').replaceChildren(...steps);
   find('#log-in-submit').hidden = !button;
   say(find('#log-in-submit'), button ?? '');
@@ -73,7 +73,7 @@ async function follow(login) {
     if (signal.aborted) return;
   } while (told.outcome === 'pending');
   if (told.outcome === 'ok') done(login);
-  else say(find('#log-in-error'), `${told.detail}.`);
+  else tell(find('#log-in-error'), `${told.detail}.`);
 }
 
 function done(login) {
@@ -151,11 +151,11 @@ find('form', logInDialog).addEventListener('submit', async (event) => {
   const button = find('#log-in-submit');
   if (!proceed || button.disabled) return;
   button.disabled = true;
-  say(find('#log-in-error'), '');
+  tell(find('#log-in-error'), '');
   try {
     await proceed();
   } catch (refused) {
-    say(find('#log-in-error'), `${refused.message}.`);
+    tell(find('#log-in-error'), `${refused.message}.`);
   } finally {
     button.disabled = false;
   }

@@ -40,7 +40,7 @@ async function loadSubjects(after) {
   find('#subjects-next').disabled = !shownSubjects.next;
   find('#subjects-first').disabled = after === null;
   const none = start ? `No subject begins with “${start}”.` : 'No subject has logged in.';
-  say(find('#subjects-none'), page.length ? '' : none);
+  tell(find('#subjects-none'), page.length ? '' : none);
 }
 
 function subjectRow(status) {
@@ -64,7 +64,7 @@ function subjectRow(status) {
 }
 
 function failSubjects(refused) {
-  say(find('#subjects-none'), `${refused.message}.`);
+  tell(find('#subjects-none'), `${refused.message}.`);
 }
 
 find('#subjects-search').addEventListener('input', () => loadSubjects(null).catch(failSubjects));
@@ -73,7 +73,7 @@ find('#subjects-first').addEventListener('click', () => loadSubjects(null).catch
 find('#subjects-log-in').addEventListener('click', async () => {
   const subject = find('#subjects-search').value.trim();
   if (!subject) {
-    say(find('#subjects-none'), 'Write the new subject into the field above.');
+    tell(find('#subjects-none'), 'Write the new subject into the field above.');
     find('#subjects-search').focus();
     return;
   }

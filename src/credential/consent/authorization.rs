@@ -8,7 +8,7 @@ use crate::credential::flow::classify::{by_status, quote, status_text};
 use crate::credential::flow::form::Form;
 use crate::credential::flow::json::{Json, scalar_text};
 use crate::credential::flow::oauth2::endpoints::Metadata;
-use crate::credential::flow::oauth2::{OAuth2Flow, client_request};
+use crate::credential::flow::oauth2::{ClientAuth, OAuth2Flow, client_request};
 use crate::credential::flow::{Exchange, MintError};
 use crate::secret::Secret;
 use crate::template::Template;
@@ -127,6 +127,10 @@ async fn push(
         form.field(name, value.as_bytes());
     }
     let client_id = render(&flow.client_id, exchange)?;
+    if flow.client_auth == ClientAuth::Basic {
+        // It is a parameter of the request also where a header says it.
+        form.field("client_id", client_id.as_bytes());
+    }
     let answer = exchange.ask(endpoint, client_request(flow, exchange, form, &[])?).await?;
     let said = format!("{} answered the pushed request with {}", endpoint.origin, status_text(answer.status));
     let json = Json::parse(&answer.body);

@@ -119,6 +119,7 @@ fn requests_are_pushed_where_the_issuer_offers_it() {
     assert_eq!(fields(url.split_once('?').expect("a query").1).len(), 2, "{url}");
     let pushed = person.requests_to("/par")[0].form();
     assert_eq!((pushed["purpose"].as_str(), pushed["scope"].as_str()), ("kyc", "read"));
+    assert!(pushed.contains_key("client_id"), "it is a parameter, however the client proves who it is");
     assert!(!pushed.contains_key("nonce"), "nonces are for ID tokens");
     let back = person.consent(url);
     assert_eq!(
