@@ -201,6 +201,11 @@ fn a_subject_that_sleeps_is_served_as_one_that_is_awake() {
         assert_eq!(seen.field("authorization"), Some(format!("Bearer token-of-s{number}")));
         assert!(awake() <= 3);
     }
+    let credentials = bearerd.admin().get("/v1/credentials").json();
+    assert_eq!(
+        (&credentials["credentials"][0]["subjects"], &credentials["credentials"][0]["state"]),
+        (&20.into(), &"ready".into())
+    );
     let metrics = bearerd.admin().get("/metrics").text();
     for line in [
         "bearerd_subjects{credential=\"people\",state=\"awake\"}",
