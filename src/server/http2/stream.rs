@@ -16,7 +16,7 @@ use crate::body::{BodyError, Fill, Source};
 use crate::buffer::Output;
 use crate::http1::head::HeadError;
 use crate::http1::{Framing, Kind};
-use crate::http2::frame::LARGEST_WINDOW;
+use crate::http2::frame::{Data, LARGEST_WINDOW};
 use crate::http2::head::Read;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::record::Record;
@@ -216,11 +216,8 @@ impl Stream {
         drop(record);
         self.watch.enter(Phase::Lingering, MOMENT);
         let mut body: &[u8] = if is_head { b"" } else { response.body() };
-        let put = self.watch.guard(poll_fn(|_| {
-            ready!(self.connection.sender.borrow_mut().poll_room(self));
-            Poll::Ready(())
-        }));
-        put.await.map_err(|_elapsed| Reason::CANCEL)?;
+        let room = self.watch.guard(poll_fn(|_| self.connection.sender.borrow_mut().poll_room(self)));
+        room.await.map_err(|_elapsed| Reason::CANCEL)?;
         self.put_headers(body.is_empty(), |output| {
             answer::put_own_head(output, response, &self.connection.service.date);
         });
@@ -340,7 +337,7 @@ impl Stream {
 /// Fills a frame with what there is of the answer. True if that is the last of it, and nothing stands
 /// behind it.
 fn fill(
-    frame: &mut crate::http2::frame::Data<'_>,
+    frame: &mut Data<'_>,
     exchange: &mut Exchange,
     left: &mut Option<u64>,
     context: &mut Context<'_>,
