@@ -69,6 +69,55 @@ client_key = { env = "SECRET" }
     "#);
 }
 
+#[test]
+fn keys_of_proofs_checks_of_id_tokens_and_revocations_are_checked() {
+    let told = mistakes(&around(
+        r#"
+[credentials.a]
+flow = "oauth2"
+grant = "refresh_token"
+token_url = "https://issuer.example/token"
+client_id = "a"
+client_auth = "none"
+refresh_token = { env = "SECRET" }
+dpop = true
+revoke_on_exit = true
+[credentials.b]
+flow = "oauth2"
+grant = "client_credentials"
+token_url = "https://issuer.example/token"
+client_id = "b"
+client_secret = { env = "SECRET" }
+dpop = { key = { env = "SECRET" }, alg = "HS256" }
+inject = { headers = { dpop = "{access_token}" } }
+outputs = { dpop_key = "/x" }
+revoke_on_exit = true
+[credentials.c]
+flow = "oauth2"
+grant = "client_credentials"
+token_url = "https://issuer.example/token"
+client_id = "c"
+client_secret = { env = "SECRET" }
+dpop = { alg = "ES256" }
+id_token = { jwks_url = "http://issuer.example/keys" }
+[credentials.d]
+flow = "oauth2"
+grant = "client_credentials"
+token_url = "https://issuer.example/token"
+client_id = "d"
+client_secret = { env = "SECRET" }
+id_token = { issuer = "https://issuer.example" }
+dpop = "yes"
+[credentials.e]
+flow = "oauth2"
+grant = "token_exchange"
+token_url = "https://issuer.example/token"
+subject_token = { credential = "d", output = "id_token" }
+"#,
+    ));
+    insta::assert_snapshot!(told, @"");
+}
+
 /// A credential that is known by a certificate, and a route with further lines.
 fn bound(folder: &str, credential: &str, route: &str) -> String {
     format!(
