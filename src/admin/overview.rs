@@ -186,7 +186,8 @@ impl Connections {
             }
         }
         for route in table.routes() {
-            *found.by_subject.entry(route.spec.credential.clone()).or_insert(true) &= route.spec.subject.is_some();
+            *found.by_subject.entry(route.spec.credential.clone()).or_insert(true) &=
+                route.spec.subject.is_some();
             found.routes.entry(route.spec.credential.clone()).or_default().push(route.spec.name.clone());
         }
         found
