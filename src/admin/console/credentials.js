@@ -136,6 +136,7 @@ function tickCard(card, credential) {
 
 function endless(credential) {
   if (isForSubjects(credential)) return 'each subject has a token of its own';
+  if (credential.state === 'revoked') return 'no token';
   return credential.generation > 0 ? 'does not end by itself' : 'no token yet';
 }
 
@@ -149,6 +150,8 @@ async function act(button, card, name) {
   button.setAttribute('aria-disabled', 'true');
   try {
     const came = (await told[action]()) ?? '';
+    // What was done is seen at once, not with the next event.
+    if (came) take(await ask('/v1/overview'), true, 1);
     tell(outcome, came);
     setTimeout(() => outcome.textContent === came && tell(outcome, ''), OUTCOME_STAYS);
   } catch (refused) {

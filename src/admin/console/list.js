@@ -68,13 +68,12 @@ const isFine = (credential) =>
   isForSubjects(credential) || ['ready', 'renewing', 'failing'].includes(credential.state);
 
 function showHeadline(all, attention) {
-  const holding = all.filter(isFine).length;
   const waiting = all.filter((credential) => credential.state === 'pending' && !isForSubjects(credential)).length;
   const out = all.filter((credential) => credential.state === 'revoked').length;
   let headline = `${counted(all.length, 'credential')}, all ready`;
   if (all.length === 1) headline = 'The credential is ready';
   if (all.length === 0) headline = 'Nothing to keep';
-  if (out) headline = `${holding} of ${counted(all.length, 'credential')} ready`;
+  if (out) headline = `${counted(out, 'credential')} logged out`;
   if (waiting) headline = `${counted(waiting, 'credential')} on the way`;
   if (attention.length) headline = `${counted(attention.length, 'credential')} ${attention.length === 1 ? 'needs' : 'need'} attention`;
   say(find('#headline'), headline);

@@ -123,7 +123,7 @@ attempt('a person logs in at an OpenID provider, sees a renewal, and logs out', 
   await picture(page, 'logged-in');
   await press(page, 'person', 'Log out');
   await page.locator('#log-out-dialog').getByRole('button', { name: 'Log out' }).click();
-  await shows(page, 'person', 'Logged out');
+  await until('it is logged out', async () => (await card(page, 'person').locator('.state').innerText()) === 'Logged out');
 });
 
 attempt('a person logs in on another device by the code that the page shows', async () => {
