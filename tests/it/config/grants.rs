@@ -115,7 +115,21 @@ token_url = "https://issuer.example/token"
 subject_token = { credential = "d", output = "id_token" }
 "#,
     ));
-    insta::assert_snapshot!(told, @"");
+    insta::assert_snapshot!(told, @r#"
+    9:9 the refresh token may rotate, and no durable store keeps the next one (after a restart the configured refresh token may be used up: `[store] kind = "file"` keeps it)
+    14:8 the refresh tokens of a public client are bound to the key, too: one that is made at each start would lose them (such as dpop = { key = { file = "dpop-key.pem" } })
+    15:18 with the token, this grant would lose what renews it (`bearerd logout` revokes it when nobody needs it any more)
+    16:14 `revocation_url` is missing: `revoke_on_exit` tells the issuer there
+    22:1 an output cannot be called `dpop_key` beside `dpop`
+    22:42 this is not one of the algorithms `ES256`, `ES384`, `ES512`, `EdDSA`, `PS256`, `PS384`, `PS512`, `RS256`, `RS384` and `RS512` (did you mean `ES256`?)
+    23:24 the credential's `dpop` makes this field for each request
+    32:16 `alg` is of `key`: a key that is made signs by ES256
+    33:1 `issuer` is missing: a token of another issuer is none
+    33:25 over plain HTTP anybody on the way could show other keys (use https://)
+    34:14 the ID token of `d` is used, and nothing says by which keys it is signed (say `issuer`, or `id_token = { issuer, jwks_url }`: until then only its claims are checked)
+    40:1 `jwks_url` is missing: the keys of the signatures lie there; an `issuer` tells it too
+    41:8 true, false or a table is wanted here, not a text
+    "#);
 }
 
 /// A credential that is known by a certificate, and a route with further lines.
