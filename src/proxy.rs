@@ -119,6 +119,10 @@ impl Hasher for AddressHasher {
     }
 }
 
+/// How often a request is sent that upstreams refuse unseen, or say goodbye to (RFC 9113, sections 6.8 and
+/// 8.7): many requests that lose a connection at once may meet on another that ends, too.
+const MOST_TRIES: usize = 4;
+
 /// What a request is answered with.
 pub enum Answer {
     /// By bearerd, and not with an error of its own.
@@ -261,7 +265,10 @@ impl Proxy {
         };
         let (mut generation, mut exchange) = sent?;
         let mut awaited = exchange.answer_head(caller, answer).await?;
-        if awaited == Awaited::Unprocessed {
+        for _ in 1..MOST_TRIES {
+            if awaited != Awaited::Unprocessed {
+                break;
+            }
             let sent = exchange.upload.take_sent().ok_or_else(exchange::unprocessed)?;
             drop(exchange);
             (generation, exchange, awaited) =

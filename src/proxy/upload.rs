@@ -98,10 +98,15 @@ impl Upload {
         }
     }
 
-    /// What was sent so far, if all of it was held.
+    /// What was sent so far, and what was to be sent again, if all of it was held.
     pub fn take_sent(&mut self) -> Option<Held> {
         match std::mem::replace(&mut self.hold, Hold::Never) {
-            Hold::Whole(held) => Some(held),
+            Hold::Whole(mut held) => {
+                if !self.again.is_empty() {
+                    held.push(self.again.bytes());
+                }
+                Some(held)
+            }
             _ => (self.length == 0).then(Held::default),
         }
     }

@@ -16,8 +16,8 @@ use hyper::client::conn::http2::SendRequest;
 use hyper::rt::Executor;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::{DuplexStream, duplex};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex, Notify};
 use tokio::task::spawn_local;
 
@@ -82,8 +82,25 @@ async fn send_on(wire: DuplexStream, sender: SendRequest<Incoming>) {
 pub async fn serve_streams(listener: TcpListener, ledger: Arc<Ledger>) {
     while let Ok((stream, _)) = listener.accept().await {
         let _ = stream.set_nodelay(true);
-        spawn_local(serve_connection(stream, ledger.clone()));
+        let ledger = ledger.clone();
+        spawn_local(async move {
+            // How it ends is the apps' matter: whether their requests were answered.
+            let _ = serve_and_linger(stream, ledger).await;
+        });
     }
+}
+
+/// Serves a connection, and then reads what bearerd still sends before it knows of the goodbye: a socket
+/// that is closed with something unread resets the connection, and the last answers are lost with it
+/// (RFC 9112, section 9.6).
+async fn serve_and_linger(stream: TcpStream, ledger: Arc<Ledger>) -> io::Result<()> {
+    let stream = stream.into_std()?;
+    let mut rest = TcpStream::from_std(stream.try_clone()?)?;
+    serve_connection(TcpStream::from_std(stream)?, ledger).await;
+    rest.shutdown().await?;
+    let mut unread = [0; 4096];
+    while rest.read(&mut unread).await? > 0 {}
+    Ok(())
 }
 
 async fn serve_connection(stream: impl Duplex + 'static, ledger: Arc<Ledger>) {
