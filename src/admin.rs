@@ -108,6 +108,8 @@ pub enum Command {
     Reload(oneshot::Sender<Result<(), Vec<String>>>),
     /// Read the certificates again that lie in these files.
     RenewCertificates(Vec<PathBuf>),
+    /// Deny the endpoints that an issuer has told of.
+    DenyDiscovered,
     /// Drain and end.
     Quit,
 }

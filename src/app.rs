@@ -163,6 +163,12 @@ pub async fn start(
     let watching = tokio::sync::watch::Sender::new(watch::files(&loaded));
     tasks.spawn(watch::run(watching.subscribe(), watch::look(&loaded.files), commands.clone()));
 
+    let (mut discovered, denials) = (issuers.endpoints(), commands.clone());
+    tasks.spawn(async move {
+        // Nobody takes the command when it is ending.
+        while discovered.changed().await.is_ok() && denials.send(Command::DenyDiscovered).is_ok() {}
+    });
+
     let certificates = tokio::sync::watch::Sender::new(Arc::new(server.certificate_files()));
     let renewals = commands.clone();
     tasks.spawn(lookout::run(certificates.subscribe(), move |changed| {

@@ -12,13 +12,13 @@ use tokio::task::{AbortHandle, JoinSet};
 use crate::admin::{Admin, Command};
 use crate::app::issuers::Issuers;
 use crate::app::watch::files as watched_files;
-use crate::app::wiring::{connectors, wire};
+use crate::app::wiring::{connectors, guarded, wire};
 use crate::app::{bind_admin, callback};
 use crate::clock::Clock;
 use crate::config::{self, Environment, Loaded};
 use crate::credential::keeper::Keeper;
 use crate::memory;
-use crate::route::RouteTable;
+use crate::route::{RouteSpec, RouteTable};
 use crate::server::Server;
 use crate::telemetry::Logs;
 use crate::upstream::connect::Connectors;
@@ -65,11 +65,20 @@ impl Conductor {
                     // Whoever asked may be gone; the outcome was logged.
                     let _ = answer.send(outcome);
                 }
+                Command::DenyDiscovered => self.wire(&self.loaded.config.routes),
                 Command::RenewCertificates(changed) => self.renew_certificates(changed).await,
                 Command::Quit => break,
             }
         }
         self.drain().await;
+    }
+
+    /// Puts a new table of these routes in force.
+    fn wire(&self, routes: &[Arc<RouteSpec>]) {
+        let routes = guarded(routes, &self.issuers.endpoints().borrow());
+        let (connectors, before) = (self.egress.borrow(), self.table.load());
+        let table = wire(&routes, &self.keeper, &connectors, &self.clock, Some(&before));
+        self.table.store(Arc::new(table));
     }
 
     async fn renew_certificates(&self, changed: Vec<PathBuf>) {
@@ -127,8 +136,7 @@ impl Conductor {
         self.issuers.replace(&connectors);
         self.egress.send_replace(connectors.clone());
         self.keeper.reconcile(new.credentials.clone());
-        let table = wire(&new.routes, &self.keeper, &connectors, &self.clock, Some(&self.table.load()));
-        self.table.store(Arc::new(table));
+        self.wire(&new.routes);
         self.server.apply(listeners);
         self.server.set_access_log(new.server.access_log);
         self.admin.control.consents.set_room(new.server.max_logins);

@@ -1,15 +1,21 @@
 //! The issuers, exchanged as a whole when a reload brings other ways out.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::credential::CredentialSpec;
 use crate::credential::flow::{Issuer, Memory, Mint, MintFuture, RevokeFuture, TokenHint};
 use crate::credential::input::Inputs;
 use crate::secret::Secret;
+use crate::upstream::Origin;
 use crate::upstream::connect::Connectors;
+
+/// Origins and paths that are discovered as the process goes on.
+pub(super) type Endpoints = watch::Receiver<Arc<BTreeSet<(Origin, String)>>>;
 
 /// The current [`Issuer`].
 pub(super) struct Issuers {
@@ -28,6 +34,11 @@ impl Issuers {
     /// The current one.
     pub(super) fn current(&self) -> Arc<Issuer> {
         self.current.load_full()
+    }
+
+    /// The endpoints that issuers have told of so far, and news of further ones.
+    pub(super) fn endpoints(&self) -> Endpoints {
+        self.memory.discovery.endpoints()
     }
 
     /// Exchanges that begin from now on leave by these; those that run go on.

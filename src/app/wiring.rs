@@ -1,5 +1,6 @@
 //! Routes connected to credentials and to the ways out.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::clock::Clock;
@@ -7,9 +8,10 @@ use crate::credential::Owner;
 use crate::credential::keeper::Keeper;
 use crate::credential::slot::Prepare;
 use crate::inject::Prepared;
+use crate::route::path::canonical;
 use crate::route::{RouteSpec, RouteTable, Tokens, Wiring};
-use crate::upstream::EgressSpec;
 use crate::upstream::connect::{Connector, Connectors};
+use crate::upstream::{EgressSpec, Origin};
 
 /// A connector for each egress. One that `previous` has with the same spec is kept, with all its
 /// sessions and connections, and renewed. Blocks on the file system. An error says which cannot be used.
@@ -28,6 +30,24 @@ pub(super) fn connectors(specs: &[EgressSpec], previous: &Connectors) -> Result<
             Err(error) => Err(format!("the egress `{}`: {}", spec.name, error.0)),
         })
         .collect()
+}
+
+/// The routes, each with the discovered endpoints on its server among those that it denies.
+pub(super) fn guarded(
+    routes: &[Arc<RouteSpec>],
+    discovered: &BTreeSet<(Origin, String)>,
+) -> Vec<Arc<RouteSpec>> {
+    let guard = |spec: &Arc<RouteSpec>| {
+        let there = discovered.iter().filter(|(origin, _)| origin.is_same_server(&spec.upstream.origin));
+        let paths = there.map(|(_, path)| canonical(path)).filter(|path| !spec.denied.contains(path));
+        let further: Vec<String> = paths.collect();
+        if further.is_empty() {
+            return Arc::clone(spec);
+        }
+        let denied = spec.denied.iter().cloned().chain(further).collect();
+        Arc::new(RouteSpec { denied, ..(**spec).clone() })
+    };
+    routes.iter().map(guard).collect()
 }
 
 /// Builds the route table. Routes that `previous` had keep their numbers.

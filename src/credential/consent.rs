@@ -24,8 +24,6 @@ mod random;
 mod return_to;
 mod sessions;
 pub mod spec;
-#[cfg(test)]
-mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -219,3 +219,6 @@ impl Entry {
         *self.progress.borrow() == Progress::Pending
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use crate::credential::flow::oauth2::key_sets::KeySets;
 #[derive(Debug, Default)]
 pub struct Memory {
     /// Their metadata.
-    pub(super) discovery: Discovery,
+    pub discovery: Discovery,
     /// Keys and nonces of proofs.
     pub(super) proofs: Proofs,
     /// The keys of their signatures.

@@ -149,3 +149,20 @@ fn a_credential_without_a_person_has_no_login() {
     let answer = bearerd.control("POST", "/v1/credentials/me/authorize", b"{}");
     assert_eq!((answer.status(), &answer.json()["code"]), (409, &Value::from("conflict")));
 }
+
+#[test]
+fn discovered_token_endpoints_are_out_of_reach_for_apps() {
+    let person = Person::new();
+    let bearerd = with(&person, "grant = \"authorization_code\"").with(|rest| {
+        let issuer = person.origin();
+        format!("{rest}\n[routes.issuer]\npath = \"/issuer\"\nupstream = \"{issuer}\"\ncredential = \"me\"\n")
+    });
+    super::log_in(&bearerd, &person);
+    let asked = person.requests_to("/token").len();
+    bearerd.wait("the denial", || (bearerd.app().post("/issuer/device", "").status() == 403).then_some(()));
+    for target in ["/issuer/token", "/issuer/Token/", "/issuer/%74oken", "/issuer/device"] {
+        let answer = bearerd.app().post(target, "grant_type=client_credentials");
+        assert_eq!((answer.status(), &answer.json()["code"]), (403, &Value::from("not_allowed")), "{target}");
+    }
+    assert_eq!(person.requests_to("/token").len(), asked);
+}

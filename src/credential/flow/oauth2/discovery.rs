@@ -12,26 +12,34 @@
 //! used, and known for an hour; if none can be had, what was known before is used on
 //! ```
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::{HeaderMap, Method};
 use serde_json::Value;
+use tokio::sync::watch;
 
 use crate::credential::flow::classify::{quote, status_text};
 use crate::credential::flow::json::Json;
 use crate::credential::flow::oauth2::endpoints::{IssuerIdentifier, Metadata, Plaintext};
 use crate::credential::flow::{Exchange, MintError, classify};
-use crate::upstream::Url;
 use crate::upstream::exchange::Request;
+use crate::upstream::{Origin, Url};
 
 /// How long metadata is believed.
 const BELIEVED: Duration = Duration::from_secs(3600);
 
 /// What issuers have told, for all credentials of the process.
 #[derive(Debug, Default)]
-pub struct Discovery(Mutex<HashMap<Key, Arc<Known>>>);
+pub struct Discovery {
+    issuers: Mutex<HashMap<Key, Arc<Known>>>,
+    /// Where secrets are taken and tokens given, of all issuers together.
+    endpoints: watch::Sender<Arc<BTreeSet<Endpoint>>>,
+}
+
+/// An origin, and a path there.
+pub type Endpoint = (Origin, String);
 
 /// The issuer's identifier, the egress that it is asked by, and where plain HTTP may lead.
 type Key = (String, String, u8);
@@ -65,6 +73,7 @@ impl Discovery {
         match (ask(issuer, plaintext, exchange).await, told.as_ref()) {
             (Ok(metadata), _) => {
                 let metadata = Arc::new(metadata);
+                self.note(&metadata);
                 *told = Some(Told { at: now, metadata: Arc::clone(&metadata) });
                 Ok(metadata)
             }
@@ -81,8 +90,22 @@ impl Discovery {
         }
     }
 
+    /// The endpoints that were discovered so far, and news of further ones: no route leads there.
+    pub fn endpoints(&self) -> watch::Receiver<Arc<BTreeSet<Endpoint>>> {
+        self.endpoints.subscribe()
+    }
+
+    fn note(&self, metadata: &Metadata) {
+        let urls = metadata.secret_endpoints().map(|url| (url.origin.clone(), url.path().to_owned()));
+        let known = self.endpoints.borrow().clone();
+        let fresh: BTreeSet<_> = urls.filter(|endpoint| !known.contains(endpoint)).collect();
+        if !fresh.is_empty() {
+            self.endpoints.send_replace(Arc::new(known.iter().cloned().chain(fresh).collect()));
+        }
+    }
+
     fn known(&self, key: Key) -> Arc<Known> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.issuers.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(all.entry(key).or_default())
     }
 }

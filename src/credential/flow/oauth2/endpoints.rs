@@ -164,6 +164,13 @@ impl Metadata {
         })
     }
 
+    /// The endpoints that take secrets and give tokens or what leads to them: no app is to reach them.
+    pub(super) fn secret_endpoints(&self) -> impl Iterator<Item = &Url> {
+        [&self.token, &self.device_authorization, &self.pushed_authorization, &self.revocation]
+            .into_iter()
+            .flatten()
+    }
+
     /// An endpoint that the exchange cannot do without; `name` is its name in the metadata.
     pub(in crate::credential) fn needed<'a>(
         endpoint: Option<&'a Url>,
