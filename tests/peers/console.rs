@@ -34,7 +34,8 @@ fn a_person_sees_and_does_all_that_the_console_promises() {
     assert!(tries.lines().count() > 10, "{tries}");
 }
 
-/// A chain, a credential for a person with a browser, one for a person with another device, and a route.
+/// A chain, a credential for a person with a browser, one for a person with another device, one for many
+/// who type passwords, and routes.
 fn configuration(scripted: &str, provider: &str) -> String {
     let machine = |name: &str, secret: &str| {
         format!(
@@ -54,6 +55,14 @@ fn configuration(scripted: &str, provider: &str) -> String {
         machine("entity", "{ credential = \"user\", output = \"access_token\" }"),
         person("person", "authorization_code") + "authorization_params = { prompt = \"consent\" }\n\n",
         person("device", "device_code") + "\n",
+        format!(
+            "[credentials.people]\nflow = \"oauth2\"\ngrant = \"device_code\"\nclient_id = \"me\"\n\
+             client_auth = \"none\"\ndevice_authorization_url = \"{scripted}/send\"\n\
+             token_url = \"{scripted}/people\"\n\
+             otp = {{ asks = {{ mobile = \"mobile\", username = \"user\" }}, shows = {{ masked_mobile = \"/masked\" }} }}\n\n\
+             [routes.people]\npath = \"/people\"\nupstream = \"{scripted}\"\ncredential = \"people\"\n\
+             subject = {{ header = \"X-Bearerd-Subject\" }}\n\n"
+        ),
         format!("[routes.api]\nupstream = \"{scripted}\"\ncredential = \"entity\"\n"),
     ]
     .concat()

@@ -53,7 +53,7 @@ function showCard(card, credential) {
   card.dataset.state = bySubject ? 'by_subject' : credential.state;
   card.dataset.mood = needsAttention(credential) ? 'attention' : 'calm';
   say(part('state'), stateName(credential));
-  find('use', card).setAttribute('href', `#icon-${credential.state}`);
+  find('use', card).setAttribute('href', `#icon-${bySubject ? 'login_required' : credential.state}`);
   const meta = [credential.flow];
   if (credential.generation > 0) meta.push(`generation ${credential.generation}`);
   if (credential.waits_for) meta.push(`waits for ${credential.waits_for}`);
@@ -155,7 +155,7 @@ async function act(button, card, name) {
     tell(outcome, came);
     setTimeout(() => outcome.textContent === came && tell(outcome, ''), OUTCOME_STAYS);
   } catch (refused) {
-    tell(outcome, `${refused.message}.`);
+    tell(outcome, sentence(refused.message));
   } finally {
     card.removeAttribute('aria-busy');
     button.removeAttribute('aria-disabled');

@@ -40,6 +40,9 @@ function show(place, key, children) {
 const prose = (text) =>
   text.split('`').map((part, place) => (place % 2 ? element('code', {}, part) : part));
 
+/** What bearerd says in the middle of a line, as a sentence of its own. */
+const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
+
 /** `1 credential`, `2 credentials`. */
 const counted = (number, word) => `${number.toLocaleString('en')} ${word}${number === 1 ? '' : 's'}`;
 

@@ -73,7 +73,7 @@ async function follow(login) {
     if (signal.aborted) return;
   } while (told.outcome === 'pending');
   if (told.outcome === 'ok') done(login);
-  else tell(find('#log-in-error'), `${told.detail}.`);
+  else tell(find('#log-in-error'), sentence(told.detail));
 }
 
 function done(login) {
@@ -155,7 +155,7 @@ find('form', logInDialog).addEventListener('submit', async (event) => {
   try {
     await proceed();
   } catch (refused) {
-    tell(find('#log-in-error'), `${refused.message}.`);
+    tell(find('#log-in-error'), sentence(refused.message));
   } finally {
     button.disabled = false;
   }

@@ -102,7 +102,7 @@ find('form', signInDialog).addEventListener('submit', async (event) => {
     announce('Signed in');
     signInDialog.close();
   } catch (refused) {
-    say(find('#sign-in-error'), refused.status === 401 ? 'That is not the admin token.' : `${refused.message}.`);
+    say(find('#sign-in-error'), refused.status === 401 ? 'That is not the admin token.' : sentence(refused.message));
     find('#token').select();
   } finally {
     find('#token').focus();

@@ -64,7 +64,7 @@ function subjectRow(status) {
 }
 
 function failSubjects(refused) {
-  tell(find('#subjects-none'), `${refused.message}.`);
+  tell(find('#subjects-none'), sentence(refused.message));
 }
 
 find('#subjects-search').addEventListener('input', () => loadSubjects(null).catch(failSubjects));

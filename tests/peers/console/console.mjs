@@ -141,8 +141,47 @@ attempt('a person logs in on another device by the code that the page shows', as
   await shows(page, 'device', 'Ready');
 });
 
+attempt('subjects log in by one-time passwords, are looked for and log out', async () => {
+  assert.match(await card(page, 'people').innerText(), /By subject/);
+  assert.doesNotMatch(await text(page, 'h1'), /attention/, 'a credential of subjects misses nothing');
+  await press(page, 'people', '0 subjects');
+  const subjects = page.locator('#subjects-dialog');
+  const search = subjects.getByRole('searchbox');
+  for (const subject of ['alice', '<b>bob</b>']) {
+    await search.fill(subject);
+    await subjects.getByRole('button', { name: 'Log in a subject' }).click();
+    await page.getByLabel('Known by').selectOption('mobile');
+    await page.getByLabel('Which is').fill('9876543210');
+    await page.keyboard.press('Enter');
+    await page.getByText('A one-time password was sent to ******42.').waitFor();
+    if (subject === 'alice') {
+      issuer.answers.people = [400, { error: 'invalid_grant' }];
+      await page.getByLabel('One-time password').fill('000000');
+      await person.tolerating(['/callback'], async () => {
+        await page.keyboard.press('Enter');
+        await until('a refusal', async () => (await text(page, '#log-in-error')) !== '');
+      });
+      await picture(page, 'password');
+      delete issuer.answers.people;
+    }
+    await page.getByLabel('One-time password').fill('123456');
+    await page.keyboard.press('Enter');
+    await subjects.getByRole('listitem').filter({ hasText: subject }).getByText('Ready').waitFor();
+  }
+  await search.fill('');
+  await until('both', async () => (await subjects.getByRole('listitem').count()) === 2);
+  await picture(page, 'subjects');
+  await search.fill('al');
+  await until('one', async () => (await subjects.getByRole('listitem').count()) === 1);
+  await subjects.getByRole('button', { name: 'Log out alice' }).click();
+  await page.locator('#log-out-dialog').getByRole('button', { name: 'Log out' }).click();
+  await until('none', async () => (await subjects.getByRole('listitem').count()) === 0);
+  await subjects.getByRole('button', { name: 'Close' }).click();
+  await shows(page, 'people', '1 subject');
+});
+
 attempt('requests are counted by route', async () => {
-  const row = page.locator('#routes tr').filter({ hasText: 'api' });
+  const row = page.locator('#routes tr').filter({ hasText: 'entity' });
   await until('the request of the app', async () => (await row.locator('td.number').first().innerText()) !== '0');
 });
 
@@ -181,7 +220,7 @@ attempt('where changes are off, no button promises one', async () => {
   await other.reload();
   await shows(other, 'user', 'Ready');
   await until('it is said', async () => (await text(other, '#access')).startsWith('Reading only'));
-  assert.equal(await other.locator('.actions button:visible').count(), 0);
+  assert.equal(await other.locator('.actions button:visible:not([data-action=subjects])').count(), 0);
   await other.context().close();
 });
 

@@ -14,7 +14,10 @@ async function listen(server) {
   return `http://127.0.0.1:${server.address().port}`;
 }
 
-/** POST /NAME grants a token, unless `answers[NAME]` says otherwise; GET answers {}. */
+/**
+ * POST /NAME grants a token, unless `answers[NAME]` says otherwise; POST /send sends a one-time password to
+ * somebody; GET answers {}.
+ */
 export async function scripted() {
   const answers = {};
   const tokens = [];
@@ -23,8 +26,9 @@ export async function scripted() {
     if (request.method !== 'POST') return say(200, {});
     const answer = answers[request.url.slice(1)];
     if (answer) return say(...answer);
+    if (request.url === '/send') return say(200, { device_code: 'a-device-code', masked: '******42', expires_in: 600 });
     tokens.push(`token-${crypto.randomBytes(16).toString('hex')}`);
-    return say(200, { access_token: tokens.at(-1), token_type: 'Bearer', expires_in: 120 });
+    return say(200, { access_token: tokens.at(-1), token_type: 'Bearer', expires_in: 120, refresh_token: 'a-refresh-token' });
   });
   return { origin: await listen(server), answers, tokens };
 }
