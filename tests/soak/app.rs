@@ -8,10 +8,18 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
+use crate::configuration::Bound;
 use crate::fault::Fault;
+use crate::http2::Trunk;
 use crate::ledger::{Id, Kind, Ledger, lock};
 use crate::origin::QUERY;
 use crate::plan::{Close, Framing, Plan};
@@ -29,12 +37,35 @@ pub const BREAKERS: u32 = 0x8000;
 pub struct Doors {
     /// The listener that is always there.
     pub app: SocketAddr,
-    /// Another, with routes of its own.
-    pub side: SocketAddr,
-    /// One that comes and goes.
-    pub visitor: SocketAddr,
+    /// Others over TCP.
+    pub bound: Bound,
     /// A Unix socket.
     pub socket: PathBuf,
+    /// Who vouches for the listener over TLS.
+    pub trust: Trust,
+}
+
+/// An authority that apps trust.
+#[derive(Debug, Clone)]
+pub struct Trust(Arc<RootCertStore>);
+
+impl Trust {
+    /// By its certificate in PEM.
+    pub fn new(authority: &str) -> Self {
+        let mut roots = RootCertStore::empty();
+        let certificate = CertificateDer::from_pem_slice(authority.as_bytes()).expect("a certificate");
+        roots.add(certificate).expect("an authority");
+        Self(Arc::new(roots))
+    }
+
+    /// What agrees on this protocol.
+    fn connector(&self, protocol: &[u8]) -> TlsConnector {
+        let config = ClientConfig::builder_with_provider(Arc::new(default_provider()));
+        let config = config.with_safe_default_protocol_versions().expect("versions");
+        let mut config = config.with_root_certificates(self.0.clone()).with_no_client_auth();
+        config.alpn_protocols = vec![protocol.to_vec()];
+        TlsConnector::from(Arc::new(config))
+    }
 }
 
 /// What all apps share.
@@ -45,6 +76,18 @@ pub struct World {
     pub doors: Doors,
     /// What comes and goes.
     pub switch: Arc<Switch>,
+    /// The connections of HTTP/2 that apps share: in plain text, and over TLS.
+    trunks: [Trunk; 2],
+    /// TLS for HTTP/1.1, and for HTTP/2.
+    tls: [TlsConnector; 2],
+}
+
+impl World {
+    /// What all apps share.
+    pub fn new(ledger: Arc<Ledger>, doors: Doors, switch: Arc<Switch>) -> Self {
+        let tls = [b"http/1.1".as_slice(), b"h2"].map(|protocol| doors.trust.connector(protocol));
+        Self { ledger, doors, switch, trunks: Default::default(), tls }
+    }
 }
 
 /// Whether the route and the listener that come and go are there.
@@ -62,6 +105,12 @@ pub enum Door {
     Visitor,
     /// The Unix socket.
     Socket,
+    /// The TCP listener that is always there, by HTTP/2.
+    Streams,
+    /// The one over TLS.
+    Secured,
+    /// The same by HTTP/2.
+    SecuredStreams,
 }
 
 /// A route as an app sees it.
@@ -75,12 +124,13 @@ pub struct Route {
 }
 
 /// The routes of the listener that is always there.
-const APP: [Route; 5] = [
+const APP: [Route; 6] = [
     Route { path: "/grant", bases: &["grant"], most: LONGEST },
     Route { path: "/refreshed", bases: &["refreshed"], most: LONGEST },
     Route { path: "/fixed", bases: &["fixed"], most: LONGEST },
     Route { path: "/moving", bases: &["moving-grant", "moving-fixed"], most: LONGEST },
     // What is longer than 64 KiB is not sent once more.
+    Route { path: "/streams", bases: &["streams"], most: 60_000 },
     Route { path: "/revoked", bases: &["revoked"], most: 60_000 },
 ];
 const SIDE: [Route; 2] = [
@@ -89,6 +139,10 @@ const SIDE: [Route; 2] = [
 ];
 const VISITOR: [Route; 1] = [Route { path: "/", bases: &["fixed"], most: LONGEST }];
 const SOCKET: [Route; 1] = [Route { path: "/deep/path", bases: &["grant"], most: LONGEST }];
+const SECURED: [Route; 2] = [
+    Route { path: "/grant", bases: &["grant"], most: LONGEST },
+    Route { path: "/streams", bases: &["streams"], most: 60_000 },
+];
 const FLASH: Route = Route { path: "/flash", bases: &["fixed"], most: LONGEST };
 const LONE: Route = Route { path: "/lone", bases: &["lone"], most: LONGEST };
 
@@ -208,9 +262,9 @@ impl App {
     }
 
     /// Breaks off, in the request or in the answer.
-    pub async fn break_off(mut self) {
+    pub async fn break_off(mut self, door: Door) {
         while !self.world.ledger.is_ending() {
-            let Ok(mut wire) = self.connect(Door::App).await else { continue };
+            let Ok(mut wire) = self.connect(door).await else { continue };
             let route = self.random.pick(&APP);
             let mut plan = Plan::any(&mut self.random, route.most);
             let id = self.next();
@@ -253,13 +307,20 @@ impl App {
         let doors = &self.world.doors;
         let address = match door {
             Door::App => doors.app,
-            Door::Side => doors.side,
-            Door::Visitor => doors.visitor,
+            Door::Side => doors.bound.side,
+            Door::Visitor => doors.bound.visitor,
             Door::Socket => return Ok(Wire::new(UnixStream::connect(&doors.socket).await?)),
+            Door::Streams => return self.world.trunks[0].wire(tcp(doors.app)).await,
+            Door::Secured => return Ok(Wire::new(self.tls(0).await?)),
+            Door::SecuredStreams => return self.world.trunks[1].wire(self.tls(1)).await,
         };
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        Ok(Wire::new(stream))
+        Ok(Wire::new(tcp(address).await?))
+    }
+
+    async fn tls(&self, protocol: usize) -> io::Result<TlsStream<TcpStream>> {
+        let stream = tcp(self.world.doors.bound.secured).await?;
+        let name = ServerName::try_from("127.0.0.1").expect("a name");
+        self.world.tls[protocol].connect(name, stream).await
     }
 
     async fn ask(&mut self, wire: &mut Wire, route: &Route, ahead: usize) -> Result<(), String> {
@@ -427,10 +488,17 @@ impl App {
 impl Door {
     fn routes(self) -> &'static [Route] {
         match self {
-            Self::App => &APP,
+            Self::App | Self::Streams => &APP,
             Self::Side => &SIDE,
             Self::Visitor => &VISITOR,
             Self::Socket => &SOCKET,
+            Self::Secured | Self::SecuredStreams => &SECURED,
         }
     }
+}
+
+async fn tcp(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }

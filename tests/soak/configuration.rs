@@ -15,20 +15,27 @@ pub struct Sites {
     pub other: SocketAddr,
     /// The upstream over TLS.
     pub secure: SocketAddr,
+    /// The one that speaks HTTP/2.
+    pub streams: SocketAddr,
     /// The issuer.
     pub issuer: SocketAddr,
 }
 
+/// Where listeners are that are not always there, or not by themselves.
+#[derive(Debug, Clone, Copy)]
+pub struct Bound {
+    /// The one with routes of its own.
+    pub side: SocketAddr,
+    /// The one that comes and goes.
+    pub visitor: SocketAddr,
+    /// The one over TLS.
+    pub secured: SocketAddr,
+}
+
 /// Credentials and routes of a revision; `{folder}` is where the files are. The route and the listener
 /// that come and go are there in odd revisions.
-pub fn revision(
-    number: u64,
-    sites: &Sites,
-    side: SocketAddr,
-    visitor: SocketAddr,
-    fault: Option<Fault>,
-) -> String {
-    let Sites { origin, other, secure, issuer } = sites;
+pub fn revision(number: u64, sites: &Sites, doors: &Bound, fault: Option<Fault>) -> String {
+    let Sites { origin, other, secure, streams, issuer } = sites;
     let mut text = format!(
         r#"[credentials.grant]
 flow = "oauth2"
@@ -75,13 +82,18 @@ ca = "{{folder}}/ca.pem"
 bind = "{}"
 idle_timeout = "{}s"
 
+[listeners.secured]
+bind = "{}"
+tls = {{ cert = "{{folder}}/listener.pem", key = "{{folder}}/listener-key.pem" }}
+
 [listeners.socket]
 bind = "unix:{{folder}}/app.sock"
 
 "#,
-        side,
+        doors.side,
         // A limit that changes, for connections to come.
         60 + number % 7,
+        doors.secured,
     );
     let mut route = |name: &str, listener: &str, path: &str, upstream: &str, credential: &str| {
         write!(
@@ -98,6 +110,9 @@ bind = "unix:{{folder}}/app.sock"
     route("fixed", "app", "/fixed", &format!("http://{origin}/fixed"), "fixed");
     route("revoked", "app", "/revoked", &format!("http://{origin}/revoked"), "revoked");
     route("lone", "app", "/lone", &format!("http://{other}/lone"), "grant");
+    route("streams", "app", "/streams", &format!("h2c://{streams}/streams"), "grant");
+    route("secured", "secured", "/grant", &format!("http://{origin}/grant"), "grant");
+    route("secured-streams", "secured", "/streams", &format!("h2c://{streams}/streams"), "grant");
     route("login", "side", "/login", &format!("http://{other}/login"), "login");
     route("side", "side", "/grant", &format!("http://{other}/fixed"), "fixed");
     route("socket", "socket", "/deep/path", &format!("http://{origin}/grant"), "grant");
@@ -112,9 +127,11 @@ bind = "unix:{{folder}}/app.sock"
         route("visitor", "visitor", "/", &format!("http://{origin}/fixed"), "fixed");
     }
     route("refreshed", "app", "/refreshed", &format!("https://{secure}/refreshed"), "refreshed");
-    text += "egress = \"secure\"\n";
+    text += "egress = \"secure\"\n\n";
+    // Its upstream closes without a word: nobody else may take its connection.
+    text = text.replace("[routes.lone]\n", "[routes.lone]\npool_max_idle = 1\n");
     if is_odd {
-        write!(text, "\n[listeners.visitor]\nbind = \"{visitor}\"\n").expect("a text takes text");
+        write!(text, "\n[listeners.visitor]\nbind = \"{}\"\n", doors.visitor).expect("a text takes text");
     }
     text
 }

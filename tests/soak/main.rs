@@ -28,6 +28,7 @@ mod certificate;
 mod configuration;
 mod fault;
 mod gauge;
+mod http2;
 mod issuer;
 mod ledger;
 mod origin;

@@ -18,7 +18,7 @@ use crate::random::{Random, body};
 use crate::wire::{Head, Wire, put_body};
 
 /// What an upstream's first path segment says: which credential a request to it carries.
-pub const BASES: [(&str, &str); 8] = [
+pub const BASES: [(&str, &str); 9] = [
     ("grant", "grant"),
     ("refreshed", "refreshed"),
     ("login", "login"),
@@ -27,6 +27,7 @@ pub const BASES: [(&str, &str); 8] = [
     ("moving-grant", "grant"),
     ("moving-fixed", "fixed"),
     ("lone", "grant"),
+    ("streams", "grant"),
 ];
 
 /// The rest of every target, which must come byte for byte.
@@ -65,7 +66,7 @@ fn authority(listener: &TcpListener) -> Rc<str> {
 }
 
 /// Answers on one connection to its end.
-async fn converse(mut wire: Wire, authority: Rc<str>, ledger: Arc<Ledger>) {
+pub async fn converse(mut wire: Wire, authority: Rc<str>, ledger: Arc<Ledger>) {
     // How a connection ends is the app's matter: whether its requests were answered.
     let _ = answer_all(&mut wire, &authority, &ledger).await;
 }

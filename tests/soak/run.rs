@@ -11,15 +11,17 @@ use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 use tokio::task::{JoinSet, LocalSet, spawn_local};
 
-use crate::app::{App, BREAKERS, Door, Doors, Switch, World};
+use crate::app::{App, BREAKERS, Door, Doors, Switch, Trust, World};
 use crate::certificate::Rotation;
-use crate::configuration::{Sites, revision};
+use crate::configuration::{Bound, Sites, revision};
 use crate::fault::Fault;
 use crate::gauge::Gauge;
+use crate::http2::serve_streams;
 use crate::issuer::Issuer;
 use crate::ledger::{Kind, Ledger};
 use crate::origin::{Certificate, serve, serve_tls};
 use crate::support::sidecar::Setup;
+use crate::support::tls::Authority;
 use crate::support::{PATIENCE, Sidecar};
 use crate::variable;
 
@@ -52,40 +54,46 @@ struct Servers {
     origin: StdListener,
     other: StdListener,
     secure: StdListener,
+    streams: StdListener,
     issuer: StdListener,
 }
 
 /// Runs it to its end.
 pub fn run(run: &Run) -> Report {
     let ledger = Arc::new(Ledger::new(run.fault));
-    let servers = Servers { origin: bind(), other: bind(), secure: bind(), issuer: bind() };
+    let servers = Servers { origin: bind(), other: bind(), secure: bind(), streams: bind(), issuer: bind() };
+    let vouching = Authority::called("listeners of the soak");
     let mut rotation = Rotation::new();
     let sites = servers.sites();
     let issuer = Issuer::new(ledger.clone());
     let (load, go) = servers.start(rotation.shown(), issuer.clone(), ledger.clone());
 
     let fixed = ledger.issue("fixed", None);
-    let (side, visitor) = (address(&bind()), address(&bind()));
-    let bearerd = Setup::new(&revision(0, &sites, side, visitor, None))
+    let bound = Bound { side: address(&bind()), visitor: address(&bind()), secured: address(&bind()) };
+    let pair = vouching.server();
+    let bearerd = Setup::new(&revision(0, &sites, &bound, None))
         .server(&format!("workers = {}", variable("SOAK_WORKERS", 2)))
         .file("fixed", &fixed)
         .file("ca.pem", rotation.trusted())
+        .file("listener.pem", &pair.cert)
+        .file("listener-key.pem", &pair.key)
         .start();
     bearerd.wait_until_ready();
     let socket = bearerd.folder().join("app.sock");
-    let doors = Doors { app: bearerd.app().address(), side, visitor, socket };
+    let doors = Doors { app: bearerd.app().address(), bound, socket, trust: Trust::new(&vouching.pem()) };
 
     let mut gauge = Gauge::new(bearerd.id());
     let at_rest = gauge.open_but_kept_pipes();
     let switch = Arc::<Switch>::default();
     // The load's thread is gone only if it panicked, which joining it tells.
     let _ = go.send((doors.clone(), switch.clone()));
-    let mut change = Change { bearerd: &bearerd, ledger: &ledger, switch: &switch, fixed, revision: 0 };
+    let mut change =
+        Change { bearerd: &bearerd, ledger: &ledger, switch: &switch, vouching, fixed, revision: 0 };
     let (started, busy) = (ledger.now(), gauge.busy());
     while ledger.now() - started < run.length {
         let due = started + run.tick * u32::try_from(change.revision + 1).unwrap_or(u32::MAX);
         thread::sleep(due.saturating_sub(ledger.now()));
-        change.everything(&sites, &doors, &mut rotation, run.fault);
+        change.everything(&sites, &bound, &mut rotation, run.fault);
         gauge.sample();
     }
     let (elapsed, busy) = (ledger.now() - started, gauge.busy() - busy);
@@ -129,6 +137,7 @@ impl Servers {
             origin: address(&self.origin),
             other: address(&self.other),
             secure: address(&self.secure),
+            streams: address(&self.streams),
             issuer: address(&self.issuer),
         }
     }
@@ -148,9 +157,10 @@ impl Servers {
                 spawn_local(serve(listen(self.origin), ledger.clone()));
                 spawn_local(serve(listen(self.other), ledger.clone()));
                 spawn_local(serve_tls(listen(self.secure), certificate, ledger.clone()));
+                spawn_local(serve_streams(listen(self.streams), ledger.clone()));
                 spawn_local(issuer.serve(listen(self.issuer)));
                 if let Ok((doors, switch)) = told.await {
-                    ask(World { ledger, doors, switch }).await;
+                    ask(World::new(ledger, doors, switch)).await;
                 }
             });
         });
@@ -162,7 +172,15 @@ impl Servers {
 async fn ask(world: World) {
     let world = Rc::new(world);
     let mut apps = JoinSet::new();
-    for (first, count, door) in [(0, 40, Door::App), (100, 12, Door::Side), (200, 8, Door::Socket)] {
+    let doors = [
+        (0, 40, Door::App),
+        (100, 12, Door::Side),
+        (200, 8, Door::Socket),
+        (500, 24, Door::Streams),
+        (600, 6, Door::Secured),
+        (700, 12, Door::SecuredStreams),
+    ];
+    for (first, count, door) in doors {
         for client in first..first + count {
             apps.spawn_local(App::new(&world, client).keep_asking(door));
         }
@@ -174,7 +192,8 @@ async fn ask(world: World) {
     for client in 310..313 {
         apps.spawn_local(App::new(&world, client).watch_route());
         apps.spawn_local(App::new(&world, client + 10).watch_listener());
-        apps.spawn_local(App::new(&world, client + BREAKERS).break_off());
+        apps.spawn_local(App::new(&world, client + BREAKERS).break_off(Door::App));
+        apps.spawn_local(App::new(&world, client + 10 + BREAKERS).break_off(Door::Streams));
     }
     if world.ledger.has(Fault::HoardedConnections) {
         apps.spawn_local(App::new(&world, 400).hoard());
@@ -189,21 +208,27 @@ struct Change<'a> {
     bearerd: &'a Sidecar,
     ledger: &'a Ledger,
     switch: &'a Switch,
+    /// Vouches for what the listener over TLS shows.
+    vouching: Authority,
     fixed: String,
     revision: u64,
 }
 
 impl Change<'_> {
-    fn everything(&mut self, sites: &Sites, doors: &Doors, rotation: &mut Rotation, fault: Option<Fault>) {
+    fn everything(&mut self, sites: &Sites, bound: &Bound, rotation: &mut Rotation, fault: Option<Fault>) {
         self.revision += 1;
         let next = self.ledger.issue("fixed", None);
         self.bearerd.replace_file("fixed", &next);
         self.ledger.retire(&std::mem::replace(&mut self.fixed, next), TAKE_OVER);
         self.bearerd.replace_file("ca.pem", &rotation.turn());
+        // The certificate first: with the old key it is no pair, and the old pair stays until both are there.
+        let pair = self.vouching.server();
+        self.bearerd.replace_file("listener.pem", &pair.cert);
+        self.bearerd.replace_file("listener-key.pem", &pair.key);
         if self.revision.is_multiple_of(REVOKED_EVERY) {
             self.ledger.revoke("revoked");
         }
-        let text = revision(self.revision, sites, doors.side, doors.visitor, fault);
+        let text = revision(self.revision, sites, bound, fault);
         if self.revision.is_multiple_of(5) {
             // A bad one in between changes nothing.
             self.reload(&text.replace("[routes.fixed]", "[routes.fixed]\nmistake = 1"), 422);
