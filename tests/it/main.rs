@@ -34,6 +34,7 @@ mod http2_frames;
 mod http2_rules;
 mod http2_streams;
 mod http2_upstreams;
+mod http2_windows;
 mod inherited;
 mod life;
 mod lifecycle;

@@ -76,13 +76,15 @@ impl Stream {
             is_waiting: Cell::new(false),
         });
         connection.enter(stream.clone());
-        spawn_local(stream.run(heads, read.fits));
+        // What comes of the body before the task has its first turn is given back by this, too.
+        let content = Content::new(stream.clone(), heads.request.fields.get(Kind::Expect).is_some());
+        spawn_local(stream.run(heads, read.fits, content));
     }
 
     /// The stream's task.
-    async fn run(self: Rc<Self>, mut heads: Heads, fits: Result<(), HeadError>) {
+    async fn run(self: Rc<Self>, mut heads: Heads, fits: Result<(), HeadError>, content: Content) {
         let ended = {
-            let mut answer = pin!(self.answer(&mut heads, fits));
+            let mut answer = pin!(self.answer(&mut heads, fits, content));
             poll_fn(|context| {
                 if self.is_cut.get() {
                     return Poll::Ready(None);
@@ -100,11 +102,15 @@ impl Stream {
     }
 
     /// Answers the request.
-    async fn answer(self: &Rc<Self>, heads: &mut Heads, fits: Result<(), HeadError>) -> Ended {
+    async fn answer(
+        self: &Rc<Self>,
+        heads: &mut Heads,
+        fits: Result<(), HeadError>,
+        mut content: Content,
+    ) -> Ended {
         let Connection { service, settings, refusal, .. } = &*self.connection;
         let request = &heads.request;
         let is_head = request.method == Method::HEAD;
-        let mut content = Content::new(self.clone(), request.fields.get(Kind::Expect).is_some());
         let mut record = service.proxy.record(&self.watch, &settings.door, request);
         let answered = match (fits, refusal) {
             (Err(error), _) => {
