@@ -131,10 +131,7 @@ impl Control {
     async fn logout(&self, owner: Owner) -> Result<Reply, Refusal> {
         self.consents.abandon(&owner);
         match self.keeper.forget(&owner).await {
-            Ok(()) => {
-                tracing::info!(credential = %owner.credential, "logged out");
-                Ok((StatusCode::ACCEPTED, Value::Null))
-            }
+            Ok(()) => Ok((StatusCode::ACCEPTED, Value::Null)),
             Err(SetError::Unusable(message)) => Err(ConsentError::Local(message).into()),
             Err(SetError::NotStatic) => Err(ConsentError::NotInteractive.into()),
             Err(SetError::NoSubject) => Err(request::wrong("`subject` says who logs out")),
@@ -177,8 +174,9 @@ fn unreadable(StoreError(why): StoreError) -> ConsentError {
 pub fn begun_document(begun: Begun) -> Value {
     let mut document = Map::new();
     match begun.step {
-        Step::Browse(url) => {
+        Step::Browse { url, redirect_uri } => {
             document.insert("url".to_owned(), url.into());
+            document.extend(redirect_uri.map(|uri| ("redirect_uri".to_owned(), uri.into())));
         }
         Step::Device { user_code, verification_uri, verification_uri_complete } => {
             document.insert("user_code".to_owned(), user_code.into());

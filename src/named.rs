@@ -1,7 +1,6 @@
 //! A few values by name.
 
 use std::borrow::Borrow;
-use std::ops::Index;
 
 /// A few values by name, sorted by it: a map for the many places that hold one to three. It is as large
 /// as what it holds, where a `BTreeMap` has room for eleven from the first on; to insert takes as
@@ -78,14 +77,6 @@ impl<V> Default for Named<V> {
     }
 }
 
-impl<V> Index<&str> for Named<V> {
-    type Output = V;
-
-    fn index(&self, name: &str) -> &V {
-        self.get(name).expect("whoever indexes knows that it is there")
-    }
-}
-
 /// Of several values of one name the last counts.
 impl<N: Borrow<str> + Into<Box<str>>, V> FromIterator<(N, V)> for Named<V> {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(values: I) -> Self {
@@ -150,7 +141,7 @@ mod tests {
             }
             for name in others {
                 named.insert(name.clone(), 7);
-                prop_assert_eq!(named[&*name], 7);
+                prop_assert_eq!(named.get(&name), Some(&7));
             }
             named.retain(|_, value| *value == 7);
             prop_assert!(named.values().all(|value| *value == 7));

@@ -59,9 +59,9 @@ impl Body for AnswerBody {
 pub(super) enum Refusal {
     /// A `Host` or `Origin` that is not ours, or a caller whose uid is not.
     CallerDenied(&'static str),
-    /// A change over TCP while no token is configured.
+    /// A change, or a question for people's names, over TCP while no token is configured.
     NoTokenConfigured,
-    /// A change without the token, or with a wrong one.
+    /// The same without the token, or with a wrong one.
     Unauthorized,
     /// A change by a session of the console that did not come from its page.
     NotFromThePage,
@@ -94,7 +94,7 @@ pub(super) enum Refusal {
 impl Refusal {
     /// Status, code, title and detail, as they stand in the problem document (RFC 9457).
     fn parts(&self) -> (StatusCode, &'static str, &'static str, String) {
-        let no_token = "changes over TCP need `[admin] token`, and none is configured: add one, or listen on a Unix socket";
+        let no_token = "over TCP changes, and the names of subjects, take `[admin] token`, and none is configured: add one, or listen on a Unix socket";
         match self {
             Self::CallerDenied(detail) => {
                 (StatusCode::FORBIDDEN, "caller_denied", "This caller may not", (*detail).to_owned())

@@ -85,6 +85,12 @@ impl Place {
         matches!(self, Self::OAuthCallback | Self::OAuthLogin)
     }
 
+    /// Whether it tells who has tokens. What an app calls its users may be a number or an address of
+    /// theirs: it takes what a change takes.
+    fn names_people(&self) -> bool {
+        matches!(self, Self::Login(control::Place::Subjects(_)))
+    }
+
     /// Whether anybody may read it under any name: what probes and scrapers ask for.
     fn is_open(&self) -> bool {
         matches!(self, Self::Live | Self::Ready | Self::Metrics)
@@ -117,7 +123,7 @@ async fn serve(admin: &Arc<Admin>, caller: Caller, head: &Parts, body: Incoming)
     }
     let is_change = !matches!(head.method, Method::GET | Method::HEAD);
     let is_free = place == Place::Session || place == Place::Quit && admin.spec.load().allow_quit;
-    if is_change && !is_free {
+    if is_change && !is_free || place.names_people() {
         let configured = access::configured_token(admin, caller).await?;
         check_change(caller, head, configured.as_ref(), &admin.sessions)?;
     }

@@ -94,7 +94,7 @@ fn names_us(host: &Authority, local: Option<IpAddr>) -> bool {
     address.is_ok_and(|address| address.is_loopback() || Some(address) == local)
 }
 
-/// Refuses a change over TCP that neither shows the configured token nor belongs to a session of the
+/// Refuses a change over TCP, or a question for people's names, that neither shows the configured token nor belongs to a session of the
 /// console that was opened with it.
 pub(super) fn check_change(
     caller: Caller,

@@ -58,7 +58,7 @@ pub(super) async fn begin(admin: &Admin, head: &Parts) -> Result<Answer, Refusal
     let Some(owner) = owner else { return Ok(refused(&ConsentError::UnknownState)) };
     Ok(match admin.control.consents.authorize(owner, Wish::default()).await {
         Ok(begun) => match begun.step {
-            Step::Browse(url) => sent_to(&url),
+            Step::Browse { url, .. } => sent_to(&url),
             Step::Device { user_code, verification_uri, verification_uri_complete } => {
                 let complete = verification_uri_complete.as_deref();
                 shown(StatusCode::OK, page::device(&user_code, &verification_uri, complete))
@@ -74,7 +74,7 @@ pub(super) async fn begin(admin: &Admin, head: &Parts) -> Result<Answer, Refusal
 /// A page that says why not.
 fn refused(error: &ConsentError) -> Answer {
     let refusal = control::Refusal(error.clone());
-    let mut answer = shown(refusal.status(), page::failed(error));
+    let mut answer = shown(refusal.status(), page::failed(&error.to_string()));
     if let Some(pause) = refusal.retry_after() {
         answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(pause));
     }

@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use crate::admin::Admin;
 use crate::admin::advice::advice;
-use crate::admin::view::{CredentialView, rfc3339, subjects_of};
+use crate::admin::view::{CredentialView, subjects_of};
+use crate::control::view::rfc3339;
 use crate::credential::flow::oauth2::Grant;
 use crate::credential::{CredentialName, CredentialSpec, Flow, State, Status};
 use crate::proxy::Code;

@@ -1,10 +1,12 @@
 //! `bearerd login NAME`: a person consents, in a browser, on another device, or with a one-time
 //! password.
 
+mod loopback;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, IsTerminal};
 use std::process::{Command, ExitCode, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -15,7 +17,9 @@ use serde_json::{Map, Value, json};
 
 use crate::cli::client::{self, Failure, PROMPT, Question, Reply, Target};
 use crate::cli::exit::Exit;
+use crate::cli::login::loopback::{Loopback, Redeem};
 use crate::cli::output::talk;
+use crate::upstream::Url;
 
 /// How long the issuer may take with what was typed.
 const EXCHANGE: Duration = Duration::from_secs(60);
@@ -54,6 +58,8 @@ fn pair(text: &str) -> Result<(String, String), String> {
 struct Begun {
     state: String,
     url: Option<String>,
+    /// Where the browser comes back to.
+    redirect_uri: Option<String>,
     user_code: Option<String>,
     verification_uri: Option<String>,
     verification_uri_complete: Option<String>,
@@ -81,6 +87,10 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         let params = arguments.params.iter().map(|(name, value)| (name.clone(), value.as_str().into()));
         wish.insert("params".to_owned(), Value::Object(params.collect()));
     }
+    let loopback = Loopback::bind();
+    if let Some(loopback) = &loopback {
+        wish.insert("loopback_port".to_owned(), loopback.port().into());
+    }
     let begun = match ask(arguments, "/authorize", &Value::Object(wish), EXCHANGE) {
         Ok(reply) => reply,
         Err(failure) => return failure.tell(),
@@ -90,7 +100,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         return Exit::Internal.into();
     };
     let ended = match (&begun.url, &begun.user_code) {
-        (Some(url), _) => in_browser(arguments, &begun, url),
+        (Some(url), _) => in_browser(arguments, &begun, url, loopback),
         (None, Some(code)) => on_device(arguments, &begun, code),
         (None, None) => by_password(arguments, &begun),
     };
@@ -103,14 +113,25 @@ pub fn run(arguments: &Arguments) -> ExitCode {
     }
 }
 
-/// The browser comes back to bearerd; where it cannot (over SSH), a person pastes where it came to.
-fn in_browser(arguments: &Arguments, begun: &Begun, url: &str) -> Result<(), Failure> {
+/// The browser comes back to bearerd, or to this process; where it cannot (over SSH), a person pastes where
+/// it came to.
+fn in_browser(
+    arguments: &Arguments,
+    begun: &Begun,
+    url: &str,
+    loopback: Option<Loopback>,
+) -> Result<(), Failure> {
+    let (results, first) = mpsc::channel();
+    let redirect_uri = begun.redirect_uri.as_deref().and_then(|uri| uri.parse::<Url>().ok());
+    let answering = redirect_uri.as_ref().and_then(|uri| {
+        let loopback = loopback?.behind(uri)?;
+        Some(loopback.serve(uri, &redeemer(arguments, &begun.state), &results))
+    });
     talk(format_args!("Open this page and consent:\n\n  {url}\n"));
     if !arguments.no_browser && has_screen() {
         open(url);
     }
     talk("If the browser cannot come back to this machine, paste the address that it ends at, or the code:");
-    let (results, first) = mpsc::channel();
     let (waiting, state, sender) = (arguments.clone(), begun.state.clone(), results.clone());
     thread::spawn(move || sender.send(wait(&waiting, &state)));
     let (pasting, state) = (arguments.clone(), begun.state.clone());
@@ -127,7 +148,22 @@ fn in_browser(arguments: &Arguments, begun: &Begun, url: &str) -> Result<(), Fai
         }
     });
     // The thread that waits always sends in the end.
-    first.recv().unwrap_or_else(|_| Err(Failure::Machine("nobody waits for the login any more".to_owned())))
+    let ended = first
+        .recv()
+        .unwrap_or_else(|_| Err(Failure::Machine("nobody waits for the login any more".to_owned())));
+    // The browser has its page before the process ends.
+    drop(answering.as_ref().map(|answering| answering.lock()));
+    ended
+}
+
+/// Hands over what a browser brought to this process. Whoever does not know the state changes nothing.
+fn redeemer(arguments: &Arguments, state: &str) -> Redeem {
+    let (arguments, state) = (arguments.clone(), state.to_owned());
+    Arc::new(move |query| {
+        let mut fields = form_urlencoded::parse(query.as_bytes());
+        fields.find(|(name, value)| name == "state" && *value == state)?;
+        Some(ask(&arguments, "/callback", &pasted(&format!("?{query}"), &state), EXCHANGE).map(drop))
+    })
 }
 
 /// An address with code and state in its query, or a code alone.

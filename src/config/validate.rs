@@ -24,6 +24,7 @@ use crate::config::raw;
 use crate::config::tree::Place;
 use crate::config::validate::context::Context;
 use crate::credential::store::spec::StoreSpec;
+use crate::server::listener::Address;
 
 /// Checks everything and builds what can be built. It is whole only if nothing wrong was found.
 pub(crate) fn file(raw: &raw::File, root: Place<'_>, context: &mut Context<'_>) -> Option<Config> {
@@ -40,6 +41,7 @@ pub(crate) fn file(raw: &raw::File, root: Place<'_>, context: &mut Context<'_>) 
     let admin = listener::admin(&raw.admin, root.key("admin"), context);
     context.egresses = egress::all(&raw.egress, root.key("egress"), context);
     let listeners = listener::all(&raw.listeners, root.key("listeners"), context);
+    context.has_callback = admin.as_ref().is_none_or(|admin| matches!(admin.listen, Address::Tcp(_)));
     if let Some(admin) = &admin {
         listener::apart(&listeners, &admin.listen, root, context);
     }

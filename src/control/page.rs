@@ -7,8 +7,6 @@ use aws_lc_rs::digest;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
-use crate::credential::consent::ConsentError;
-
 /// The style of all pages; light and dark by the browser's wish.
 const STYLE: &str = "\
 :root{color-scheme:light dark;font:17px/1.5 system-ui,sans-serif}\
@@ -32,8 +30,8 @@ pub fn done() -> String {
 }
 
 /// A login came to nothing.
-pub fn failed(why: &ConsentError) -> String {
-    let why = escaped(&why.to_string());
+pub fn failed(why: &str) -> String {
+    let why = escaped(why.trim_end_matches('.'));
     page("The login came to nothing", &format!("<p>{why}.</p><p>Close this window and begin again.</p>"))
 }
 
@@ -81,11 +79,10 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::{POLICY, device, failed};
-    use crate::credential::consent::ConsentError;
 
     #[test]
     fn what_others_say_stays_text_on_a_page() {
-        let page = failed(&ConsentError::Denied("<script>alert('x')</script>".to_owned()));
+        let page = failed("<script>alert('x')</script>");
         assert!(!page.contains("<script") && page.contains("&lt;script&gt;alert(&#39;x&#39;)"), "{page}");
         let page = device("\"><img>", "https://a/?b=\"c\"", None);
         assert!(!page.contains("<img") && page.contains("href=\"https://a/?b=&quot;c&quot;\""), "{page}");
@@ -94,6 +91,6 @@ mod tests {
     #[test]
     fn the_policy_lets_a_page_load_and_run_nothing() {
         assert!(POLICY.starts_with("default-src 'none'; style-src 'sha256-"));
-        assert!(!POLICY.contains("unsafe") && !failed(&ConsentError::TooLate).contains("src="));
+        assert!(!POLICY.contains("unsafe") && !failed("too late").contains("src="));
     }
 }

@@ -37,11 +37,20 @@ pub(super) struct Authorize {
 }
 
 impl Authorize {
-    /// `{"subject", "return_to", "params", ..}`; the rest is to whom a password is sent.
+    /// `{"subject", "return_to", "params", "loopback_port", ..}`; the rest is to whom a password is sent.
     pub(super) fn read(body: &[u8]) -> Result<Self, Refusal> {
         let mut members = members(body)?;
         let subject = subject(&mut members)?;
         let mut wish = Wish { return_to: text(&mut members, "return_to")?, ..Wish::default() };
+        wish.loopback_port = match members.remove("loopback_port") {
+            None | Some(Value::Null) => None,
+            Some(port) => Some(
+                port.as_u64()
+                    .and_then(|port| u16::try_from(port).ok())
+                    .filter(|port| *port != 0)
+                    .ok_or_else(|| wrong("`loopback_port` is a number from 1 to 65535"))?,
+            ),
+        };
         match members.remove("params") {
             None | Some(Value::Null) => {}
             Some(Value::Object(params)) => {

@@ -1,16 +1,16 @@
-//! The state of one subject as JSON: times, never values.
+//! A status as JSON: states and times, never values.
 
 use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::credential::{State, Status};
 
-/// The state of a credential's own token, or of one subject's.
+/// What everybody is told of an owner: the same of a credential and of a subject, by whomever it is asked.
 #[derive(Debug, Serialize)]
-pub struct SubjectView {
+pub struct StatusView {
+    /// The credential.
     name: String,
-    /// `null` for the token that the credential has by itself.
-    subject: Option<String>,
+    flow: &'static str,
     state: State,
     generation: u64,
     obtained_at: Option<String>,
@@ -22,22 +22,31 @@ pub struct SubjectView {
 
 /// What went wrong last.
 #[derive(Debug, Serialize)]
-pub struct ErrorView {
+struct ErrorView {
     class: &'static str,
     message: String,
     at: String,
 }
 
+/// The state of a credential's own token, or of one subject's.
+#[derive(Debug, Serialize)]
+pub struct SubjectView {
+    #[serde(flatten)]
+    status: StatusView,
+    /// `null` for the token that the credential has by itself.
+    subject: Option<String>,
+}
+
 /// RFC 3339, in UTC, to the millisecond.
-fn rfc3339(time: Timestamp) -> String {
+pub fn rfc3339(time: Timestamp) -> String {
     format!("{time:.3}")
 }
 
-impl From<Status> for SubjectView {
+impl From<Status> for StatusView {
     fn from(status: Status) -> Self {
         Self {
             name: status.owner.credential.to_string(),
-            subject: status.owner.subject.map(|subject| subject.to_string()),
+            flow: status.flow,
             state: status.state,
             generation: status.generation,
             obtained_at: status.obtained_at.map(rfc3339),
@@ -50,5 +59,12 @@ impl From<Status> for SubjectView {
             }),
             warnings: status.warnings,
         }
+    }
+}
+
+impl From<Status> for SubjectView {
+    fn from(status: Status) -> Self {
+        let subject = status.owner.subject.as_ref().map(ToString::to_string);
+        Self { status: status.into(), subject }
     }
 }

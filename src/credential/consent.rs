@@ -16,11 +16,11 @@ mod authorization;
 mod code;
 mod device;
 mod error;
-mod id_token;
 mod invitation;
 mod otp;
 mod progress;
 mod random;
+mod redirect;
 mod return_to;
 mod sessions;
 pub mod spec;
@@ -90,6 +90,8 @@ pub struct Wish {
     pub params: BTreeMap<String, String>,
     /// To whom a one-time password is sent: one of the names that the configuration asks for.
     pub hints: BTreeMap<String, String>,
+    /// A port of the person's machine at which somebody waits for the browser.
+    pub loopback_port: Option<u16>,
 }
 
 /// A login that was begun.
@@ -106,8 +108,13 @@ pub struct Begun {
 /// What the person does next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Opens this URL in a browser.
-    Browse(String),
+    /// Opens a URL in a browser.
+    Browse {
+        /// The URL.
+        url: String,
+        /// Where the browser comes back to; told to those who asked for a port.
+        redirect_uri: Option<String>,
+    },
     /// Opens the URI on any device and types the code; or opens the complete one, if there is one.
     Device {
         /// What to type.
@@ -343,6 +350,7 @@ impl From<MintError> for ConsentError {
                 Self::Unavailable(message)
             }
             MintError::Stubborn { message } => Self::Unusable(message),
+            MintError::IdToken { message } => Self::IdToken(message),
             MintError::Rejected { message } | MintError::Withdrawn { message } => Self::Refused(message),
             MintError::Spoiled { error, .. } => Self::from(*error),
         }

@@ -137,6 +137,11 @@ pub enum MintError {
         /// What happened.
         message: String,
     },
+    /// The answer has an ID token that does not hold, and something relies on it.
+    IdToken {
+        /// What is wrong with it.
+        message: String,
+    },
     /// The answer brought the successor of the refresh token that was used, and no token that can be
     /// used: the successor counts all the same.
     Spoiled {
@@ -155,7 +160,8 @@ impl MintError {
             | Self::Stubborn { message }
             | Self::Rejected { message }
             | Self::Withdrawn { message }
-            | Self::Unanswered { message } => message,
+            | Self::Unanswered { message }
+            | Self::IdToken { message } => message,
             Self::Spoiled { error, .. } => error.message(),
         }
     }

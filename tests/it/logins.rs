@@ -3,6 +3,7 @@
 mod app;
 mod browser;
 mod device;
+mod loopback;
 mod person;
 mod refused;
 mod sandbox;

@@ -103,6 +103,7 @@ async fn class(credential: &str) -> &'static str {
         MintError::Withdrawn { .. } => "withdrawn",
         MintError::Unanswered { .. } => "unanswered",
         MintError::Spoiled { .. } => "spoiled",
+        MintError::IdToken { .. } => "id_token",
     }
 }
 

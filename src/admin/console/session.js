@@ -38,7 +38,8 @@ async function ask(path, { method = 'GET', headers = {}, body, signal } = {}) {
   return document;
 }
 
-/** Makes a change, and lets the person sign in before if it needs that. `null` if they did not. */
+/** Asks what only those may ask who may change something, and lets the person sign in before if it needs
+    that. `null` if they did not. */
 async function change(method, path, body) {
   if (!isSignedIn() && !(await signIn())) return null;
   try {

@@ -10,8 +10,7 @@ async function showSubjects(name) {
   say(find('#subjects-title'), `Subjects of ${name}`);
   find('#subjects-search').value = '';
   find('#subjects-log-in').hidden = !credentials.get(name).actions.log_in || access === 'off';
-  await loadSubjects(null);
-  subjectsDialog.showModal();
+  if (await loadSubjects(null)) subjectsDialog.showModal();
   return null;
 }
 
@@ -25,15 +24,18 @@ function justBefore(start) {
   return points.join('') + String.fromCodePoint(before, 0x10ffff);
 }
 
+/** Shows those behind `after`. False if they are not shown, since nobody signed in. */
 async function loadSubjects(after) {
   const asked = (shownSubjects.asked += 1);
   const start = find('#subjects-search').value;
   const query = new URLSearchParams({ limit: SUBJECTS_PAGE });
   const from = after ?? (start && justBefore(start));
   if (from) query.set('after', from);
-  const told = await ask(`${pathOf(shownSubjects.name)}/subjects?${query}`);
+  // Who has tokens is told to those alone who may change something.
+  const told = await change('GET', `${pathOf(shownSubjects.name)}/subjects?${query}`);
+  if (!told) return false;
   // What was typed meanwhile is asked for by itself.
-  if (asked !== shownSubjects.asked) return;
+  if (asked !== shownSubjects.asked) return true;
   const page = told.subjects.filter((subject) => subject.subject.startsWith(start));
   shownSubjects.next = page.length === told.subjects.length ? told.next : null;
   find('#subjects').replaceChildren(...page.map(subjectRow));
@@ -41,6 +43,7 @@ async function loadSubjects(after) {
   find('#subjects-first').disabled = after === null;
   const none = start ? `No subject begins with “${start}”.` : 'No subject has logged in.';
   tell(find('#subjects-none'), page.length ? '' : none);
+  return true;
 }
 
 function subjectRow(status) {

@@ -14,7 +14,7 @@ use crate::template::Template;
 use crate::upstream::{Scheme, Url};
 
 /// Parameters of an authorization request that bearerd makes itself.
-const OWN_PARAMETERS: [&str; 12] = [
+const OWN_PARAMETERS: [&str; 13] = [
     "response_type",
     "response_mode",
     "client_id",
@@ -25,13 +25,21 @@ const OWN_PARAMETERS: [&str; 12] = [
     "nonce",
     "code_challenge",
     "code_challenge_method",
+    "dpop_jkt",
     "request",
     "request_uri",
 ];
 
 /// What stands in the answer of `authorize` by itself.
-const OWN_MEMBERS: [&str; 6] =
-    ["url", "state", "expires_in", "user_code", "verification_uri", "verification_uri_complete"];
+const OWN_MEMBERS: [&str; 7] = [
+    "url",
+    "redirect_uri",
+    "state",
+    "expires_in",
+    "user_code",
+    "verification_uri",
+    "verification_uri_complete",
+];
 
 pub(crate) fn consent(
     raw: &raw::Credential,
@@ -43,6 +51,16 @@ pub(crate) fn consent(
         && let Err(why) = check_redirect(uri, raw.allow_plaintext == Some(true))
     {
         context.findings.error(place.key("redirect_uri"), why);
+    }
+    if raw.grant == Some(Grant::AuthorizationCode)
+        && raw.redirect_uri.is_none()
+        && !context.has_callback
+        && !place.is_spoiled("redirect_uri")
+    {
+        let message =
+            "no browser comes back to an admin listener on a Unix socket, and there is no `redirect_uri`";
+        let problem = context.findings.warning(place, message);
+        problem.help("only `bearerd login` can log in; name the URI that is registered with the issuer");
     }
     let at = place.key("authorization_params");
     for (name, _) in &raw.authorization_params {
@@ -125,7 +143,7 @@ fn one_time_password(raw: &Otp, place: Place<'_>, inputs: &Inputs, context: &mut
         context.findings.missing(place, "asks", "whoever logs in says to whom the password is sent");
     }
     for (name, _) in &raw.asks {
-        if matches!(name.as_str(), "subject" | "return_to" | "params") {
+        if matches!(name.as_str(), "subject" | "return_to" | "params" | "loopback_port") {
             let span = place.key("asks").key(name).key_span();
             context.findings.error_at(span, format!("`{name}` has a meaning of its own in `authorize`"));
         }

@@ -30,6 +30,8 @@ pub(crate) struct Context<'a> {
     pub(crate) remote_proxies: BTreeSet<String>,
     /// Whether what is kept outlives the process.
     pub(crate) is_durable: bool,
+    /// Browsers can come back to the admin listener.
+    pub(crate) has_callback: bool,
     /// Where each secret reference stands.
     pub(crate) secrets: Vec<SecretPlace>,
     /// Further files that were read.
@@ -49,6 +51,7 @@ impl<'a> Context<'a> {
             egresses: Vec::new(),
             remote_proxies: BTreeSet::new(),
             is_durable: false,
+            has_callback: false,
             secrets: Vec::new(),
             files: BTreeSet::new(),
         }

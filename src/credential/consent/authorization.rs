@@ -2,13 +2,14 @@
 //! where the browser is sent, directly or with a request that was pushed before (RFC 9126).
 
 use crate::credential::consent::random::{challenge, unguessable};
+use crate::credential::consent::redirect::redirect_uri;
 use crate::credential::consent::sessions::{LIFETIME, Secrets, Session};
 use crate::credential::consent::{Begun, ConsentError, Desk, Step, Wish};
 use crate::credential::flow::classify::{by_status, quote, status_text};
 use crate::credential::flow::form::Form;
 use crate::credential::flow::json::{Json, scalar_text};
 use crate::credential::flow::oauth2::endpoints::Metadata;
-use crate::credential::flow::oauth2::{ClientAuth, OAuth2Flow, client_request};
+use crate::credential::flow::oauth2::{ClientAuth, OAuth2Flow, client_request, dpop};
 use crate::credential::flow::{Exchange, MintError};
 use crate::secret::Secret;
 use crate::template::Template;
@@ -27,8 +28,12 @@ pub(super) async fn begin(
 ) -> Result<Begun, ConsentError> {
     let metadata = flow.endpoints.resolve(exchange).await?;
     let url = Metadata::needed(metadata.authorization.as_ref(), "authorization_endpoint")?;
-    let redirect_uri = redirect_uri(desk, flow)?;
-    let (state, nonce) = (unguessable(&desk.clock), unguessable(&desk.clock));
+    let own = desk.callback.load();
+    let redirect_uri = redirect_uri(&flow.consent, own.as_deref().map(String::as_str), wish.loopback_port)?;
+    let told = wish.loopback_port.map(|_| redirect_uri.clone());
+    let state = unguessable(&desk.clock);
+    let asks_for_id_token = flow.scopes.iter().any(|scope| scope == "openid");
+    let nonce = asks_for_id_token.then(|| unguessable(&desk.clock));
     let verifier = Secret::from(unguessable(&desk.clock));
 
     let mut parameters: Parameters = Vec::new();
@@ -39,11 +44,15 @@ pub(super) async fn begin(
         put("scope", flow.scopes.join(" "));
     }
     put("state", state.clone());
-    if flow.scopes.iter().any(|scope| scope == "openid") {
+    if let Some(nonce) = &nonce {
         put("nonce", nonce.clone());
     }
     put("code_challenge", challenge(&verifier));
     put("code_challenge_method", "S256".to_owned());
+    if let Some(dpop) = &flow.dpop {
+        // The code is of use to nobody who has not the key of the tokens (RFC 9449, section 10).
+        put("dpop_jkt", dpop::thumbprint(dpop, exchange)?);
+    }
     parameters.extend(further(&flow.consent.params, exchange)?);
     parameters.extend(added(flow, wish)?);
 
@@ -55,25 +64,13 @@ pub(super) async fn begin(
     };
     session.secrets = Secrets::Browser {
         verifier,
-        nonce: Secret::from(nonce),
+        nonce: nonce.map(Secret::from),
         redirect_uri,
         issuer: metadata.issuer,
         promises_iss: metadata.promises_iss,
     };
     desk.sessions().insert(&state, session, LIFETIME)?;
-    Ok(Begun { state, expires_in: LIFETIME, step: Step::Browse(location) })
-}
-
-/// Exactly as it is registered, or the admin listener's own (RFC 8252, section 7.3).
-fn redirect_uri(desk: &Desk, flow: &OAuth2Flow) -> Result<String, ConsentError> {
-    let own = || desk.callback.load().as_deref().cloned();
-    flow.consent.redirect_uri.clone().or_else(own).ok_or_else(|| {
-        ConsentError::Misconfigured(
-            "the credential has no `redirect_uri`, and no browser can come back to an admin listener on a Unix \
-             socket: name the URI that is registered with the issuer"
-                .to_owned(),
-        )
-    })
+    Ok(Begun { state, expires_in: LIFETIME, step: Step::Browse { url: location, redirect_uri: told } })
 }
 
 /// Configured parameters, filled in.

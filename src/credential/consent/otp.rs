@@ -18,7 +18,7 @@ use crate::credential::flow::classify::status_text;
 use crate::credential::flow::form::{FORM, Form};
 use crate::credential::flow::json::{Json, scalar_text};
 use crate::credential::flow::oauth2::endpoints::Metadata;
-use crate::credential::flow::oauth2::{Asked, OAuth2Flow, error_of, post, take};
+use crate::credential::flow::oauth2::{Asked, OAuth2Flow, Occasion, error_of, post, take};
 use crate::secret::Secret;
 use crate::upstream::exchange::Request;
 
@@ -122,7 +122,8 @@ pub(super) async fn finish(
     let exchange = issuer.exchange(&session.spec, &inputs)?;
     let metadata = flow.endpoints.resolve(&exchange).await?;
     let fields = vec![("device_code", device_code.clone()), (otp.field.as_str(), password.clone())];
-    let asked = Asked { grant_type: GRANT, fields, scopes: false };
+    let occasion = Occasion::Login { nonce: None };
+    let asked = Asked { grant_type: GRANT, fields, occasion };
     let (url, answer) = post(flow, &exchange, &metadata, &asked).await?;
     match error_of(&answer).as_deref() {
         Some("expired_token") => return Err(ConsentError::TooLate),
@@ -135,7 +136,7 @@ pub(super) async fn finish(
         Some(_) if answer.status.is_client_error() => return Err(ConsentError::WrongPassword { left: 0 }),
         Some(_) => {}
     }
-    let minted = take(flow, &exchange, &metadata, (url, &answer)).await?;
+    let minted = take(flow, &exchange, &metadata, occasion, (url, &answer)).await?;
     drop(place);
     desk.adopt(session, minted).await
 }

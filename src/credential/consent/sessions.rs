@@ -57,7 +57,8 @@ pub(super) enum Secrets {
     /// A browser was sent to the issuer.
     Browser {
         verifier: Secret,
-        nonce: Secret,
+        /// `None` where no ID token was asked for.
+        nonce: Option<Secret>,
         redirect_uri: String,
         /// How the issuer calls itself, if that is known.
         issuer: Option<String>,

@@ -9,7 +9,6 @@ use serde::Deserialize;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::credential::flow::json::Json;
 use crate::credential::flow::lifetime::{number, timestamp};
 use crate::secret::Secret;
 
@@ -36,16 +35,6 @@ pub fn expiry(token: &Secret) -> Option<Timestamp> {
     let claims = Zeroizing::new(LENIENT.decode(claims).ok()?);
     let claims: Claims = serde_json::from_slice(&claims).ok()?;
     timestamp(number(&claims.exp?)?)
-}
-
-/// All claims of a signed token, unverified; wiped when they go.
-pub(in crate::credential) fn claims(token: &Secret) -> Option<Json> {
-    let mut parts = token.expose_str()?.split('.');
-    let (Some(_), Some(claims), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next())
-    else {
-        return None;
-    };
-    Json::parse(&Secret::from(Zeroizing::new(LENIENT.decode(claims).ok()?))).filter(Json::is_object)
 }
 
 #[cfg(test)]

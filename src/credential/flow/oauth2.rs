@@ -135,8 +135,20 @@ pub(in crate::credential) struct Asked<'a> {
     pub(in crate::credential) grant_type: &'a str,
     /// The grant's fields.
     pub(in crate::credential) fields: Vec<(&'a str, Secret)>,
-    /// Whether the configured scopes are sent.
-    pub(in crate::credential) scopes: bool,
+    /// Why.
+    pub(in crate::credential) occasion: Occasion<'a>,
+}
+
+/// Why a token endpoint is asked.
+#[derive(Clone, Copy)]
+pub(in crate::credential) enum Occasion<'a> {
+    /// A token is due.
+    Renewal,
+    /// A person has consented.
+    Login {
+        /// What the ID token has to repeat, where one was asked for with it.
+        nonce: Option<&'a Secret>,
+    },
 }
 
 /// Renews: asks the token endpoint once for what the credential's grant brings without a person.
@@ -148,9 +160,7 @@ pub(super) async fn mint(flow: &OAuth2Flow, exchange: &Exchange<'_>) -> Result<M
     for name in flow.grant.optional_inputs() {
         fields.extend(exchange.inputs.values.get(*name).map(|value| (*name, value.clone())));
     }
-    // What a person consented to may be narrower than what was asked for, and a renewal must not ask
-    // for more (RFC 6749, section 6).
-    let asked = Asked { grant_type: flow.grant.as_str(), fields, scopes: !flow.grant.is_interactive() };
+    let asked = Asked { grant_type: flow.grant.as_str(), fields, occasion: Occasion::Renewal };
     let metadata = flow.endpoints.resolve(exchange).await?;
     id_token::prepare(flow, exchange, &metadata).await?;
     ask(flow, exchange, &metadata, &asked).await
@@ -164,7 +174,7 @@ pub(in crate::credential) async fn ask(
     asked: &Asked<'_>,
 ) -> Result<Minted, MintError> {
     let (url, answer) = post(flow, exchange, metadata, asked).await?;
-    take(flow, exchange, metadata, (url, &answer)).await
+    take(flow, exchange, metadata, asked.occasion, (url, &answer)).await
 }
 
 /// Makes tokens of an answer, and checks the ID token among them.
@@ -172,10 +182,11 @@ pub(in crate::credential) async fn take(
     flow: &OAuth2Flow,
     exchange: &Exchange<'_>,
     metadata: &Metadata,
+    occasion: Occasion<'_>,
     (url, answer): (&Url, &Answer),
 ) -> Result<Minted, MintError> {
     let mut minted = answer::read(flow, exchange, url, answer)?;
-    match id_token::check(flow, exchange, metadata, &mut minted).await {
+    match id_token::check(flow, exchange, metadata, occasion, &mut minted).await {
         Ok(()) => Ok(minted),
         Err(error) => Err(error.with_successor(minted.rotated)),
     }
@@ -208,7 +219,9 @@ fn token_request(
     for (name, value) in &asked.fields {
         form.field(name, value.expose());
     }
-    if asked.scopes && !flow.scopes.is_empty() {
+    // What a person consented to may be narrower than what was asked for, and a renewal must not ask
+    // for more (RFC 6749, section 6).
+    if !flow.grant.is_interactive() && !flow.scopes.is_empty() {
         form.field("scope", flow.scopes.join(" ").as_bytes());
     }
     client_request(flow, exchange, form, &flow.params)

@@ -77,6 +77,7 @@ pub(super) fn class(error: &MintError) -> (&'static str, &str) {
         MintError::Rejected { message } => ("rejected", message),
         MintError::Withdrawn { message } => ("withdrawn", message),
         MintError::Unanswered { message } => ("unanswered", message),
+        MintError::IdToken { message } => ("id_token", message),
         MintError::Spoiled { error, .. } => class(error),
     }
 }

@@ -7,6 +7,9 @@
 //!     ─▶ save the intent (single-use inputs) ─▶ ask ─▶ save what it brought ─▶ report
 //! ```
 //!
+//! A token that comes with nothing that could not be had again is published before it is saved: a slow
+//! disk holds no request up.
+//!
 //! What a person orders goes the same way: only the question to the issuer falls away.
 
 mod conclusion;
@@ -19,6 +22,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use crate::clock::{Clock, Moment};
 use crate::credential::flow::{Mint, MintError};
@@ -26,10 +31,11 @@ use crate::credential::input::Inputs;
 use crate::credential::keeper::entry::{Order, ParentValues};
 use crate::credential::shared::Shared;
 use crate::credential::store::{Fingerprint, Record, Store, StoreError};
-use crate::credential::{CredentialSpec, Expiry, Flow, Minted};
+use crate::credential::{CredentialSpec, Expiry, Flow, Minted, Owner};
 use crate::secret::Secret;
 
 pub(super) use failure::Failure;
+use question::Question;
 
 /// Everything that one exchange needs.
 pub(super) struct Exchange {
@@ -51,6 +57,22 @@ pub(super) struct Exchange {
     pub(super) order: Option<Order>,
     /// What the store has still to be given, before anything else.
     pub(super) unsaved: Option<Record>,
+    /// Where a generation goes that is published before it is saved.
+    pub(super) early: mpsc::UnboundedSender<Early>,
+    /// The entry that it is for.
+    pub(super) id: u64,
+}
+
+/// A generation that is published before it is saved.
+pub(super) struct Early {
+    pub(super) owner: Owner,
+    /// The entry that it is for.
+    pub(super) id: u64,
+    pub(super) obtained: Obtained,
+    /// How long the exchange took so far.
+    pub(super) took: Duration,
+    /// Whether it can be used; dropped if nobody keeps the entry any more.
+    pub(super) answer: oneshot::Sender<Result<(), Failure>>,
 }
 
 /// What an exchange came to.
@@ -73,6 +95,8 @@ pub(super) struct Report {
 /// What was reached.
 pub(super) enum Done {
     Obtained(Obtained),
+    /// The generation was published already.
+    Published,
     /// As a person ordered, there is no token any more, and no way to another one.
     Forgotten,
 }
@@ -117,12 +141,12 @@ impl Exchange {
             unsaved: None,
             result: Err(Failure::Unchanged),
         };
-        report.result = self.obtain(&mut report).await;
+        report.result = self.obtain(&mut report, started).await;
         report.took = started.elapsed();
         report
     }
 
-    async fn obtain(&mut self, report: &mut Report) -> Result<Done, Failure> {
+    async fn obtain(&mut self, report: &mut Report, started: Instant) -> Result<Done, Failure> {
         let before = self.record(report).await?;
         if matches!(self.order, Some(Order::Forget)) {
             return Ok(self.forget(&before, report).await);
@@ -152,8 +176,21 @@ impl Exchange {
         };
         let (record, result) = self.conclude(&question, answer);
         report.renew_by = record.renew_by;
+        let result = match result {
+            Ok(obtained) if can_be_lost(&question, &record) => self.publish(obtained, started).await,
+            result => result.map(Done::Obtained),
+        };
         self.save_changes(question.stored(), record, report).await;
-        result.map(Done::Obtained)
+        result
+    }
+
+    /// Has a generation published at once, and goes on.
+    async fn publish(&self, obtained: Obtained, started: Instant) -> Result<Done, Failure> {
+        let (answer, published) = oneshot::channel();
+        let (owner, took) = (self.shared.owner().clone(), started.elapsed());
+        // Without the task, or the entry, there is nobody to publish to.
+        let _ = self.early.send(Early { owner, id: self.id, obtained, took, answer });
+        published.await.unwrap_or(Ok(())).map(|()| Done::Published)
     }
 
     /// The record of the store, after it was given what it could not be given before.
@@ -220,4 +257,11 @@ impl Exchange {
     fn fingerprint_of(&self, name: &str, value: &Secret) -> Fingerprint {
         self.store.fingerprint(&BTreeMap::from([(name.to_owned(), value.clone())]))
     }
+}
+
+/// Whether all that an answer brought could be had again, if a crash came before it is saved: nothing was
+/// used up, and nothing takes the place of an input.
+fn can_be_lost(question: &Question, record: &Record) -> bool {
+    let stored = question.stored();
+    record != stored && stored.in_flight.is_none() && record.replacement == stored.replacement
 }

@@ -6,7 +6,7 @@ use crate::clock::Moment;
 use crate::credential::keeper::Outcome;
 use crate::credential::keeper::SetError;
 use crate::credential::keeper::entry::{Cause, Next, Phase, Stop, Trouble};
-use crate::credential::keeper::exchange::{Done, Failure, Obtained, Report};
+use crate::credential::keeper::exchange::{Done, Early, Failure, Obtained, Report};
 use crate::credential::keeper::task::Task;
 use crate::credential::shared::Published;
 use crate::credential::{ErrorClass, Owner, State, schedule};
@@ -39,11 +39,10 @@ impl Task {
         });
         let result = report.result.and_then(|done| match done {
             Done::Obtained(obtained) => {
-                self.publish(owner, obtained, report.took).map_err(|message| Failure::Transient {
-                    message: format!("the new token cannot be used: {message}"),
-                    retry_after: None,
-                })
+                let how = if report.asked { "renewed" } else { "taken up" };
+                self.publish(owner, obtained, report.took, how)
             }
+            Done::Published => Ok(()),
             Done::Forgotten => {
                 self.forget(owner);
                 Ok(())
@@ -115,11 +114,40 @@ impl Task {
         goes_on
     }
 
-    /// Gives a new generation to all readers, or to none.
-    fn publish(&mut self, owner: &Owner, obtained: Obtained, took: Duration) -> Result<(), String> {
+    /// Gives a generation to its readers before it is saved.
+    pub(super) fn publish_early(&mut self, early: Early) {
+        let Early { owner, id, obtained, took, answer } = early;
+        if self.entries.get(&owner).is_none_or(|entry| entry.id != id) {
+            return;
+        }
+        let published = self.publish(&owner, obtained, took, "renewed");
+        let is_published = published.is_ok();
+        // It waits for nothing else.
+        let _ = answer.send(published);
+        if is_published {
+            if let Some(entry) = self.entries.get(&owner) {
+                entry.shared.clear_suspicion();
+            }
+            self.tell_children(&owner, self.clock.now());
+            self.show(&owner);
+        }
+    }
+
+    /// Gives a new generation to all readers, or to none; `how` it came is told in the log.
+    fn publish(
+        &mut self,
+        owner: &Owner,
+        obtained: Obtained,
+        took: Duration,
+        how: &'static str,
+    ) -> Result<(), Failure> {
         let Some(entry) = self.entries.get_mut(owner) else { return Ok(()) };
         let Obtained { generation, expiry, minted } = obtained;
-        let published = entry.shared.publish(Published { generation, expiry, minted })?;
+        let published = entry.shared.publish(Published { generation, expiry, minted });
+        let published = published.map_err(|message| Failure::Transient {
+            message: format!("the new token cannot be used: {message}"),
+            retry_after: None,
+        })?;
         let renewal = schedule::renewal(&entry.spec, &expiry, self.clock.fraction());
         tracing::info!(
             credential = %owner,
@@ -127,7 +155,7 @@ impl Task {
             expires_at = expiry.end.map(|end| tracing::field::display(end.wall)),
             renew_at = renewal.map(|renewal| tracing::field::display(renewal.wall)),
             took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-            "renewed"
+            "{how}"
         );
         let old_warnings = entry.current.as_ref().map(|current| current.minted.warnings.as_slice());
         for warning in &published.minted.warnings {

@@ -13,7 +13,7 @@ use crate::clock::{Clock, Moment};
 use crate::credential::flow::Mint;
 use crate::credential::keeper::awake::Awake;
 use crate::credential::keeper::entry::{Entry, Phase};
-use crate::credential::keeper::exchange::{Exchange, Report};
+use crate::credential::keeper::exchange::{Early, Exchange, Report};
 use crate::credential::keeper::lanes::{Issuer, Lanes};
 use crate::credential::keeper::lapses::Found;
 use crate::credential::keeper::timers::Timers;
@@ -47,6 +47,8 @@ pub(super) struct Task {
     timers: Timers,
     lanes: Lanes,
     exchanges: JoinSet<Report>,
+    /// Generations that exchanges have published before they are saved; both ends are held here.
+    early: (mpsc::UnboundedSender<Early>, mpsc::UnboundedReceiver<Early>),
     /// Questions to the store for refresh tokens that end soon; one at a time.
     pub(super) looks: JoinSet<Found>,
     /// When the next one is due, in time since boot.
@@ -107,6 +109,7 @@ impl Task {
             readers: BTreeSet::new(),
             timers: Timers::default(),
             exchanges: JoinSet::new(),
+            early: mpsc::unbounded_channel(),
             looks: JoinSet::new(),
             next_look: Duration::ZERO,
             running: HashMap::new(),
@@ -132,6 +135,7 @@ impl Task {
                     None => self.wind_up(),
                 },
                 Some(poke) = pokes.recv() => self.heed(poke),
+                Some(early) = self.early.1.recv() => self.publish_early(early),
                 Some(joined) = self.exchanges.join_next_with_id() => self.end(joined),
                 Some(Ok(found)) = self.looks.join_next() => self.found_lapses(found),
                 () = tokio::time::sleep(sleep.min(LONGEST_SLEEP)) => {}
@@ -254,6 +258,8 @@ impl Task {
             force: entry.force,
             order,
             unsaved: entry.unsaved.as_deref().cloned(),
+            early: self.early.0.clone(),
+            id: entry.id,
         };
         // A look into the store leaves it for the exchange that follows.
         entry.force &= recalls;

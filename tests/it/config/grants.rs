@@ -226,7 +226,7 @@ resource = "https://api.example"
         let name = CredentialName::from(name);
         let spec = loaded.config.credentials.iter().find(|spec| spec.name == name).expect("a credential");
         let Flow::OAuth2(flow) = &spec.flow else { panic!("an OAuth flow") };
-        assert!(matches!(spec.inputs["subject_token"], Source::Value(_) | Source::Output { .. }));
+        assert!(matches!(spec.inputs.get("subject_token"), Some(Source::Value(_) | Source::Output { .. })));
         flow.params
             .iter()
             .map(|(name, value)| format!("{name}={}", value.as_text().expect("plain")))

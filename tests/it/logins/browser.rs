@@ -1,5 +1,7 @@
 //! Authorization codes, as they ought to go.
 
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use super::person::{Person, fields};
@@ -151,7 +153,8 @@ fn every_user_has_tokens_of_its_own() {
         assert_eq!(answer.status(), 200, "{}", answer.text());
         assert_eq!((&answer.json()["subject"], &answer.json()["state"]), (&subject.into(), &"ready".into()));
     }
-    let listed = |query: &str| bearerd.admin().get(&format!("/v1/credentials/me/subjects{query}")).json();
+    let listed =
+        |query: &str| bearerd.control("GET", &format!("/v1/credentials/me/subjects{query}"), b"").json();
     let names = |listed: &Value| -> Vec<String> {
         let subjects = listed["subjects"].as_array().expect("a list").iter();
         subjects.map(|subject| subject["subject"].as_str().expect("a name").to_owned()).collect()
@@ -167,6 +170,49 @@ fn every_user_has_tokens_of_its_own() {
     let logout = json!({"subject": "alice"}).to_string();
     assert_eq!(bearerd.control("POST", "/v1/credentials/me/logout", logout.as_bytes()).status(), 202);
     assert!(names(&listed("")).is_empty());
+}
+
+#[test]
+fn a_code_is_bound_to_the_key_of_the_tokens() {
+    let person = Person::new();
+    person.book().answer.insert("token_type".to_owned(), "DPoP".into());
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).expect("a key").serialize_pem();
+    let dpop = "grant = \"authorization_code\"\ndpop = { key = { file = \"dpop.pem\" } }";
+    let bearerd = with(&person, dpop).file("dpop.pem", &key).start();
+    let begun = authorize(&bearerd, &json!({}));
+    let url = begun["url"].as_str().expect("a URL").to_owned();
+    let (request, _) = person.visit(&url);
+    let back = person.consent(&url);
+    assert_eq!(callback(&bearerd, &json!(back)).status(), 200);
+    let proof = person.requests_to("/token")[0].field("dpop").expect("a proof");
+    let header =
+        BASE64_URL_SAFE_NO_PAD.decode(proof.split('.').next().expect("a header")).expect("base64url");
+    let header: Value = serde_json::from_slice(&header).expect("JSON");
+    // Its members in the order of their names (RFC 7638, section 3).
+    let jwk = &header["jwk"];
+    let jwk = format!(r#"{{"crv":{},"kty":{},"x":{},"y":{}}}"#, jwk["crv"], jwk["kty"], jwk["x"], jwk["y"]);
+    let thumbprint = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, jwk.as_bytes());
+    assert_eq!(request["dpop_jkt"], BASE64_URL_SAFE_NO_PAD.encode(thumbprint));
+}
+
+#[test]
+fn the_names_of_subjects_are_told_over_tcp_to_whoever_shows_the_token() {
+    let person = Person::new();
+    let bearerd = code(&person);
+    let begun = authorize(&bearerd, &json!({"subject": "+91 98765 43210"}));
+    let back = person.consent(begun["url"].as_str().expect("a URL"));
+    assert_eq!(callback(&bearerd, &json!(back)).status(), 200);
+    let list = "/v1/credentials/me/subjects";
+    let refused = bearerd.admin().get(list);
+    assert_eq!((refused.status(), &refused.json()["code"]), (401, &Value::from("unauthorized")));
+    let wrong = bearerd.admin().get_with(list, "Authorization: Bearer wrong\r\n");
+    assert_eq!(wrong.status(), 401);
+    for open in ["/v1/credentials", "/v1/credentials/me", "/v1/overview", "/metrics"] {
+        let answer = bearerd.admin().get(open);
+        assert_eq!(answer.status(), 200);
+        assert!(!answer.text().contains("98765"), "{open}");
+    }
+    assert!(bearerd.control("GET", list, b"").text().contains("98765"));
 }
 
 #[test]

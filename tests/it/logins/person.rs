@@ -88,7 +88,9 @@ impl Person {
         let issuer = self.origin();
         drop(book);
         assert!(
-            redirect_uri.ends_with("/oauth/callback") || redirect_uri.contains("app.example"),
+            redirect_uri.ends_with("/oauth/callback")
+                || redirect_uri.contains("app.example")
+                || redirect_uri.ends_with("/back"),
             "{redirect_uri}"
         );
         [("code", code), ("state", state), ("iss", issuer)]
@@ -182,10 +184,9 @@ fn token(book: &mut Book, origin: &str, form: &Fields) -> Result<Reply, &'static
     let (access, refresh) = (canary::token(), canary::secret());
     book.tokens.push(access.clone());
     book.refresh_token = Some(refresh.clone());
-    let mut claims =
-        json!({"iss": origin, "aud": "app", "sub": "me", "exp": 4_000_000_000_u64, "nonce": nonce});
+    let mut claims = json!({"iss": origin, "aud": "app", "sub": "me", "iat": 1_700_000_000, "exp": 4_000_000_000_u64, "nonce": nonce});
     overlay(&mut claims, &book.claims);
-    let id_token = format!("e30.{}.c2ln", BASE64_URL_SAFE_NO_PAD.encode(claims.to_string()));
+    let id_token = format!("eyJhbGciOiJSUzI1NiJ9.{}.c2ln", BASE64_URL_SAFE_NO_PAD.encode(claims.to_string()));
     let mut answer = json!({"access_token": access, "token_type": "Bearer", "expires_in": 3600,
         "refresh_token": refresh});
     if nonce.is_some() {

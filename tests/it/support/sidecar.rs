@@ -145,9 +145,10 @@ impl Setup {
     fn configuration(&self, rest: &str) -> String {
         let (server, admin, folder) = (&self.server, &self.admin, self.folder.path().display().to_string());
         let workers = if server.contains("workers = ") { "" } else { "workers = 1\n" };
+        let listen = if admin.contains("listen = ") { "" } else { "listen = \"127.0.0.1:0\"\n" };
         let head = format!(
             "[server]\n{workers}log_format = \"json\"\n{server}\n\
-             [admin]\nlisten = \"127.0.0.1:0\"\ntoken = {{ value = \"{ADMIN_TOKEN}\" }}\n{admin}\n\
+             [admin]\n{listen}token = {{ value = \"{ADMIN_TOKEN}\" }}\n{admin}\n\
              [listeners.app]\nbind = \"127.0.0.1:0\"\n\n"
         );
         (head + rest).replace("{folder}", &folder)

@@ -64,6 +64,15 @@ pub(super) fn key(dpop: &DpopSpec, exchange: &Exchange<'_>) -> Result<Secret, Mi
     sealed.map_err(unusable)
 }
 
+/// What the tokens of an exchange are bound to: the thumbprint of the public key (RFC 9449, section 6.1).
+pub(in crate::credential) fn thumbprint(
+    dpop: &DpopSpec,
+    exchange: &Exchange<'_>,
+) -> Result<String, MintError> {
+    let key = ProofKey::open(&key(dpop, exchange)?).map_err(unusable)?;
+    Ok(key.thumbprint().to_owned())
+}
+
 /// Asks the token endpoint with a proof; once more if it wants its nonce in it (section 8), which says
 /// that nothing was used up.
 pub(super) async fn post(

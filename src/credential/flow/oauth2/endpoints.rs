@@ -70,6 +70,9 @@ pub struct Metadata {
     pub jwks: Option<Url>,
     /// Endpoints for clients that show a certificate (RFC 8705, section 5).
     pub aliases: Aliases,
+    /// Further endpoints at which clients show who they are, and that bearerd never asks: where tokens are
+    /// looked into (RFC 7662), and where people are asked by way of another channel (CIBA).
+    pub further: Vec<Url>,
     /// It promises `iss` in authorization responses (RFC 9207, section 3).
     pub promises_iss: bool,
 }
@@ -145,6 +148,10 @@ impl Metadata {
         let url = |name: &str| read(name, json.member(name));
         let alias = |name: &str| read(name, json.member("mtls_endpoint_aliases").and_then(|it| it.get(name)));
         let is_set = |name: &str| json.member(name) == Some(&Value::Bool(true));
+        // One that cannot be used does no harm.
+        let further = ["introspection_endpoint", "backchannel_authentication_endpoint"];
+        let further =
+            further.iter().flat_map(|name| [url(name), alias(name)]).filter_map(Result::ok).flatten();
         Ok(Self {
             issuer: Some(issuer.text.clone()),
             token: url("token_endpoint")?,
@@ -160,15 +167,19 @@ impl Metadata {
                 pushed_authorization: alias("pushed_authorization_request_endpoint")?,
                 revocation: alias("revocation_endpoint")?,
             },
+            further: further.collect(),
             promises_iss: is_set("authorization_response_iss_parameter_supported"),
         })
     }
 
     /// The endpoints that take secrets and give tokens or what leads to them: no app is to reach them.
     pub(super) fn secret_endpoints(&self) -> impl Iterator<Item = &Url> {
+        let Aliases { token, device_authorization, pushed_authorization, revocation } = &self.aliases;
         [&self.token, &self.device_authorization, &self.pushed_authorization, &self.revocation]
             .into_iter()
+            .chain([token, device_authorization, pushed_authorization, revocation])
             .flatten()
+            .chain(&self.further)
     }
 
     /// An endpoint that the exchange cannot do without; `name` is its name in the metadata.

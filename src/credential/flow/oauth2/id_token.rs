@@ -7,14 +7,22 @@ use serde_json::Value;
 
 use crate::credential::Minted;
 use crate::credential::flow::lifetime::{number, timestamp};
-use crate::credential::flow::oauth2::OAuth2Flow;
 use crate::credential::flow::oauth2::endpoints::Metadata;
+use crate::credential::flow::oauth2::{OAuth2Flow, Occasion};
 use crate::credential::flow::{Exchange, MintError};
 use crate::jose::verify::{SignedToken, Unverified};
-use crate::upstream::Url;
+use crate::secret::Secret;
+use crate::upstream::{Scheme, Url};
+
+/// The output.
+const OUTPUT: &str = "id_token";
 
 /// How much clocks may differ.
 const LEEWAY: Duration = Duration::from_secs(60);
+
+/// Said of a token that something relies on, where nobody knows the issuer's keys.
+const UNSIGNED: &str = "the ID token's signature is not checked, since nothing says by which keys it is made: the \
+                        connection to the token endpoint speaks for it; say `issuer` or `id_token`";
 
 /// What is said about checking ID tokens, over what an issuer's metadata says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -34,6 +42,8 @@ struct Expected<'a> {
     issuer: Option<&'a str>,
     audience: &'a str,
     client_id: &'a str,
+    /// `None` where none was sent.
+    nonce: Option<&'a Secret>,
     now: Timestamp,
 }
 
@@ -49,60 +59,82 @@ pub(super) async fn prepare(
     }
 }
 
-/// Checks the ID token that came with the others, if one did. One that does not hold is taken away, with
-/// a warning; if something relies on it, that fails.
+/// Checks the ID token that came with the others, if one did: the one place where that is done, for logins
+/// and renewals. One that does not hold is taken away, with a warning; if something relies on it, that
+/// fails. A login always relies on it: it carries the nonce.
 pub(super) async fn check(
     flow: &OAuth2Flow,
     exchange: &Exchange<'_>,
     metadata: &Metadata,
+    occasion: Occasion<'_>,
     minted: &mut Minted,
 ) -> Result<(), MintError> {
-    let Some(token) = minted.outputs.get("id_token").cloned() else { return Ok(()) };
+    let Some(token) = minted.outputs.get(OUTPUT).cloned() else { return Ok(()) };
     let spec = &flow.id_token;
     let jwks = spec.jwks.as_ref().or(metadata.jwks.as_ref());
-    if jwks.is_none() && !spec.required {
+    let nonce = match occasion {
+        Occasion::Login { nonce } => nonce,
         // Nobody says how, and nobody relies on it.
-        return Ok(());
-    }
-    // What a person has just consented to relies on it as well: it carries the nonce of that login.
-    let is_consent = flow.grant.is_interactive() && !exchange.inputs.values.contains_key("refresh_token");
-    let required = spec.required || is_consent;
+        Occasion::Renewal if jwks.is_none() && !spec.required => return Ok(()),
+        Occasion::Renewal => None,
+    };
+    let required = spec.required || matches!(occasion, Occasion::Login { .. });
     let client_id = exchange.render(&flow.client_id)?;
     let client_id = std::str::from_utf8(&client_id).unwrap_or_default();
     let expected = Expected {
         issuer: spec.issuer.as_deref().or(metadata.issuer.as_deref()),
         audience: spec.audience.as_deref().unwrap_or(client_id),
         client_id,
+        nonce,
         now: exchange.clock.wall(),
     };
     let verdict = match token.expose_str().ok_or("is not text").and_then(SignedToken::parse) {
         Err(what) => Err(what.to_owned()),
-        Ok(token) => match jwks {
-            Some(jwks) => match exchange.memory.key_sets.verify(jwks, &token, exchange).await {
-                Ok(Ok(())) => expected.compare(&token),
-                Ok(Err(Unverified::UnknownKey)) => {
-                    Err("is signed by a key that its issuer does not show".to_owned())
-                }
-                Ok(Err(Unverified::Forged)) => Err("has a signature that its issuer did not make".to_owned()),
-                Err(error) if required => return Err(error),
-                Err(error) => Err(format!("cannot be checked: {}", error.message())),
-            },
-            // It came from the token endpoint itself, whose certificate speaks for it (section 3.1.3.7, 6).
-            None => expected.compare(&token),
+        Ok(token) => match verify(&token, jwks, metadata, exchange).await {
+            Ok(verdict) => verdict.and_then(|()| expected.compare(&token)),
+            Err(error) if required => return Err(error),
+            Err(error) => Err(format!("cannot be checked: {}", error.message())),
         },
     };
-    let Err(what) = verdict else { return Ok(()) };
+    let Err(what) = verdict else {
+        if jwks.is_none() && spec.required {
+            minted.warnings.push(UNSIGNED.to_owned());
+        }
+        return Ok(());
+    };
     let message = format!("the ID token {what}");
     if required {
-        return Err(MintError::Stubborn { message });
+        return Err(MintError::IdToken { message });
     }
-    minted.outputs.retain(|name, _| name != "id_token");
+    minted.outputs.retain(|name, _| name != OUTPUT);
     minted.warnings.push(format!("{message}: it is not used"));
     Ok(())
 }
 
+/// Whether somebody who can be trusted made the token: the issuer by its signature or, where its keys are
+/// not known, the token endpoint by the connection that it came over (section 3.1.3.7, 6).
+async fn verify(
+    token: &SignedToken<'_>,
+    jwks: Option<&Url>,
+    metadata: &Metadata,
+    exchange: &Exchange<'_>,
+) -> Result<Result<(), String>, MintError> {
+    let Some(jwks) = jwks else {
+        let speaks_for_it = |url: &Url| url.origin.scheme == Scheme::Https || url.origin.is_loopback();
+        let is_trusted = metadata.token.as_ref().is_some_and(speaks_for_it);
+        let what =
+            "came over plain HTTP, and nothing says by which keys it is signed: say `issuer` or `jwks_url`";
+        return Ok(if is_trusted { Ok(()) } else { Err(what.to_owned()) });
+    };
+    Ok(match exchange.memory.key_sets.verify(jwks, token, exchange).await? {
+        Ok(()) => Ok(()),
+        Err(Unverified::UnknownKey) => Err("is signed by a key that its issuer does not show".to_owned()),
+        Err(Unverified::Forged) => Err("has a signature that its issuer did not make".to_owned()),
+    })
+}
+
 impl Expected<'_> {
-    /// Compares the claims of a token whose signature holds.
+    /// Compares the claims of a token that can be trusted.
     fn compare(&self, token: &SignedToken<'_>) -> Result<(), String> {
         let wrong = |what: &str| Err(what.to_owned());
         // A token for another purpose may be signed by the same key (RFC 8725, section 3.11).
@@ -110,6 +142,11 @@ impl Expected<'_> {
             return wrong("is a token of another kind");
         }
         let text = |name: &str| token.claim(name).and_then(Value::as_str);
+        if let Some(nonce) = self.nonce
+            && text("nonce").map(Secret::from).as_ref() != Some(nonce)
+        {
+            return wrong("does not carry the nonce of this login: it may be another's");
+        }
         if self.issuer.is_some_and(|issuer| text("iss") != Some(issuer)) {
             return wrong("is not of the issuer that was asked");
         }

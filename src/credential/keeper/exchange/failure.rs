@@ -51,7 +51,7 @@ impl Exchange {
         let used_up = intent.is_some_and(|intent| intent.again || !self.spec.retry_ambiguous);
         match error {
             MintError::Transient { message, retry_after } => Failure::Transient { message, retry_after },
-            MintError::Stubborn { message } => Failure::Stubborn(message),
+            MintError::Stubborn { message } | MintError::IdToken { message } => Failure::Stubborn(message),
             MintError::Withdrawn { message } if self.spec.flow.is_interactive() => {
                 Failure::Withdrawn(format!("{message}; it is not tried again before {}", self.remedy()))
             }

@@ -21,13 +21,24 @@ fn rotates(call: &Call) -> Answer {
 struct FragileStore {
     inner: MemoryStore,
     broken: AtomicBool,
+    /// So long each write takes.
+    slow: Mutex<Duration>,
     saved: Mutex<Vec<Record>>,
 }
 
 impl FragileStore {
     fn new(clock: &Clock) -> Arc<Self> {
         let inner = MemoryStore::new(clock);
-        Arc::new(Self { inner, broken: AtomicBool::new(false), saved: Mutex::default() })
+        Arc::new(Self {
+            inner,
+            broken: AtomicBool::new(false),
+            slow: Mutex::default(),
+            saved: Mutex::default(),
+        })
+    }
+
+    fn slow_down(&self, by: Duration) {
+        *self.slow.lock().unwrap_or_else(PoisonError::into_inner) = by;
     }
 
     fn break_down(&self, broken: bool) {
@@ -48,8 +59,13 @@ impl Store for FragileStore {
         if self.broken.load(Ordering::SeqCst) {
             return Box::pin(async { Err(StoreError("no space left".to_owned())) });
         }
-        self.saved.lock().unwrap_or_else(PoisonError::into_inner).push(record.clone());
-        self.inner.save(owner, record)
+        let slow = *self.slow.lock().unwrap_or_else(PoisonError::into_inner);
+        let owner = owner.clone();
+        Box::pin(async move {
+            pass(slow).await;
+            self.saved.lock().unwrap_or_else(PoisonError::into_inner).push(record.clone());
+            self.inner.save(&owner, record).await
+        })
     }
 
     fn subjects(
@@ -94,6 +110,42 @@ async fn a_rotated_refresh_token_is_used_for_the_next_exchange_over_many_renewal
     assert!(house.issuer.count("a") > 60);
     assert!(house.outcomes().iter().all(|outcome| *outcome == Outcome::Ok));
     assert!(house.token(&slot).is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_disk_delays_a_token_only_where_something_rotated() {
+    let (house, store) = house_with_store();
+    store.slow_down(seconds(20));
+    house.issuer.answers("machine", |_| Answer::Minted(minted("t1", Some(Lifetime::For(HOUR)))));
+    house.issuer.answers("person", rotates);
+    house.keep([spec("machine"), refresh_spec("person", "r0")]);
+    let (machine, person) = (house.slot("machine"), house.slot("person"));
+    settle().await;
+    assert_eq!((house.token(&machine).as_deref(), store.saved().len()), (Some("t1"), 0));
+    assert_eq!(house.state("machine"), State::Renewing, "until it is saved");
+    assert_eq!(house.issuer.count("person"), 0, "the intent comes first");
+    pass(seconds(21)).await;
+    assert_eq!((house.issuer.count("person"), house.token(&person)), (1, None), "its successor comes first");
+    assert_eq!((house.state("machine"), store.saved().len()), (State::Ready, 2));
+    pass(seconds(20)).await;
+    assert_eq!(house.token(&person).as_deref(), Some("t1"));
+    assert_eq!(house.issuer.count("machine"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_is_published_before_it_is_saved_renews_its_children_at_once() {
+    let (house, store) = house_with_store();
+    store.slow_down(seconds(20));
+    for name in ["parent", "child"] {
+        house.issuer.answers(name, move |_| Answer::Minted(minted(name, Some(Lifetime::For(HOUR)))));
+    }
+    house.keep([spec("parent"), child("child", "parent")]);
+    let slot = house.slot("child");
+    pass(seconds(3)).await;
+    assert_eq!((house.token(&slot).as_deref(), store.saved().len()), (Some("child"), 0));
+    pass(seconds(60)).await;
+    assert_eq!((house.issuer.count("parent"), house.issuer.count("child")), (1, 1), "asked once each");
+    assert_eq!((house.state("parent"), house.state("child")), (State::Ready, State::Ready));
 }
 
 #[tokio::test(start_paused = true)]

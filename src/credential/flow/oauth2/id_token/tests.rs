@@ -1,7 +1,9 @@
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
 use serde_json::{Value, json};
 
-use super::IdTokenSpec;
+use super::{Expected, IdTokenSpec};
 use crate::credential::Minted;
 use crate::credential::consent::ConsentSpec;
 use crate::credential::flow::oauth2::endpoints::Endpoints;
@@ -9,9 +11,14 @@ use crate::credential::flow::oauth2::{ClientAuth, Grant, OAuth2Flow};
 use crate::credential::flow::testing::{NOW, class, mint};
 use crate::credential::flow::{Flow, MintError};
 use crate::jose::key::SigningKey;
+use crate::jose::verify::SignedToken;
 use crate::secret::Secret;
 use crate::template::Template;
+use crate::upstream::Url;
 use crate::upstream::testing::{Reply, Server};
+
+/// `{"alg":"RS256"}`.
+const HEADER: &str = "eyJhbGciOiJSUzI1NiJ9";
 
 struct Issuer {
     der: Vec<u8>,
@@ -47,28 +54,33 @@ impl Issuer {
 /// Renews once at a server that answers so, one after the other.
 async fn renew(replies: Vec<Reply>, required: bool) -> (Result<Minted, MintError>, Vec<String>) {
     let server = Server::start(replies).await;
-    let flow = OAuth2Flow {
+    let spec = IdTokenSpec {
+        issuer: Some("https://issuer".to_owned()),
+        jwks: Some(server.url("/keys")),
+        audience: None,
+        required,
+    };
+    let minted = mint(flow(server.url("/token"), spec), &[("refresh_token", "rt-1")]).await;
+    let lines =
+        server.requests().await.iter().filter_map(|it| it.lines().next().map(str::to_owned)).collect();
+    (minted, lines)
+}
+
+/// Renews at a token endpoint.
+fn flow(token: Url, id_token: IdTokenSpec) -> Flow {
+    Flow::OAuth2(Box::new(OAuth2Flow {
         grant: Grant::RefreshToken,
-        endpoints: Endpoints::of_token(server.url("/token")),
+        endpoints: Endpoints::of_token(token),
         client_id: Template::text("me"),
         client_auth: ClientAuth::None,
         scopes: Vec::new(),
         params: Vec::new(),
         outputs: Vec::new(),
         dpop: None,
-        id_token: IdTokenSpec {
-            issuer: Some("https://issuer".to_owned()),
-            jwks: Some(server.url("/keys")),
-            audience: None,
-            required,
-        },
+        id_token,
         revoke_on_exit: false,
         consent: ConsentSpec::default(),
-    };
-    let minted = mint(Flow::OAuth2(Box::new(flow)), &[("refresh_token", "rt-1")]).await;
-    let lines =
-        server.requests().await.iter().filter_map(|it| it.lines().next().map(str::to_owned)).collect();
-    (minted, lines)
+    }))
 }
 
 #[tokio::test]
@@ -105,10 +117,50 @@ async fn claims_are_compared_with_who_asked_and_when() {
         match minted {
             Ok(_) => assert!(right, "{over}"),
             Err(MintError::Spoiled { successor, error }) => {
-                assert_eq!((successor, class(&error).0), (Secret::from("rt-2"), "stubborn"));
+                assert_eq!((successor, class(&error).0), (Secret::from("rt-2"), "id_token"));
                 assert!(!right && class(&error).1.contains("the ID token"), "{over}: {error:?}");
             }
             Err(error) => panic!("{over}: {error:?}"),
+        }
+    }
+}
+
+#[test]
+fn the_token_of_a_login_carries_its_nonce_and_that_of_a_renewal_need_not() {
+    let claims = |over: Value| {
+        let mut claims = json!({"iss": "i", "aud": "me", "iat": 0, "exp": 2000, "nonce": "n-1"});
+        claims.as_object_mut().expect("claims").extend(over.as_object().expect("claims").clone());
+        format!("{HEADER}.{}.c2ln", BASE64_URL_SAFE_NO_PAD.encode(claims.to_string()))
+    };
+    let compare = |token: &str, nonce: Option<&Secret>| {
+        let now = jiff::Timestamp::constant(1000, 0);
+        let expected = Expected { issuer: Some("i"), audience: "me", client_id: "me", nonce, now };
+        expected.compare(&SignedToken::parse(token).expect("a token"))
+    };
+    let nonce = Secret::from("n-1");
+    assert_eq!(compare(&claims(json!({})), Some(&nonce)), Ok(()));
+    for over in [json!({"nonce": "n-2"}), json!({"nonce": null}), json!({"nonce": 1})] {
+        assert!(
+            compare(&claims(over.clone()), Some(&nonce)).is_err_and(|what| what.contains("nonce")),
+            "{over}"
+        );
+        assert_eq!(compare(&claims(over), None), Ok(()));
+    }
+}
+
+#[tokio::test]
+async fn where_nobody_knows_the_keys_the_connection_speaks_for_a_token_and_that_is_warned_about() {
+    let issuer = Issuer::new("k");
+    for (over, right) in [(json!({}), true), (json!({"aud": "you"}), false)] {
+        let server = Server::start(vec![Reply::json(&issuer.answer("k", &over))]).await;
+        let spec = IdTokenSpec { required: true, ..IdTokenSpec::default() };
+        let flow = flow(server.url("/token"), spec);
+        match mint(flow, &[("refresh_token", "rt-1")]).await {
+            Ok(minted) => {
+                assert!(right && minted.outputs.contains_key("id_token"));
+                assert!(minted.warnings.iter().any(|warning| warning.contains("signature is not checked")));
+            }
+            Err(error) => assert!(!right && class(&error).0 == "id_token", "{error:?}"),
         }
     }
 }
