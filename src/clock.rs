@@ -31,6 +31,15 @@ impl Moment {
         by_wall.min(self.boot.saturating_sub(now.boot))
     }
 
+    /// The moment so much earlier.
+    #[must_use]
+    pub fn before(self, length: Duration) -> Self {
+        Self {
+            wall: self.wall.saturating_sub(length).unwrap_or(Timestamp::MIN),
+            boot: self.boot.saturating_sub(length),
+        }
+    }
+
     /// The moment so much later.
     #[must_use]
     pub fn after(self, length: Duration) -> Self {

@@ -39,6 +39,7 @@ use crate::config::validate::context::Context;
 use crate::credential::keeper::SleepRules;
 use crate::credential::store::spec::StoreSpec;
 use crate::credential::{CredentialName, CredentialSpec};
+use crate::memory;
 use crate::route::RouteSpec;
 use crate::server::ListenerSpec;
 use crate::server::inherited::Inherited;
@@ -230,23 +231,10 @@ fn load_from(
     folder: &Path,
     environment: &Environment,
 ) -> Result<Loaded, Problems> {
-    let (document, mistakes) = DeTable::parse_recoverable(text);
-    if !mistakes.is_empty() {
-        let mut findings = Findings::new(Text::broken(name, text.clone()));
-        for mistake in mistakes {
-            // The parser's messages are fixed texts: they quote nothing of the file.
-            findings
-                .error_at(mistake.span().unwrap_or(0..0), format!("this is not TOML: {}", mistake.message()));
-        }
-        return Err(Problems(findings.finish().err().map(|problems| problems.0).unwrap_or_default()));
-    }
-    let mut tree = Node::from_document(document.get_ref(), text.len());
-    drop(document);
-    let mut values = Vec::new();
-    tree.value_spans(&mut values);
-    let mut findings = Findings::new(Text::parsed(name, text.clone(), values));
-    preset::overlay(&mut tree, &mut findings);
-    let raw = shape::file(&mut tree, &mut findings);
+    // The parsed file takes several times the memory of what is made of it.
+    let read = memory::apart(|| read(name, text));
+    let no_room = |error| Problem::nowhere(format!("there is no room to read the configuration: {error}"));
+    let (tree, raw, findings) = read.map_err(|error| Problems::one(no_room(error)))??;
     let mut context = Context::new(environment, folder, findings);
     let config = validate::file(&raw, Place::new(&tree), &mut context);
     let told = context.findings.finish()?;
@@ -264,4 +252,26 @@ fn load_from(
         files: context.files.into_iter().collect(),
         secrets: context.secrets,
     })
+}
+
+/// The file as a tree and as what it says, with presets laid under it, and what was found on the way.
+fn read(name: &str, text: &Zeroizing<String>) -> Result<(Node, raw::File, Findings), Problems> {
+    let (document, mistakes) = DeTable::parse_recoverable(text);
+    if !mistakes.is_empty() {
+        let mut findings = Findings::new(Text::broken(name, text.clone()));
+        for mistake in mistakes {
+            // The parser's messages are fixed texts: they quote nothing of the file.
+            findings
+                .error_at(mistake.span().unwrap_or(0..0), format!("this is not TOML: {}", mistake.message()));
+        }
+        return Err(Problems(findings.finish().err().map(|problems| problems.0).unwrap_or_default()));
+    }
+    let mut tree = Node::from_document(document.get_ref(), text.len());
+    drop(document);
+    let mut values = Vec::new();
+    tree.value_spans(&mut values);
+    let mut findings = Findings::new(Text::parsed(name, text.clone(), values));
+    preset::overlay(&mut tree, &mut findings);
+    let raw = shape::file(&mut tree, &mut findings);
+    Ok((tree, raw, findings))
 }

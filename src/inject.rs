@@ -9,12 +9,13 @@ pub mod names;
 
 use std::fmt;
 
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 
 use crate::clock::Clock;
 use crate::jose::proof::{self, Proof, ProofKey};
 use crate::named::Named;
-use crate::secret::Secret;
+use crate::secret::{Secret, SecretBuffer};
 use crate::template::Template;
 
 pub use names::InjectedNames;
@@ -34,16 +35,23 @@ pub struct Injection {
 
 /// An injection rendered for one generation.
 pub struct Prepared {
-    /// Fields whose value stays for the whole generation.
-    pub headers: Box<[(HeaderName, HeaderValue)]>,
+    /// Header fields whose value stays for the whole generation, as HTTP/1.1 writes them: lines with their
+    /// ends, ready to be copied. They are wiped when the last holder goes.
+    pub lines: Bytes,
+    /// `None` for what most injections are: fields that stay.
+    more: Option<Box<More>>,
+}
+
+/// What not every injection has.
+struct More {
     /// `name=value` pairs for the query, percent-encoded.
-    pub query: Box<[Secret]>,
+    query: Vec<Secret>,
     /// `name=value` pairs for the `Cookie` field.
-    pub cookies: Box<[Secret]>,
+    cookies: Vec<Secret>,
     /// What is rendered anew at each request; `None` if there is no such thing.
-    dynamic: Option<Box<Dynamic>>,
+    dynamic: Option<Dynamic>,
     /// What makes proofs; `None` where the token is not bound to a key.
-    prover: Option<Box<Prover>>,
+    prover: Option<Prover>,
 }
 
 /// Makes the proofs of one generation.
@@ -79,12 +87,15 @@ impl Injection {
         // What changes with each request is tried once, so that a missing output is told now.
         render(&unstable, outputs, clock)?;
         let Rendered { headers, query, cookies } = render(&stable, outputs, clock)?;
-        let dynamic = (unstable != Self::default()).then(|| {
-            Box::new(Dynamic { injection: unstable, outputs: outputs.clone(), clock: clock.clone() })
+        let dynamic = (unstable != Self::default()).then(|| Dynamic {
+            injection: unstable,
+            outputs: outputs.clone(),
+            clock: clock.clone(),
         });
         let prover = self.dpop.then(|| prover(outputs, clock)).transpose()?;
-        let (headers, query, cookies) = (headers.into(), query.into(), cookies.into());
-        Ok(Prepared { headers, query, cookies, dynamic, prover })
+        let is_plain = query.is_empty() && cookies.is_empty() && dynamic.is_none() && prover.is_none();
+        let more = (!is_plain).then(|| Box::new(More { query, cookies, dynamic, prover }));
+        Ok(Prepared { lines: lines(&headers), more })
     }
 
     /// What stays the same for a generation, and what does not.
@@ -105,13 +116,36 @@ impl Injection {
 impl Prepared {
     /// What is rendered for this request alone, if anything is.
     pub fn dynamic(&self) -> Option<Result<Rendered, String>> {
-        let dynamic = self.dynamic.as_deref()?;
+        let dynamic = self.more.as_ref()?.dynamic.as_ref()?;
         Some(render(&dynamic.injection, &dynamic.outputs, &dynamic.clock))
+    }
+
+    /// The fields of [`Self::lines`] by themselves, marked sensitive; they share its memory.
+    pub fn fields(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+        let lines = self.lines.split(|byte| *byte == b'\n').filter_map(|line| line.strip_suffix(b"\r"));
+        lines.filter_map(|line| {
+            let (name, value) = line.split_at(memchr::memmem::find(line, SEPARATOR)?);
+            let value = self.lines.slice_ref(&value[SEPARATOR.len()..]);
+            // They were fields before they were lines.
+            let mut value = HeaderValue::from_maybe_shared(value).ok()?;
+            value.set_sensitive(true);
+            Some((HeaderName::from_bytes(name).ok()?, value))
+        })
+    }
+
+    /// `name=value` pairs for the query, percent-encoded.
+    pub fn query(&self) -> &[Secret] {
+        self.more.as_ref().map_or(&[], |more| &more.query)
+    }
+
+    /// `name=value` pairs for the `Cookie` field.
+    pub fn cookies(&self) -> &[Secret] {
+        self.more.as_ref().map_or(&[], |more| &more.cookies)
     }
 
     /// Whether a proof goes with the token.
     pub fn wants_proof(&self) -> bool {
-        self.prover.is_some()
+        self.more.as_ref().is_some_and(|more| more.prover.is_some())
     }
 
     /// The proof for one request to `uri` (without query and fragment), if one goes with the token.
@@ -121,16 +155,37 @@ impl Prepared {
         uri: &str,
         nonce: Option<&HeaderValue>,
     ) -> Option<Result<HeaderValue, String>> {
-        let Prover { key, token_digest, clock } = self.prover.as_deref()?;
+        let Prover { key, token_digest, clock } = self.more.as_ref()?.prover.as_ref()?;
         Some(key.prove(&Proof { method, uri, nonce, token: Some(token_digest) }, clock))
     }
 }
 
-fn prover(outputs: &Named<Secret>, clock: &Clock) -> Result<Box<Prover>, String> {
+/// Between a field's name and its value.
+const SEPARATOR: &[u8] = b": ";
+
+/// Fields as HTTP/1.1 writes them.
+fn lines(fields: &[(HeaderName, HeaderValue)]) -> Bytes {
+    struct Exposed(SecretBuffer);
+    impl AsRef<[u8]> for Exposed {
+        fn as_ref(&self) -> &[u8] {
+            self.0.expose()
+        }
+    }
+    let length = |(name, value): &(HeaderName, HeaderValue)| name.as_str().len() + value.len() + 4;
+    let mut lines = SecretBuffer::with_capacity(fields.iter().map(length).sum());
+    for (name, value) in fields {
+        for part in [name.as_str().as_bytes(), SEPARATOR, value.as_bytes(), b"\r\n"] {
+            lines.push(part);
+        }
+    }
+    Bytes::from_owner(Exposed(lines))
+}
+
+fn prover(outputs: &Named<Secret>, clock: &Clock) -> Result<Prover, String> {
     let output = |name: &str| outputs.get(name).ok_or_else(|| format!("the credential has no `{name}`"));
     let key = ProofKey::open(output(proof::KEY_OUTPUT)?)?;
     let token_digest = proof::token_digest(output("access_token")?);
-    Ok(Box::new(Prover { key, token_digest, clock: clock.clone() }))
+    Ok(Prover { key, token_digest, clock: clock.clone() })
 }
 
 fn render(injection: &Injection, outputs: &Named<Secret>, clock: &Clock) -> Result<Rendered, String> {
@@ -174,7 +229,7 @@ fn render(injection: &Injection, outputs: &Named<Secret>, clock: &Clock) -> Resu
 
 impl fmt::Debug for Prepared {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = self.headers.iter().map(|(name, _)| name);
+        let names = self.fields().map(|(name, _)| name);
         formatter
             .debug_struct("Prepared")
             .field("headers", &names.collect::<Vec<_>>())

@@ -1,6 +1,17 @@
 //! Memory that the allocator holds and nobody uses.
 
+use std::io;
 use std::time::Duration;
+
+/// Does work on a thread of its own, and waits for its end. glibc's allocator serves each thread from memory
+/// of its own: what the work needs for a while is not mixed with what is kept for long, and whole pages of
+/// it can be given back. An error says that the machine has no room for a thread.
+pub fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("apart".to_owned()).spawn_scoped(scope, work)?;
+        Ok(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })
+}
 
 /// Gives it back to the system. To read a configuration takes several times the memory of what comes of
 /// it, and glibc's allocator would keep that for as long as the process lives. Takes a millisecond or

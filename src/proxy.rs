@@ -242,7 +242,7 @@ impl Proxy {
             let detail = "the route's `rate` is used up";
             return Err(ProxyError::new(Code::RateLimited, detail).retry_after(pause));
         }
-        let is_too_long = |length: u64| route.spec.limits.max_body.is_some_and(|longest| length > longest);
+        let is_too_long = |length: u64| route.limits.max_body.is_some_and(|longest| length > longest);
         if found.content_length.is_some_and(is_too_long) {
             route.metrics.limited(Limit::MaxBody);
             let detail = "the request body is longer than the route takes";
@@ -535,7 +535,7 @@ impl Request<'_> {
             Asked { head: *self.sanitized.method() == Method::HEAD, upgrade: self.sanitized.upgrades() };
         // A refusal of the token, or of the stream, must be possible.
         let may_repeat = self.slot.is_renewable() || matches!(link, Link::Http2(_));
-        let limits = &route.spec.limits;
+        let limits = &route.limits;
         let limits = UploadLimits {
             max_body: limits.max_body,
             replay_body: if may_repeat { limits.replay_body } else { 0 },

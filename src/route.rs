@@ -58,6 +58,13 @@ pub struct RouteSpec {
     pub limits: Arc<RouteLimits>,
 }
 
+impl RouteSpec {
+    /// Its prefix without a slash at the end: empty for `/`.
+    pub fn prefix(&self) -> &str {
+        self.path.trim_end_matches('/')
+    }
+}
+
 /// Where a request says whose token it wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SubjectSource {

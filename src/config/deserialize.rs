@@ -180,8 +180,8 @@ impl<'de> de::SeqAccess<'de> for Items<'de> {
 }
 
 struct Entries<'a> {
-    entries: std::slice::Iter<'a, (String, Node)>,
-    value: Option<&'a (String, Node)>,
+    entries: indexmap::map::Iter<'a, String, Node>,
+    value: Option<(&'a String, &'a Node)>,
 }
 
 impl<'a> Entries<'a> {

@@ -3,14 +3,15 @@
 //! A preset's `[credential]` is laid under the user's table key by key. What the user says under a
 //! parameter's name goes to where the flow looks for it: `secrets`, `params`, or a key of the flow.
 
+use indexmap::IndexMap;
 use zeroize::Zeroizing;
 
 use crate::config::deserialize::keys_of;
 use crate::config::findings::Findings;
 use crate::config::later;
-use crate::config::raw::Credential;
 use crate::config::raw::credential::FLOW_KEYS;
 use crate::config::raw::preset::PresetFile;
+use crate::config::raw::{self, Credential};
 use crate::config::shape;
 use crate::config::suggest::{list, nearest};
 use crate::config::text::{Span, Text};
@@ -69,19 +70,15 @@ impl Preset {
     /// What the user says.
     pub fn parameters(self) -> Vec<Parameter> {
         let about = self.parse().0;
-        about
-            .parameters
-            .0
-            .into_iter()
-            .map(|(name, parameter)| Parameter {
-                name,
-                description: parameter.description,
-                secret: parameter.secret,
-                required: parameter.required,
-                example: parameter.example,
-                from: parameter.from,
-            })
-            .collect()
+        let parameter = |(name, of): (&String, &raw::preset::Parameter)| Parameter {
+            name: name.clone(),
+            description: of.description.clone(),
+            secret: of.secret,
+            required: of.required,
+            example: of.example.clone(),
+            from: of.from.clone(),
+        };
+        about.parameters.into_iter().map(parameter).collect()
     }
 
     /// The environments of the vendor; the first is the default.
@@ -93,7 +90,7 @@ impl Preset {
     pub fn base_url(self) -> Option<String> {
         let (about, credential) = self.parse();
         let own = credential.as_table().and_then(|table| table.get("base_url")?.as_text().map(str::to_owned));
-        about.environments.0.first().map(|(_, address)| address.clone()).or(own)
+        about.environments.first().map(|(_, address)| address.clone()).or(own)
     }
 
     /// Whether it injects anything by itself: one that does not is a link of a chain.
@@ -119,7 +116,7 @@ pub(crate) fn overlay(file: &mut Node, findings: &mut Findings) {
         return;
     };
     let Some(credentials) = credentials.as_table_mut() else { return };
-    for (_, credential) in &mut credentials.entries {
+    for credential in credentials.entries.values_mut() {
         overlay_one(credential, findings);
     }
 }
@@ -182,10 +179,9 @@ fn is_given(name: &str, given: &Table, about: &PresetFile) -> bool {
     let is_under = |place: &&str| {
         given.get(place).and_then(Node::as_table).is_some_and(|table| table.get(name).is_some())
     };
-    let is_meant = |(key, _): &(String, Node)| meant(key, about) == Some(name);
-    given.entries.iter().any(|(key, _)| key == name)
+    given.entries.contains_key(name)
         || ["secrets", "params"].iter().any(is_under)
-        || given.entries.iter().any(is_meant)
+        || given.entries.keys().any(|key| meant(key, about) == Some(name))
 }
 
 /// The key that a wrong key beside a preset stands for; none if it is right.
@@ -210,7 +206,7 @@ fn named_preset(user: &mut Node, findings: &mut Findings) -> Option<(Preset, Spa
         format!("there are {}", list(PRESETS.iter().map(|preset| preset.name)))
     });
     // Without its preset nothing that the table says can be judged.
-    *table = Table { entries: Vec::new(), spoiled: vec!["preset".to_owned()] };
+    *table = Table { entries: IndexMap::new(), spoiled: vec!["preset".to_owned()] };
     None
 }
 
@@ -221,7 +217,7 @@ fn choose_environment(
     named_at: &Span,
     findings: &mut Findings,
 ) {
-    let Some((_, default)) = about.environments.0.first() else {
+    let Some((_, default)) = about.environments.first() else {
         if let Some(node) = given.get("environment") {
             findings.error(Place::new(node), "this preset has no environments");
         }

@@ -22,7 +22,7 @@ pub(crate) fn file(tree: &mut Node, findings: &mut Findings) -> File {
 
 fn each<T: DeserializeOwned + Default>(tree: &mut Node, key: &str, findings: &mut Findings) {
     let named = tree.as_table_mut().and_then(|table| table.get_mut(key)?.as_table_mut());
-    for (_, node) in named.into_iter().flat_map(|table| &mut table.entries) {
+    for node in named.into_iter().flat_map(|table| table.entries.values_mut()) {
         read::<T>(node, findings);
     }
 }

@@ -3,6 +3,7 @@
 //! Presets are laid under it and wrong keys are cut out of it before it is deserialized; positions
 //! stay, so that a problem found at any later step still points at its line.
 
+use indexmap::IndexMap;
 use toml::de::{DeTable, DeValue};
 use zeroize::Zeroizing;
 
@@ -32,37 +33,33 @@ pub(crate) enum Value {
 /// A table, in the order of the file.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Table {
-    pub(crate) entries: Vec<(String, Node)>,
+    pub(crate) entries: IndexMap<String, Node>,
     /// Keys that were there and were cut out because they were wrong.
     pub(crate) spoiled: Vec<String>,
 }
 
 impl Table {
     pub(crate) fn get(&self, key: &str) -> Option<&Node> {
-        self.entries.iter().find(|(name, _)| name == key).map(|(_, node)| node)
+        self.entries.get(key)
     }
 
     pub(crate) fn get_mut(&mut self, key: &str) -> Option<&mut Node> {
-        self.entries.iter_mut().find(|(name, _)| name == key).map(|(_, node)| node)
+        self.entries.get_mut(key)
     }
 
     /// Puts a value under a key, in place of the one that is there.
     pub(crate) fn set(&mut self, key: &str, node: Node) {
-        match self.get_mut(key) {
-            Some(place) => *place = node,
-            None => self.entries.push((key.to_owned(), node)),
-        }
+        self.entries.insert(key.to_owned(), node);
     }
 
     /// Takes a key out.
     pub(crate) fn take(&mut self, key: &str) -> Option<Node> {
-        let index = self.entries.iter().position(|(name, _)| name == key)?;
-        Some(self.entries.remove(index).1)
+        self.entries.shift_remove(key)
     }
 
     /// Cuts a key out because it is wrong.
     pub(crate) fn spoil(&mut self, key: &str) {
-        self.entries.retain(|(name, _)| name != key);
+        self.entries.shift_remove(key);
         self.spoiled.push(key.to_owned());
     }
 }
@@ -121,7 +118,7 @@ impl Node {
         self.span = span.clone();
         match &mut self.value {
             Value::Array(items) => items.iter_mut().for_each(|item| item.move_to(span)),
-            Value::Table(table) => table.entries.iter_mut().for_each(|(_, node)| node.move_to(span)),
+            Value::Table(table) => table.entries.values_mut().for_each(|node| node.move_to(span)),
             _ => {}
         }
     }
@@ -130,14 +127,14 @@ impl Node {
     pub(crate) fn value_spans(&self, spans: &mut Vec<Span>) {
         match &self.value {
             Value::Array(items) => items.iter().for_each(|item| item.value_spans(spans)),
-            Value::Table(table) => table.entries.iter().for_each(|(_, node)| node.value_spans(spans)),
+            Value::Table(table) => table.entries.values().for_each(|node| node.value_spans(spans)),
             _ => spans.push(self.span.clone()),
         }
     }
 }
 
 fn table(document: &DeTable<'_>) -> Table {
-    let mut entries: Vec<(String, Node)> = document
+    let mut entries: IndexMap<String, Node> = document
         .iter()
         .map(|(key, value)| {
             let node =
@@ -145,7 +142,7 @@ fn table(document: &DeTable<'_>) -> Table {
             (key.get_ref().clone().into_owned(), node)
         })
         .collect();
-    entries.sort_by_key(|(_, node)| node.key.as_ref().map_or(0, |key| key.start));
+    entries.sort_by_key(|_, node| node.key.as_ref().map_or(0, |key| key.start));
     Table { entries, spoiled: Vec::new() }
 }
 

@@ -69,9 +69,14 @@ impl Expiry {
         self.usable_for(now).is_none_or(|left| !left.is_zero())
     }
 
+    /// The moment from which the token is put on no request any more; `None` if it does not end.
+    pub fn usable_until(&self) -> Option<Moment> {
+        Some(self.end?.before(self.skew))
+    }
+
     /// How long the token may still be put on requests; `None` if it does not end.
     pub fn usable_for(&self, now: Moment) -> Option<Duration> {
-        Some(self.left(now)?.saturating_sub(self.skew))
+        Some(self.usable_until()?.left(now))
     }
 
     /// How much time is left until the end, by the clock that passes it first; `None` if it does

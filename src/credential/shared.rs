@@ -54,17 +54,13 @@ pub struct Published {
 /// What all slots of one credential share with its keeper.
 pub struct Shared {
     owner: Owner,
-    /// Whether a refusal can lead to a new token at all: a static token cannot renew itself, and a
-    /// credential that was removed will not be renewed.
-    renewable: AtomicBool,
+    standing: Standing,
     /// Locked for a moment only, and by no reader of the token.
     status: Mutex<Status>,
     /// Told after each change of the status. A `watch` channel would take 300 bytes more.
     changed: Notify,
     pokes: mpsc::UnboundedSender<Poke>,
     feed: Mutex<Feed>,
-    /// The generation under suspicion while its renewal is due or runs; 0 for none.
-    suspected: AtomicU64,
     /// No refusal starts a renewal before this time since boot. Readers of the token never lock it,
     /// only requests that were refused.
     floor: Mutex<Duration>,
@@ -74,6 +70,16 @@ pub struct Shared {
     used: AtomicU64,
     /// A [`Poke::Expired`] is on its way.
     expiry_told: AtomicBool,
+}
+
+/// What each request reads that carries the token: side by side, since of thousands of credentials little
+/// is in the processor's caches.
+struct Standing {
+    /// The generation under suspicion while its renewal is due or runs; 0 for none.
+    suspected: AtomicU64,
+    /// Whether a refusal can lead to a new token at all: a static token cannot renew itself, and a
+    /// credential that was removed will not be renewed.
+    renewable: AtomicBool,
 }
 
 /// Who is fed, and with what. Locked by those who publish and register, never by readers.
@@ -88,12 +94,11 @@ impl Shared {
     pub fn new(renewable: bool, status: Status, pokes: mpsc::UnboundedSender<Poke>) -> Self {
         Self {
             owner: status.owner.clone(),
-            renewable: AtomicBool::new(renewable),
+            standing: Standing { suspected: AtomicU64::new(0), renewable: AtomicBool::new(renewable) },
             status: Mutex::new(status),
             changed: Notify::new(),
             pokes,
             feed: Mutex::default(),
-            suspected: AtomicU64::new(0),
             floor: Mutex::default(),
             refusals: AtomicU64::new(0),
             used: AtomicU64::new(0),
@@ -213,14 +218,14 @@ impl Shared {
     /// For the keeper: the suspicion is answered, by a new generation that was published before, or
     /// by none. Wakes those who wait for it.
     pub fn clear_suspicion(&self) {
-        if self.suspected.swap(0, Ordering::AcqRel) != 0 {
+        if self.standing.suspected.swap(0, Ordering::AcqRel) != 0 {
             self.changed.notify_waiters();
         }
     }
 
     /// For the keeper: this credential is kept no longer; nobody shall wait for a renewal.
     pub fn retire(&self) {
-        self.renewable.store(false, Ordering::Release);
+        self.standing.renewable.store(false, Ordering::Release);
         self.clear_suspicion();
         self.change_status(|status| {
             status.running = false;
@@ -230,12 +235,12 @@ impl Shared {
 
     /// Whether a refusal can lead to a new token.
     pub fn is_renewable(&self) -> bool {
-        self.renewable.load(Ordering::Acquire)
+        self.standing.renewable.load(Ordering::Acquire)
     }
 
     /// The generation under suspicion; 0 for none.
     pub fn suspected(&self) -> u64 {
-        self.suspected.load(Ordering::Acquire)
+        self.standing.suspected.load(Ordering::Acquire)
     }
 
     /// Tells the keeper, once, that a request found the token expired.
@@ -257,9 +262,9 @@ impl Shared {
             return false;
         }
         *floor = now + REFUSAL_FLOOR;
-        let renewable = self.renewable.load(Ordering::Acquire);
+        let renewable = self.standing.renewable.load(Ordering::Acquire);
         if renewable {
-            self.suspected.store(generation, Ordering::Release);
+            self.standing.suspected.store(generation, Ordering::Release);
         }
         self.poke(Poke::Refused { shared: Arc::clone(self), generation });
         renewable

@@ -12,15 +12,15 @@ use arc_swap::{ArcSwapOption, Guard};
 
 use crate::clock::{Clock, Moment};
 use crate::credential::shared::{Published, Shared};
-use crate::credential::{Expiry, Minted, Owner, State};
+use crate::credential::{Minted, Owner, State};
 
 /// One published generation, prepared for one reader.
 #[derive(Debug)]
 pub struct Current<T> {
     /// Goes up with each renewal; the first is 1.
     pub generation: u64,
-    /// When it ends.
-    pub expiry: Expiry,
+    /// Up to when it may be put on requests; `None` if it does not end.
+    pub until: Option<Moment>,
     /// What the reader made of it.
     pub value: T,
 }
@@ -67,11 +67,17 @@ pub trait Publish: Send + Sync {
     fn withdraw(&self);
 }
 
+impl<T> Current<T> {
+    fn is_usable(&self, now: Moment) -> bool {
+        self.until.is_none_or(|until| !until.left(now).is_zero())
+    }
+}
+
 impl<T: Send + Sync + 'static> Publish for Slot<T> {
     fn prepare(self: Arc<Self>, published: &Published) -> Result<Box<dyn FnOnce() + Send>, String> {
         let current = Arc::new(Current {
             generation: published.generation,
-            expiry: published.expiry,
+            until: published.expiry.usable_until(),
             value: (self.prepare)(&published.minted)?,
         });
         Ok(Box::new(move || self.current.store(Some(current))))
@@ -111,9 +117,9 @@ impl<T> Slot<T> {
     /// [`Self::wait`].
     pub fn current(&self, now: Moment) -> Option<Guard<Option<Arc<Current<T>>>>> {
         let guard = self.current.load();
-        let usable = guard.as_ref().is_some_and(|current| {
-            current.expiry.is_usable(now) && self.shared.suspected() != current.generation
-        });
+        let usable = guard
+            .as_ref()
+            .is_some_and(|current| current.is_usable(now) && self.shared.suspected() != current.generation);
         usable.then_some(guard)
     }
 
@@ -131,7 +137,7 @@ impl<T> Slot<T> {
             let now = clock.now();
             let left = deadline.saturating_duration_since(Clock::instant());
             let newest = self.current.load_full();
-            let usable = newest.as_ref().filter(|current| current.expiry.is_usable(now));
+            let usable = newest.as_ref().filter(|current| current.is_usable(now));
             if let Some(current) = usable
                 && (current.generation != self.shared.suspected() || left.is_zero())
             {
@@ -161,7 +167,7 @@ impl<T> Slot<T> {
     pub async fn refused(&self, generation: u64, clock: &Clock, limit: Duration) -> AfterRefusal<T> {
         let newer = || {
             let current = self.current.load_full()?;
-            (current.generation > generation && current.expiry.is_usable(clock.now())).then_some(current)
+            (current.generation > generation && current.is_usable(clock.now())).then_some(current)
         };
         let mut changed = self.shared.changed();
         if let Some(current) = newer() {

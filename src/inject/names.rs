@@ -21,9 +21,14 @@ impl InjectedNames {
     /// Whether a field is injected: letter case and `-` or `_` do not count, since servers that make
     /// variables of fields (RFC 3875, section 4.1.18) see one name in all of them.
     pub fn has_header(&self, name: &[u8]) -> bool {
-        let is_proof = || self.0.dpop && is_same_name(proof::FIELD.as_str().as_bytes(), name);
+        let is_proof = || self.has_proof() && is_same_name(proof::FIELD.as_str().as_bytes(), name);
         self.0.headers.iter().any(|(injected, _)| is_same_name(injected.as_str().as_bytes(), name))
             || is_proof()
+    }
+
+    /// Whether a proof of possession is injected.
+    pub fn has_proof(&self) -> bool {
+        self.0.dpop
     }
 
     /// Whether a query has a parameter that is injected.

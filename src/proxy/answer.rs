@@ -45,7 +45,7 @@ pub fn sanitize(head: &mut AnswerHead, route: &Route, claim: &Claim<'_>, authori
         | Kind::Te
         | Kind::ProxyAuthenticate
         | Kind::AltSvc => Revision::Drop,
-        _ if route.spec.injection.dpop && is_same_name(field.name, NONCE_FIELD.as_str().as_bytes()) => {
+        _ if route.injected.has_proof() && is_same_name(field.name, NONCE_FIELD.as_str().as_bytes()) => {
             Revision::Drop
         }
         Kind::SetCookie if is_injected(&field, route) => Revision::Drop,
@@ -91,7 +91,7 @@ fn relocated(
 /// else.
 fn relocate(location: &str, route: &Route, segment: Option<&str>, own: &str) -> Option<String> {
     let origin = route.spec.upstream.origin.in_links();
-    let prefix = route.spec.path.trim_end_matches('/');
+    let prefix = route.prefix();
     if location.starts_with('/') && !location.starts_with("//") {
         return Some(format!("{prefix}{}", behind_base(location, route, segment)?));
     }
@@ -118,7 +118,7 @@ fn relocate(location: &str, route: &Route, segment: Option<&str>, own: &str) -> 
 fn behind_base<'a>(path: &'a str, route: &Route, segment: Option<&str>) -> Option<Cow<'a, str>> {
     let rest = path.strip_prefix(route.base())?;
     let is_behind = rest.is_empty() || rest.starts_with(['/', '?', '#']);
-    match (&route.spec.subject, segment) {
+    match (route.subject(), segment) {
         _ if !is_behind => None,
         (Some(SubjectSource::Path(number)), Some(segment)) => {
             put_back(rest, *number, segment).map(Cow::Owned)

@@ -15,7 +15,7 @@ use crate::route::Route;
 /// Keeps the nonce that an answer brings, and says whether it asks for the request once more with it.
 /// Nothing is looked at where no proof was sent.
 pub fn learn(route: &Route, head: &AnswerHead) -> bool {
-    if !route.spec.injection.dpop {
+    if !route.injected.has_proof() {
         return false;
     }
     let field = |name: &[u8]| head.fields.iter().find(|field| is_same_name(field.name, name));

@@ -66,8 +66,7 @@ impl Exchange {
         caller: &mut S,
         head: &mut AnswerHead,
     ) -> Result<Awaited, ProxyError> {
-        let limits = &self.route.spec.limits;
-        self.watch.enter(Phase::Upload, limits.stall_timeout);
+        self.watch.enter(Phase::Upload, self.route.limits.stall_timeout);
         poll_fn(|context| {
             let _ = self.poll_upload(caller, context);
             let is_hopeless = matches!(self.upload.progress(), Progress::TooLarge | Progress::Broken);
@@ -141,7 +140,7 @@ impl Exchange {
 
     /// The answer streams from now on.
     pub fn begin_answer(&self) {
-        self.watch.enter(Phase::Streaming, self.route.spec.limits.stall_timeout);
+        self.watch.enter(Phase::Streaming, self.route.limits.stall_timeout);
     }
 
     /// How the answer's body is delimited.

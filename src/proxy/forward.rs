@@ -19,7 +19,7 @@ use crate::upstream::pool::{Counted, Pool, Ready};
 /// can be shared. A request that `upgrades` needs HTTP/1.1.
 pub async fn connect(route: &Route, pool: &Pool, watch: &Watch, upgrades: bool) -> Result<Ready, ProxyError> {
     watch.enter(Phase::Busy, Duration::ZERO);
-    let limit = route.spec.limits.connect_timeout;
+    let limit = route.limits.connect_timeout;
     if upgrades {
         return open(route, pool, watch, Offer::Http1, limit).await;
     }

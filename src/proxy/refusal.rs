@@ -12,11 +12,10 @@ use crate::route::Refusal;
 /// Whether the upstream refused the token. Where the beginning of the body has to be looked into, it
 /// waits for that much.
 pub async fn judge(exchange: &mut Exchange, head: &AnswerHead) -> Result<bool, ProxyError> {
-    let route = exchange.route.clone();
-    let refusal = &route.spec.refusal;
-    if let Some(is_refused) = by_head(refusal, head) {
+    if let Some(is_refused) = by_head(&exchange.route.refusal, head) {
         return Ok(is_refused);
     }
+    let refusal = exchange.route.refusal.clone();
     exchange.begin_answer();
     let verdict = |beginning: &[u8], is_last: bool| {
         let beginning = &beginning[..beginning.len().min(refusal.peek)];

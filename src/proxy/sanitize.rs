@@ -101,7 +101,7 @@ impl<'a> Sanitized<'a> {
     /// injected.
     fn put_fields(&self, put: &mut impl FnMut(&[u8], &[u8])) {
         // A refusal inside the answer must be readable.
-        let wants_plain = !self.route.spec.refusal.json.is_empty();
+        let wants_plain = !self.route.refusal.json.is_empty();
         for field in self.head.fields.iter() {
             match field.kind {
                 Kind::Host
@@ -201,7 +201,14 @@ impl<'a> Outbound<'a> {
         self.put_target(&mut |part| output.put(part));
         output.put(b" HTTP/1.1\r\n");
         put_field(output, b"Host", route.destination.authority.as_bytes());
-        self.put_fields(&mut |name, value| put_field(output, name, value));
+        self.sanitized.put_fields(&mut |name, value| put_field(output, name, value));
+        output.put(&self.prepared.lines);
+        for (name, value) in &self.rendered.headers {
+            put_field(output, name.as_str().as_bytes(), value.as_bytes());
+        }
+        if let Some(cookies) = self.cookies() {
+            put_field(output, b"Cookie", &cookies);
+        }
         put_field(output, b"Via", via.as_bytes());
         if found.upgrades {
             for field in head.fields.iter().filter(|field| field.kind == Kind::Upgrade) {
@@ -234,7 +241,7 @@ impl<'a> Outbound<'a> {
         *request.uri_mut() = uri;
         *request.version_mut() = http::Version::HTTP_2;
         let headers = request.headers_mut();
-        headers.reserve(head.fields.len() + self.prepared.headers.len() + 2);
+        headers.reserve(head.fields.len() + 4);
         let mut put = |name: &[u8], value: &[u8]| {
             if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
                 headers.append(name, value);
@@ -250,8 +257,8 @@ impl<'a> Outbound<'a> {
         {
             put(b"content-length", itoa::Buffer::new().format(length).as_bytes());
         }
-        for (name, value) in self.prepared.headers.iter().chain(&self.rendered.headers) {
-            headers.insert(name, value.clone());
+        for (name, value) in self.prepared.fields().chain(self.rendered.headers.iter().cloned()) {
+            headers.insert(name, value);
         }
         if let Some(cookies) = self.cookies() {
             let mut value =
@@ -264,20 +271,10 @@ impl<'a> Outbound<'a> {
 
     fn put_target(&self, put: &mut impl FnMut(&[u8])) {
         let mut separator: &[u8] = if self.sanitized.put_target(put) { b"&" } else { b"?" };
-        for pair in self.prepared.query.iter().chain(&self.rendered.query) {
+        for pair in self.prepared.query().iter().chain(&self.rendered.query) {
             put(separator);
             put(pair.expose());
             separator = b"&";
-        }
-    }
-
-    fn put_fields(&self, put: &mut impl FnMut(&[u8], &[u8])) {
-        self.sanitized.put_fields(put);
-        for (name, value) in self.prepared.headers.iter().chain(&self.rendered.headers) {
-            put(name.as_str().as_bytes(), value.as_bytes());
-        }
-        if let Some(cookies) = self.cookies() {
-            put(b"Cookie", &cookies);
         }
     }
 
@@ -287,7 +284,7 @@ impl<'a> Outbound<'a> {
             return None;
         }
         let mut cookies = self.sanitized.cookies();
-        for pair in self.prepared.cookies.iter().chain(&self.rendered.cookies) {
+        for pair in self.prepared.cookies().iter().chain(&self.rendered.cookies) {
             put_cookie(&mut cookies, pair.expose());
         }
         (!cookies.is_empty()).then_some(cookies)

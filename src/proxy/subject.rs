@@ -25,7 +25,7 @@ impl<'head> Claim<'head> {
     /// What a request claims that the route takes, by its head and its path.
     pub fn of(route: &Route, head: &'head RequestHead, path: &'head str) -> Result<Self, ProxyError> {
         let stripped = route.strip(path);
-        match &route.spec.subject {
+        match route.subject() {
             None => Ok(Self { subject: None, segment: None, rest: stripped.into() }),
             Some(SubjectSource::Header(name)) => {
                 let subject = in_field(head, name.as_str())?;

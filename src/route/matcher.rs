@@ -1,6 +1,8 @@
 //! Which route takes a request: by host, then by the longest segment-aligned prefix of the path.
 
-use std::collections::HashMap;
+use std::borrow::Borrow;
+use std::collections::{HashMap, HashSet};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use crate::route::table::Route;
@@ -15,10 +17,15 @@ pub struct Matcher {
 /// Routes by their prefix. A look-up costs one hash a segment of the deepest prefix at most.
 #[derive(Debug, Default)]
 struct Prefixes {
-    routes: HashMap<Box<str>, Arc<Route>>,
+    routes: HashSet<ByPrefix>,
     /// Slashes in the deepest prefix; `/` counts none.
     depth: usize,
 }
+
+/// A route that is found by its prefix. The prefix is not kept beside it: what is read to compare it is
+/// read for the request anyway.
+#[derive(Debug)]
+struct ByPrefix(Arc<Route>);
 
 impl Matcher {
     /// Adds a route.
@@ -49,9 +56,8 @@ impl Matcher {
 
 impl Prefixes {
     fn insert(&mut self, route: Arc<Route>) {
-        let prefix = route.spec.path.trim_end_matches('/');
-        self.depth = self.depth.max(prefix.matches('/').count());
-        self.routes.insert(prefix.into(), route);
+        self.depth = self.depth.max(route.prefix().matches('/').count());
+        self.routes.replace(ByPrefix(route));
     }
 
     fn find(&self, path: &str) -> Option<&Arc<Route>> {
@@ -61,10 +67,30 @@ impl Prefixes {
         // A prefix ends before a slash or with the path: start at the deepest that there is.
         let mut end = memchr::memchr_iter(b'/', path.as_bytes()).nth(self.depth).unwrap_or(path.len());
         loop {
-            if let Some(route) = self.routes.get(&path[..end]) {
+            if let Some(ByPrefix(route)) = self.routes.get(&path[..end]) {
                 return Some(route);
             }
             end = path[..end].rfind('/')?;
         }
     }
 }
+
+impl Borrow<str> for ByPrefix {
+    fn borrow(&self) -> &str {
+        self.0.prefix()
+    }
+}
+
+impl Hash for ByPrefix {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.prefix().hash(state);
+    }
+}
+
+impl PartialEq for ByPrefix {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.prefix() == other.0.prefix()
+    }
+}
+
+impl Eq for ByPrefix {}

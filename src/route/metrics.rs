@@ -10,8 +10,8 @@ use crate::upstream::pool::Uses;
 /// How long requests took: counts in buckets, as Prometheus wants them.
 #[derive(Debug, Default)]
 pub struct Durations {
-    buckets: [Counter; Self::BOUNDS.len() + 1],
     microseconds: AtomicU64,
+    buckets: [Counter; Self::BOUNDS.len() + 1],
 }
 
 impl Durations {
@@ -47,23 +47,28 @@ impl Durations {
 pub const ERROR_CODES: usize = 32;
 
 /// The numbers of one route; or of a listener, for what reached no route. There may be thousands of
-/// routes, few of which have had requests of every class.
+/// routes, few of which have had requests of every class: what nearly every request counts is side by side.
 #[derive(Debug, Default)]
 pub struct RouteMetrics {
-    /// What only a route with requests has.
-    answers: OnceLock<Box<Answers>>,
     /// Requests that left with a token.
     pub injections: Counter,
     /// Refused requests that were sent once more.
     pub replays: Counter,
     /// Open connections to upstreams that carried a request of this route last.
     pub upstream_connections: Gauge,
+    /// What few routes have.
+    rare: OnceLock<Box<Rare>>,
+    /// Requests that were answered with a status of the class 2xx.
+    successes: Durations,
 }
 
-/// The numbers of answers; each kind takes its room with the first.
+/// The class of [`RouteMetrics::successes`], as [`RouteMetrics::requests`] counts them.
+const SUCCESS: usize = 1;
+
+/// What is seldom counted; each kind takes its room with the first.
 #[derive(Debug, Default)]
-struct Answers {
-    /// Requests by class of status.
+struct Rare {
+    /// Requests by class of status, but for 2xx.
     requests: [OnceLock<Box<Durations>>; 5],
     /// Errors that bearerd answered with, by the place of their code in `proxy::Code::ALL`.
     errors: OnceLock<Box<[Counter; ERROR_CODES]>>,
@@ -75,23 +80,30 @@ impl RouteMetrics {
     /// Counts an answered request.
     pub fn answered(&self, status: u16, duration: Duration) {
         let class = usize::from(status / 100).clamp(1, 5) - 1;
-        self.answers().requests[class].get_or_init(Box::default).record(duration);
+        if class == SUCCESS {
+            self.successes.record(duration);
+        } else {
+            self.rare().requests[class].get_or_init(Box::default).record(duration);
+        }
     }
 
-    /// Requests of a class of status, the first of which (0) is 1xx and the last 5xx; `None` before
-    /// the first request.
+    /// Requests of a class of status, the first of which (0) is 1xx and the last 5xx; `None` where there
+    /// was none that is not 2xx.
     pub fn requests(&self, class: usize) -> Option<&Durations> {
-        self.answers.get()?.requests[class].get().map(Box::as_ref)
+        if class == SUCCESS {
+            return Some(&self.successes);
+        }
+        self.rare.get()?.requests[class].get().map(Box::as_ref)
     }
 
     /// Counts an error that bearerd answered with, by the place of its code in `proxy::Code::ALL`.
     pub fn refused(&self, code: usize) {
-        self.answers().errors.get_or_init(Box::default)[code % ERROR_CODES].increment();
+        self.rare().errors.get_or_init(Box::default)[code % ERROR_CODES].increment();
     }
 
     /// How many errors bearerd answered with, by the place of their code in `proxy::Code::ALL`.
     pub fn errors(&self, code: usize) -> u64 {
-        let errors = self.answers.get().and_then(|answers| answers.errors.get());
+        let errors = self.rare.get().and_then(|rare| rare.errors.get());
         errors.map_or(0, |errors| errors[code % ERROR_CODES].get())
     }
 
@@ -104,17 +116,17 @@ impl RouteMetrics {
 
     /// Counts a limit that bit.
     pub fn limited(&self, limit: Limit) {
-        self.answers().limited.get_or_init(Box::default)[limit as usize].increment();
+        self.rare().limited.get_or_init(Box::default)[limit as usize].increment();
     }
 
     /// How often a limit bit.
     pub fn bites(&self, limit: Limit) -> u64 {
-        let limited = self.answers.get().and_then(|answers| answers.limited.get());
+        let limited = self.rare.get().and_then(|rare| rare.limited.get());
         limited.map_or(0, |limited| limited[limit as usize].get())
     }
 
-    fn answers(&self) -> &Answers {
-        self.answers.get_or_init(Box::default)
+    fn rare(&self) -> &Rare {
+        self.rare.get_or_init(Box::default)
     }
 }
 

@@ -13,7 +13,7 @@ use crate::route::matcher::Matcher;
 use crate::route::metrics::RouteMetrics;
 use crate::route::policy::Policy;
 use crate::route::rate::Bucket;
-use crate::route::{RouteSpec, SubjectSource};
+use crate::route::{Refusal, RouteLimits, RouteSpec, SubjectSource};
 use crate::upstream::Destination;
 use crate::upstream::connect::Connector;
 use crate::upstream::destination::Destinations;
@@ -42,21 +42,32 @@ pub enum Tokens {
 }
 
 /// One route, with all that can be made of its spec before the first request.
+///
+/// Where there are thousands, the processor's caches have little of each: what nearly every request reads
+/// stands here side by side, or in what routes share. The rest is behind `spec`.
 pub struct Route {
-    /// What the configuration says.
-    pub spec: Arc<RouteSpec>,
+    /// The prefix of its paths, and behind that the one that they have upstream; neither ends with a slash.
+    prefixes: Box<str>,
+    /// Where in `prefixes` the second begins.
+    base_at: usize,
     /// The current credential, prepared for this route.
     pub tokens: Tokens,
     /// Where connections to the upstream lead; other routes may share it.
     pub destination: Arc<Destination>,
-    /// The names that the injection takes: the app cannot send them.
-    pub injected: InjectedNames,
-    /// What it lets pass.
-    pub policy: Policy,
-    /// How many requests it still takes; outlives a reload that leaves `rate` as it is.
-    pub bucket: Option<Arc<Bucket>>,
     /// Its numbers, which outlive a reload.
     pub metrics: Arc<RouteMetrics>,
+    /// Its limits.
+    pub limits: Arc<RouteLimits>,
+    /// How the upstream says that the token is dead.
+    pub refusal: Arc<Refusal>,
+    /// The names that the injection takes: the app cannot send them.
+    pub injected: InjectedNames,
+    /// How many requests it still takes; outlives a reload that leaves `rate` as it is.
+    pub bucket: Option<Arc<Bucket>>,
+    /// What it lets pass.
+    pub policy: Policy,
+    /// All that the configuration says.
+    pub spec: Arc<RouteSpec>,
 }
 
 impl RouteTable {
@@ -115,25 +126,43 @@ impl Route {
     ) -> Self {
         let kept = before.filter(|before| before.spec.rate == spec.rate);
         let kept = kept.and_then(|before| before.bucket.clone());
+        let (prefix, base) = (spec.prefix(), spec.upstream.path().trim_end_matches('/'));
         Self {
-            injected: InjectedNames::new(&spec.injection),
-            policy: Policy::new(spec),
-            bucket: kept.or_else(|| spec.rate.map(|rate| Arc::new(Bucket::new(rate)))),
+            prefixes: [prefix, base].concat().into(),
+            base_at: prefix.len(),
             tokens,
             destination,
-            spec: Arc::clone(spec),
             metrics: before.map(|before| before.metrics.clone()).unwrap_or_default(),
+            limits: Arc::clone(&spec.limits),
+            refusal: Arc::clone(&spec.refusal),
+            injected: InjectedNames::new(&spec.injection),
+            bucket: kept.or_else(|| spec.rate.map(|rate| Arc::new(Bucket::new(rate)))),
+            policy: Policy::new(spec),
+            spec: Arc::clone(spec),
         }
+    }
+
+    /// What the paths that it takes begin with, in whole segments and without a slash at the end.
+    pub fn prefix(&self) -> &str {
+        &self.prefixes[..self.base_at]
     }
 
     /// The upstream's path, without a trailing slash: what is put before the stripped path.
     pub fn base(&self) -> &str {
-        self.spec.upstream.path().trim_end_matches('/')
+        &self.prefixes[self.base_at..]
+    }
+
+    /// Where its requests say for whom they are, if they have to.
+    pub fn subject(&self) -> Option<&SubjectSource> {
+        match self.tokens {
+            Tokens::Own(_) => None,
+            Tokens::Subjects(_) => self.spec.subject.as_ref(),
+        }
     }
 
     /// Whether a field is not for the upstream, in whatever spelling: it is injected, or tells the subject.
     pub fn takes_header(&self, name: &[u8]) -> bool {
-        let tells_subject = match &self.spec.subject {
+        let tells_subject = match self.subject() {
             Some(SubjectSource::Header(own)) => is_same_name(own.as_str().as_bytes(), name),
             _ => false,
         };
@@ -143,7 +172,7 @@ impl Route {
     /// What is left of a path that the route takes when its prefix is gone; empty, or with a slash
     /// in front.
     pub fn strip<'a>(&self, path: &'a str) -> &'a str {
-        &path[self.spec.path.trim_end_matches('/').len()..]
+        &path[self.base_at..]
     }
 }
 

@@ -58,8 +58,7 @@ async fn obtain(configuration: &str) -> Result<BTreeMap<String, Kept>, MintError
         let injected = route.map(|route| {
             let prepared = route.injection.prepare(&minted.outputs, &clock).expect("what is injected");
             let text = |value: &http::HeaderValue| value.to_str().expect("text").to_owned();
-            let fields = prepared.headers.iter().map(|(name, value)| (name.to_string(), text(value)));
-            fields.collect()
+            prepared.fields().map(|(name, value)| (name.to_string(), text(&value))).collect()
         });
         kept.insert(name.to_string(), Kept { minted, injected: injected.unwrap_or_default() });
     }

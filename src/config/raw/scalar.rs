@@ -5,6 +5,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::time::Duration;
 
+use indexmap::IndexMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
@@ -37,7 +38,7 @@ pub(crate) enum TextOr<T> {
 
 /// A table with names of the user's own, in the order of the file.
 #[derive(Debug, Clone)]
-pub(crate) struct Map<T>(pub(crate) Vec<(String, T)>);
+pub(crate) struct Map<T>(IndexMap<String, T>);
 
 /// Reads a duration; a bare `0` needs no unit.
 pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
@@ -199,17 +200,21 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for TextOr<T> {
 
 impl<T> Default for Map<T> {
     fn default() -> Self {
-        Self(Vec::new())
+        Self(IndexMap::new())
     }
 }
 
 impl<T> Map<T> {
     pub(crate) fn get(&self, name: &str) -> Option<&T> {
-        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value)
+        self.0.get(name)
     }
 
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|(name, _)| name.as_str())
+        self.0.keys().map(String::as_str)
+    }
+
+    pub(crate) fn first(&self) -> Option<(&String, &T)> {
+        self.0.first()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -218,8 +223,8 @@ impl<T> Map<T> {
 }
 
 impl<'a, T> IntoIterator for &'a Map<T> {
-    type Item = &'a (String, T);
-    type IntoIter = std::slice::Iter<'a, (String, T)>;
+    type Item = (&'a String, &'a T);
+    type IntoIter = indexmap::map::Iter<'a, String, T>;
 
     fn into_iter(self) -> Self::IntoIter {
         self.0.iter()
@@ -237,9 +242,9 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Map<T> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Map<T>, A::Error> {
-                let mut entries = Vec::new();
-                while let Some(entry) = map.next_entry()? {
-                    entries.push(entry);
+                let mut entries = IndexMap::new();
+                while let Some((key, value)) = map.next_entry()? {
+                    entries.insert(key, value);
                 }
                 Ok(Map(entries))
             }

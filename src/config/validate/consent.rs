@@ -87,10 +87,14 @@ fn params(
     inputs: &Inputs,
     context: &mut Context<'_>,
 ) -> Vec<(String, Template)> {
-    let template = |(name, value): &(String, Plain)| {
+    let template = |(name, value): (&String, &Plain)| {
         Some((name.clone(), inputs.names.template(&value.0, place.key(name), &[], context)?))
     };
-    raw.0.iter().filter_map(template).collect()
+    raw.into_iter().filter_map(template).collect()
+}
+
+fn pairs(raw: &Map<String>) -> Vec<(String, String)> {
+    raw.into_iter().map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 fn check_parameter(name: &str, span: crate::config::text::Span, context: &mut Context<'_>) {
@@ -139,7 +143,7 @@ fn return_to(raw: &raw::Credential, place: Place<'_>, context: &mut Context<'_>)
 }
 
 fn one_time_password(raw: &Otp, place: Place<'_>, inputs: &Inputs, context: &mut Context<'_>) -> OtpSpec {
-    if raw.asks.0.is_empty() && !place.is_spoiled("asks") {
+    if raw.asks.is_empty() && !place.is_spoiled("asks") {
         context.findings.missing(place, "asks", "whoever logs in says to whom the password is sent");
     }
     for (name, _) in &raw.asks {
@@ -162,8 +166,8 @@ fn one_time_password(raw: &Otp, place: Place<'_>, inputs: &Inputs, context: &mut
             Some(RawBody::Form) | None => OtpBody::Form,
         },
         params: params(&raw.params, place.key("params"), inputs, context),
-        asks: raw.asks.0.clone(),
-        shows: raw.shows.0.clone(),
+        asks: pairs(&raw.asks),
+        shows: pairs(&raw.shows),
         field: raw.field.clone().unwrap_or_else(|| "otp".to_owned()),
     }
 }

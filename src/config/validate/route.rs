@@ -1,5 +1,6 @@
 //! Routes.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,18 +28,19 @@ pub(crate) fn all(
     context: &mut Context<'_>,
 ) -> Vec<Arc<RouteSpec>> {
     let place = root.key("routes");
-    let (reader, mut common) = (Reader { file, credentials }, Common::default());
+    let by_name = credentials.iter().map(|credential| (&credential.spec.name, credential)).collect();
+    let (reader, mut common) = (Reader { file, credentials, by_name }, Common::default());
     let mut routes: Vec<Arc<RouteSpec>> = Vec::new();
+    let mut taken = HashMap::new();
     for (name, raw) in &file.routes {
         check_name(name, place.key(name), context);
         let Some(route) = reader.route(name, raw, &mut common, place.key(name), context) else { continue };
-        let same = |other: &&Arc<RouteSpec>| {
-            (&other.listener, &other.host, &other.path) == (&route.listener, &route.host, &route.path)
-        };
-        if let Some(other) = routes.iter().find(same) {
+        let taken_place = (route.listener.clone(), route.host.clone(), route.path.clone());
+        let first = taken.entry(taken_place).or_insert(name);
+        if *first != name {
             let message = format!(
-                "the routes `{}` and `{name}` shadow each other: both take {} on `{}`",
-                other.name, route.path, route.listener
+                "the routes `{first}` and `{name}` shadow each other: both take {} on `{}`",
+                route.path, route.listener
             );
             context
                 .findings
@@ -56,6 +58,7 @@ pub(crate) fn all(
 struct Reader<'a> {
     file: &'a raw::File,
     credentials: &'a [Credential],
+    by_name: HashMap<&'a CredentialName, &'a Credential>,
 }
 
 /// What routes have in common.
@@ -171,7 +174,7 @@ impl Reader<'_> {
             unknown(&mut context.findings, place.key("credential"), "credential", name, &names);
         }
         let name = CredentialName::from(name.as_str());
-        (written, self.credentials.iter().find(|credential| credential.spec.name == name))
+        (written, self.by_name.get(&name).copied())
     }
 
     /// The token endpoints of all credentials on the server of a route: no app gets a token there.
