@@ -17,7 +17,7 @@ use zeroize::Zeroize;
 
 use crate::secret::{Secret, SecretBuffer};
 
-pub use names::{Names, end};
+pub use names::{AlternativeNames, Names, end};
 
 /// The largest PEM file that is read, in bytes.
 const LARGEST: usize = 4 << 20;

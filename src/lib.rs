@@ -11,7 +11,7 @@
 //! 4  proxy, control        admit -> match -> sanitize -> inject -> forward -> replay; logins as JSON
 //! 3  route                 matcher, policy, route table
 //! 2  credential | inject   life cycle and flows | templates onto requests
-//! 1  upstream              connect, TLS, pool, egress
+//! 1  upstream, caller      connect, TLS, pool, egress; who calls, and who may
 //! 0  secret clock backoff template named memory buffer http1 http2 body telemetry lookout certificate jose
 //! ```
 //!
@@ -22,6 +22,7 @@ pub mod app;
 pub mod backoff;
 pub mod body;
 pub mod buffer;
+pub mod caller;
 pub mod certificate;
 pub mod cli;
 pub mod clock;

@@ -15,6 +15,7 @@ mod peer;
 pub mod socket;
 pub mod tls;
 mod tunnel;
+pub mod visitor;
 pub mod worker;
 
 use std::collections::BTreeSet;
@@ -26,6 +27,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::{Semaphore, watch};
 
+use crate::caller::{Needs, Rule};
 use crate::clock::Clock;
 use crate::control::Control;
 use crate::http1::HeadLimits;
@@ -93,7 +95,8 @@ pub struct Settings {
     door: Arc<Door>,
     tls: Option<Arc<Tls>>,
     head_limits: HeadLimits,
-    allow_uids: Vec<u32>,
+    allow: Option<Arc<Rule>>,
+    needs: Needs,
     max_connections: usize,
     /// Streams at once on an HTTP/2 connection.
     pub max_streams: u32,
@@ -301,7 +304,8 @@ impl Settings {
                 fields: limits.max_fields,
                 target: limits.max_target,
             },
-            allow_uids: spec.allow_uids.clone(),
+            allow: spec.allow.clone(),
+            needs: spec.needs,
             max_connections: limits.max_connections.min(Semaphore::MAX_PERMITS),
             max_streams: limits.max_streams,
         }
@@ -321,8 +325,10 @@ pub struct ListenerSpec {
     pub tls: Option<TlsSpec>,
     /// Names that `Host` may have beside `localhost`, `127.0.0.1` and `[::1]`, in lower case.
     pub hosts: Vec<String>,
-    /// User identifiers that may call over a Unix socket; empty means bearerd's own.
-    pub allow_uids: Vec<u32>,
+    /// Who may call; without it everyone who reaches a TCP socket, and bearerd's own user a Unix socket.
+    pub allow: Option<Arc<Rule>>,
+    /// What has to be known of callers, for this rule or those of its routes.
+    pub needs: Needs,
     /// Apps may ask of their users' logins, below `/.bearerd/`.
     pub control: bool,
     /// Limits of this listener.

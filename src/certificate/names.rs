@@ -43,6 +43,35 @@ impl<'a> Names<'a> {
     }
 }
 
+/// The alternative names of a certificate's owner, for as long as a connection stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AlternativeNames {
+    /// DNS names.
+    pub dns: Vec<String>,
+    /// URIs, such as SPIFFE IDs.
+    pub uris: Vec<String>,
+}
+
+impl AlternativeNames {
+    /// The alternative names of a certificate; none if it cannot be read.
+    pub fn of(certificate: &CertificateDer<'_>) -> Self {
+        let (dns, uris) = Body::of(certificate).map(|body| body.alternative_names()).unwrap_or_default();
+        let owned = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
+        Self { dns: owned(dns), uris: owned(uris) }
+    }
+
+    /// Whether one of them is `name`: a URI if it has a scheme, which is compared byte for byte, else a
+    /// DNS name, in which letter case does not count. An authority may be trusted with names of one kind
+    /// only (RFC 5280, section 4.2.1.10).
+    pub fn contain(&self, name: &str) -> bool {
+        if name.contains(':') {
+            self.uris.iter().any(|own| own == name)
+        } else {
+            self.dns.iter().any(|own| own.eq_ignore_ascii_case(name))
+        }
+    }
+}
+
 /// When a certificate ends; `None` if it cannot be read.
 pub fn end(certificate: &CertificateDer<'_>) -> Option<Timestamp> {
     let validity = Body::of(certificate)?.validity;

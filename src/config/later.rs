@@ -8,7 +8,7 @@ const KEYS: &[(&str, &[&str])] = &[
     // `[server]`.
     ("drain", &["sandbox"]),
     // A listener, and its `allow`.
-    ("uids", &["gids", "cgroups", "names", "bearer"]),
+    ("uids", &["bearer"]),
     // An egress.
     ("min_tls", &["expect_address"]),
     // A credential.

@@ -1,6 +1,7 @@
 //! From the raw file to validated specs.
 
 pub(crate) mod alike;
+pub(crate) mod callers;
 mod chain;
 pub(crate) mod consent;
 pub(crate) mod context;

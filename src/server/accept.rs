@@ -1,17 +1,18 @@
 //! Accepting connections, and handing them out.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::proxy::{Code, ProxyError};
 use crate::route::metrics::{Limit, ListenerMetrics};
 use crate::server::Listener;
 use crate::server::listener::{Socket, SocketFile};
 use crate::server::socket::AppStream;
+use crate::server::visitor::Visitor;
 
 /// How long accepting pauses when the process has no more file descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -22,8 +23,8 @@ pub struct Accepted<S = AppStream> {
     pub stream: S,
     /// The listener that it came through.
     pub listener: Arc<Listener>,
-    /// What its requests are answered with, if the caller may not call.
-    pub refusal: Option<ProxyError>,
+    /// Who is at its other end.
+    pub visitor: Visitor,
     /// Its place among the listener's connections.
     pub place: Place,
 }
@@ -31,8 +32,8 @@ pub struct Accepted<S = AppStream> {
 impl<S> Accepted<S> {
     /// Makes another kind of stream of the stream.
     pub fn map<T>(self, convert: impl FnOnce(S) -> io::Result<T>) -> io::Result<Accepted<T>> {
-        let Self { stream, listener, refusal, place } = self;
-        Ok(Accepted { stream: convert(stream)?, listener, refusal, place })
+        let Self { stream, listener, visitor, place } = self;
+        Ok(Accepted { stream: convert(stream)?, listener, visitor, place })
     }
 }
 
@@ -63,15 +64,16 @@ impl Acceptor {
         })
     }
 
-    async fn accept(&self) -> io::Result<AppStream> {
+    /// A connection, and from where it came over TCP.
+    async fn accept(&self) -> io::Result<(AppStream, Option<IpAddr>)> {
         match self {
             Self::Tcp(listener) => {
-                let (stream, _) = listener.accept().await?;
+                let (stream, from) = listener.accept().await?;
                 // Without it an answer in two pieces waits for an acknowledgement between them.
                 stream.set_nodelay(true)?;
-                Ok(AppStream::Tcp(stream))
+                Ok((AppStream::Tcp(stream), Some(from.ip())))
             }
-            Self::Unix(listener, _) => Ok(AppStream::Unix(listener.accept().await?.0)),
+            Self::Unix(listener, _) => Ok((AppStream::Unix(listener.accept().await?.0), None)),
         }
     }
 }
@@ -89,12 +91,12 @@ pub async fn run(socket: Socket, listener: Arc<Listener>, deliver: impl Fn(Accep
     let accepting = async {
         loop {
             let permit = permit(&listener).await;
-            let stream = next(&acceptor, &listener).await;
-            let refusal = refusal(&stream, &listener);
+            let (stream, from) = next(&acceptor, &listener).await;
+            let visitor = Visitor::meet(&stream, from, &listener);
             listener.metrics.accepted.increment();
             listener.metrics.connections.increment();
             let place = Place { metrics: listener.metrics.clone(), _permit: permit };
-            deliver(Accepted { stream, listener: listener.clone(), refusal, place });
+            deliver(Accepted { stream, listener: listener.clone(), visitor, place });
         }
     };
     tokio::select! {
@@ -115,11 +117,11 @@ async fn permit(listener: &Listener) -> OwnedSemaphorePermit {
 }
 
 /// The next connection; a process without file descriptors pauses and tries again.
-async fn next(acceptor: &Acceptor, listener: &Listener) -> AppStream {
+async fn next(acceptor: &Acceptor, listener: &Listener) -> (AppStream, Option<IpAddr>) {
     let mut is_told = false;
     loop {
         match acceptor.accept().await {
-            Ok(stream) => return stream,
+            Ok(accepted) => return accepted,
             Err(error) if is_exhaustion(&error) => {
                 if !is_told {
                     tracing::error!(listener = listener.name, %error, "accepting pauses");
@@ -137,16 +139,4 @@ fn is_exhaustion(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
     error.raw_os_error().is_some_and(|code| exhausted.iter().any(|errno| errno.raw_os_error() == code))
-}
-
-/// A Unix socket takes exactly the users that it names, or else only bearerd's own.
-fn refusal(stream: &AppStream, listener: &Listener) -> Option<ProxyError> {
-    let AppStream::Unix(stream) = stream else { return None };
-    let settings = listener.settings.load();
-    let allowed = &settings.allow_uids;
-    let is_allowed = |uid: u32| {
-        if allowed.is_empty() { uid == rustix::process::geteuid().as_raw() } else { allowed.contains(&uid) }
-    };
-    let may_call = stream.peer_cred().is_ok_and(|caller| is_allowed(caller.uid()));
-    (!may_call).then(|| ProxyError::new(Code::CallerDenied, "this user may not call").and_close())
 }

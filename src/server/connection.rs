@@ -21,6 +21,7 @@ use crate::server::date::Date;
 use crate::server::http2;
 use crate::server::socket::AppStream;
 use crate::server::tunnel;
+use crate::server::visitor::Visitor;
 
 /// What the connections of a worker are served with.
 pub struct Service {
@@ -68,19 +69,18 @@ enum After {
     Switch(Box<Exchange>, Record),
 }
 
-/// Serves one connection until either side ends it. All its requests are answered with `refusal`, if
-/// there is one.
+/// Serves one connection of `visitor` until either side ends it.
 pub async fn serve(
     service: &Rc<Service>,
     settings: &Arc<Settings>,
     watch: Rc<Watch>,
     stream: AppStream,
-    refusal: Option<ProxyError>,
+    visitor: Visitor,
 ) {
     let door = &settings.door;
     let mut app = App::new(stream, Input::default(), watch.clone(), settings.head_limits, door.head_timeout);
     if app.speaks_http2().await {
-        return http2::serve(service, settings, watch, app.into_unspoken(), refusal).await;
+        return http2::serve(service, settings, watch, app.into_unspoken(), visitor).await;
     }
     loop {
         match app.wait().await {
@@ -94,7 +94,7 @@ pub async fn serve(
         let mut heads = take_heads();
         let after = match app.read_head(&mut heads.request).await {
             Next::Request => {
-                Box::pin(answer(service, settings, &watch, &mut app, &mut heads, refusal.as_ref())).await
+                Box::pin(answer(service, settings, &watch, &mut app, &mut heads, &visitor)).await
             }
             Next::End => After::Gone,
             Next::Refused(limit, error) => {
@@ -133,7 +133,7 @@ async fn answer(
     watch: &Rc<Watch>,
     app: &mut App,
     heads: &mut Heads,
-    refusal: Option<&ProxyError>,
+    visitor: &Visitor,
 ) -> After {
     let request = &heads.request;
     let mut record = service.proxy.record(watch, &settings.door, request);
@@ -144,7 +144,7 @@ async fn answer(
         closes: !request.is_persistent() || watch.is_draining(),
     };
     let asking = Asking { head: request, is_over: false };
-    let answered = match refusal {
+    let answered = match &visitor.refusal {
         Some(error) => Err(error.clone()),
         None => service.proxy.serve(&mut record, asking, app, &mut heads.answer).await,
     };

@@ -27,7 +27,6 @@ use std::task::Poll;
 use std::time::Duration;
 
 use crate::buffer::Input;
-use crate::proxy::ProxyError;
 use crate::proxy::watch::{Elapsed, Phase, Watch};
 use crate::route::metrics::Limit;
 use crate::server::Settings;
@@ -35,6 +34,7 @@ use crate::server::connection::Service;
 use crate::server::http2::connection::Connection;
 use crate::server::http2::driver::{Driver, End};
 use crate::server::socket::AppStream;
+use crate::server::visitor::Visitor;
 
 /// What every connection of HTTP/2 begins with (RFC 9113, section 3.4).
 pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -42,16 +42,15 @@ pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How long the app may take to hear that the connection ends, and an answer that bearerd makes may take.
 const MOMENT: Duration = Duration::from_secs(2);
 
-/// Serves a connection until either side ends it; `input` is what was read of it. All its requests are
-/// answered with `refusal`, if there is one.
+/// Serves a connection of `visitor` until either side ends it; `input` is what was read of it.
 pub(super) async fn serve(
     service: &Rc<Service>,
     settings: &Arc<Settings>,
     watch: Rc<Watch>,
     (stream, input): (AppStream, Input),
-    refusal: Option<ProxyError>,
+    visitor: Visitor,
 ) {
-    let connection = Connection::begin(service.clone(), settings.clone(), watch, stream, refusal);
+    let connection = Connection::begin(service.clone(), settings.clone(), watch, stream, visitor);
     let mut driver = Driver::new(&connection, input);
     let end = poll_fn(|context| {
         loop {

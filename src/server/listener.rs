@@ -146,8 +146,8 @@ pub fn bind<'a>(
 }
 
 fn bind_one(spec: &ListenerSpec, inherited: &Inherited) -> Result<Bound, BindError> {
-    // Other users call only where the listener names them: then their uid is checked.
-    let mode = if spec.allow_uids.is_empty() { OWN_USER } else { 0o666 };
+    // Others call only where the listener says who: then that is checked.
+    let mode = if spec.allow.is_none() { OWN_USER } else { 0o666 };
     let (address, socket) = match &spec.bind {
         Bind::To(address) => {
             bind_with_mode(address, mode).map_err(|error| BindError::new(spec, Fault::Machine, error))?
@@ -167,8 +167,15 @@ fn check_inherited(spec: &ListenerSpec, address: &Address) -> Result<(), &'stati
     if spec.tls.is_some() && matches!(address, Address::Unix(_)) {
         return Err("a Unix socket does not speak `tls`: it knows its callers by their uid");
     }
-    if !spec.allow_uids.is_empty() && matches!(address, Address::Tcp(_)) {
-        return Err("callers' uids (`allow`) are looked at on Unix sockets only");
+    if matches!(address, Address::Tcp(_)) {
+        if spec.needs.gids || spec.needs.cgroup {
+            return Err("callers' `gids` and `cgroups` are known on Unix sockets only");
+        }
+        if spec.needs.uid && address.is_remote() {
+            return Err("callers' `uids` are known on this machine only, and this is not a loopback address");
+        }
+    } else if spec.needs.names {
+        return Err("callers show certificates with `names` by TLS, which a Unix socket does not speak");
     }
     if address.is_remote() && !spec.may_be_remote() {
         return Err(
@@ -294,6 +301,7 @@ mod tests {
     use std::os::unix::net::UnixListener;
 
     use super::{Address, Bind, bind};
+    use crate::caller::Needs;
     use crate::server::inherited::Inherited;
     use crate::server::{ListenerLimits, ListenerSpec};
 
@@ -304,7 +312,8 @@ mod tests {
             allow_remote: false,
             tls: None,
             hosts: Vec::new(),
-            allow_uids: Vec::new(),
+            allow: None,
+            needs: Needs::default(),
             control: false,
             limits: ListenerLimits::default(),
         }

@@ -180,10 +180,11 @@ impl Worker {
         let settings = accepted.listener.settings.load_full();
         let watch = self.sweeper.watch(Phase::Head, settings.door.head_timeout);
         spawn_local(async move {
-            let Accepted { stream, listener: _, refusal, place } = accepted;
+            let Accepted { stream, listener: _, mut visitor, place } = accepted;
             if let Some(greeted) = tls::greet(stream, &settings, &watch, &worker.clock).await {
-                let refusal = refusal.or(greeted.refusal);
-                connection::serve(&worker.service, &settings, watch, greeted.stream, refusal).await;
+                visitor.refusal = visitor.refusal.or(greeted.refusal);
+                visitor.introduce(&greeted.stream, &settings);
+                connection::serve(&worker.service, &settings, watch, greeted.stream, visitor).await;
             }
             worker.load.fetch_sub(1, Ordering::Relaxed);
             drop(place);

@@ -10,6 +10,7 @@ mod support;
 mod admin;
 mod answer;
 mod bodiless;
+mod callers;
 mod chaos;
 mod chunks;
 mod commands;

@@ -146,6 +146,39 @@ fn with_allow_names_a_certificate_has_one_of_them() {
 }
 
 #[test]
+fn with_names_in_allow_a_certificate_has_one_among_its_alternative_names() {
+    let (upstream, authority) = (Upstream::start(), Authority::new());
+    let lines = format!("{ASKS}\nallow = {{ names = [\"App.internal\", \"spiffe://mesh/app\"] }}");
+    let bearerd = ready(with(&lines, &upstream, &authority, &authority.server()));
+    let spiffe = |id: &str| {
+        let id = rcgen::SanType::URI(id.try_into().expect("a URI"));
+        authority.issue(|of| of.subject_alt_names = vec![id])
+    };
+    let get = |identity: &Identity| {
+        let client = TlsClient::new(bearerd.address("app"), &authority, Some(identity));
+        client.get("/api/x").expect("an answer").status()
+    };
+    for allowed in [authority.named("app.internal"), spiffe("spiffe://mesh/app")] {
+        assert_eq!(get(&allowed), 200);
+    }
+    for denied in [
+        authority.named("other.internal"),
+        spiffe("spiffe://mesh/App"),
+        spiffe("spiffe://mesh/app/x"),
+        // A common name is none of them.
+        authority.common("app.internal"),
+        // Nor does a URI stand for a DNS name.
+        spiffe("app.internal"),
+    ] {
+        assert_eq!(get(&denied), 403);
+    }
+    assert_eq!(upstream.requests().len(), 2);
+    bearerd.log("whom it denied", |line| {
+        line["cause"].as_str().is_some_and(|cause| cause.contains("other.internal"))
+    });
+}
+
+#[test]
 fn plain_http_on_a_tls_listener_is_told_what_to_do_and_noise_ends() {
     let (upstream, authority) = (Upstream::start(), Authority::new());
     let bearerd = ready(with(ASKS, &upstream, &authority, &authority.server()));

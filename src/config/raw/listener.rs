@@ -19,7 +19,7 @@ pub(crate) struct Listener {
     pub(crate) tls: Option<Tls>,
     /// Names that `Host` may have beside `localhost`, `127.0.0.1` and `[::1]`.
     pub(crate) hosts: Option<Vec<String>>,
-    /// Who may call.
+    /// Who may call; default everyone who reaches it over TCP, bearerd's own user over a Unix socket.
     pub(crate) allow: Option<Allow>,
     /// Apps may begin and end logins of their users below `/.bearerd/`; default `false`.
     pub(crate) control: Option<bool>,
@@ -56,12 +56,20 @@ pub(crate) struct Tls {
     pub(crate) allow_names: Option<Vec<String>>,
 }
 
-/// Who may call a listener.
+/// Who may call: of each list that is there a caller must have one.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Allow {
-    /// User identifiers that may call over a Unix socket; default bearerd's own only.
+    /// User identifiers, over a Unix socket or TCP on loopback.
     pub(crate) uids: Option<Vec<u32>>,
+    /// Group identifiers, over a Unix socket.
+    pub(crate) gids: Option<Vec<u32>>,
+    /// Control groups, such as `"/system.slice/app.service"`, over a Unix socket; those below count too,
+    /// and `*` stands for any bytes of one segment.
+    pub(crate) cgroups: Option<Vec<String>>,
+    /// Names of which a caller's certificate must have one among its alternative names: DNS names and
+    /// URIs.
+    pub(crate) names: Option<Vec<String>>,
 }
 
 /// How connections leave.

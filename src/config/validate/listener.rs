@@ -1,11 +1,14 @@
 //! Listeners, and the admin listener.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::admin::AdminSpec;
+use crate::caller::Rule;
 use crate::config::raw::{self, Map};
 use crate::config::tree::Place;
+use crate::config::validate::callers::{self, Way};
 use crate::config::validate::context::Context;
 use crate::config::validate::credential::check_name;
 use crate::config::validate::names::Names;
@@ -57,16 +60,9 @@ fn listener(
         check_remote(address, raw.allow_remote, "bind", place, context);
     }
     let tls = raw.tls.as_ref().map(|raw| tls::spec(raw, bind.as_ref(), place.key("tls"), context));
-    let uids = raw.allow.as_ref().and_then(|allow| allow.uids.clone());
-    if let Some(uids) = &uids {
-        let at = place.key("allow").key("uids");
-        if matches!(bind, Some(Bind::To(Address::Tcp(_)))) {
-            let message = "callers' uids are looked at on Unix sockets only in this version";
-            context.findings.error_at(at.key_span(), message);
-        } else if uids.is_empty() {
-            context.findings.error(at, "an empty list lets nobody call");
-        }
-    }
+    let way = Way { bind: bind.as_ref(), shows_certificates };
+    let allow = raw.allow.as_ref().map(|raw| callers::rule(raw, way, place.key("allow"), context));
+    let allow = allow.map_or(Some(None), |rule| rule.map(Some));
     let hosts = raw.hosts.as_deref().unwrap_or_default();
     let hosts: Vec<Option<String>> = hosts
         .iter()
@@ -80,7 +76,8 @@ fn listener(
         allow_remote: raw.allow_remote == Some(true),
         tls: tls.map_or(Some(None), |tls| tls.map(Some))?,
         hosts: hosts.into_iter().collect::<Option<_>>()?,
-        allow_uids: uids.unwrap_or_default(),
+        needs: allow.as_ref().and_then(Option::as_ref).map(Rule::needs).unwrap_or_default(),
+        allow: allow?.filter(|rule| *rule != Rule::default()).map(Arc::new),
         control: raw.control == Some(true),
         limits,
     })

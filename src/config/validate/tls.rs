@@ -4,6 +4,7 @@ use crate::certificate::{self, CertificateError, Identity};
 use crate::clock::Clock;
 use crate::config::raw::listener::Tls;
 use crate::config::tree::Place;
+use crate::config::validate::callers::check_names;
 use crate::config::validate::context::Context;
 use crate::config::validate::secret;
 use crate::server::tls::TlsSpec;
@@ -63,13 +64,6 @@ fn allow_names(raw: &Tls, place: Place<'_>, context: &mut Context<'_>) -> Vec<St
             "names are looked for in callers' certificates, which nobody has to show without `client_ca`";
         context.findings.error_at(place.key_span(), message);
     }
-    for (index, name) in names.iter().enumerate() {
-        if name.is_empty() || name.contains('*') {
-            let problem = context
-                .findings
-                .error(place.item(index), "a name is compared as a whole: it is not empty and has no `*`");
-            problem.help("such as \"app.internal\" or \"spiffe://cluster/ns/shop/sa/app\"");
-        }
-    }
+    check_names(names, place, context);
     names.clone()
 }

@@ -10,7 +10,6 @@ use h2::Reason;
 
 use crate::http2::frame::{self, Flags, Kind, LAST_STREAM, Setting, USUAL_WINDOW};
 use crate::http2::head::FIELD_OVERHEAD;
-use crate::proxy::ProxyError;
 use crate::proxy::watch::{Phase, Watch};
 use crate::server::Settings;
 use crate::server::connection::Service;
@@ -19,6 +18,7 @@ use crate::server::http2::sender::Sender;
 use crate::server::http2::stream::Stream;
 use crate::server::http2::window::Window;
 use crate::server::socket::AppStream;
+use crate::server::visitor::Visitor;
 
 /// What an app may send on a stream before the upstream takes it, in bytes. Apps are near: more would
 /// not be faster.
@@ -41,8 +41,7 @@ const FAREWELL: [u8; 8] = *b"farewell";
 pub(super) struct Connection {
     pub(super) service: Rc<Service>,
     pub(super) settings: Arc<Settings>,
-    /// The answer to all requests, if there is one.
-    pub(super) refusal: Option<ProxyError>,
+    pub(super) visitor: Visitor,
     pub(super) watch: Rc<Watch>,
     pub(super) sender: RefCell<Sender>,
     /// What the app may send on all streams together.
@@ -83,7 +82,7 @@ impl Connection {
         settings: Arc<Settings>,
         watch: Rc<Watch>,
         stream: AppStream,
-        refusal: Option<ProxyError>,
+        visitor: Visitor,
     ) -> Rc<Self> {
         let mut sender = Sender::new(stream);
         let list = u32::try_from(longest_list(&settings)).unwrap_or(u32::MAX);
@@ -98,7 +97,7 @@ impl Connection {
         let connection = Rc::new(Self {
             service,
             settings,
-            refusal,
+            visitor,
             watch,
             sender: RefCell::new(sender),
             window: Window::new(CONNECTION_WINDOW),

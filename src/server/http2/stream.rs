@@ -108,11 +108,11 @@ impl Stream {
         fits: Result<(), HeadError>,
         mut content: Content,
     ) -> Ended {
-        let Connection { service, settings, refusal, .. } = &*self.connection;
+        let Connection { service, settings, visitor, .. } = &*self.connection;
         let request = &heads.request;
         let is_head = request.method == Method::HEAD;
         let mut record = service.proxy.record(&self.watch, &settings.door, request);
-        let answered = match (fits, refusal) {
+        let answered = match (fits, &visitor.refusal) {
             (Err(error), _) => {
                 let (limit, error) = refused(error);
                 settings.door.metrics.unrouted.limited_by(limit);

@@ -447,8 +447,7 @@ subject = { header = "X" }
 "#,
     );
     insta::assert_snapshot!(told, @r#"
-    6:11 callers' uids are looked at on Unix sockets only in this version
-    6:23 `gids` is not available in this version
+    6:23 over TCP the kernel tells a caller's user alone: this is for Unix sockets (`uids` works on loopback too)
     7:10 this is not the name of a host (such as "api.localhost": no scheme, no port, no pattern)
     9:8 the admin listener is bound to this address too (`listen` under [admin] moves it)
     23:9 the routes `a` and `b` shadow each other: both take /x on `app` (they differ by `listener`, `host` or `path`)

@@ -311,7 +311,7 @@ fn listeners_may_be_unix_sockets_with_callers() {
     )
     .config;
     assert_eq!(config.listeners[0].bind, Bind::To(Address::Unix("/run/a.sock".into())));
-    assert_eq!(config.listeners[0].allow_uids, [1001, 0]);
+    assert_eq!(config.listeners[0].allow.as_ref().expect("a rule").uids, [1001, 0]);
     assert_eq!(config.listeners[1].hosts, ["api.local"]);
     assert_eq!(config.listeners[1].limits.max_head, 8192);
     assert!(config.listeners[1].limits.idle_timeout.is_zero());
