@@ -1,9 +1,9 @@
 //! The life of the process.
 //!
 //! ```text
-//! load -> bind -> spawn the control plane and the data plane -> ready
-//!                    ▲                                            │
-//!                    └── reload (SIGHUP, the admin listener, a changed file): all or nothing
+//! load -> confine -> bind -> spawn the control plane and the data plane -> ready
+//!                              ▲                                            │
+//!                              └── reload (SIGHUP, the admin listener, a changed file): all or nothing
 //!                                                                 │ SIGTERM, SIGINT, quit
 //!                                                                 ▼
 //!                                                    drain -> end (a second signal: at once)
@@ -15,6 +15,7 @@
 mod conductor;
 mod egress;
 mod issuers;
+mod needs;
 mod watch;
 mod wiring;
 
@@ -30,6 +31,7 @@ use crate::admin::metrics::ControlMetrics;
 use crate::admin::{Admin, AdminListener, Command, EventStreams, Sessions};
 use crate::clock::Clock;
 use crate::config::{Config, Environment, Loaded};
+use crate::confinement::{Confinement, ConfinementError};
 use crate::control::Control;
 use crate::credential::consent::Consents;
 use crate::credential::keeper::{self, Keeper, Options};
@@ -45,6 +47,9 @@ use crate::upstream::connect::Connectors;
 use conductor::Conductor;
 use issuers::Issuers;
 use wiring::{connectors, wire};
+
+/// A secret by its name, which is of no use to the running process, but may be there for commands.
+const ADMIN_TOKEN: &str = "BEARERD_ADMIN_TOKEN";
 
 /// A running bearerd. It ends when it is told to, and at once when its runtime does.
 pub struct Running {
@@ -81,6 +86,14 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
+/// Has this process give up all that `loaded` does not need. Call it once, before [`start`], and while
+/// there is one thread; nothing of it can be taken back.
+pub fn confine(loaded: &Loaded, environment: &Environment) -> Result<Confinement, ConfinementError> {
+    let needs = needs::of(loaded, environment);
+    let variables: Vec<&str> = loaded.variables.iter().map(String::as_str).chain([ADMIN_TOKEN]).collect();
+    Confinement::of_process(loaded.config.server.sandbox, needs, &variables)
+}
+
 /// Starts a bearerd: when this returns, it accepts requests, and obtains its first tokens meanwhile.
 ///
 /// Must be called within a tokio runtime, which becomes the control plane. A reload reads the file
@@ -98,10 +111,8 @@ pub async fn start(
     let (admin_address, admin_listener) = bind_admin(&config.admin.listen)?;
     let connectors = connectors(&config.egress, &Connectors::new()).map_err(StartError::Configuration)?;
     let store = config.store.open(&clock).await.map_err(StartError::Store)?;
-    // Confinement will stand here: everything is bound, and no thread has begun.
-
     let mut tasks = JoinSet::new();
-    let metrics = Arc::new(ControlMetrics::default());
+    let metrics = Arc::new(ControlMetrics::of(environment.confinement.clone()));
     let issuers = Arc::new(Issuers::new(&connectors, &clock));
     let keeper = {
         let metrics = Arc::clone(&metrics);
@@ -183,6 +194,7 @@ pub async fn start(
     {
         tracing::info!(listener, %address, "listening");
     }
+    environment.confinement.tell();
     warn(&loaded);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
     let conductor = Conductor {

@@ -35,6 +35,8 @@ use clap::{Args, Parser, Subcommand};
 use crate::cli::exit::Exit;
 use crate::config::problem::Problems;
 use crate::config::{self, Environment, Loaded};
+#[cfg(target_os = "linux")]
+use crate::confinement;
 
 /// The arguments of bearerd.
 #[derive(Debug, Parser)]
@@ -125,6 +127,10 @@ pub enum Command {
 
 /// Runs the command that the process's arguments name.
 pub fn main() -> ExitCode {
+    #[cfg(target_os = "linux")]
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == confinement::HELPER) {
+        return confinement::serve().map_or(Exit::Usage, |()| Exit::Done).into();
+    }
     match Arguments::try_parse() {
         Ok(arguments) => arguments.command.run(),
         Err(error) => {

@@ -21,7 +21,7 @@ mod text;
 mod tree;
 mod validate;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
@@ -36,6 +36,7 @@ use crate::config::findings::Findings;
 use crate::config::text::Text;
 use crate::config::tree::{Node, Place};
 use crate::config::validate::context::Context;
+use crate::confinement::{Confinement, Sandbox};
 use crate::credential::keeper::SleepRules;
 use crate::credential::store::spec::StoreSpec;
 use crate::credential::{CredentialName, CredentialSpec};
@@ -88,6 +89,8 @@ pub struct ServerSpec {
     pub max_logins: usize,
     /// When subjects sleep.
     pub sleep: SleepRules,
+    /// Whether the process gives up what it does not need.
+    pub sandbox: Sandbox,
 }
 
 /// The largest configuration file in bytes.
@@ -101,6 +104,8 @@ pub struct Environment {
     pub credentials_directory: Option<PathBuf>,
     /// Sockets that this process was passed, for listeners at `fd:NAME`.
     pub inherited: Inherited,
+    /// What this process gave up at its start.
+    pub confinement: Confinement,
 }
 
 impl Environment {
@@ -153,6 +158,8 @@ pub struct Loaded {
     pub files: Vec<PathBuf>,
     /// Where each secret reference stands.
     pub secrets: Vec<SecretPlace>,
+    /// The variables of the environment that it took secrets from.
+    pub variables: BTreeSet<String>,
 }
 
 impl Loaded {
@@ -251,6 +258,7 @@ fn load_from(
         hints,
         files: context.files.into_iter().collect(),
         secrets: context.secrets,
+        variables: context.variables,
     })
 }
 

@@ -12,7 +12,8 @@
 //! 3  route                 matcher, policy, route table
 //! 2  credential | inject   life cycle and flows | templates onto requests
 //! 1  upstream, caller      connect, TLS, pool, egress; who calls, and who may
-//! 0  secret clock backoff template named memory buffer http1 http2 body telemetry lookout certificate jose
+//! 0  secret clock backoff template named memory buffer body telemetry lookout confinement
+//! 0  http1 http2 certificate jose
 //! ```
 //!
 //! Start with [`proxy`] (the life of a request) and [`credential`] (the life of a credential).
@@ -27,6 +28,7 @@ pub mod certificate;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod confinement;
 pub mod control;
 pub mod credential;
 pub mod http1;

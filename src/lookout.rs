@@ -154,8 +154,7 @@ impl Lookout {
 
     /// Watches the way to a file as it is now, and says whether the file looks different.
     fn has_changed(&mut self, path: &Arc<Path>) -> bool {
-        let mut folders = BTreeSet::new();
-        collect_folders(path, LONGEST_CHAIN_OF_LINKS, &mut folders);
+        let folders = folders_of(path);
         // A folder that was deleted and made again has to be watched again: so each time, all.
         let folders = folders.iter().map(|folder| self.lead_through(folder, path)).collect();
         let before = self.files.remove(path).unwrap_or_default();
@@ -214,6 +213,12 @@ fn owned(paths: impl IntoIterator<Item = Arc<Path>>) -> Vec<PathBuf> {
 
 /// The folders in which something happens when a file is replaced, or a link on the way to it; from
 /// the root on, as the system tells of them.
+pub(crate) fn folders_of(path: &Path) -> BTreeSet<PathBuf> {
+    let mut folders = BTreeSet::new();
+    collect_folders(path, LONGEST_CHAIN_OF_LINKS, &mut folders);
+    folders
+}
+
 fn collect_folders(path: &Path, links_left: usize, folders: &mut BTreeSet<PathBuf>) {
     let mut way = PathBuf::new();
     for component in path.components() {

@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+/// Nothing that was given back keeps its content.
+#[global_allocator]
+static ALLOCATOR: bearerd::memory::wiping::Wiping = bearerd::memory::wiping::Wiping;
+
 fn main() -> ExitCode {
     bearerd::cli::main()
 }

@@ -1,4 +1,6 @@
-//! Memory that the allocator holds and nobody uses.
+//! Memory: what the allocator holds and nobody uses, and what is given back to it.
+
+pub mod wiping;
 
 use std::io;
 use std::time::Duration;

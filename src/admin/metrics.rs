@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use crate::admin::Admin;
 use crate::admin::exposition::{Exposition, Kind, Labels, Metric};
 use crate::clock::Clock;
+use crate::confinement::{Confinement, Measure};
 use crate::credential::consent::Consents;
 use crate::credential::keeper::{Keeper, Outcome, SubjectNumbers};
 use crate::credential::{CredentialName, State, Status};
@@ -28,9 +29,15 @@ pub struct ControlMetrics {
     pub reloads_ok: Counter,
     /// Reloads that left all as it was.
     pub reloads_rejected: Counter,
+    confinement: Confinement,
 }
 
 impl ControlMetrics {
+    /// Numbers of a process that gave these up, all of them zero.
+    pub fn of(confinement: Confinement) -> Self {
+        Self { confinement, ..Self::default() }
+    }
+
     /// Counts an exchange that ended; the keeper calls it.
     pub fn renewed(&self, name: &CredentialName, outcome: Outcome, took: Duration) {
         let mut renewals = self.renewals.lock().unwrap_or_else(PoisonError::into_inner);
@@ -61,6 +68,7 @@ pub(super) async fn encode(admin: &Admin) -> String {
     renewals(&mut text, &admin.metrics);
     store(&mut text, admin.store.errors());
     reloads(&mut text, &admin.metrics);
+    confinement(&mut text, &admin.metrics.confinement);
     console(&mut text, admin);
     process(&mut text, &admin.clock);
     text.finish()
@@ -312,6 +320,14 @@ fn reloads(text: &mut Exposition, metrics: &ControlMetrics) {
     text.metric("bearerd_reloads_total", Kind::Counter, help)
         .sample(&[("outcome", "ok")], metrics.reloads_ok.get())
         .sample(&[("outcome", "rejected")], metrics.reloads_rejected.get());
+}
+
+fn confinement(text: &mut Exposition, confinement: &Confinement) {
+    let help = "Whether the process gave this up at its start.";
+    let mut metric = text.metric("bearerd_confinement", Kind::Gauge, help);
+    for measure in Measure::ALL {
+        metric.sample(&[("measure", measure.as_str())], u8::from(confinement.holds(measure)));
+    }
 }
 
 fn console(text: &mut Exposition, admin: &Admin) {

@@ -13,7 +13,7 @@ use crate::admin::{Admin, Command};
 use crate::app::issuers::Issuers;
 use crate::app::watch::files as watched_files;
 use crate::app::wiring::{connectors, guarded, wire};
-use crate::app::{bind_admin, callback};
+use crate::app::{bind_admin, callback, needs};
 use crate::clock::Clock;
 use crate::config::{self, Environment, Loaded};
 use crate::credential::keeper::Keeper;
@@ -22,6 +22,9 @@ use crate::route::{RouteSpec, RouteTable};
 use crate::server::Server;
 use crate::telemetry::Logs;
 use crate::upstream::connect::Connectors;
+
+/// Begins what is told of a configuration that needs what was given up.
+const RESTART_NEEDED: &str = "restart needed: this process gave up at its start ";
 
 /// How long the last exchanges may take when the process ends.
 const LAST_EXCHANGES: Duration = Duration::from_secs(5);
@@ -116,6 +119,10 @@ impl Conductor {
         let read = move || {
             let next = config::load(&path, &environment)
                 .map_err(|problems| problems.0.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+            let lacks = environment.confinement.lacks(&needs::of(&next, &environment));
+            if !lacks.is_empty() {
+                return Err(lacks.into_iter().map(|what| RESTART_NEEDED.to_owned() + &what).collect());
+            }
             let connectors = connectors(&next.config.egress, &in_force).map_err(one)?;
             Ok::<_, Vec<String>>((next, connectors))
         };
@@ -159,6 +166,7 @@ impl Conductor {
             ("issuer_concurrency", old.server.issuer_concurrency != new.server.issuer_concurrency),
             ("subject_idle", old.server.sleep.idle != new.server.sleep.idle),
             ("max_awake_subjects", old.server.sleep.most_awake != new.server.sleep.most_awake),
+            ("sandbox", old.server.sandbox != new.server.sandbox),
             ("log_format", old.server.log.json != new.server.log.json),
         ] {
             if differs {

@@ -13,6 +13,7 @@ use crate::cli::exit::Exit;
 use crate::cli::{ConfigFile, output};
 use crate::clock::Clock;
 use crate::config::{Environment, Loaded};
+use crate::confinement::ConfinementError;
 use crate::credential::store::file::{OpenError, OpenFault};
 use crate::credential::store::spec::StoreFault;
 use crate::server::BindError;
@@ -44,6 +45,16 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         Err(problems) => {
             output::talk(problems);
             return Exit::Configuration.into();
+        }
+    };
+    environment.confinement = match app::confine(&loaded, &environment) {
+        Ok(confinement) => confinement,
+        Err(error) => {
+            let exit = match error {
+                ConfinementError::NotStrict(_) => Exit::Configuration,
+                ConfinementError::Helper(_) => Exit::Internal,
+            };
+            return failed(&error, exit);
         }
     };
     let clock = Clock::system();

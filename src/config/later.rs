@@ -5,8 +5,6 @@
 const KEYS: &[(&str, &[&str])] = &[
     // The whole file.
     ("credentials", &["notify"]),
-    // `[server]`.
-    ("drain", &["sandbox"]),
     // A listener, and its `allow`.
     ("uids", &["bearer"]),
     // An egress.

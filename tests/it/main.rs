@@ -16,6 +16,7 @@ mod chunks;
 mod commands;
 mod config;
 mod configuration;
+mod confinement;
 mod console;
 mod demo;
 mod dpop;

@@ -30,6 +30,20 @@ pub(crate) struct Server {
     pub(crate) subject_idle: Option<Time>,
     /// Subjects whose tokens are at hand at once; default 10000.
     pub(crate) max_awake_subjects: Option<u32>,
+    /// Whether the process gives up what it does not need; default `"on"`.
+    pub(crate) sandbox: Option<Sandbox>,
+}
+
+/// Whether the process gives up what it does not need.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Sandbox {
+    /// All of it, or it does not run.
+    Strict,
+    /// What this machine can have.
+    On,
+    /// Nothing.
+    Off,
 }
 
 /// Which requests are logged.

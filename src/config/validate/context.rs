@@ -36,6 +36,8 @@ pub(crate) struct Context<'a> {
     pub(crate) secrets: Vec<SecretPlace>,
     /// Further files that were read.
     pub(crate) files: BTreeSet<PathBuf>,
+    /// Variables of the environment that secrets were taken from.
+    pub(crate) variables: BTreeSet<String>,
 }
 
 impl<'a> Context<'a> {
@@ -54,6 +56,7 @@ impl<'a> Context<'a> {
             has_callback: false,
             secrets: Vec::new(),
             files: BTreeSet::new(),
+            variables: BTreeSet::new(),
         }
     }
 

@@ -176,6 +176,7 @@ fn variable(name: &str, place: Place<'_>, context: &mut Context<'_>) -> Option<S
         context.findings.error(place, "the environment has no variable of this name");
         return None;
     };
+    context.variables.insert(name.to_owned());
     non_empty(&value, place, context).map(Source::Value)
 }
 

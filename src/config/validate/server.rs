@@ -4,10 +4,11 @@ use std::num::NonZero;
 use std::time::Duration;
 
 use crate::config::raw;
-use crate::config::raw::server::{AccessLog as RawAccessLog, LogFormat};
+use crate::config::raw::server::{AccessLog as RawAccessLog, LogFormat, Sandbox as RawSandbox};
 use crate::config::tree::Place;
 use crate::config::validate::context::Context;
 use crate::config::{AccessLog, ServerSpec};
+use crate::confinement::Sandbox;
 use crate::credential::keeper::SleepRules;
 use crate::telemetry::LogSpec;
 
@@ -54,6 +55,11 @@ pub(crate) fn server(raw: &raw::Server, place: Place<'_>, context: &mut Context<
         issuer_concurrency: usize::from(raw.issuer_concurrency.unwrap_or(32)),
         max_logins: raw.max_logins.map_or(MOST_LOGINS, |logins| logins as usize),
         sleep,
+        sandbox: match raw.sandbox {
+            Some(RawSandbox::Strict) => Sandbox::Strict,
+            None | Some(RawSandbox::On) => Sandbox::On,
+            Some(RawSandbox::Off) => Sandbox::Off,
+        },
     }
 }
 

@@ -76,7 +76,7 @@ async fn a_command_sees_a_scrubbed_environment_and_no_input_or_shell() {
     let environment = read_alone(&command(&["env"])).await.expect("an environment");
     for line in environment.expose_str().expect("text").lines() {
         let name = line.split('=').next().expect("a name");
-        assert!(super::command::ENVIRONMENT.contains(&name), "{name}");
+        assert!(crate::confinement::ENVIRONMENT.contains(&name), "{name}");
     }
     let error = read_alone(&command(&["cat"])).await.expect_err("there is no input");
     assert!(error.contains("printed nothing"), "{error}");

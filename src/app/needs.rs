@@ -1,0 +1,95 @@
+//! What a configuration needs of the machine: what confinement leaves, and what a reload is held to.
+
+use crate::config::{Config, Environment, Loaded};
+use crate::confinement::Needs;
+use crate::credential::flow::oauth2::endpoints::Endpoints;
+use crate::credential::store::spec::StoreSpec;
+use crate::credential::{Flow, Source};
+use crate::server::listener::{Address, Bind};
+use crate::server::tls::TlsSpec;
+use crate::upstream::{Origin, Scheme};
+
+/// Everything that `loaded` names.
+pub(crate) fn of(loaded: &Loaded, environment: &Environment) -> Needs {
+    let mut needs = Needs::default();
+    for file in &loaded.files {
+        needs.read_file(file);
+    }
+    // Systemd's credentials are all of one folder.
+    needs.read.extend(environment.credentials_directory.clone());
+    let Config { server: _, store, admin, listeners, egress, credentials, routes } = &loaded.config;
+    if let StoreSpec::File(file) = store {
+        needs.write_file(&file.path);
+        std::iter::once(&file.key).chain(&file.previous_keys).for_each(|key| source(key, &mut needs));
+    }
+    listen(&admin.listen, &mut needs);
+    admin.token.iter().for_each(|token| source(token, &mut needs));
+    for listener in listeners {
+        if let Bind::To(address) = &listener.bind {
+            listen(address, &mut needs);
+        }
+        for file in listener.tls.iter().flat_map(TlsSpec::files) {
+            needs.read_file(file);
+        }
+    }
+    for egress in egress {
+        for file in egress.files() {
+            needs.read_file(file);
+        }
+        egress.proxy.iter().for_each(|proxy| connect(&proxy.origin, &mut needs));
+    }
+    for credential in credentials {
+        credential.inputs.iter().for_each(|(_, input)| source(input, &mut needs));
+        match &credential.flow {
+            Flow::Static(_) => {}
+            Flow::OAuth2(flow) => {
+                endpoints(&flow.endpoints, &mut needs);
+                flow.id_token.jwks.iter().for_each(|url| connect(&url.origin, &mut needs));
+            }
+            Flow::Login(flow) => flow.origins().iter().for_each(|origin| connect(origin, &mut needs)),
+        }
+    }
+    for route in routes {
+        connect(&route.upstream.origin, &mut needs);
+    }
+    needs
+}
+
+fn source(source: &Source, needs: &mut Needs) {
+    match source {
+        Source::File(path) => needs.read_file(path),
+        Source::Command { argv, .. } => {
+            needs.commands.insert(argv.clone());
+        }
+        Source::Jwt(assertion) => self::source(&assertion.key, needs),
+        Source::Value(_) | Source::Output { .. } => {}
+    }
+}
+
+fn listen(address: &Address, needs: &mut Needs) {
+    match address {
+        Address::Tcp(address) => {
+            needs.listen.insert(address.port());
+        }
+        Address::Unix(path) => needs.write_file(path),
+    }
+}
+
+fn connect(origin: &Origin, needs: &mut Needs) {
+    // Landlock does not look at who connects to a Unix socket.
+    if origin.scheme != Scheme::Unix {
+        needs.connect.insert(origin.port);
+    }
+}
+
+fn endpoints(endpoints: &Endpoints, needs: &mut Needs) {
+    let Endpoints { issuer, token, authorization: _, device_authorization, revocation, .. } = endpoints;
+    for url in [token, device_authorization, revocation].into_iter().flatten() {
+        connect(&url.origin, needs);
+    }
+    if let Some(issuer) = issuer {
+        connect(&issuer.url.origin, needs);
+        // Where it sends for the rest is not known yet: nearly always to the usual port.
+        needs.connect.insert(Scheme::Https.default_port());
+    }
+}
