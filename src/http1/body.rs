@@ -40,6 +40,8 @@ pub struct Decoder {
     state: State,
     /// Bytes of chunk extensions and of trailers so far.
     overhead: usize,
+    /// Fields that end at this hop, by their names in the head.
+    of_this_hop: Vec<Vec<u8>>,
     trailers: Option<Box<Fields>>,
 }
 
@@ -72,7 +74,14 @@ impl Decoder {
             Framing::Chunked => State::Size,
             Framing::Close => State::Close,
         };
-        Self { state, overhead: 0, trailers: None }
+        Self { state, overhead: 0, of_this_hop: Vec::new(), trailers: None }
+    }
+
+    /// The same, without trailer fields of these names: those that the message's `Connection` lists (RFC 9110,
+    /// section 7.6.1).
+    #[must_use]
+    pub fn without(self, names: Vec<Vec<u8>>) -> Self {
+        Self { of_this_hop: names, ..self }
     }
 
     /// Whether the body has ended.
@@ -174,8 +183,11 @@ impl Decoder {
         match httparse::parse_headers(bytes, &mut parsed) {
             Ok(httparse::Status::Complete((length, lines))) => {
                 self.check_overhead(length)?;
-                let mut lines =
-                    lines.iter().filter(|line| Kind::of(line.name.as_bytes()).may_trail()).peekable();
+                let passes = |name: &[u8]| {
+                    Kind::of(name).may_trail()
+                        && !self.of_this_hop.iter().any(|listed| listed.eq_ignore_ascii_case(name))
+                };
+                let mut lines = lines.iter().filter(|line| passes(line.name.as_bytes())).peekable();
                 if lines.peek().is_some() {
                     let mut fields = Fields::default();
                     for line in lines {

@@ -207,6 +207,18 @@ impl AnswerHead {
         self.fields.part(self.reason)
     }
 
+    /// Fields that `Connection` lists, but for the length, which frames the body: a sender must not list
+    /// it. Nearly every answer lists options of the connection itself at most.
+    pub fn listed(&self) -> Vec<Vec<u8>> {
+        let lists = self.fields.iter().filter(|field| field.kind == Kind::Connection);
+        let names = lists.flat_map(|list| members(list.value));
+        let is_field = |name: &&[u8]| {
+            let options: [&[u8]; 4] = [b"keep-alive", b"close", b"content-length", b"upgrade"];
+            !options.iter().any(|option| name.eq_ignore_ascii_case(option))
+        };
+        names.filter(is_field).map(<[u8]>::to_vec).collect()
+    }
+
     /// Reads a head that came over HTTP/2.
     pub fn read_http2(&mut self, parts: &http::response::Parts) {
         self.status = parts.status;

@@ -34,7 +34,7 @@ pub fn check_switch(request: &RequestHead, answer: &AnswerHead) -> Result<(), Pr
 /// through the route afterwards; `authority` is the one under which the app called. How the body is
 /// delimited is said anew by whoever writes the head.
 pub fn sanitize(head: &mut AnswerHead, route: &Route, claim: &Claim<'_>, authority: &[u8], door: &Door) {
-    let listed = listed(head);
+    let listed = head.listed();
     let is_switching = head.status == StatusCode::SWITCHING_PROTOCOLS;
     head.fields.revise(|field| match field.kind {
         Kind::Upgrade if is_switching => Revision::Keep,
@@ -55,18 +55,6 @@ pub fn sanitize(head: &mut AnswerHead, route: &Route, claim: &Claim<'_>, authori
         _ if listed.iter().any(|name| name.eq_ignore_ascii_case(field.name)) => Revision::Drop,
         _ => Revision::Keep,
     });
-}
-
-/// Fields that `Connection` lists, but for the length, which frames the body: a sender must not list
-/// it. Nearly every answer lists options of the connection itself at most.
-fn listed(head: &AnswerHead) -> Vec<Vec<u8>> {
-    let lists = head.fields.iter().filter(|field| field.kind == Kind::Connection);
-    let names = lists.flat_map(|list| members(list.value));
-    let is_field = |name: &&[u8]| {
-        let options: [&[u8]; 4] = [b"keep-alive", b"close", b"content-length", b"upgrade"];
-        !options.iter().any(|option| name.eq_ignore_ascii_case(option))
-    };
-    names.filter(is_field).map(<[u8]>::to_vec).collect()
 }
 
 fn is_injected(cookie: &Field<'_>, route: &Route) -> bool {

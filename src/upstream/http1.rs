@@ -165,7 +165,7 @@ impl Http1Link {
                 let framing = framing(head, asked)?;
                 self.is_last = !head.is_persistent() || framing == Framing::Close || says_both(head);
                 self.framing = framing;
-                self.answer = Decoder::new(framing);
+                self.answer = Decoder::new(framing).without(head.listed());
                 return Poll::Ready(Ok(()));
             }
             let read = ready!(self.input.poll_read(&mut self.stream, context));

@@ -1,5 +1,6 @@
 //! Fields behind a body: those of answers pass, those of requests do not.
 
+use crate::support::frames::{END_STREAM, Frames};
 use crate::support::{Origin, Sidecar, Upstream, configuration};
 
 #[test]
@@ -35,6 +36,30 @@ fn trailers_that_would_change_the_message_or_belong_to_this_hop_do_not_pass() {
     let answer = app.answer();
     assert_eq!(answer.trailers.to_lowercase(), "x-kept: yes\r\n");
     app.assert_quiet();
+}
+
+#[test]
+fn trailers_that_the_answers_connection_lists_do_not_pass_in_any_protocol() {
+    let (bearerd, origin) = Origin::behind_bearerd();
+    let answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: X-Hop, x-sum\r\nX-Hop: 1\r\n\
+                  Connection: CLOSE\r\n\r\n2\r\nok\r\n0\r\nx-hop: 2\r\nX-Sum: 7\r\nX-Kept: yes\r\nX-HOP: 3\r\n\r\n";
+    let mut app = bearerd.app().ask("GET", "/api/x", "TE: trailers\r\n");
+    let mut upstream = origin.accept();
+    upstream.request();
+    upstream.send(answer);
+    let got = app.answer();
+    assert_eq!((got.text().as_str(), got.field("x-hop")), ("ok", None));
+    assert_eq!(got.trailers.to_lowercase(), "x-kept: yes\r\n");
+    let mut app = Frames::app(&bearerd);
+    app.request(1, "GET", "/api/x", &[("te", "trailers")], true);
+    let mut upstream = origin.accept();
+    upstream.request();
+    upstream.send(answer);
+    app.head(1);
+    let trailers = app.head(1);
+    assert_eq!(trailers.flags & END_STREAM, END_STREAM);
+    let holds = |name: &[u8]| trailers.payload.windows(name.len()).any(|part| part == name);
+    assert!(holds(b"x-kept") && !holds(b"x-hop") && !holds(b"x-sum"), "{trailers:?}");
 }
 
 #[test]
