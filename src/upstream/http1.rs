@@ -1,7 +1,7 @@
 //! One HTTP/1.1 connection to an upstream, and the request that is on it.
 
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use tokio::net::TcpStream;
@@ -14,7 +14,7 @@ use crate::http1::head::{HeadError, Progress};
 use crate::http1::{AnswerHead, Decoder, Framing, HeadLimits, Kind, body};
 use crate::upstream::connect::{Identity, tls_reason};
 use crate::upstream::pool::{Counted, Uses};
-use crate::upstream::stream::Stream;
+use crate::upstream::stream::{Stream, look};
 
 /// Limits of an answer's head: generous, since an upstream is chosen by the configuration.
 pub const ANSWER_LIMITS: HeadLimits = HeadLimits { bytes: 256 * 1024, fields: 256, target: 0 };
@@ -225,9 +225,9 @@ impl Http1Link {
     /// Between two requests: whether the upstream still listens. Whatever comes unasked, be it the
     /// end of the stream, makes the connection worthless (RFC 9112, section 9.5 and 11.2).
     pub fn is_alive(&mut self) -> bool {
-        let mut context = Context::from_waker(std::task::Waker::noop());
         self.is_reused = true;
-        self.input.poll_read(&mut self.stream, &mut context).is_pending()
+        let Self { input, stream, .. } = self;
+        look(|context| input.poll_read(stream, context), Waker::noop()).is_pending()
     }
 
     /// The bare connection after a 101, with what was read behind the head.

@@ -1,11 +1,13 @@
 //! A connection to an origin, whatever it is made of.
 
+use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::task::coop::unconstrained;
 use tokio_rustls::client::TlsStream;
 
 /// A connection to an origin.
@@ -77,4 +79,10 @@ impl AsyncWrite for Stream {
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         inner!(self, stream => stream.poll_shutdown(context))
     }
+}
+
+/// Looks once for what is there now, however much the task has done in this turn: tokio lets a task that has
+/// done much find nothing ready, and a connection that has ended would look alive.
+pub(super) fn look<T>(poll: impl FnMut(&mut Context<'_>) -> Poll<T>, waker: &Waker) -> Poll<T> {
+    pin!(unconstrained(poll_fn(poll))).poll(&mut Context::from_waker(waker))
 }

@@ -119,11 +119,7 @@ fn a_dead_idle_connection_never_costs_a_request() {
         let answer = app.answer();
         assert_eq!((answer.status(), answer.text().as_str()), (200, "ok"), "request {number}");
         // It says nothing of its end beforehand, and ends before the next request.
-        if number % 3 == 0 {
-            upstream.reset();
-        } else {
-            drop(upstream);
-        }
+        upstream.leave(number % 3 == 0);
     }
     assert_eq!(bearerd.metric("bearerd_errors_total{route=\"api\",code=\"upstream_protocol\"}"), 0);
 }
@@ -131,9 +127,10 @@ fn a_dead_idle_connection_never_costs_a_request() {
 #[test]
 fn many_dead_idle_connections_cost_no_request_either() {
     let (bearerd, origin) = Origin::behind_bearerd();
-    for _ in 0..3 {
-        let mut apps: Vec<_> = (0..20).map(|_| bearerd.app().ask("GET", "/api/x", "")).collect();
-        let mut upstreams: Vec<_> = (0..20).map(|_| origin.accept()).collect();
+    // Also more than a task does in one turn.
+    for count in [20, 20, 200] {
+        let mut apps: Vec<_> = (0..count).map(|_| bearerd.app().ask("GET", "/api/x", "")).collect();
+        let mut upstreams: Vec<_> = (0..count).map(|_| origin.accept()).collect();
         for upstream in &mut upstreams {
             upstream.request();
             upstream.send(OK);
@@ -141,7 +138,9 @@ fn many_dead_idle_connections_cost_no_request_either() {
         for app in &mut apps {
             assert_eq!(app.answer().text(), "ok");
         }
-        drop(upstreams);
+        for upstream in upstreams {
+            upstream.leave(false);
+        }
         let mut app = bearerd.app().ask("POST", "/api/x", "Content-Length: 4\r\n");
         app.send("body");
         let mut upstream = origin.accept();

@@ -94,6 +94,26 @@ impl Wire {
         socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).expect("an option");
     }
 
+    /// Closes the connection, or breaks it off, and waits until the other side's kernel knows: a busy machine
+    /// delivers a moment later.
+    #[track_caller]
+    pub fn leave(self, resets: bool) {
+        let (ours, theirs) = (self.stream.local_addr(), self.stream.peer_addr());
+        let (ours, theirs) = (ours.expect("an address"), theirs.expect("an address"));
+        if resets {
+            self.reset();
+        } else {
+            drop(self);
+        }
+        for _ in 0..PATIENCE.as_millis() {
+            if !is_established(theirs, ours) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        panic!("the other side does not learn of the end");
+    }
+
     /// Another handle to send on, for a thread of its own.
     #[track_caller]
     pub fn sender(&self) -> TcpStream {
@@ -236,4 +256,14 @@ impl Wire {
             End::Upstream => canary::look_for_secrets(bytes),
         }
     }
+}
+
+/// Whether the end of a connection that has this address believes that both ends are open (proc_net_tcp(5)).
+fn is_established(end: SocketAddr, other: SocketAddr) -> bool {
+    let shown = |address: SocketAddr| {
+        let SocketAddr::V4(address) = address else { panic!("{address} is not of IPv4") };
+        format!("{:08X}:{:04X}", u32::from_le_bytes(address.ip().octets()), address.port())
+    };
+    let line = format!(": {} {} 01 ", shown(end), shown(other));
+    std::fs::read_to_string("/proc/net/tcp").expect("the kernel's connections").contains(&line)
 }
