@@ -107,6 +107,42 @@ fn a_goodbye_before_ones_stream_means_that_it_was_not_processed() {
 }
 
 #[test]
+fn connections_that_said_goodbye_and_still_answer_get_no_more_requests_however_many() {
+    let (bearerd, origin) = start();
+    let app = Http2App::of(&bearerd);
+    // Each connection takes two streams, and keeps one of them open.
+    let mut upstreams = Vec::new();
+    for _ in 0..8 {
+        let (stays, ends) = (app.get("/api/stays"), app.get("/api/ends"));
+        let mut upstream = Frames::upstream(&origin, &[0, 3, 0, 0, 0, 2]);
+        upstream.head(1);
+        upstream.head(3);
+        upstreams.push((upstream, stays, ends));
+    }
+    let mut staying = Vec::new();
+    for (mut upstream, stays, ends) in upstreams {
+        upstream.try_send(&ok(3, true));
+        assert_eq!(ends.text().0, 200);
+        staying.push((upstream, stays));
+    }
+    for (upstream, _) in &mut staying {
+        // The answer to the ping says that both were read.
+        let goodbye = frame(GOAWAY, NONE, 0, &[0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
+        upstream.try_send(&[frame(PING, NONE, 0, b"12345678"), goodbye].concat());
+        assert!(upstream.find(|frame| frame.kind == PING && frame.flags & ACK != 0).is_some());
+    }
+    let call = app.get("/api/next");
+    let mut next = Frames::upstream(&origin, b"");
+    next.head(1);
+    next.try_send(&ok(1, true));
+    assert_eq!(call.text().0, 200);
+    for (mut upstream, stays) in staying {
+        upstream.try_send(&ok(1, true));
+        assert_eq!(stays.text().0, 200);
+    }
+}
+
+#[test]
 fn a_body_of_another_length_than_announced_breaks_the_answer_off() {
     let (bearerd, origin) = start();
     for (length, data) in [("10", "short"), ("3", "too long")] {

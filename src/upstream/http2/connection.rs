@@ -70,6 +70,8 @@ struct Driver {
     task: Waker,
     /// Streams that the upstream takes at once.
     most_streams: usize,
+    /// How often something was read.
+    heard: Rc<Cell<u64>>,
 }
 
 impl Http2Connection {
@@ -93,6 +95,7 @@ impl Http2Connection {
             requests: Some(requests),
             wire: tasks.wire.take(),
             task: Waker::noop().clone(),
+            heard: heard.clone(),
         }));
         let has_begun = poll_fn(|context| driver.borrow_mut().poll_settings(context)).await;
         if !has_begun {
@@ -189,29 +192,35 @@ impl Driver {
     /// Does what can be done without waiting; the task hears of the rest.
     fn look(&mut self) {
         let task = self.task.clone();
-        let context = &mut Context::from_waker(&task);
-        // What is read is news to the half that takes requests.
-        let _ = self.drive(context);
-        let _ = self.drive(context);
+        let _ = self.drive(&mut Context::from_waker(&task));
     }
 
     fn drive(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        // An error ends the streams, too, which tell it.
-        if let Some(requests) = &mut self.requests
-            && Pin::new(requests).poll(context).is_ready()
-        {
-            self.requests = None;
-        }
+        self.take_requests(context);
+        let heard = self.heard.get();
         if let Some(wire) = &mut self.wire
             && wire.as_mut().poll(context).is_ready()
         {
             self.wire = None;
             self.requests = None;
         }
+        if self.heard.get() != heard {
+            // It may have been a goodbye, after which no request is to be taken.
+            self.take_requests(context);
+        }
         if let Some(requests) = &self.requests {
             self.most_streams = requests.current_max_send_streams();
         }
         if self.wire.is_none() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn take_requests(&mut self, context: &mut Context<'_>) {
+        // An error ends the streams, too, which tell it.
+        if let Some(requests) = &mut self.requests
+            && Pin::new(requests).poll(context).is_ready()
+        {
+            self.requests = None;
+        }
     }
 }
 
