@@ -375,13 +375,17 @@ impl Sidecar {
         kill_process(self.process(), signal).expect("a signal");
     }
 
-    /// Lets the process open so many more files than it has open now, about.
-    pub fn limit_open_files(&self, more: usize) -> usize {
-        let id = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw).expect("a process");
-        let open = std::fs::read_dir(format!("/proc/{}/fd", self.process.id())).expect("its files").count();
-        let limit = Some((open + more) as u64);
-        prlimit(Some(id), Resource::Nofile, Rlimit { current: limit, maximum: limit }).expect("a limit");
-        more
+    /// No descriptor that the process opens from now on has this number or a higher one: 0 lets it open none.
+    pub fn limit_descriptors(&self, number: u64) {
+        let maximum = rustix::process::getrlimit(Resource::Nofile).maximum;
+        let limit = Rlimit { current: Some(number), maximum };
+        prlimit(Some(self.process()), Resource::Nofile, limit).expect("a limit");
+    }
+
+    /// The number of the process's descriptors.
+    pub fn descriptors(&self) -> u64 {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", self.process.id())).expect("its descriptors");
+        open.count() as u64
     }
 
     /// Lets the process write no file beyond so many bytes; `None` lifts the limit.
