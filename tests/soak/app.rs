@@ -29,6 +29,10 @@ use crate::wire::{Wire, put_body};
 /// Longer than any answer may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// The longest body of a request that is sent ahead. All of them have to lie somewhere until the first answer
+/// is read: app and bearerd would wait for each other (RFC 9112, section 9.3.2).
+const LONGEST_AHEAD: usize = 8 * 1024;
+
 /// Clients from this number on break off: an upstream may or may not see what they send.
 pub const BREAKERS: u32 = 0x8000;
 
@@ -324,7 +328,8 @@ impl App {
     }
 
     async fn ask(&mut self, wire: &mut Wire, route: &Route, ahead: usize) -> Result<(), String> {
-        let plans: Vec<Plan> = (0..ahead).map(|_| Plan::any(&mut self.random, route.most)).collect();
+        let most = if ahead > 1 { route.most.min(LONGEST_AHEAD) } else { route.most };
+        let plans: Vec<Plan> = (0..ahead).map(|_| Plan::any(&mut self.random, most)).collect();
         self.ask_for(wire, route, &plans, "1.1").await
     }
 
@@ -353,6 +358,7 @@ impl App {
         plans: &[Plan],
         version: &str,
     ) -> Result<(), String> {
+        let first = self.number + 1;
         let exchange = async {
             let mut asked = Vec::new();
             for plan in plans {
@@ -380,7 +386,8 @@ impl App {
             }
             Ok(())
         };
-        tokio::time::timeout(PATIENCE, exchange).await.map_err(|_| "no answer in time".to_owned())?
+        let answered = tokio::time::timeout(PATIENCE, exchange).await;
+        answered.map_err(|_| format!("no answer in time to {plans:?} from number {first:x} on"))?
     }
 
     fn message(

@@ -25,9 +25,8 @@ use crate::ledger::Ledger;
 use crate::origin::converse;
 use crate::wire::{Duplex, Wire};
 
-/// What may lie in memory between two ends, in bytes: all that an app sends ahead before it reads the first
-/// answer (RFC 9112, section 9.3.2). Less, and both would wait for each other.
-const PIPE: usize = 4 * 1024 * 1024;
+/// What may lie in memory between two ends, in bytes.
+const PIPE: usize = 64 * 1024;
 
 /// A connection of HTTP/2 that several apps share; another is opened when it has ended.
 #[derive(Clone, Default)]

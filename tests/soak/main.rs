@@ -54,7 +54,7 @@ fn nothing_fails_or_is_crossed_or_grows_at_load_while_everything_changes() {
     let seconds = Duration::from_secs(variable("SOAK_SECONDS", 60));
     let report = run(&Run { length: seconds, tick: Duration::from_secs(1), fault: None });
     writeln!(std::io::stderr(), "{}", report.figures).expect("standard error");
-    assert_eq!(report.ledger.findings(), "", "{}", report.figures);
+    assert_eq!(report.ledger.findings(), "", "{}{}", report.figures, report.complaints);
 }
 
 /// A few seconds with a planted fault: what it should be found as.

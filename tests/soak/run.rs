@@ -47,6 +47,8 @@ pub struct Report {
     pub ledger: Arc<Ledger>,
     /// Rates and sizes, for people.
     pub figures: String,
+    /// The first lines in which bearerd complains of upstreams.
+    pub complaints: String,
 }
 
 /// The listeners of upstreams and issuer, bound but not yet served.
@@ -118,7 +120,14 @@ pub fn run(run: &Run) -> Report {
         ledger.issued(),
         ledger.refused.load(Ordering::Relaxed),
     );
-    Report { ledger, figures }
+    Report { ledger, figures, complaints: complaints(&bearerd) }
+}
+
+fn complaints(bearerd: &Sidecar) -> String {
+    let is_of_upstreams =
+        |line: &serde_json::Value| line["code"].as_str().is_some_and(|code| code.starts_with("upstream"));
+    let lines = bearerd.logs().into_iter().filter(is_of_upstreams).take(10);
+    lines.fold(String::new(), |lines, line| lines + "\n    " + &line.to_string())
 }
 
 fn bind() -> StdListener {
