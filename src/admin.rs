@@ -109,7 +109,7 @@ pub enum Command {
     /// Read the certificates again that lie in these files.
     RenewCertificates(Vec<PathBuf>),
     /// Deny the endpoints that an issuer has told of.
-    DenyDiscovered,
+    DenyDisclosed,
     /// Drain and end.
     Quit,
 }

@@ -13,6 +13,7 @@
 //! data plane has threads of its own.
 
 mod conductor;
+mod disclosure;
 mod egress;
 mod issuers;
 mod needs;
@@ -34,6 +35,7 @@ use crate::config::{Config, Environment, Loaded};
 use crate::confinement::{Confinement, ConfinementError};
 use crate::control::Control;
 use crate::credential::consent::Consents;
+use crate::credential::flow::oauth2::discovery::Disclosed;
 use crate::credential::keeper::{self, Keeper, Options};
 use crate::credential::store::MemoryStore;
 use crate::credential::store::spec::StoreFault;
@@ -142,7 +144,9 @@ pub async fn start(
     tasks.spawn(memory::give_back_when_settled());
     tasks.spawn(egress::keep_fresh(egress.subscribe(), clock.clone()));
 
-    let table = Arc::new(ArcSwap::from_pointee(wire(&config.routes, &keeper, &connectors, &clock, None)));
+    let mut disclosed = issuers.disclosed();
+    let table = wire(config, &disclosed.borrow(), &keeper, &connectors, &clock, None);
+    let table = Arc::new(ArcSwap::from_pointee(table));
     let plane = Plane {
         table: Arc::clone(&table),
         clock: clock.clone(),
@@ -174,11 +178,18 @@ pub async fn start(
     let watching = tokio::sync::watch::Sender::new(watch::files(&loaded));
     tasks.spawn(watch::run(watching.subscribe(), watch::look(&loaded.files), commands.clone()));
 
-    let (mut discovered, denials) = (issuers.endpoints(), commands.clone());
+    let denials = commands.clone();
     tasks.spawn(async move {
         // Nobody takes the command when it is ending.
-        while discovered.changed().await.is_ok() && denials.send(Command::DenyDiscovered).is_ok() {}
+        while disclosed.changed().await.is_ok() && denials.send(Command::DenyDisclosed).is_ok() {}
     });
+    let credentials = tokio::sync::watch::Sender::new(config.credentials.clone());
+    tasks.spawn(disclosure::ask(
+        Arc::clone(&issuers),
+        credentials.subscribe(),
+        clock.clone(),
+        config.server.issuer_concurrency,
+    ));
 
     let certificates = tokio::sync::watch::Sender::new(Arc::new(server.certificate_files()));
     let renewals = commands.clone();
@@ -205,6 +216,7 @@ pub async fn start(
         keeper: keeper.clone(),
         issuers,
         egress,
+        credentials,
         table,
         server,
         admin,
@@ -229,7 +241,7 @@ pub fn unkept_table(config: &Config, clock: &Clock) -> Result<RouteTable, StartE
     let (store, issuers) = (Arc::new(MemoryStore::new(clock)), Arc::new(Issuers::new(&connectors, clock)));
     let (keeper, _never_run) = keeper::start(clock.clone(), store, issuers, options);
     keeper.reconcile(config.credentials.clone());
-    Ok(wire(&config.routes, &keeper, &connectors, clock, None))
+    Ok(wire(config, &Disclosed::default(), &keeper, &connectors, clock, None))
 }
 
 fn bind_admin(address: &Address) -> Result<(Address, AdminListener), StartError> {

@@ -18,6 +18,7 @@ pub mod choose;
 pub mod error;
 pub mod exchange;
 pub mod forward;
+mod hold;
 pub mod logins;
 pub mod pointer;
 pub mod record;
@@ -44,7 +45,6 @@ use http::{Method, Response, StatusCode};
 use crate::buffer::Held;
 use crate::clock::Clock;
 use crate::control::Control;
-use crate::credential::State;
 use crate::credential::slot::{AfterRefusal, Current, Slot, Unavailable};
 use crate::http1::{AnswerHead, Framing, RequestHead};
 use crate::inject::Prepared;
@@ -181,7 +181,7 @@ impl Proxy {
         answer: &mut AnswerHead,
     ) -> Result<Answer, ProxyError> {
         let head = asking.head;
-        let (route, found, claim) = {
+        let (route, found, claim, seen) = {
             let table = self.shared.table.load();
             let choice = match choose(&table, record.door(), head, &self.shared.pseudonym)? {
                 Chosen::Route(choice) => choice,
@@ -194,10 +194,20 @@ impl Proxy {
             };
             record.route = Some(choice.route.clone());
             let claim = choice.claim(head)?;
-            (choice.route.clone(), choice.found, claim)
+            (choice.route.clone(), choice.found, claim, Arc::as_ptr(&table))
         };
-        self.check_limits(&route, &found)?;
         let framing = asking.framing(&found);
+        let has_body = framing != Framing::NONE;
+        if route.awaits_issuer
+            && let Some(left) = hold::left(record.held, &route, &head.method, &found, has_body)?
+        {
+            return if self.hold(record, (seen, left), (caller, has_body)).await {
+                Box::pin(self.serve(record, asking, caller, answer)).await
+            } else {
+                Ok(Answer::Gone)
+            };
+        }
+        self.check_limits(&route, &found)?;
         let of_subject;
         let slot = match &route.tokens {
             Tokens::Own(slot) => slot,
@@ -212,6 +222,7 @@ impl Proxy {
             slot,
             claim: &claim,
             framing,
+            held: record.held,
             watch: record.watch(),
             body_timeout: record.door().body_timeout,
         };
@@ -424,13 +435,15 @@ impl Proxy {
     /// The current token, waited for if there is none.
     async fn token(&self, request: &Request<'_>) -> Result<Arc<Current<Prepared>>, ProxyError> {
         let clock = &self.shared.clock;
-        let (slot, wait) = (request.slot, request.route.spec.wait);
+        let slot = request.slot;
         if let Some(current) = slot.current(clock.now())
             && let Some(current) = current.as_ref()
         {
             return Ok(current.clone());
         }
-        let unavailable = |why: Unavailable| unavailable(&why).of_subject(request.claim.subject.as_deref());
+        let unavailable =
+            |why: Unavailable| ProxyError::unavailable(&why).of_subject(request.claim.subject.as_deref());
+        let wait = request.route.spec.wait.saturating_sub(request.held);
         slot.wait(clock, wait).await.map_err(unavailable)
     }
 
@@ -499,6 +512,8 @@ struct Request<'a> {
     slot: &'a Arc<Slot<Prepared>>,
     claim: &'a Claim<'a>,
     framing: Framing,
+    /// How long it was held back.
+    held: Duration,
     watch: &'a Rc<Watch>,
     body_timeout: Duration,
 }
@@ -546,24 +561,6 @@ impl Request<'_> {
         let upload = Upload::new(limits, self.framing);
         let watch = self.watch.clone();
         Ok(Box::new(Exchange::new(route.clone(), pool, watch, link, asked, upload)))
-    }
-}
-
-fn unavailable(why: &Unavailable) -> ProxyError {
-    let (code, detail) = match why.state {
-        State::Rejected => (
-            Code::CredentialRejected,
-            "the issuer refused the credential's input; `bearerd status` says what to do",
-        ),
-        State::LoginRequired | State::Revoked => {
-            (Code::LoginRequired, "a person must log in; `bearerd status` says where")
-        }
-        _ => (Code::CredentialUnavailable, "there is no usable token; it is being obtained"),
-    };
-    let error = ProxyError::new(code, detail);
-    match why.retry_after {
-        Some(pause) => error.retry_after(pause),
-        None => error,
     }
 }
 

@@ -12,13 +12,14 @@ use tokio::task::{AbortHandle, JoinSet};
 use crate::admin::{Admin, Command};
 use crate::app::issuers::Issuers;
 use crate::app::watch::files as watched_files;
-use crate::app::wiring::{connectors, guarded, wire};
+use crate::app::wiring::{connectors, wire};
 use crate::app::{bind_admin, callback, needs};
 use crate::clock::Clock;
-use crate::config::{self, Environment, Loaded};
+use crate::config::{self, Config, Environment, Loaded};
+use crate::credential::CredentialSpec;
 use crate::credential::keeper::Keeper;
 use crate::memory;
-use crate::route::{RouteSpec, RouteTable};
+use crate::route::RouteTable;
 use crate::server::Server;
 use crate::telemetry::Logs;
 use crate::upstream::connect::Connectors;
@@ -44,6 +45,8 @@ pub(super) struct Conductor {
     pub(super) issuers: Arc<Issuers>,
     /// The ways out in force.
     pub(super) egress: watch::Sender<Connectors>,
+    /// The credentials in force, whose issuers are asked for their endpoints.
+    pub(super) credentials: watch::Sender<Vec<Arc<CredentialSpec>>>,
     pub(super) table: Arc<ArcSwap<RouteTable>>,
     pub(super) server: Arc<Server>,
     pub(super) admin: Arc<Admin>,
@@ -68,7 +71,7 @@ impl Conductor {
                     // Whoever asked may be gone; the outcome was logged.
                     let _ = answer.send(outcome);
                 }
-                Command::DenyDiscovered => self.wire(&self.loaded.config.routes),
+                Command::DenyDisclosed => self.wire(&self.loaded.config),
                 Command::RenewCertificates(changed) => self.renew_certificates(changed).await,
                 Command::Quit => break,
             }
@@ -76,12 +79,12 @@ impl Conductor {
         self.drain().await;
     }
 
-    /// Puts a new table of these routes in force.
-    fn wire(&self, routes: &[Arc<RouteSpec>]) {
-        let routes = guarded(routes, &self.issuers.endpoints().borrow());
-        let (connectors, before) = (self.egress.borrow(), self.table.load());
-        let table = wire(&routes, &self.keeper, &connectors, &self.clock, Some(&before));
-        self.table.store(Arc::new(table));
+    /// Puts a new table of these routes in force, and lets requests look at it that the old one held back.
+    fn wire(&self, config: &Config) {
+        let (disclosed, connectors, before) =
+            (self.issuers.disclosed(), self.egress.borrow(), self.table.load());
+        let table = wire(config, &disclosed.borrow(), &self.keeper, &connectors, &self.clock, Some(&before));
+        self.table.swap(Arc::new(table)).supersede();
     }
 
     async fn renew_certificates(&self, changed: Vec<PathBuf>) {
@@ -143,7 +146,8 @@ impl Conductor {
         self.issuers.replace(&connectors);
         self.egress.send_replace(connectors.clone());
         self.keeper.reconcile(new.credentials.clone());
-        self.wire(&new.routes);
+        self.wire(new);
+        self.credentials.send_replace(new.credentials.clone());
         self.server.apply(listeners);
         self.server.set_access_log(new.server.access_log);
         self.admin.control.consents.set_room(new.server.max_logins);

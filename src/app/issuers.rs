@@ -1,6 +1,5 @@
 //! The issuers, exchanged as a whole when a reload brings other ways out.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -8,14 +7,11 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::credential::CredentialSpec;
+use crate::credential::flow::oauth2::discovery::Disclosed;
 use crate::credential::flow::{Issuer, Memory, Mint, MintFuture, RevokeFuture, TokenHint};
 use crate::credential::input::Inputs;
 use crate::secret::Secret;
-use crate::upstream::Origin;
 use crate::upstream::connect::Connectors;
-
-/// Origins and paths that are discovered as the process goes on.
-pub(super) type Endpoints = watch::Receiver<Arc<BTreeSet<(Origin, String)>>>;
 
 /// The current [`Issuer`].
 pub(super) struct Issuers {
@@ -36,9 +32,9 @@ impl Issuers {
         self.current.load_full()
     }
 
-    /// The endpoints that issuers have told of so far, and news of further ones.
-    pub(super) fn endpoints(&self) -> Endpoints {
-        self.memory.discovery.endpoints()
+    /// What issuers have told of themselves so far, and news of more.
+    pub(super) fn disclosed(&self) -> watch::Receiver<Arc<Disclosed>> {
+        self.memory.discovery.disclosed()
     }
 
     /// Exchanges that begin from now on leave by these; those that run go on.

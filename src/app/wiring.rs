@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::clock::Clock;
-use crate::credential::Owner;
+use crate::config::Config;
+use crate::credential::flow::oauth2::discovery::Disclosed;
 use crate::credential::keeper::Keeper;
 use crate::credential::slot::Prepare;
+use crate::credential::{CredentialSpec, Flow, Owner};
 use crate::inject::Prepared;
 use crate::route::path::canonical;
 use crate::route::{RouteSpec, RouteTable, Tokens, Wiring};
@@ -32,13 +34,11 @@ pub(super) fn connectors(specs: &[EgressSpec], previous: &Connectors) -> Result<
         .collect()
 }
 
-/// The routes, each with the discovered endpoints on its server among those that it denies.
-pub(super) fn guarded(
-    routes: &[Arc<RouteSpec>],
-    discovered: &BTreeSet<(Origin, String)>,
-) -> Vec<Arc<RouteSpec>> {
+/// The routes, each with the endpoints on its server that issuers have told among those that it denies.
+fn guarded(routes: &[Arc<RouteSpec>], disclosed: &Disclosed) -> Vec<Arc<RouteSpec>> {
     let guard = |spec: &Arc<RouteSpec>| {
-        let there = discovered.iter().filter(|(origin, _)| origin.is_same_server(&spec.upstream.origin));
+        let endpoints = disclosed.endpoints.iter();
+        let there = endpoints.filter(|(origin, _)| origin.is_same_server(&spec.upstream.origin));
         let paths = there.map(|(_, path)| canonical(path)).filter(|path| !spec.denied.contains(path));
         let further: Vec<String> = paths.collect();
         if further.is_empty() {
@@ -50,14 +50,28 @@ pub(super) fn guarded(
     routes.iter().map(guard).collect()
 }
 
+/// The servers of issuers that have not told their endpoints yet.
+fn reticent<'a>(credentials: &'a [Arc<CredentialSpec>], disclosed: &Disclosed) -> BTreeSet<&'a Origin> {
+    let issuers = credentials.iter().filter_map(|spec| match &spec.flow {
+        Flow::OAuth2(flow) => flow.endpoints.issuer.as_ref(),
+        Flow::Static(_) | Flow::Login(_) => None,
+    });
+    issuers
+        .filter(|issuer| !disclosed.issuers.contains(&issuer.text))
+        .map(|issuer| &issuer.url.origin)
+        .collect()
+}
+
 /// Builds the route table. Routes that `previous` had keep their numbers.
 pub(super) fn wire(
-    routes: &[Arc<RouteSpec>],
+    config: &Config,
+    disclosed: &Disclosed,
     keeper: &Keeper,
     connectors: &Connectors,
     clock: &Clock,
     previous: Option<&RouteTable>,
 ) -> RouteTable {
+    let reticent = reticent(&config.credentials, disclosed);
     let mut wiring = |route: &Arc<RouteSpec>| {
         let (spec, clock) = (Arc::clone(route), clock.clone());
         let prepare: Prepare<Prepared> =
@@ -69,7 +83,8 @@ pub(super) fn wire(
         Wiring {
             tokens: tokens.expect("a valid route names a kept credential"),
             connector: connectors.get(&route.egress).cloned().expect("a valid route names an egress"),
+            awaits_issuer: reticent.iter().any(|origin| origin.is_same_server(&route.upstream.origin)),
         }
     };
-    RouteTable::build(routes, &mut wiring, previous)
+    RouteTable::build(&guarded(&config.routes, disclosed), &mut wiring, previous)
 }

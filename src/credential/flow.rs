@@ -225,6 +225,18 @@ impl Issuer {
     }
 }
 
+impl Issuer {
+    /// Has the issuer of a credential tell what it says of itself, if it was not told lately, and the
+    /// credential discovers it at all.
+    pub async fn disclose(&self, spec: &CredentialSpec) -> Result<(), MintError> {
+        let Flow::OAuth2(flow) = &spec.flow else { return Ok(()) };
+        let Some(issuer) = &flow.endpoints.issuer else { return Ok(()) };
+        // Nothing is shown to it.
+        let inputs = Inputs::default();
+        self.exchange(spec, &inputs)?.discover(issuer, flow.endpoints.plaintext).await.map(drop)
+    }
+}
+
 impl Mint for Issuer {
     fn mint(&self, spec: Arc<CredentialSpec>, inputs: Inputs) -> MintFuture {
         let issuer = self.clone();

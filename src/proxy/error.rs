@@ -11,6 +11,8 @@ use bytes::Bytes;
 use http::header::{self, HeaderName};
 use http::{HeaderValue, Response, StatusCode};
 
+use crate::credential::State;
+use crate::credential::slot::Unavailable;
 use crate::route::RouteSpec;
 
 /// What went wrong, as `code` names it in answers and metrics.
@@ -263,6 +265,21 @@ impl ProxyError {
     pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
         let detail = detail.into();
         Self { code, detail, cause: None, retry_after: None, close: false, subject: None, kind: None }
+    }
+
+    /// There is no token, for this reason.
+    pub fn unavailable(why: &Unavailable) -> Self {
+        let (code, detail) = match why.state {
+            State::Rejected => (
+                Code::CredentialRejected,
+                "the issuer refused the credential's input; `bearerd status` says what to do",
+            ),
+            State::LoginRequired | State::Revoked => {
+                (Code::LoginRequired, "a person must log in; `bearerd status` says where")
+            }
+            _ => (Code::CredentialUnavailable, "there is no usable token; it is being obtained"),
+        };
+        Self { retry_after: why.retry_after, ..Self::new(code, detail) }
     }
 
     /// Adds what only the log may know.

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Method, StatusCode};
 use tokio::time::Instant;
@@ -20,6 +21,8 @@ pub struct Record {
     started: Instant,
     /// The route, once it is known.
     pub route: Option<Arc<Route>>,
+    /// How long it was held back, until an issuer has told its endpoints.
+    pub held: Duration,
     /// The status of the answer, once there is one.
     pub status: Option<StatusCode>,
     line: Option<Box<Line>>,
@@ -38,8 +41,17 @@ impl Record {
     /// A request that begins now.
     pub fn begin(watch: Rc<Watch>, door: Arc<Door>) -> Self {
         let started = watch.sweeper().read_clock();
-        watch.enter(Phase::Busy, std::time::Duration::ZERO);
-        Self { watch, door, started, route: None, status: None, line: None, is_broken: false }
+        watch.enter(Phase::Busy, Duration::ZERO);
+        Self {
+            watch,
+            door,
+            started,
+            route: None,
+            held: Duration::ZERO,
+            status: None,
+            line: None,
+            is_broken: false,
+        }
     }
 
     /// Wants a line in the access log.

@@ -54,6 +54,16 @@ impl Policy {
     }
 }
 
+/// Whether a request could ask a token endpoint for something, whatever its path: those take POST (RFC 6749,
+/// section 3.2), and some of them, against the rule, GET with the grant in the query.
+pub fn could_ask_for_tokens(method: &Method, query: Option<&str>, has_body: bool) -> bool {
+    let names_grant =
+        |query| form_urlencoded::parse(str::as_bytes(query)).any(|(name, _)| name == "grant_type");
+    has_body
+        || !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+        || query.is_some_and(names_grant)
+}
+
 fn is_concatenation(whole: &str, first: &str, second: &str) -> bool {
     whole.len() == first.len() + second.len()
         && whole.as_bytes()[..first.len()].eq_ignore_ascii_case(first.as_bytes())
@@ -110,7 +120,7 @@ fn matches(pattern: &[u8], path: &[u8]) -> bool {
 mod tests {
     use http::Method;
 
-    use super::matches;
+    use super::{could_ask_for_tokens, matches};
     use crate::route::AllowRule;
 
     #[test]
@@ -134,6 +144,27 @@ mod tests {
             ("/*/**/b*c/d", "/x/y/bzc/e/bac/d", true),
         ] {
             assert_eq!(matches(pattern.as_bytes(), path.as_bytes()), fits, "{pattern} {path}");
+        }
+    }
+
+    #[test]
+    fn what_could_ask_for_tokens_is_all_but_a_plain_question() {
+        for (method, query, has_body, could) in [
+            (Method::GET, None, false, false),
+            (Method::GET, Some("page=2&grant=x"), false, false),
+            (Method::HEAD, None, false, false),
+            (Method::OPTIONS, None, false, false),
+            (Method::GET, None, true, true),
+            (Method::GET, Some("a=b&grant%5ftype=password"), false, true),
+            (Method::POST, None, false, true),
+            (Method::PUT, None, true, true),
+            (Method::from_bytes(b"get").expect("a method"), None, false, true),
+        ] {
+            assert_eq!(
+                could_ask_for_tokens(&method, query, has_body),
+                could,
+                "{method} {query:?} {has_body}"
+            );
         }
     }
 

@@ -5,6 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
+
 use crate::credential::roster::Roster;
 use crate::credential::slot::Slot;
 use crate::http1::field::is_same_name;
@@ -23,6 +26,7 @@ use crate::upstream::destination::Destinations;
 pub struct RouteTable {
     listeners: BTreeMap<String, Matcher>,
     routes: Vec<Arc<Route>>,
+    superseded: Notify,
 }
 
 /// What a route is connected to: the credential that it reads, and how its connections leave.
@@ -31,6 +35,8 @@ pub struct Wiring {
     pub tokens: Tokens,
     /// How connections to the upstream are opened.
     pub connector: Connector,
+    /// See [`Route::awaits_issuer`].
+    pub awaits_issuer: bool,
 }
 
 /// Where a route's requests find their token, prepared for this route.
@@ -66,6 +72,8 @@ pub struct Route {
     pub bucket: Option<Arc<Bucket>>,
     /// What it lets pass.
     pub policy: Policy,
+    /// An issuer on the upstream's server has not told its endpoints yet: each path there could be one.
+    pub awaits_issuer: bool,
     /// All that the configuration says.
     pub spec: Arc<RouteSpec>,
 }
@@ -86,10 +94,10 @@ impl RouteTable {
             .map(|route| (route.spec.name.as_str(), route))
             .collect();
         for spec in specs {
-            let Wiring { tokens, connector } = wire(spec);
-            let destination = destinations.find(&spec.upstream.origin, &connector, spec.limits.pool);
+            let wiring = wire(spec);
+            let destination = destinations.find(&spec.upstream.origin, &wiring.connector, spec.limits.pool);
             let before = before.get(spec.name.as_str()).copied();
-            let route = Arc::new(Route::new(spec, tokens, destination, before));
+            let route = Arc::new(Route::new(spec, wiring, destination, before));
             table.listeners.entry(spec.listener.to_string()).or_default().insert(route.clone());
             table.routes.push(route);
         }
@@ -106,6 +114,16 @@ impl RouteTable {
         self.routes.iter().find(|route| route.spec.name == name)
     }
 
+    /// Done when another table has taken the place of this one: the first time after this call.
+    pub fn superseded(&self) -> Notified<'_> {
+        self.superseded.notified()
+    }
+
+    /// For whoever has stored another table in the place of this one.
+    pub fn supersede(&self) {
+        self.superseded.notify_waiters();
+    }
+
     /// The routes of a listener.
     pub fn listener(&self, name: &str) -> Option<&Matcher> {
         self.listeners.get(name)
@@ -120,10 +138,11 @@ impl RouteTable {
 impl Route {
     fn new(
         spec: &Arc<RouteSpec>,
-        tokens: Tokens,
+        wiring: Wiring,
         destination: Arc<Destination>,
         before: Option<&Arc<Self>>,
     ) -> Self {
+        let Wiring { tokens, awaits_issuer, .. } = wiring;
         let kept = before.filter(|before| before.spec.rate == spec.rate);
         let kept = kept.and_then(|before| before.bucket.clone());
         let (prefix, base) = (spec.prefix(), spec.upstream.path().trim_end_matches('/'));
@@ -138,6 +157,7 @@ impl Route {
             injected: InjectedNames::new(&spec.injection),
             bucket: kept.or_else(|| spec.rate.map(|rate| Arc::new(Bucket::new(rate)))),
             policy: Policy::new(spec),
+            awaits_issuer,
             spec: Arc::clone(spec),
         }
     }

@@ -19,6 +19,7 @@ mod configuration;
 mod confinement;
 mod console;
 mod demo;
+mod disclosure;
 mod dpop;
 mod drain;
 mod egress;

@@ -80,6 +80,7 @@ fn route(upstream: &str, injection: Injection) -> Arc<Route> {
         Wiring {
             tokens: Tokens::Own(Arc::new(slot)),
             connector: Connector::new(&EgressSpec::default()).expect("a connector"),
+            awaits_issuer: false,
         }
     };
     RouteTable::build(&[Arc::new(spec)], &mut wire, None).routes()[0].clone()

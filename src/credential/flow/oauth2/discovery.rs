@@ -34,8 +34,16 @@ const BELIEVED: Duration = Duration::from_secs(3600);
 #[derive(Debug, Default)]
 pub struct Discovery {
     issuers: Mutex<HashMap<Key, Arc<Known>>>,
-    /// Where secrets are taken and tokens given, of all issuers together.
-    endpoints: watch::Sender<Arc<BTreeSet<Endpoint>>>,
+    disclosed: watch::Sender<Arc<Disclosed>>,
+}
+
+/// What issuers have told of themselves so far, all together. It only ever grows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Disclosed {
+    /// The issuers that have, as they call themselves.
+    pub issuers: BTreeSet<String>,
+    /// Where they take secrets and give tokens, or what leads to them.
+    pub endpoints: BTreeSet<Endpoint>,
 }
 
 /// An origin, and a path there.
@@ -73,7 +81,7 @@ impl Discovery {
         match (ask(issuer, plaintext, exchange).await, told.as_ref()) {
             (Ok(metadata), _) => {
                 let metadata = Arc::new(metadata);
-                self.note(&metadata);
+                self.note(issuer, &metadata);
                 *told = Some(Told { at: now, metadata: Arc::clone(&metadata) });
                 Ok(metadata)
             }
@@ -90,18 +98,23 @@ impl Discovery {
         }
     }
 
-    /// The endpoints that were discovered so far, and news of further ones: no route leads there.
-    pub fn endpoints(&self) -> watch::Receiver<Arc<BTreeSet<Endpoint>>> {
-        self.endpoints.subscribe()
+    /// What issuers have told so far, and news of more: no route leads to those endpoints.
+    pub fn disclosed(&self) -> watch::Receiver<Arc<Disclosed>> {
+        self.disclosed.subscribe()
     }
 
-    fn note(&self, metadata: &Metadata) {
-        let urls = metadata.secret_endpoints().map(|url| (url.origin.clone(), url.path().to_owned()));
-        let known = self.endpoints.borrow().clone();
-        let fresh: BTreeSet<_> = urls.filter(|endpoint| !known.contains(endpoint)).collect();
-        if !fresh.is_empty() {
-            self.endpoints.send_replace(Arc::new(known.iter().cloned().chain(fresh).collect()));
-        }
+    fn note(&self, issuer: &IssuerIdentifier, metadata: &Metadata) {
+        let endpoints = metadata.secret_endpoints().map(|url| (url.origin.clone(), url.path().to_owned()));
+        self.disclosed.send_if_modified(|disclosed| {
+            let mut more = Disclosed::clone(disclosed);
+            more.issuers.insert(issuer.text.clone());
+            more.endpoints.extend(endpoints);
+            let is_news = more != **disclosed;
+            if is_news {
+                *disclosed = Arc::new(more);
+            }
+            is_news
+        });
     }
 
     fn known(&self, key: Key) -> Arc<Known> {
