@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -122,10 +122,9 @@ fn while_an_issuer_has_not_told_its_endpoints_nothing_that_could_ask_for_tokens_
 fn a_request_is_held_back_until_the_issuer_has_told_and_then_judged_by_what_it_told() {
     let server = Server::start();
     server.delay.store(700, Ordering::SeqCst);
-    let bearerd = server.setup("20s").start();
-    let begun = Instant::now();
+    // Longer than a test may take: it passes as soon as the issuer has told.
+    let bearerd = server.setup("1h").start();
     assert_eq!(bearerd.app().post("/other/items", "{}").text(), "hello");
-    assert!(begun.elapsed() < Duration::from_secs(15), "it passes as soon as the issuer has told");
     for target in ["/other/odd/place", "/me/odd/place", "/other/look", "/other/undo", "/me/mtls/Place/"] {
         for method in ["POST", "GET"] {
             refused(&bearerd, method, target, "", "not_allowed");
@@ -162,12 +161,11 @@ fn a_credential_that_a_reload_brings_has_its_issuer_asked_at_once() {
          [routes.other]\npath = \"/other\"\nupstream = \"{origin}\"\ncredential = \"other\"\n",
         canary::token()
     );
-    let mut with = without.clone();
-    with += &format!(
-        "[credentials.person]\nflow = \"oauth2\"\ngrant = \"authorization_code\"\nissuer = \"{origin}\"\n\
+    let with = format!(
+        "{without}[credentials.person]\nflow = \"oauth2\"\ngrant = \"authorization_code\"\nissuer = \"{origin}\"\n\
          client_id = \"app\"\nclient_auth = \"none\"\n"
     );
-    let bearerd = setup.with(|_| without);
+    let bearerd = setup.with(|_| without.clone());
     assert_eq!(bearerd.app().post("/other/look", "").status(), 200, "nobody says what is there");
     bearerd.rewrite(&with);
     assert_eq!(bearerd.control("POST", "/v1/reload", b"").status(), 200);
