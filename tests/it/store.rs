@@ -1,6 +1,7 @@
 //! The store: what survives a restart, and what becomes of a file that is not as it was left.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
@@ -88,6 +89,43 @@ impl Rotating {
             self.issuer.url(),
             route("api", upstream),
         )
+    }
+}
+
+#[test]
+fn an_older_copy_of_the_file_that_was_put_back_is_told() {
+    let (issuer, upstream) = (Issuer::start(3600), Upstream::start());
+    let mut bearerd = with_store(&granted(&issuer, &canary::secret(), &upstream, "")).start();
+    bearerd.wait_until_ready();
+    bearerd.end_by(Signal::TERM);
+    let older = fs::read(state(bearerd.folder())).expect("a file");
+    bearerd.start_again();
+    bearerd.wait_until_ready();
+    assert_eq!(bearerd.control("POST", "/v1/credentials/api/refresh?wait=true", b"").json()["outcome"], "ok");
+    bearerd.end_by(Signal::KILL);
+    fs::write(state(bearerd.folder()), older).expect("written");
+    bearerd.start_again();
+    bearerd.wait_until_ready();
+    bearerd.log("the warning", |line| line.to_string().contains("an older copy"));
+}
+
+#[test]
+fn a_file_or_a_folder_that_cannot_be_written_is_told_and_left_as_it_was() {
+    for (name, mode, of_folder) in [("the file", 0o400, 0o700), ("its folder", 0o600, 0o500)] {
+        let setup = left_behind();
+        let (folder, file) = (setup.folder().to_owned(), state(setup.folder()));
+        if of_folder == 0o500 {
+            fs::remove_file(&file).expect("removed");
+        } else {
+            fs::set_permissions(&file, Permissions::from_mode(mode)).expect("a mode");
+        }
+        setup.write();
+        fs::set_permissions(&folder, Permissions::from_mode(of_folder)).expect("a mode");
+        let (code, told) = setup.start_unprivileged_in_vain();
+        fs::set_permissions(&folder, Permissions::from_mode(0o700)).expect("a mode");
+        assert_eq!(code, Some(78), "{name}: {told}");
+        assert!(told.contains(&file.display().to_string()) && told.contains("cannot be written"), "{told}");
+        assert_eq!(file.exists(), of_folder == 0o700, "nothing was made");
     }
 }
 

@@ -8,6 +8,7 @@
 //!
 //! [`FileStore::open`] touches a file only after all of it held on a copy ([`rehearsal`]).
 
+mod age;
 mod disk;
 mod error;
 mod opening;
@@ -67,6 +68,16 @@ impl FileStore {
     fn start(mut medium: Box<dyn Medium>, keys: &Keys, clock: &Clock) -> Result<Self, OpenFault> {
         let Opened { database, sealer, fingerprints, subjects } =
             opening::open(&mut *medium, keys, clock, |_, _, _| ())?;
+        let written = age::writes(&database)?;
+        let missing = age::missing(&*medium, &sealer.store, written);
+        if missing > 0 {
+            tracing::warn!(
+                writes = missing,
+                "the store's file is an older copy: what was written since is not in it, and refresh tokens that it has \
+                 may be used up. Whoever is refused logs in again"
+            );
+            age::note(&mut *medium, &sealer.store, written);
+        }
         let shared = Arc::new(Shared {
             database: RwLock::new(Ok(database)),
             sealer,
@@ -75,8 +86,13 @@ impl FileStore {
         });
         let (orders, inbox) = mpsc::channel();
         let (questions, asked) = mpsc::channel();
-        let writer =
-            Writer { medium, shared: Arc::clone(&shared), clock: clock.clone(), begun: BTreeSet::new() };
+        let writer = Writer {
+            medium,
+            shared: Arc::clone(&shared),
+            clock: clock.clone(),
+            begun: BTreeSet::new(),
+            writes: written,
+        };
         let reader = Reader { shared: Arc::clone(&shared), orders: orders.clone() };
         let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
             thread::Builder::new()

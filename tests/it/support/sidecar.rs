@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -181,6 +182,28 @@ impl Setup {
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     }
 }
+
+impl Setup {
+    /// Starts bearerd as a user to whom the rights to files mean something, with what [`Self::write`] has
+    /// written, and waits for its end.
+    pub fn start_unprivileged_in_vain(&self) -> (Option<i32>, String) {
+        let mut command = bearerd(&["run", "--config"]);
+        command.arg(self.folder.path().join("bearerd.toml")).envs(self.environment.clone());
+        if rustix::process::geteuid().is_root() {
+            let files =
+                std::fs::read_dir(self.folder.path()).expect("a folder").flatten().map(|file| file.path());
+            for path in files.chain([self.folder.path().to_owned()]) {
+                std::os::unix::fs::chown(path, Some(NOBODY), Some(NOBODY)).expect("another owner");
+            }
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        let output = run(command, "");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+}
+
+/// The user whom nothing belongs to.
+const NOBODY: u32 = 65_534;
 
 /// Starts a process and collects its logs.
 fn spawn(mut command: Command) -> (Child, Arc<Logs>) {

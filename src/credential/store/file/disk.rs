@@ -27,6 +27,10 @@ pub(super) trait Medium: Send {
     fn reserve(&mut self, bytes: u64) -> io::Result<()>;
     /// Gives what was held back to whoever needs it now.
     fn release(&mut self);
+    /// What was noted beside the file last; `None` if that cannot be told.
+    fn noted(&self) -> Option<Vec<u8>>;
+    /// Notes something beside the file. It need not be durable: what is lost is only a warning.
+    fn note(&mut self, mark: &[u8]);
 }
 
 /// A file, locked.
@@ -36,6 +40,8 @@ pub(super) struct Disk {
     /// Held back: a file beside, with blocks of its own.
     room: Option<File>,
     reserved: u64,
+    /// A file beside, with what was noted; opened with the first note.
+    mark: Option<File>,
 }
 
 impl Disk {
@@ -56,7 +62,7 @@ impl Disk {
                 Err(TryLockError::WouldBlock) => return Err(OpenFault::InUse),
                 Err(TryLockError::Error(error)) => return Err(OpenFault::Disk(error)),
             }
-            let disk = Self { path: path.clone(), file: Arc::new(file), room: None, reserved: 0 };
+            let disk = Self { path: path.clone(), file: Arc::new(file), room: None, reserved: 0, mark: None };
             // Whoever had it may have replaced it between the opening and the locking.
             if disk.is_in_place() {
                 if writable {
@@ -87,7 +93,7 @@ impl Disk {
             _ => OpenFault::of(error),
         })?;
         sync_folder(&path).map_err(OpenFault::of)?;
-        Ok(Self { path, file: Arc::new(file), room: None, reserved: 0 })
+        Ok(Self { path, file: Arc::new(file), room: None, reserved: 0, mark: None })
     }
 
     /// Takes others' rights to the file away.
@@ -158,6 +164,23 @@ impl Medium for Disk {
             tracing::warn!(%error, "the room that was held back cannot be given");
         }
         self.reserved = 0;
+    }
+
+    fn noted(&self) -> Option<Vec<u8>> {
+        fs::read(beside(&self.path, "mark")).ok()
+    }
+
+    fn note(&mut self, mark: &[u8]) {
+        if self.mark.is_none() {
+            let mut options = OpenOptions::new();
+            options.write(true).create(true).truncate(false).mode(0o600);
+            self.mark = options.open(beside(&self.path, "mark")).ok();
+        }
+        // Without it an older copy of the file is not told: no more.
+        let written = self.mark.as_ref().map(|file| file.write_all_at(mark, 0));
+        if !matches!(written, Some(Ok(()))) {
+            tracing::debug!("the store's number of writes cannot be noted beside it");
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //!           "store"         which store this is, 16 random bytes
 //!           "key"           which key it is sealed with (an id, not the key)
 //!           "fingerprints"  the key of all fingerprints, sealed
+//!           "writes"        how often it was written, 8 bytes; missing in a new one
 //! records   CREDENTIAL or CREDENTIAL \0 SUBJECT
 //!           -> format (1) saved at (8) refresh token's end (8) sealed record
 //! ```

@@ -10,7 +10,8 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use tempfile::TempDir;
 
-use super::{FileStore, Keys, OpenFault};
+use super::disk::Disk;
+use super::{FileStore, Keys, OpenFault, age, opening};
 use crate::clock::Clock;
 use crate::credential::store::seal::StoreKey;
 use crate::credential::store::{Current, InFlight, Record, Store};
@@ -102,6 +103,39 @@ fn what_was_saved_is_there_after_a_restart_and_an_empty_record_is_not() {
     assert_eq!((loaded(&store, &own), loaded(&store, &alice)), (record(1), record(2)));
     assert_eq!(loaded(&store, &subject("api", "bob")), Record::default());
     assert_eq!(wait(store.count(&CredentialName::from("api"))), Ok(1));
+}
+
+#[test]
+fn a_file_lacks_what_was_written_after_it_was_copied() {
+    let (place, owner) = (Place::new(), Owner::from("api"));
+    let store = place.open();
+    saved(&store, &owner, &record(1));
+    drop(store);
+    let older = fs::read(place.path()).expect("a file");
+    let store = place.open();
+    for number in 2..5 {
+        saved(&store, &owner, &record(number));
+    }
+    drop(store);
+    let missing = |content: &[u8]| {
+        fs::write(place.path(), content).expect("written");
+        let mut disk = Disk::open(&place.path(), true).expect("a disk").expect("a file");
+        let opened =
+            opening::open(&mut disk, &place.keys(), &Clock::system(), |_, _, _| ()).expect("a store");
+        age::missing(&disk, &opened.sealer.store, age::writes(&opened.database).expect("a count"))
+    };
+    let newest = fs::read(place.path()).expect("a file");
+    assert_eq!((missing(&newest), missing(&older)), (0, 3));
+    // It is used all the same, and told once.
+    fs::write(place.path(), &older).expect("written");
+    assert_eq!(loaded(&place.open(), &owner), record(1));
+    assert_eq!(missing(&older), 0);
+    // What was noted of another store says nothing of this one.
+    let other = Place::new();
+    drop(other.open());
+    fs::copy(other.path(), place.path()).expect("a copy");
+    let store = FileStore::open(&place.path(), &other.keys(), &Clock::system()).expect("a store");
+    assert_eq!(loaded(&store, &owner), Record::default());
 }
 
 #[test]

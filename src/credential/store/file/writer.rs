@@ -15,6 +15,7 @@ use redb::{Database, ReadableDatabase, StorageBackend};
 use tokio::sync::oneshot;
 
 use crate::clock::Clock;
+use crate::credential::store::file::age;
 use crate::credential::store::file::disk::Medium;
 use crate::credential::store::file::error::OpenFault;
 use crate::credential::store::file::rehearsal::{builder, rehearse};
@@ -87,6 +88,8 @@ pub(super) struct Writer {
     pub(super) clock: Clock,
     /// Exchanges that were begun and whose results were not written yet.
     pub(super) begun: BTreeSet<Vec<u8>>,
+    /// How often the file was written.
+    pub(super) writes: u64,
 }
 
 impl Writer {
@@ -163,7 +166,7 @@ impl Writer {
         self.medium.reserve(room).map_err(|error| format!("there is no room for its result: {error}"))
     }
 
-    fn commit(&self, writes: &[Write], chosen: &[usize]) -> Result<(), String> {
+    fn commit(&mut self, writes: &[Write], chosen: &[usize]) -> Result<(), String> {
         if chosen.is_empty() {
             return Ok(());
         }
@@ -193,9 +196,12 @@ impl Writer {
                     existed.push(before.is_some());
                 }
             }
+            age::count(&transaction, self.writes + 1)?;
             transaction.commit()?;
             Ok(existed)
         })?;
+        self.writes += 1;
+        age::note(&mut *self.medium, &self.shared.sealer.store, self.writes);
         let mut subjects = self.shared.subjects();
         for (index, existed) in chosen.iter().zip(existed) {
             let Write { key, record, .. } = &writes[*index];

@@ -212,6 +212,12 @@ impl Medium for Arc<Disk> {
     fn release(&mut self) {
         self.state().is_full = false;
     }
+
+    fn noted(&self) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn note(&mut self, _: &[u8]) {}
 }
 
 fn keys() -> Keys {
