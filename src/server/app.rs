@@ -39,6 +39,8 @@ pub struct App {
     request: Decoder,
     /// The app waits for a 100 before it sends the body (RFC 9110, section 10.1.1).
     expects_continue: bool,
+    /// A 100 is in the output, and nobody waits for anything behind it.
+    owes_continue: bool,
     /// The app sends nothing more.
     has_ended: bool,
     answer: Passage,
@@ -95,6 +97,7 @@ impl App {
             searched: 0,
             request: Decoder::new(Framing::NONE),
             expects_continue: false,
+            owes_continue: false,
             has_ended: false,
             answer: Passage::default(),
         }
@@ -215,6 +218,7 @@ impl App {
     pub fn begin_answer(&mut self, head: &AnswerHead, framing: Framing, manner: Manner, date: &Date) {
         // A 100 that was not wanted so far is not wanted any more.
         self.expects_continue = false;
+        self.owes_continue = false;
         let output = &mut self.answer.output;
         output.put(b"HTTP/1.1 ");
         output.put(head.status.as_str().as_bytes());
@@ -329,6 +333,7 @@ impl App {
     /// Writes an answer that bearerd makes.
     pub async fn answer(&mut self, response: &Response<Bytes>, manner: Manner, date: &Date) -> Ending {
         self.expects_continue = false;
+        self.owes_continue = false;
         let output = &mut self.answer.output;
         output.put(b"HTTP/1.1 ");
         output.put(response.status().as_str().as_bytes());
@@ -472,8 +477,12 @@ impl Source for App {
             }
             if std::mem::take(&mut self.expects_continue) {
                 self.answer.output.put(b"HTTP/1.1 100 Continue\r\n\r\n");
-                // What does not go out now goes with the answer.
-                let _ = self.answer.poll_flush(&mut self.stream, context);
+                self.owes_continue = true;
+            }
+            // An app that still reads the answer before takes it later. One that is gone is noticed by what is
+            // read, or when it is answered.
+            if self.owes_continue && self.answer.poll_flush(&mut self.stream, context).is_ready() {
+                self.owes_continue = false;
             }
             match ready!(self.input.poll_read(&mut self.stream, context)) {
                 Ok(1..) => {}

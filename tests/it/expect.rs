@@ -1,7 +1,12 @@
 //! `Expect: 100-continue`: the app is told to go on only when its body is wanted (RFC 9110, section
 //! 10.1.1).
 
-use crate::support::{Issuer, Origin, Reply, Setup, Upstream, canary, configuration};
+use std::io::{BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use crate::support::message::Message;
+use crate::support::{Issuer, Origin, PATIENCE, Reply, Setup, Sidecar, Upstream, canary, configuration};
 
 const EXPECTS: &str = "Expect: 100-continue\r\n";
 
@@ -115,4 +120,39 @@ fn other_expectations_are_refused() {
         assert!(answer.starts_with("HTTP/1.1 400"), "{expectation}: {answer}");
     }
     origin.assert_no_other_connection();
+}
+
+#[test]
+fn a_100_waits_for_an_app_that_still_reads_the_answer_before() {
+    let origin = Origin::start();
+    let bearerd = Sidecar::ready(&format!(
+        "[listeners.local]\nbind = \"unix:{{folder}}/local.sock\"\n\n{}listener = \"local\"\n",
+        configuration::to(&origin.url())
+    ));
+    let head =
+        |method: &str, fields: &str| format!("{method} /api/x HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n");
+    let mut times_met = 0;
+    // One of these answers fills the socket, so that nothing else has room.
+    for length in (96..320).step_by(4).map(|kilobytes| kilobytes * 1024) {
+        let mut stream = UnixStream::connect(bearerd.folder().join("local.sock")).expect("a connection");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a limit");
+        let mut app = BufReader::new(stream.try_clone().expect("a second handle"));
+        let waiting = head("POST", &format!("{EXPECTS}Content-Length: 4\r\n"));
+        stream.write_all((head("GET", "") + &waiting).as_bytes()).expect("sent ahead");
+        let mut upstream = origin.accept();
+        upstream.request();
+        upstream.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{}", "x".repeat(length)));
+        // The second request is there as soon as the first answer lies in the socket, if it does.
+        times_met += usize::from(upstream.stirs_within(Duration::from_millis(20)));
+        let answer = Message::read(&mut app, true).expect("an answer").expect("an answer");
+        assert_eq!(answer.body.len(), length);
+        let interim = Message::read_head(&mut app).expect("a 100 in time").expect("a 100");
+        assert_eq!(interim.status(), 100, "behind {length} bytes");
+        stream.write_all(b"body").expect("sent");
+        assert_eq!(upstream.request().text(), "body");
+        upstream.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok");
+        let answer = Message::read(&mut app, true).expect("an answer").expect("an answer");
+        assert_eq!(answer.text(), "ok");
+    }
+    assert!(times_met > 0, "no answer lay in the socket");
 }
