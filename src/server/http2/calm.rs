@@ -8,9 +8,6 @@ use tokio::time::Instant;
 /// Frames in a second that bring nothing, and follow each other; more are an attack.
 const FRUITLESS: u32 = 2000;
 
-/// Streams that had to be reset for what the app sent on them; more are an attack (CVE-2025-8671).
-const PROVOKED: u32 = 256;
-
 /// CONTINUATION frames of one head: enough for the longest, in pieces of a kilobyte; more are an attack
 /// (CVE-2024-27316).
 const CONTINUATIONS: u32 = 64;
@@ -20,14 +17,13 @@ const CONTINUATIONS: u32 = 64;
 pub(super) struct Calm {
     since: Instant,
     fruitless: u32,
-    provoked: u32,
     continuations: u32,
 }
 
 impl Calm {
     /// Nothing has happened yet.
     pub(super) fn new(now: Instant) -> Self {
-        Self { since: now, fruitless: 0, provoked: 0, continuations: 0 }
+        Self { since: now, fruitless: 0, continuations: 0 }
     }
 
     /// A frame brought nothing.
@@ -52,11 +48,6 @@ impl Calm {
     /// A head goes on.
     pub(super) fn continued(&mut self) -> Result<(), Reason> {
         count(&mut self.continuations, CONTINUATIONS)
-    }
-
-    /// A stream had to be reset.
-    pub(super) fn provoked(&mut self) -> Result<(), Reason> {
-        count(&mut self.provoked, PROVOKED)
     }
 }
 

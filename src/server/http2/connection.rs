@@ -27,9 +27,9 @@ pub(super) const STREAM_WINDOW: u32 = 64 * 1024;
 /// The same for all streams of a connection together.
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 
-/// Streams that the app reset before they were answered, beyond those that it may have open and those
-/// that were answered meanwhile; more are an attack (CVE-2023-44487).
-const ABANDONED: u32 = 100;
+/// Streams that came to nothing, beyond those that the app may have open and those that were answered
+/// meanwhile: it reset them before, or had them reset (CVE-2023-44487, CVE-2025-8671). More are an attack.
+const FRUSTRATED: u32 = 100;
 
 /// Streams that ended here first, and whose app may not know it yet.
 const REMEMBERED: usize = 100;
@@ -51,7 +51,7 @@ pub(super) struct Connection {
     /// Tasks of streams that were cut off, and have not ended yet.
     ending: Cell<usize>,
     remembered: RefCell<VecDeque<u32>>,
-    abandoned: Cell<u32>,
+    frustrated: Cell<u32>,
     /// The highest stream that the app has opened, and the highest that was looked at.
     highest: Cell<u32>,
     last: Cell<u32>,
@@ -104,7 +104,7 @@ impl Connection {
             streams: RefCell::default(),
             ending: Cell::new(0),
             remembered: RefCell::default(),
-            abandoned: Cell::new(0),
+            frustrated: Cell::new(0),
             highest: Cell::new(0),
             last: Cell::new(0),
             leaving: Cell::new(Leaving::No),
@@ -188,17 +188,19 @@ impl Connection {
     /// The app gave a stream up.
     pub(super) fn abandon(&self, stream: &Stream) -> Result<(), Reason> {
         self.cut(stream);
-        if stream.is_answered() {
-            return Ok(());
-        }
-        self.abandoned.set(self.abandoned.get() + 1);
-        let most = self.settings.max_streams.saturating_add(ABANDONED);
-        if self.abandoned.get() > most { Err(Reason::ENHANCE_YOUR_CALM) } else { Ok(()) }
+        if stream.is_answered() { Ok(()) } else { self.frustrate() }
+    }
+
+    /// A stream came to nothing.
+    pub(super) fn frustrate(&self) -> Result<(), Reason> {
+        self.frustrated.set(self.frustrated.get() + 1);
+        let most = self.settings.max_streams.saturating_add(FRUSTRATED);
+        if self.frustrated.get() > most { Err(Reason::ENHANCE_YOUR_CALM) } else { Ok(()) }
     }
 
     /// It is known what is answered on a stream.
     pub(super) fn answered(&self) {
-        self.abandoned.set(self.abandoned.get().saturating_sub(1));
+        self.frustrated.set(self.frustrated.get().saturating_sub(1));
     }
 
     /// The task of a stream that was cut off has ended.

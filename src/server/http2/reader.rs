@@ -67,7 +67,7 @@ impl Reader {
                 if let Some(stream) = self.connection.find(header.stream) {
                     self.connection.cut(&stream);
                 }
-                self.calm.provoked()
+                self.connection.frustrate()
             }
         }
     }

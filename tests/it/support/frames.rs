@@ -140,6 +140,11 @@ impl Frames {
         assert!(self.find(pong).is_some(), "the connection ended");
     }
 
+    /// The bare connection.
+    pub fn into_wire(self) -> Wire {
+        self.wire
+    }
+
     /// The connection below.
     pub fn wire(&mut self) -> &mut Wire {
         &mut self.wire
