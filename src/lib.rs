@@ -31,6 +31,7 @@ pub mod config;
 pub mod confinement;
 pub mod control;
 pub mod credential;
+pub mod guard;
 pub mod http1;
 pub mod http2;
 pub mod inject;

@@ -17,6 +17,7 @@ mod chain;
 mod entry;
 mod events;
 mod exchange;
+mod in_play;
 mod lanes;
 mod lapses;
 mod report;

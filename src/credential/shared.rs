@@ -6,12 +6,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use arc_swap::{ArcSwapOption, Guard};
 use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, mpsc};
 
 use crate::clock::{Clock, Moment};
+use crate::credential::in_play::InPlay;
 use crate::credential::slot::Publish;
 use crate::credential::{Expiry, Minted, Owner, Status};
+use crate::secret::Secret;
 
 /// At most one renewal driven by refusals in this time, per credential.
 pub const REFUSAL_FLOOR: Duration = Duration::from_secs(10);
@@ -61,6 +64,8 @@ pub struct Shared {
     changed: Notify,
     pokes: mpsc::UnboundedSender<Poke>,
     feed: Mutex<Feed>,
+    /// What answers are scanned for.
+    in_play: ArcSwapOption<InPlay>,
     /// No refusal starts a renewal before this time since boot. Readers of the token never lock it,
     /// only requests that were refused.
     floor: Mutex<Duration>,
@@ -99,6 +104,7 @@ impl Shared {
             changed: Notify::new(),
             pokes,
             feed: Mutex::default(),
+            in_play: ArcSwapOption::empty(),
             floor: Mutex::default(),
             refusals: AtomicU64::new(0),
             used: AtomicU64::new(0),
@@ -158,6 +164,16 @@ impl Shared {
     /// How often upstreams refused this credential.
     pub fn refusals(&self) -> u64 {
         self.refusals.load(Ordering::Relaxed)
+    }
+
+    /// The values that must not reach an app; `None` before the first generation.
+    pub fn in_play(&self) -> Guard<Option<Arc<InPlay>>> {
+        self.in_play.load()
+    }
+
+    /// For the keeper: these are the values that must not reach an app.
+    pub(in crate::credential) fn set_in_play(&self, values: Vec<Secret>) {
+        self.in_play.store(Some(Arc::new(InPlay::new(values))));
     }
 
     /// Adds a reader and feeds it with the current generation. If the reader cannot use that one,

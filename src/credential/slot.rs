@@ -11,6 +11,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwapOption, Guard};
 
 use crate::clock::{Clock, Moment};
+use crate::credential::in_play::InPlay;
 use crate::credential::shared::{Published, Shared};
 use crate::credential::{Minted, Owner, State};
 
@@ -101,6 +102,11 @@ impl<T> Slot<T> {
     /// Whose token it reads.
     pub fn owner(&self) -> &Owner {
         self.shared.owner()
+    }
+
+    /// What the answers to its requests are scanned for; `None` before the first generation.
+    pub fn in_play(&self) -> Guard<Option<Arc<InPlay>>> {
+        self.shared.in_play()
     }
 
     /// Notes that a request uses it: its owner does not fall asleep for a while.

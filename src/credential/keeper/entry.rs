@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 
 use crate::backoff::Backoff;
 use crate::clock::Moment;
+use crate::credential::keeper::in_play::Generation;
 use crate::credential::keeper::lanes::Issuer;
 use crate::credential::keeper::{Kept, Outcome, SetError, SleepRules};
 use crate::credential::schedule::Pace;
@@ -75,6 +76,8 @@ pub(super) struct Entry {
     pub(super) order: Option<(Order, OrderAnswer)>,
     /// Who waits for what the running exchange carries out.
     pub(super) ordered: Option<OrderAnswer>,
+    /// The values of the current generation, and of those before it that may still be used.
+    pub(super) in_play: Vec<Generation>,
     /// Operators who wait for the outcome.
     pub(super) waiters: Vec<oneshot::Sender<Outcome>>,
     /// When its timer in the queue fires, in time since boot.
@@ -167,6 +170,7 @@ impl Entry {
             force: false,
             order: None,
             ordered: None,
+            in_play: Vec::new(),
             waiters: Vec::new(),
             timer: None,
         }

@@ -106,6 +106,8 @@ pub(super) struct Obtained {
     pub(super) generation: u64,
     pub(super) expiry: Expiry,
     pub(super) minted: Minted,
+    /// The secrets that it was made with, and those that the next one will be made with.
+    pub(super) inputs: Vec<Secret>,
 }
 
 /// What the issuer said, or a person brought, and when.

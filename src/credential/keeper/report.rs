@@ -7,6 +7,7 @@ use crate::credential::keeper::Outcome;
 use crate::credential::keeper::SetError;
 use crate::credential::keeper::entry::{Cause, Next, Phase, Stop, Trouble};
 use crate::credential::keeper::exchange::{Done, Early, Failure, Obtained, Report};
+use crate::credential::keeper::in_play::Generation;
 use crate::credential::keeper::task::Task;
 use crate::credential::shared::Published;
 use crate::credential::{ErrorClass, Owner, State, schedule};
@@ -141,8 +142,11 @@ impl Task {
         took: Duration,
         how: &'static str,
     ) -> Result<(), Failure> {
+        let Obtained { generation, expiry, minted, inputs: mut values } = obtained;
+        values.extend(minted.outputs.iter().map(|(_, value)| value.clone()));
+        // Before anything can be made of the token, answers are scanned for it.
+        self.note_values(owner, Generation { expiry, values });
         let Some(entry) = self.entries.get_mut(owner) else { return Ok(()) };
-        let Obtained { generation, expiry, minted } = obtained;
         let published = entry.shared.publish(Published { generation, expiry, minted });
         let published = published.map_err(|message| Failure::Transient {
             message: format!("the new token cannot be used: {message}"),

@@ -57,7 +57,10 @@ impl Exchange {
             expires_at: expiry.end.map(|end| end.wall),
             outputs: minted.outputs.clone(),
         });
-        (record, Ok(Obtained { generation, expiry, minted }))
+        minted.warnings.extend(question.unscanned(&minted.outputs));
+        let successor = record.replacement.iter().map(|(_, value)| value);
+        let inputs = question.secrets.iter().chain(successor).cloned().collect();
+        (record, Ok(Obtained { generation, expiry, minted, inputs }))
     }
 
     /// Notes in the record what a success brought, beside the token.

@@ -15,6 +15,8 @@ pub(super) struct Question {
     /// The record, as it stands.
     pub(super) record: Record,
     pub(super) inputs: Inputs,
+    /// The values of the inputs, which answers to apps are scanned for.
+    pub(super) secrets: Vec<Secret>,
     /// Of all inputs.
     pub(super) fingerprint: Fingerprint,
     /// Of the configured value that another may stand in for.
@@ -103,14 +105,16 @@ impl Exchange {
         let current = current.filter(|current| self.recalls && current.inputs == question.fingerprint)?;
         let now = self.clock.now();
         let expiry = Expiry::taken_up(current.obtained_at, current.expires_at, now);
-        let minted = Minted {
+        let mut minted = Minted {
             outputs: current.outputs.clone(),
             lifetime: None,
             rotated: None,
             lapses: None,
             warnings: Vec::new(),
         };
-        expiry.is_usable(now).then_some(Obtained { generation: current.generation, expiry, minted })
+        minted.warnings.extend(question.unscanned(&minted.outputs));
+        let inputs = question.secrets.clone();
+        expiry.is_usable(now).then_some(Obtained { generation: current.generation, expiry, minted, inputs })
     }
 
     /// Whether the issuer may be asked; a single-use value is noted as being in use.

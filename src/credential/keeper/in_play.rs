@@ -1,0 +1,52 @@
+//! The values in play of each owner: what the guard looks for in answers.
+
+use crate::credential::keeper::entry::Entry;
+use crate::credential::keeper::task::Task;
+use crate::credential::{Expiry, Owner};
+use crate::secret::Secret;
+
+/// Generations before the current one whose values are remembered: a static token that never ends may be
+/// replaced ever so often.
+const MOST_GENERATIONS: usize = 32;
+
+/// The values of one generation.
+pub(super) struct Generation {
+    pub(super) expiry: Expiry,
+    pub(super) values: Vec<Secret>,
+}
+
+impl Task {
+    /// Notes the values of a generation that is about to be published; those before it count as long as
+    /// they may still be used.
+    pub(super) fn note_values(&mut self, owner: &Owner, generation: Generation) {
+        let now = self.clock.now();
+        let Some(entry) = self.entries.get_mut(owner) else { return };
+        let may_be_used = |expiry: &Expiry| expiry.left(now).is_none_or(|left| !left.is_zero());
+        entry.in_play.retain(|before| may_be_used(&before.expiry));
+        let surplus = (entry.in_play.len() + 1).saturating_sub(MOST_GENERATIONS);
+        entry.in_play.drain(..surplus);
+        entry.in_play.push(generation);
+        self.show_values(owner);
+    }
+
+    /// Shows an owner's values, and those of the owners that use its outputs, to whoever passes answers on.
+    fn show_values(&self, owner: &Owner) {
+        let Some(entry) = self.entries.get(owner) else { return };
+        let mut values = Vec::new();
+        self.gather_values(entry, &mut values);
+        entry.shared.set_in_play(values);
+        for child in self.children_of(owner) {
+            self.show_values(&child);
+        }
+    }
+
+    fn gather_values(&self, entry: &Entry, values: &mut Vec<Secret>) {
+        let own = entry.in_play.iter().flat_map(|generation| &generation.values);
+        values.extend(own.cloned());
+        for (parent, _) in entry.spec.parents() {
+            if let Some(parent) = self.parent(parent) {
+                self.gather_values(parent, values);
+            }
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! Percent escapes (RFC 3986, section 2.1) and JSON escapes (RFC 8259, section 7), and escapes of escapes.
+//!
+//! `/` may stand as `%2F`, `\/`, `\u002f`, `%5C/`, `%252F`, `\\\/` and so on. What is read here is one
+//! character: the shortest bytes that are an escape, and then, as long as these stand for a `%` or a `\`
+//! that begins another one, the longer ones.
+
+use crate::guard::text::Text;
+
+/// Escapes inside the digits or the letter of an escape, one in the other.
+const DEEPEST: usize = 2;
+
+/// Bytes of one character, however often it was escaped.
+const LONGEST: usize = 64;
+
+/// Whether a byte begins an escape.
+pub(super) fn is_lead(byte: u8) -> bool {
+    matches!(byte, b'%' | b'\\')
+}
+
+/// What an escape stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Escape {
+    bytes: [u8; 4],
+    count: usize,
+    /// How many bytes of the text it takes.
+    pub(super) length: usize,
+}
+
+/// Why there is no escape at a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Miss {
+    /// Something else stands there.
+    Other,
+    /// The text ends before it is known.
+    Cut,
+}
+
+impl Escape {
+    /// A byte that takes `length` bytes of the text.
+    pub(super) fn of_byte(byte: u8, length: usize) -> Self {
+        Self { bytes: [byte, 0, 0, 0], count: 1, length }
+    }
+
+    fn of_char(character: char, length: usize) -> Self {
+        let mut bytes = [0; 4];
+        let count = character.encode_utf8(&mut bytes).len();
+        Self { bytes, count, length }
+    }
+
+    /// The bytes that it stands for: one, or those of a character beyond ASCII.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.count]
+    }
+
+    fn longer_by(self, length: usize) -> Self {
+        Self { length: self.length + length, ..self }
+    }
+
+    /// The byte, if it begins another escape.
+    fn lead(&self) -> Option<u8> {
+        (self.count == 1 && is_lead(self.bytes[0])).then_some(self.bytes[0])
+    }
+}
+
+/// All that the bytes from a place on can be read as, where they begin an escape; each longer than the
+/// one before.
+pub(super) struct Readings<'a> {
+    text: Text<'a>,
+    at: usize,
+    length: usize,
+    lead: Option<u8>,
+    depth: usize,
+}
+
+impl<'a> Readings<'a> {
+    /// What can be read at a place.
+    pub(super) fn new(text: Text<'a>, at: usize) -> Self {
+        Self::nested(text, at, DEEPEST)
+    }
+
+    fn nested(text: Text<'a>, at: usize, depth: usize) -> Self {
+        let lead = text.get(at).filter(|byte| is_lead(*byte));
+        Self { text, at, length: 1, lead, depth }
+    }
+}
+
+impl Iterator for Readings<'_> {
+    type Item = Result<Escape, Miss>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let lead = self.lead.take()?;
+        let at = self.at + self.length;
+        let rest = if lead == b'%' {
+            percent(self.text, at, self.depth)
+        } else {
+            backslash(self.text, at, self.depth)
+        };
+        match rest {
+            Ok(escape) => {
+                self.length += escape.length;
+                self.lead = escape.lead().filter(|_| self.length < LONGEST);
+                Some(Ok(Escape { length: self.length, ..escape }))
+            }
+            Err(Miss::Other) => None,
+            Err(Miss::Cut) => Some(Err(Miss::Cut)),
+        }
+    }
+}
+
+/// The longest reading at a place: the only one that can be anything but a `%` or a `\`.
+pub(super) fn settled(text: Text<'_>, at: usize) -> Result<Escape, Miss> {
+    settled_within(text, at, DEEPEST)
+}
+
+fn settled_within(text: Text<'_>, at: usize, depth: usize) -> Result<Escape, Miss> {
+    Readings::nested(text, at, depth).last().unwrap_or(Err(Miss::Other))
+}
+
+/// What follows a `%`: two digits.
+fn percent(text: Text<'_>, at: usize, depth: usize) -> Result<Escape, Miss> {
+    let (high, first) = digit(text, at, depth)?;
+    let (low, second) = digit(text, at + first, depth)?;
+    Ok(Escape::of_byte(high << 4 | low, first + second))
+}
+
+/// What follows a `\`: a letter or a sign, or `u` and four digits.
+fn backslash(text: Text<'_>, at: usize, depth: usize) -> Result<Escape, Miss> {
+    // Two of them are one; what that may begin is seen by the next reading.
+    if text.get(at) == Some(b'\\') {
+        return Ok(Escape::of_byte(b'\\', 1));
+    }
+    let (sign, length) = character(text, at, depth)?;
+    let byte = match sign {
+        b'"' | b'/' | b'\\' => sign,
+        b'b' => 0x08,
+        b'f' => 0x0c,
+        b'n' => b'\n',
+        b'r' => b'\r',
+        b't' => b'\t',
+        b'u' => return unicode(text, at + length, depth).map(|escape| escape.longer_by(length)),
+        _ => return Err(Miss::Other),
+    };
+    Ok(Escape::of_byte(byte, length))
+}
+
+/// Four digits; two times four for a character beyond the first plane.
+fn unicode(text: Text<'_>, at: usize, depth: usize) -> Result<Escape, Miss> {
+    let (unit, length) = code_unit(text, at, depth)?;
+    if let Some(character) = char::from_u32(unit) {
+        return Ok(Escape::of_char(character, length));
+    }
+    let mut at = at + length;
+    for expected in *b"\\u" {
+        match text.get(at) {
+            Some(byte) if byte == expected => at += 1,
+            Some(_) => return Err(Miss::Other),
+            None => return Err(Miss::Cut),
+        }
+    }
+    let (low, second) = code_unit(text, at, depth)?;
+    let pair = [unit, low].map(|unit| u16::try_from(unit).unwrap_or_default());
+    match char::decode_utf16(pair).next() {
+        Some(Ok(character)) => Ok(Escape::of_char(character, length + 2 + second)),
+        _ => Err(Miss::Other),
+    }
+}
+
+fn code_unit(text: Text<'_>, at: usize, depth: usize) -> Result<(u32, usize), Miss> {
+    let (mut unit, mut length) = (0, 0);
+    for _ in 0..4 {
+        let (digit, taken) = digit(text, at + length, depth)?;
+        unit = unit << 4 | u32::from(digit);
+        length += taken;
+    }
+    Ok((unit, length))
+}
+
+/// The value of a hexadecimal digit, and how many bytes it takes.
+fn digit(text: Text<'_>, at: usize, depth: usize) -> Result<(u8, usize), Miss> {
+    let (character, length) = character(text, at, depth)?;
+    let value = match character {
+        b'0'..=b'9' => character - b'0',
+        b'a'..=b'f' => character - b'a' + 10,
+        b'A'..=b'F' => character - b'A' + 10,
+        _ => return Err(Miss::Other),
+    };
+    Ok((value, length))
+}
+
+/// One ASCII character, itself or escaped.
+fn character(text: Text<'_>, at: usize, depth: usize) -> Result<(u8, usize), Miss> {
+    let byte = text.get(at).ok_or(Miss::Cut)?;
+    if !is_lead(byte) {
+        return Ok((byte, 1));
+    }
+    if depth == 0 {
+        return Err(Miss::Other);
+    }
+    let escape = settled_within(text, at, depth - 1)?;
+    match escape.bytes() {
+        [byte] => Ok((*byte, escape.length)),
+        _ => Err(Miss::Other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Escape, Miss, Readings, settled};
+    use crate::guard::text::Text;
+
+    fn text(bytes: &str) -> Text<'_> {
+        Text { held: b"", fresh: bytes.as_bytes(), is_last: false }
+    }
+
+    #[test]
+    fn a_character_is_read_however_often_it_was_escaped() {
+        for escaped in [
+            "%2F",
+            "%2f",
+            "\\/",
+            "\\u002f",
+            "\\u002F",
+            "%252F",
+            "%25252f",
+            "\\\\/",
+            "\\\\\\/",
+            "%5C/",
+            "%5c%2F",
+            "%5Cu002f",
+            "\\u00252f",
+            "%\\u0032F",
+            "\\%75002f",
+            "%5C%75%30%30%32%66",
+        ] {
+            assert_eq!(settled(text(escaped), 0), Ok(Escape::of_byte(b'/', escaped.len())), "{escaped}");
+            for end in 1..escaped.len() {
+                let cut = settled(text(&escaped[..end]), 0);
+                let is_open = cut == Err(Miss::Cut) || cut.is_ok_and(|escape| escape.lead().is_some());
+                assert!(is_open, "{}: {cut:?}", &escaped[..end]);
+            }
+        }
+    }
+
+    #[test]
+    fn characters_beyond_ascii_are_read_as_their_bytes() {
+        assert_eq!(settled(text("\\u00e4"), 0), Ok(Escape::of_char('ä', 6)));
+        assert_eq!(settled(text("\\ud83d\\uDE00"), 0), Ok(Escape::of_char('😀', 12)));
+        assert_eq!(settled(text("%c3"), 0), Ok(Escape::of_byte(0xc3, 3)));
+        assert_eq!(settled(text("\\ud83dx"), 0), Err(Miss::Other));
+        assert_eq!(settled(text("\\ud83d\\u0041"), 0), Err(Miss::Other));
+    }
+
+    #[test]
+    fn every_shorter_reading_is_told_too() {
+        let lengths: Vec<_> =
+            Readings::new(text("%255C/"), 0).map(|read| read.expect("an escape").length).collect();
+        assert_eq!(lengths, [3, 5, 6]);
+    }
+
+    #[test]
+    fn what_only_looks_like_an_escape_is_none() {
+        for other in ["%zz", "%4", "\\x41", "\\u00g0", "100% of", "a"] {
+            let read = settled(text(other), 0);
+            assert!(matches!(read, Err(Miss::Other | Miss::Cut)), "{other}: {read:?}");
+        }
+        assert_eq!(settled(text(&"%".repeat(10_000)), 0), Err(Miss::Other));
+        assert!(settled(text(&"\\".repeat(10_000)), 0).is_ok_and(|escape| escape.length <= 65));
+    }
+}

@@ -1,0 +1,174 @@
+//! Bodies that came compressed though nobody asked for it: they are decoded to be looked at, and passed on
+//! as they came.
+
+use std::io::{self, Write};
+
+use flate2::write::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
+
+use crate::guard::Withheld;
+use crate::guard::screen::{Screen, Shown};
+use crate::guard::token_answer::TokenAnswer;
+
+/// Bytes that are decoded at once, so that little room is taken by what comes of them.
+const STEP: usize = 256;
+
+/// How many times its own length a body may have when it is decoded, beside [`ALLOWANCE`].
+const MOST_TIMES: u64 = 100;
+
+/// What any body may have when it is decoded, in bytes.
+const ALLOWANCE: u64 = 1024 * 1024;
+
+/// A content coding (RFC 9110, section 8.4.1) that can be decoded here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Coding {
+    /// `gzip`.
+    Gzip,
+    /// `deflate`: zlib (RFC 1950), or what some servers take it for: the bare format (RFC 1951).
+    Deflate,
+}
+
+impl Coding {
+    /// The coding of this name; `None` for any other.
+    pub fn of(name: &[u8]) -> Option<Self> {
+        if name.eq_ignore_ascii_case(b"gzip") || name.eq_ignore_ascii_case(b"x-gzip") {
+            Some(Self::Gzip)
+        } else if name.eq_ignore_ascii_case(b"deflate") {
+            Some(Self::Deflate)
+        } else {
+            None
+        }
+    }
+}
+
+/// Decodes a body and looks through it.
+#[derive(Debug)]
+pub(super) struct Inflater {
+    decoder: Decoder,
+    screen: Screen,
+    tokens: Option<TokenAnswer>,
+    came: u64,
+    decoded: u64,
+}
+
+#[derive(Debug)]
+enum Decoder {
+    Gzip(MultiGzDecoder<Vec<u8>>),
+    Zlib(ZlibDecoder<Vec<u8>>),
+    Bare(DeflateDecoder<Vec<u8>>),
+    /// One of the two before, which the first two bytes tell.
+    Unknown(Vec<u8>),
+}
+
+impl Inflater {
+    /// An inflater for the beginning of a body.
+    pub(super) fn new(coding: Coding, screen: Screen, tokens: Option<TokenAnswer>) -> Self {
+        let decoder = match coding {
+            Coding::Gzip => Decoder::Gzip(MultiGzDecoder::new(Vec::new())),
+            Coding::Deflate => Decoder::Unknown(Vec::new()),
+        };
+        Self { decoder, screen, tokens, came: 0, decoded: 0 }
+    }
+
+    /// Looks through the next piece, behind which nothing follows if `is_last`, and says whether all that
+    /// came so far may be passed on.
+    pub(super) fn look(&mut self, piece: &[u8], is_last: bool) -> Result<bool, Withheld> {
+        self.came += piece.len() as u64;
+        for step in piece.chunks(STEP) {
+            self.decoder.write(step).map_err(|_| Withheld)?;
+            self.look_through(false)?;
+        }
+        if is_last {
+            self.decoder.finish().map_err(|_| Withheld)?;
+            self.look_through(true)?;
+        }
+        Ok(self.tokens.is_none() && !self.screen.is_holding())
+    }
+
+    fn look_through(&mut self, is_last: bool) -> Result<(), Withheld> {
+        let mut text = self.decoder.take();
+        self.decoded += text.len() as u64;
+        if self.decoded > ALLOWANCE + MOST_TIMES * self.came {
+            return Err(Withheld);
+        }
+        if let Some(tokens) = &mut self.tokens {
+            match tokens.read(&text, is_last) {
+                Some(true) => return Err(Withheld),
+                Some(false) => self.tokens = None,
+                None => {}
+            }
+        }
+        let mut at = 0;
+        while at < text.len() || (is_last && self.screen.is_holding()) {
+            match self.screen.show(&text[at..], is_last) {
+                Shown::Bytes(bytes) => {
+                    let count = bytes.len();
+                    at += self.screen.take(count, &text[at..]);
+                }
+                Shown::Wait => {
+                    self.screen.hold(&text[at..]);
+                    at = text.len();
+                }
+            }
+            if self.screen.found() > 0 {
+                return Err(Withheld);
+            }
+        }
+        text.clear();
+        self.decoder.give(text);
+        Ok(())
+    }
+}
+
+impl Decoder {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Gzip(decoder) => decoder.write_all(bytes),
+            Self::Zlib(decoder) => decoder.write_all(bytes),
+            Self::Bare(decoder) => decoder.write_all(bytes),
+            Self::Unknown(start) => {
+                start.extend_from_slice(bytes);
+                let [first, second, ..] = start[..] else { return Ok(()) };
+                let start = std::mem::take(start);
+                let is_zlib = first & 0xf == 8 && u16::from_be_bytes([first, second]) % 31 == 0;
+                *self = if is_zlib {
+                    Self::Zlib(ZlibDecoder::new(Vec::new()))
+                } else {
+                    Self::Bare(DeflateDecoder::new(Vec::new()))
+                };
+                self.write(&start)
+            }
+        }
+    }
+
+    /// Nothing follows.
+    fn finish(&mut self) -> io::Result<()> {
+        match self {
+            Self::Gzip(decoder) => decoder.try_finish(),
+            Self::Zlib(decoder) => decoder.try_finish(),
+            Self::Bare(decoder) => decoder.try_finish(),
+            Self::Unknown(start) if start.is_empty() => Ok(()),
+            Self::Unknown(_) => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+
+    fn output(&mut self) -> Option<&mut Vec<u8>> {
+        match self {
+            Self::Gzip(decoder) => Some(decoder.get_mut()),
+            Self::Zlib(decoder) => Some(decoder.get_mut()),
+            Self::Bare(decoder) => Some(decoder.get_mut()),
+            Self::Unknown(_) => None,
+        }
+    }
+
+    /// What was decoded.
+    fn take(&mut self) -> Vec<u8> {
+        self.output().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Gives the memory of what was taken back.
+    fn give(&mut self, memory: Vec<u8>) {
+        if let Some(output) = self.output() {
+            *output = memory;
+        }
+    }
+}

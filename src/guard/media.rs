@@ -1,0 +1,92 @@
+//! Which answers can matter: those that are text, or may be.
+
+/// What is done with a body of a media type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Handling {
+    /// It is passed on unseen: it has no text.
+    Ignored,
+    /// It is scanned.
+    Scanned,
+    /// It is scanned, and may be the answer of a token endpoint.
+    Json,
+    /// It is scanned, and read as it comes.
+    Lively,
+}
+
+/// Types of `application/` that have no text, or not as such.
+const BINARY: [&[u8]; 14] = [
+    b"octet-stream",
+    b"pdf",
+    b"zip",
+    b"gzip",
+    b"x-gzip",
+    b"zstd",
+    b"x-tar",
+    b"x-bzip2",
+    b"x-7z-compressed",
+    b"x-xz",
+    b"vnd.rar",
+    b"java-archive",
+    b"wasm",
+    b"font-woff",
+];
+
+/// Types that have no text but for those with a suffix such as `+xml`.
+const BINARY_TREES: [&[u8]; 4] = [b"image", b"audio", b"video", b"font"];
+
+impl Handling {
+    /// What is done with a body of the media type that `Content-Type` names (RFC 9110, section 8.3.1). One
+    /// that is missing or unknown is scanned.
+    pub fn of(content_type: Option<&[u8]>) -> Self {
+        let whole = content_type.unwrap_or_default();
+        let essence = whole.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+        let essence = essence.to_ascii_lowercase();
+        let (tree, kind) = match memchr::memchr(b'/', &essence) {
+            Some(slash) => (&essence[..slash], &essence[slash + 1..]),
+            None => (&essence[..], &b""[..]),
+        };
+        if memchr::memmem::find(kind, b"json").is_some() {
+            Self::Json
+        } else if essence == b"text/event-stream" {
+            Self::Lively
+        } else if kind.ends_with(b"xml") {
+            Self::Scanned
+        } else if BINARY_TREES.contains(&tree) || (tree == b"application" && BINARY.contains(&kind)) {
+            Self::Ignored
+        } else {
+            Self::Scanned
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Handling;
+
+    #[test]
+    fn what_has_no_text_is_ignored_and_all_else_is_scanned() {
+        for (kind, handling) in [
+            ("application/json", Handling::Json),
+            ("Application/Problem+JSON; charset=utf-8", Handling::Json),
+            ("application/x-ndjson", Handling::Json),
+            ("text/event-stream;charset=utf-8", Handling::Lively),
+            ("text/html", Handling::Scanned),
+            ("application/xml", Handling::Scanned),
+            ("image/svg+xml", Handling::Scanned),
+            ("application/x-www-form-urlencoded", Handling::Scanned),
+            ("application/grpc", Handling::Scanned),
+            ("multipart/mixed; boundary=x", Handling::Scanned),
+            ("nonsense", Handling::Scanned),
+            ("", Handling::Scanned),
+            ("image/png", Handling::Ignored),
+            ("VIDEO/mp4", Handling::Ignored),
+            ("font/woff2", Handling::Ignored),
+            ("application/octet-stream", Handling::Ignored),
+            ("application/pdf", Handling::Ignored),
+            ("application/zip ; x=y", Handling::Ignored),
+        ] {
+            assert_eq!(Handling::of(Some(kind.as_bytes())), handling, "{kind}");
+        }
+        assert_eq!(Handling::of(None), Handling::Scanned);
+    }
+}

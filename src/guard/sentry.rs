@@ -1,0 +1,293 @@
+//! A body on its way to the app, behind the guard.
+
+use std::task::{Context, Poll};
+
+use crate::body::{BodyError, Fill, Source};
+use crate::guard::inflater::{Coding, Inflater};
+use crate::guard::media::Handling;
+use crate::guard::patterns::Patterns;
+use crate::guard::screen::{MASK, Patience, Screen, Shown};
+use crate::guard::token_answer::TokenAnswer;
+use crate::guard::{Withheld, mask_fields};
+use crate::http1::Fields;
+
+use std::sync::Arc;
+
+/// What is done with the body of an answer.
+#[derive(Debug, Clone)]
+pub struct Orders {
+    /// What is looked for.
+    pub patterns: Arc<Patterns>,
+    /// How the body is read.
+    pub handling: Handling,
+    /// How it is compressed.
+    pub coding: Option<Coding>,
+    /// A value is not masked: the body is broken off.
+    pub blocks: bool,
+    /// Answers of token endpoints pass.
+    pub allows_token_answers: bool,
+    /// The length of the body, if it is known.
+    pub length: Option<u64>,
+}
+
+/// Stands between the source of a body and the app.
+#[derive(Debug)]
+pub struct Sentry {
+    way: Way,
+    patterns: Arc<Patterns>,
+    /// What is still to come from the source, if it is known.
+    left: Option<u64>,
+    /// It is not known yet whether this is the answer of a token endpoint.
+    tokens: Option<TokenAnswer>,
+    blocks: bool,
+    is_withheld: bool,
+    /// Trailers in which something was masked.
+    trailers: Option<Box<Fields>>,
+    in_trailers: u64,
+}
+
+#[derive(Debug)]
+enum Way {
+    Plain(Screen),
+    Coded(Box<Coded>),
+}
+
+/// A compressed body.
+#[derive(Debug)]
+struct Coded {
+    inflater: Inflater,
+    /// What may not be passed on yet; or what may, if `is_clear`.
+    kept: Vec<u8>,
+    is_clear: bool,
+    /// What of the source's next bytes was looked at and may be passed on.
+    looked: usize,
+    is_over: bool,
+}
+
+/// What is to be done next.
+enum Next {
+    Show,
+    End,
+    Wait,
+    Broken(BodyError),
+}
+
+/// Bytes of a compressed body that are looked at before some are passed on.
+const STEP: usize = 16 * 1024;
+
+/// Compressed bytes of which nothing comes.
+const MOST_KEPT: usize = 256 * 1024;
+
+impl Sentry {
+    /// A sentry for a body of which nothing was read.
+    pub fn new(orders: Orders) -> Self {
+        let Orders { patterns, handling, coding, blocks, allows_token_answers, length } = orders;
+        let patience = if handling == Handling::Lively { Patience::Lively } else { Patience::Whole };
+        let screen = Screen::new(Arc::clone(&patterns), patience);
+        let looks_for_tokens = !allows_token_answers && handling != Handling::Lively;
+        let tokens = looks_for_tokens.then(TokenAnswer::default);
+        let (way, tokens) = match coding {
+            None => (Way::Plain(screen), tokens),
+            Some(coding) => {
+                let inflater = Inflater::new(coding, screen, tokens);
+                let coded = Coded { inflater, kept: Vec::new(), is_clear: false, looked: 0, is_over: false };
+                (Way::Coded(Box::new(coded)), None)
+            }
+        };
+        let (trailers, is_withheld, in_trailers) = (None, false, 0);
+        Self { way, patterns, left: length, tokens, blocks, is_withheld, trailers, in_trailers }
+    }
+
+    /// How many values were masked.
+    pub fn masked(&self) -> u64 {
+        match &self.way {
+            Way::Plain(screen) if !self.blocks => screen.found() + self.in_trailers,
+            _ => self.in_trailers,
+        }
+    }
+
+    /// Whether the rest of the body stays here.
+    pub fn is_withheld(&self) -> bool {
+        self.is_withheld
+    }
+
+    /// What comes next of `source`, as the app may see it.
+    pub fn poll_fill<'a, S: Source>(
+        &'a mut self,
+        source: &'a mut S,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Fill<'a>, BodyError>> {
+        if self.is_withheld {
+            return Poll::Ready(Err(BodyError::Withheld));
+        }
+        let next = match &mut self.way {
+            Way::Plain(_) => self.next_plain(source, context),
+            Way::Coded(coded) => coded.next(&mut self.left, source, context),
+        };
+        match next {
+            Ok(Next::Wait) => Poll::Pending,
+            Ok(Next::Broken(error)) => Poll::Ready(Err(error)),
+            Err(Withheld) => {
+                self.is_withheld = true;
+                Poll::Ready(Err(BodyError::Withheld))
+            }
+            Ok(Next::End) => self.end(source, context),
+            Ok(Next::Show) => {
+                let fresh = match source.poll_fill(context) {
+                    Poll::Ready(Ok(Fill::Data(data))) => data,
+                    _ => b"",
+                };
+                Poll::Ready(Ok(Fill::Data(match &mut self.way {
+                    Way::Coded(coded) if coded.kept.is_empty() => &fresh[..coded.looked],
+                    Way::Coded(coded) => &coded.kept,
+                    Way::Plain(screen) => match screen.show(fresh, false) {
+                        Shown::Bytes(bytes) => bytes,
+                        Shown::Wait => return Poll::Pending,
+                    },
+                })))
+            }
+        }
+    }
+
+    /// Takes the first `count` bytes of what was shown.
+    pub fn consume<S: Source>(&mut self, source: &mut S, count: usize) {
+        let of_source = match &mut self.way {
+            Way::Coded(coded) => coded.take(count),
+            Way::Plain(screen) => {
+                let mut context = Context::from_waker(std::task::Waker::noop());
+                let fresh = match source.poll_fill(&mut context) {
+                    Poll::Ready(Ok(Fill::Data(data))) => data,
+                    _ => b"",
+                };
+                screen.take(count, fresh)
+            }
+        };
+        if of_source > 0 {
+            took(&mut self.left, of_source);
+            source.consume(of_source);
+        }
+    }
+
+    fn next_plain<S: Source>(&mut self, source: &mut S, context: &mut Context<'_>) -> Result<Next, Withheld> {
+        let Way::Plain(screen) = &mut self.way else { return Ok(Next::Wait) };
+        loop {
+            let (fresh, is_last, otherwise) = match source.poll_fill(context) {
+                Poll::Ready(Ok(Fill::Data(data))) => (data, self.left == Some(data.len() as u64), Next::Wait),
+                Poll::Ready(Ok(Fill::End(_))) => (&b""[..], true, Next::End),
+                Poll::Ready(Err(error)) => (&b""[..], false, Next::Broken(error)),
+                Poll::Pending => (&b""[..], false, Next::Wait),
+            };
+            let is_known = match &mut self.tokens {
+                None => true,
+                Some(_) if fresh.is_empty() && !is_last => return Ok(otherwise),
+                Some(tokens) => match tokens.read(fresh, is_last) {
+                    Some(true) => return Err(Withheld),
+                    Some(false) => {
+                        self.tokens = None;
+                        true
+                    }
+                    None => false,
+                },
+            };
+            if is_known {
+                let shown = screen.show(fresh, is_last);
+                let is_shown = matches!(shown, Shown::Bytes(bytes) if !bytes.is_empty());
+                if self.blocks && screen.found() > 0 {
+                    return Err(Withheld);
+                }
+                if is_shown {
+                    return Ok(Next::Show);
+                }
+            }
+            if fresh.is_empty() {
+                return Ok(otherwise);
+            }
+            let count = fresh.len();
+            screen.hold(fresh);
+            took(&mut self.left, count);
+            source.consume(count);
+        }
+    }
+
+    /// The end, with what may be seen of the trailers.
+    fn end<'a, S: Source>(
+        &'a mut self,
+        source: &'a mut S,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Fill<'a>, BodyError>> {
+        let Poll::Ready(Ok(Fill::End(trailers))) = source.poll_fill(context) else { return Poll::Pending };
+        let Some(trailers) = trailers else { return Poll::Ready(Ok(Fill::End(None))) };
+        if self.trailers.is_none() && self.patterns.are_in(trailers.text()) {
+            if self.blocks {
+                self.is_withheld = true;
+                return Poll::Ready(Err(BodyError::Withheld));
+            }
+            let mut masked = Box::new(trailers.clone());
+            self.in_trailers = mask_fields(&self.patterns, &mut masked);
+            self.trailers = Some(masked);
+        }
+        Poll::Ready(Ok(Fill::End(Some(self.trailers.as_deref().unwrap_or(trailers)))))
+    }
+}
+
+impl Coded {
+    fn next<S: Source>(
+        &mut self,
+        left: &mut Option<u64>,
+        source: &mut S,
+        context: &mut Context<'_>,
+    ) -> Result<Next, Withheld> {
+        loop {
+            if self.is_clear && (self.looked > 0 || !self.kept.is_empty()) {
+                return Ok(Next::Show);
+            }
+            let (count, is_last) = match source.poll_fill(context) {
+                Poll::Ready(Ok(Fill::Data(data))) => {
+                    let piece = &data[..data.len().min(STEP)];
+                    let is_last = *left == Some(piece.len() as u64);
+                    self.is_clear = self.inflater.look(piece, is_last)?;
+                    if !self.is_clear {
+                        self.kept.extend_from_slice(piece);
+                    }
+                    (piece.len(), is_last)
+                }
+                Poll::Ready(Ok(Fill::End(_))) if self.is_over => return Ok(Next::End),
+                Poll::Ready(Ok(Fill::End(_))) => {
+                    self.is_clear = self.inflater.look(b"", true)?;
+                    (0, true)
+                }
+                Poll::Ready(Err(error)) => return Ok(Next::Broken(error)),
+                Poll::Pending => return Ok(Next::Wait),
+            };
+            self.is_over |= is_last;
+            if self.is_clear {
+                self.looked = count;
+            } else if self.kept.len() > MOST_KEPT {
+                return Err(Withheld);
+            } else if count > 0 {
+                took(left, count);
+                source.consume(count);
+            }
+        }
+    }
+
+    /// Takes what was shown, and says how much of it was the source's.
+    fn take(&mut self, count: usize) -> usize {
+        if self.kept.is_empty() {
+            self.looked -= count;
+            count
+        } else {
+            self.kept.drain(..count);
+            0
+        }
+    }
+}
+
+fn took(left: &mut Option<u64>, count: usize) {
+    if let Some(left) = left {
+        *left = left.saturating_sub(count as u64);
+    }
+}
+
+/// A byte that stands for a part of a value is a letter of a token (RFC 9110, section 5.6.2): a field stays one.
+const _: () = assert!(MASK == b'*');

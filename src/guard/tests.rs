@@ -1,0 +1,252 @@
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+
+use super::{MASK, Patience, Patterns, Screen, Shown};
+use crate::secret::Secret;
+
+/// What comes out of a text that goes in by pieces that end at `cuts`.
+fn screened(values: &[&[u8]], text: &[u8], cuts: &[usize], patience: Patience) -> Vec<u8> {
+    let values: Vec<Secret> = values.iter().map(|value| Secret::new(*value)).collect();
+    let patterns = Arc::new(Patterns::new(&values).expect("a value that is long enough"));
+    let mut screen = Screen::new(patterns, patience);
+    let mut output = Vec::new();
+    let mut start = 0;
+    for end in cuts.iter().copied().chain([text.len()]) {
+        let mut piece = &text[start..end];
+        start = end;
+        let is_last = end == text.len();
+        while !piece.is_empty() || (is_last && screen.is_holding()) {
+            match screen.show(piece, is_last) {
+                Shown::Bytes(bytes) => {
+                    // Whoever reads may take less than what is shown.
+                    let count = bytes.len().div_ceil(2);
+                    output.extend_from_slice(&bytes[..count]);
+                    piece = &piece[screen.take(count, piece)..];
+                }
+                Shown::Wait => {
+                    screen.hold(piece);
+                    piece = b"";
+                }
+            }
+        }
+    }
+    output
+}
+
+fn masked(values: &[&str], text: &str) -> String {
+    let values: Vec<&[u8]> = values.iter().map(|value| value.as_bytes()).collect();
+    let whole = screened(&values, text.as_bytes(), &[], Patience::Whole);
+    let each: Vec<usize> = (0..text.len()).collect();
+    assert_eq!(whole, screened(&values, text.as_bytes(), &each, Patience::Whole), "byte by byte");
+    String::from_utf8(whole).expect("the texts of the tests are ASCII")
+}
+
+/// A character in one of its spellings.
+fn spelled(byte: u8, spelling: u8) -> String {
+    let plain = || char::from(byte).to_string();
+    match spelling {
+        0 => format!("%{byte:02X}"),
+        1 => format!("%{byte:02x}"),
+        2 => format!("\\u{byte:04x}"),
+        3 => format!("\\u{byte:04X}"),
+        4 => format!("%25{byte:02x}"),
+        5 => format!("\\\\u{byte:04x}"),
+        6 => format!("%5Cu{byte:04X}"),
+        7 if matches!(byte, b'/' | b'"' | b'\\') => format!("\\{}", plain()),
+        _ => plain(),
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Spelling {
+    Characters(Vec<u8>),
+    Base64 { before: usize, after: usize, is_standard: bool },
+}
+
+fn spelling() -> impl Strategy<Value = Spelling> {
+    prop_oneof![
+        vec(0..9_u8, 64).prop_map(Spelling::Characters),
+        // Most characters stand for themselves.
+        vec(prop_oneof![9 => Just(8_u8), 1 => 0..8_u8], 64).prop_map(Spelling::Characters),
+        (0..9_usize, 0..5_usize, any::<bool>()).prop_map(|(before, after, is_standard)| Spelling::Base64 {
+            before,
+            after,
+            is_standard
+        }),
+    ]
+}
+
+/// The bytes of a value, spelled, and the part of them that must be masked.
+fn spell(value: &[u8], spelling: &Spelling) -> (Vec<u8>, std::ops::Range<usize>) {
+    match spelling {
+        Spelling::Characters(spellings) => {
+            let text: String = value.iter().zip(spellings).map(|(byte, how)| spelled(*byte, *how)).collect();
+            let length = text.len();
+            (text.into_bytes(), 0..length)
+        }
+        Spelling::Base64 { before, after, is_standard } => {
+            let whole = [&b"!surround"[..*before], value, &b"!around"[..*after]].concat();
+            let text = if *is_standard { STANDARD.encode(&whole) } else { URL_SAFE_NO_PAD.encode(&whole) };
+            let bits = 8 * before..8 * (before + value.len());
+            (text.into_bytes(), bits.start.div_ceil(6)..bits.end / 6)
+        }
+    }
+}
+
+const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~+/=%\\\"";
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(3000))]
+
+    #[test]
+    fn a_value_is_masked_in_every_spelling_between_anything_and_nothing_else_is(
+        value in vec(select(LETTERS), 8..60),
+        spellings in vec(spelling(), 1..4),
+        around in vec(vec(select(LETTERS), 0..80), 4),
+        cuts in vec(any::<Index>(), 0..12),
+        is_lively in any::<bool>(),
+    ) {
+        let (mut text, mut spans) = (Vec::new(), Vec::new());
+        for (spelling, before) in spellings.iter().zip(&around) {
+            text.extend_from_slice(before);
+            // Nothing before a value shall be taken for a part of an escape of it, or of its base64.
+            text.extend_from_slice(b" ");
+            let (spelled, span) = spell(&value, spelling);
+            spans.push(text.len() + span.start..text.len() + span.end);
+            text.extend_from_slice(&spelled);
+            text.extend_from_slice(b" ");
+        }
+        text.extend_from_slice(&around[3]);
+        let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(text.len() + 1)).collect();
+        cuts.sort_unstable();
+        let patience = if is_lively { Patience::Lively } else { Patience::Whole };
+        let output = screened(&[&value], &text, &cuts, patience);
+        prop_assert_eq!(output.len(), text.len());
+        for (at, byte) in output.iter().enumerate() {
+            match spans.iter().find(|span| span.contains(&at)) {
+                // The first bytes may have gone when the rest came.
+                Some(span) if is_lively && at < span.start + 7 => {
+                    prop_assert!(*byte == MASK || *byte == text[at]);
+                }
+                Some(_) => prop_assert_eq!(*byte, MASK, "{} in {}", at, String::from_utf8_lossy(&output)),
+                None => prop_assert_eq!(*byte, text[at], "{} in {}", at, String::from_utf8_lossy(&output)),
+            }
+        }
+    }
+
+    #[test]
+    fn a_value_is_masked_right_behind_anything(
+        value in vec(select(LETTERS), 8..40),
+        before in vec(select(LETTERS), 0..20),
+        spellings in vec(0..9_u8, 40),
+        cuts in vec(any::<Index>(), 0..6),
+    ) {
+        let (spelled, _) = spell(&value, &Spelling::Characters(spellings));
+        let text = [&before[..], &spelled].concat();
+        let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(text.len() + 1)).collect();
+        cuts.sort_unstable();
+        let output = screened(&[&value], &text, &cuts, Patience::Whole);
+        prop_assert!(output[before.len()..].iter().all(|byte| *byte == MASK), "{}", String::from_utf8_lossy(&output));
+    }
+
+    #[test]
+    fn a_text_without_values_passes_as_it_is(
+        values in vec(vec(select(LETTERS), 8..300), 1..6),
+        text in vec(select(LETTERS), 0..2000),
+        cuts in vec(any::<Index>(), 0..12),
+    ) {
+        let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(text.len() + 1)).collect();
+        cuts.sort_unstable();
+        let values: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
+        prop_assert_eq!(screened(&values, &text, &cuts, Patience::Whole), text);
+    }
+}
+
+#[test]
+fn each_form_is_masked_and_lengths_stay() {
+    let value = ["s3cret/+token=="];
+    for (text, expected) in [
+        ("a s3cret/+token== b", "a *************** b"),
+        (r#"{"t":"s3cret\/+token=="}"#, r#"{"t":"****************"}"#),
+        ("t=s3cret%2F%2btoken%3D%3d&", "t=***********************&"),
+        (r"\u0073\u0033cret%2f\u002Btoken==", "********************************"),
+        ("s3cret/+token=", "s3cret/+token="),
+        ("s3crets3cret/+token==", "s3cret***************"),
+        ("c3Ozz", "c3Ozz"),
+    ] {
+        assert_eq!(masked(&value, text), expected);
+    }
+    assert_eq!(masked(&value, &STANDARD.encode(value[0])), "********************");
+    assert_eq!(masked(&value, &STANDARD.encode("x:s3cret/+token==")), "eDp*******************0=");
+}
+
+#[test]
+fn values_that_overlap_are_masked_from_the_first_byte_to_the_last() {
+    let values = ["abcdefgh", "efghijkl", "abcdefghijklmnop", "efghXXXXXXXX"];
+    for (text, expected) in [
+        ("abcdefghijkl.", "************."),
+        ("abcdefghijklmnop.", "****************."),
+        ("abcdefghijklmno.", "************mno."),
+        ("abcdefghXXXXXXXX", "****************"),
+        ("abcdefghXXXXXXX.", "********XXXXXXX."),
+        ("abcdefghabcdefgh", "****************"),
+        ("abcdefg", "abcdefg"),
+    ] {
+        assert_eq!(masked(&values, text), expected);
+    }
+}
+
+#[test]
+fn a_value_with_signs_of_escapes_in_it_is_masked_as_it_is_and_escaped() {
+    let value = [r"a\b%41c\\u0041%"];
+    for text in [
+        r"a\b%41c\\u0041%",
+        r"a\\b%41c\\\\u0041%",
+        r"a%5Cb%2541c%5C%5Cu0041%25",
+        r"\u0061\u005cb%2541c\\%5cu0041\u0025",
+    ] {
+        assert_eq!(masked(&value, text), "*".repeat(text.len()), "{text}");
+    }
+}
+
+#[test]
+fn a_character_beyond_ascii_is_masked_in_json_and_percent_escapes() {
+    for text in ["pässwörd😀", "p\\u00e4ssw\\u00F6rd\\ud83d\\ude00", "p%C3%A4ssw%c3%b6rd%F0%9f%98%80"] {
+        let output = screened(&["pässwörd😀".as_bytes()], text.as_bytes(), &[], Patience::Whole);
+        assert_eq!(output, vec![MASK; text.len()], "{text}");
+    }
+}
+
+#[test]
+fn of_lively_texts_only_eight_bytes_of_a_value_wait_for_the_rest() {
+    let patterns = Arc::new(Patterns::new(&[Secret::from("0123456789abcdef")]).expect("long enough"));
+    let mut screen = Screen::new(patterns, Patience::Lively);
+    let piece = b"data: 0123456";
+    assert_eq!(screen.show(piece, false), Shown::Bytes(piece));
+    assert_eq!(screen.take(piece.len(), piece), piece.len());
+    assert_eq!(screen.show(b"7", false), Shown::Wait);
+    screen.hold(b"7");
+    assert_eq!(screen.show(b"89abcde", false), Shown::Wait);
+    screen.hold(b"89abcde");
+    assert_eq!(screen.show(b"f\n", false), Shown::Bytes(b"*********"));
+    assert_eq!(screen.take(9, b"f\n"), 1);
+    assert_eq!(screen.show(b"\n", false), Shown::Bytes(b"\n"));
+    assert_eq!(screen.found(), 1);
+}
+
+#[test]
+fn short_values_are_not_looked_for() {
+    assert!(Patterns::new(&[Secret::from("1234567"), Secret::from("")]).is_none());
+    assert!(Patterns::new(&[]).is_none());
+}
+
+#[test]
+fn nothing_is_shown_of_a_set_of_patterns() {
+    let patterns = Patterns::new(&[Secret::from("hunter2hunter2")]).expect("long enough");
+    assert!(!format!("{patterns:?}").contains("hunter2"));
+}

@@ -1,0 +1,178 @@
+//! Answers of token endpoints (RFC 6749, section 5.1): an app that gets one has a token that nobody
+//! counts on.
+
+/// How much of an answer is looked at, in bytes.
+const LOOKED_AT: usize = 64 * 1024;
+
+/// Longer names are none of those that count, however they are escaped.
+const LONGEST_NAME: usize = 128;
+
+/// The members that make a token answer, if both are strings.
+const MEMBERS: [&[u8]; 2] = [b"access_token", b"token_type"];
+
+/// Reads a body, in pieces, until it is known whether it is a token answer: a JSON object (RFC 8259) that
+/// has both members itself, and not in an object inside.
+#[derive(Debug, Default)]
+pub(super) struct TokenAnswer {
+    place: Place,
+    /// Objects and arrays that are open.
+    depth: usize,
+    /// The name of the member at hand, as it is written.
+    name: Vec<u8>,
+    is_escaped: bool,
+    found: [bool; MEMBERS.len()],
+    read: usize,
+}
+
+/// Where in the document the next byte stands.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    #[default]
+    Start,
+    BeforeName,
+    InName,
+    BehindName,
+    BeforeValue,
+    InText,
+    InValue,
+}
+
+impl TokenAnswer {
+    /// Reads on. Nothing if it depends on what follows, and something does.
+    pub(super) fn read(&mut self, piece: &[u8], is_last: bool) -> Option<bool> {
+        let is_over = is_last || self.read + piece.len() >= LOOKED_AT;
+        if self.read == 0 && is_over && !may_be(piece) {
+            return Some(false);
+        }
+        let piece = &piece[..piece.len().min(LOOKED_AT - self.read)];
+        self.read += piece.len();
+        let mut at = 0;
+        while let Some(byte) = piece.get(at) {
+            if matches!(self.place, Place::InName | Place::InText) && !self.is_escaped {
+                let length = memchr::memchr2(b'"', b'\\', &piece[at..]).unwrap_or(piece.len() - at);
+                if length > 0 {
+                    self.keep(&piece[at..at + length]);
+                    at += length;
+                    continue;
+                }
+            }
+            if let Some(known) = self.step(*byte) {
+                return Some(known);
+            }
+            at += 1;
+        }
+        is_over.then_some(false)
+    }
+
+    fn step(&mut self, byte: u8) -> Option<bool> {
+        match (self.place, byte) {
+            (Place::InName | Place::InText, _) if self.is_escaped || byte == b'\\' => {
+                self.is_escaped = !self.is_escaped;
+                self.keep(&[byte]);
+            }
+            (Place::InName, _) => self.place = Place::BehindName,
+            (Place::InText, _) => self.place = Place::InValue,
+            // White space, and the mark of the byte order.
+            (_, b' ' | b'\t' | b'\r' | b'\n') | (Place::Start, 0xef | 0xbb | 0xbf) => {}
+            (Place::Start, b'{') => (self.place, self.depth) = (Place::BeforeName, 1),
+            (Place::Start, _) | (Place::BeforeName, b'}') => return Some(false),
+            (Place::BeforeName, b'"') => {
+                self.name.clear();
+                self.place = Place::InName;
+            }
+            (Place::BehindName, b':') => self.place = Place::BeforeValue,
+            (Place::BeforeValue, b'"') => {
+                self.place = Place::InText;
+                self.note_member();
+                if self.found == [true; MEMBERS.len()] {
+                    return Some(true);
+                }
+            }
+            (Place::BeforeValue | Place::InValue, _) => {
+                self.place = Place::InValue;
+                match byte {
+                    b'"' => self.place = Place::InText,
+                    b'{' | b'[' => self.depth += 1,
+                    b'}' | b']' if self.depth == 1 => return Some(false),
+                    b'}' | b']' => self.depth -= 1,
+                    b',' if self.depth == 1 => self.place = Place::BeforeName,
+                    _ => {}
+                }
+            }
+            // No JSON.
+            (Place::BeforeName | Place::BehindName, _) => return Some(false),
+        }
+        None
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
+        if self.place == Place::InName {
+            self.name.extend_from_slice(&bytes[..bytes.len().min(LONGEST_NAME - self.name.len())]);
+        }
+    }
+
+    fn note_member(&mut self) {
+        let quoted = [b"\"", &*self.name, b"\""].concat();
+        let name: String = serde_json::from_slice(&quoted).unwrap_or_default();
+        for (member, found) in MEMBERS.iter().zip(&mut self.found) {
+            *found |= *member == name.as_bytes();
+        }
+    }
+}
+
+/// Whether the name can stand in a document at all: its letters can be escaped in one way only.
+fn may_be(document: &[u8]) -> bool {
+    let has = |part: &[u8]| memchr::memmem::find(document, part).is_some();
+    has(MEMBERS[0]) || has(b"\\u")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::TokenAnswer;
+
+    fn is_token_answer(document: &str) -> bool {
+        let whole = TokenAnswer::default().read(document.as_bytes(), true);
+        let mut answer = TokenAnswer::default();
+        let mut pieces = document.as_bytes().chunks(1);
+        let in_pieces = pieces.find_map(|piece| answer.read(piece, false)).unwrap_or(false);
+        assert_eq!(whole, Some(in_pieces), "{document}");
+        in_pieces
+    }
+
+    #[test]
+    fn an_object_with_both_strings_is_a_token_answer_and_nothing_else_is() {
+        for document in [
+            r#"{"access_token":"x","token_type":"Bearer"}"#,
+            "\u{feff} {\n \"token_type\" : \"bearer\" , \"n\" : [1,{\"a\":\"}\\\"\"}], \"access_token\" : \"\" ",
+            r#"{"access\u005ftoken":"x","token_\u0074ype":"y"}"#,
+        ] {
+            assert!(is_token_answer(document), "{document}");
+        }
+        for document in [
+            "",
+            "{}",
+            "[]",
+            r#"{"access_token":"x"}"#,
+            r#"{"access_token":"x","token_type":null}"#,
+            r#"{"access_token":1,"token_type":"x"}"#,
+            r#"[{"access_token":"x","token_type":"x"}]"#,
+            r#"{"a":{"access_token":"x","token_type":"x"}}"#,
+            r#"{"a":"\"access_token\":\"x\",\"token_type\":\"x\""}"#,
+            r#"{"access_token":["x"],"token_type":"x"}"#,
+            r#"{"a":1}{"access_token":"x","token_type":"x"}"#,
+            "access_token=x&token_type=y",
+        ] {
+            assert!(!is_token_answer(document), "{document}");
+        }
+    }
+
+    #[test]
+    fn only_the_first_64_kib_are_looked_at() {
+        let document = |length: usize| {
+            let rest = r#","access_token":"x","token_type":""#;
+            format!(r#"{{"a":"{}"{rest}"#, "x".repeat(length - 7 - rest.len()))
+        };
+        assert!(is_token_answer(&document(64 * 1024)));
+        assert!(!is_token_answer(&document(64 * 1024 + 1)));
+    }
+}
