@@ -32,6 +32,8 @@ pub enum BodyError {
     Malformed,
     /// The connection ended, or the stream was reset.
     BrokenOff,
+    /// The guard keeps the rest back.
+    Withheld,
 }
 
 /// Where a body comes from.

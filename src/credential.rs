@@ -18,6 +18,7 @@
 pub mod consent;
 pub mod expiry;
 pub mod flow;
+pub mod in_play;
 pub mod input;
 pub mod keeper;
 pub mod owner;

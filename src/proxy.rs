@@ -18,7 +18,9 @@ pub mod choose;
 pub mod error;
 pub mod exchange;
 pub mod forward;
+pub mod guarded;
 mod hold;
+mod incoming;
 pub mod logins;
 pub mod pointer;
 pub mod record;
@@ -46,6 +48,7 @@ use crate::buffer::Held;
 use crate::clock::Clock;
 use crate::control::Control;
 use crate::credential::slot::{AfterRefusal, Current, Slot, Unavailable};
+use crate::guard::Mode;
 use crate::http1::{AnswerHead, Framing, RequestHead};
 use crate::inject::Prepared;
 use crate::proxy::admit::{Door, Found};
@@ -226,12 +229,16 @@ impl Proxy {
             watch: record.watch(),
             body_timeout: record.door().body_timeout,
         };
-        let Some(exchange) = self.exchange(&request, caller, answer).await? else {
+        let Some(mut exchange) = self.exchange(&request, caller, answer).await? else {
             return Ok(Answer::Gone);
         };
         answer::check_switch(head, answer)?;
         answer::sanitize(answer, &route, &claim, found.authority, record.door());
         exchange.begin_answer();
+        if route.guard != Mode::Off {
+            let waits = guarded::begin(&mut exchange, answer, slot)?;
+            guarded::first_piece(&mut exchange, waits).await?;
+        }
         Ok(Answer::Upstream(exchange))
     }
 

@@ -14,6 +14,7 @@ use http::{HeaderName, Method};
 use serde_json::Value;
 
 use crate::credential::CredentialName;
+use crate::guard::Mode;
 use crate::inject::Injection;
 use crate::upstream::Url;
 use crate::upstream::pool::PoolLimits;
@@ -54,6 +55,10 @@ pub struct RouteSpec {
     pub encoded_slash: bool,
     /// At most so many requests in a time.
     pub rate: Option<Rate>,
+    /// What is done where a secret is found in an answer.
+    pub guard: Mode,
+    /// Answers of token endpoints pass.
+    pub allows_token_answers: bool,
     /// Limits of this route.
     pub limits: Arc<RouteLimits>,
 }

@@ -175,6 +175,11 @@ fn injections(text: &mut Exposition, table: &RouteTable) {
     for route in table.routes() {
         metric.sample(&[("route", &route.spec.name)], route.metrics.replays.get());
     }
+    let mut metric =
+        text.metric("bearerd_masked_total", Kind::Counter, "Secrets that were masked in answers.");
+    for route in table.routes() {
+        metric.sample(&[("route", &route.spec.name)], route.metrics.masked.get());
+    }
 }
 
 fn connections(text: &mut Exposition, table: &RouteTable, listeners: &[Arc<Listener>]) {

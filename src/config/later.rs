@@ -21,7 +21,7 @@ const KEYS: &[(&str, &[&str])] = &[
 ];
 
 /// Words, by a word that stands for the same key.
-const WORDS: &[(&str, &[&str])] = &[("memory", &["shared"]), ("off", &["mask", "block"])];
+const WORDS: &[(&str, &[&str])] = &[("memory", &["shared"])];
 
 /// Whether a key of a table with `keys` will come.
 pub(crate) fn is_key(key: &str, keys: &[&str]) -> bool {

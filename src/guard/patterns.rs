@@ -59,8 +59,8 @@ pub(super) enum Match {
 }
 
 impl Patterns {
-    /// The patterns of these values, but for those that are too short. None if nothing is left.
-    pub fn new(values: &[Secret]) -> Option<Self> {
+    /// The patterns of these values, but for those that are too short.
+    pub fn new(values: &[Secret]) -> Self {
         let mut distinct: Vec<&Secret> = Vec::new();
         for value in values.iter().filter(|value| value.len() >= SHORTEST) {
             if !distinct.contains(&value) {
@@ -68,7 +68,7 @@ impl Patterns {
             }
         }
         let forms: Box<[Form]> = distinct.iter().flat_map(|value| Form::all_of(value)).collect();
-        let window = forms.iter().map(|form| form.length).min()?.min(LONGEST_WINDOW);
+        let window = forms.iter().map(|form| form.length).fold(LONGEST_WINDOW, usize::min);
         let mut grams = Zeroizing::new(Vec::with_capacity(forms.len() * (window - GRAM + 1)));
         let (mut begins, mut early) = ([false; 256], [0; 256]);
         let mut has_leads = false;
@@ -89,7 +89,12 @@ impl Patterns {
             let (word, bit) = place(*gram, index.len());
             index[word] |= bit;
         }
-        Some(Self { forms, window, index, grams, begins, early, has_leads })
+        Self { forms, window, index, grams, begins, early, has_leads }
+    }
+
+    /// Whether a whole text has a value in it.
+    pub(super) fn are_in(&self, text: &[u8]) -> bool {
+        self.first(Text { held: b"", fresh: text, is_last: true }, 0, 1).is_some()
     }
 
     /// The first place from `from` on at which a value stands, or begins and may go on behind the end of

@@ -1,5 +1,6 @@
 //! A body on its way to the app, behind the guard.
 
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::body::{BodyError, Fill, Source};
@@ -10,8 +11,6 @@ use crate::guard::screen::{MASK, Patience, Screen, Shown};
 use crate::guard::token_answer::TokenAnswer;
 use crate::guard::{Withheld, mask_fields};
 use crate::http1::Fields;
-
-use std::sync::Arc;
 
 /// What is done with the body of an answer.
 #[derive(Debug, Clone)]
@@ -96,6 +95,13 @@ impl Sentry {
         };
         let (trailers, is_withheld, in_trailers) = (None, false, 0);
         Self { way, patterns, left: length, tokens, blocks, is_withheld, trailers, in_trailers }
+    }
+
+    /// Looks for other values from here on.
+    pub fn renew(&mut self, patterns: &Arc<Patterns>) {
+        if let Way::Plain(screen) = &mut self.way {
+            screen.renew(patterns);
+        }
     }
 
     /// How many values were masked.

@@ -12,7 +12,7 @@ use crate::secret::Secret;
 /// What comes out of a text that goes in by pieces that end at `cuts`.
 fn screened(values: &[&[u8]], text: &[u8], cuts: &[usize], patience: Patience) -> Vec<u8> {
     let values: Vec<Secret> = values.iter().map(|value| Secret::new(*value)).collect();
-    let patterns = Arc::new(Patterns::new(&values).expect("a value that is long enough"));
+    let patterns = Arc::new(Patterns::new(&values));
     let mut screen = Screen::new(patterns, patience);
     let mut output = Vec::new();
     let mut start = 0;
@@ -224,7 +224,7 @@ fn a_character_beyond_ascii_is_masked_in_json_and_percent_escapes() {
 
 #[test]
 fn of_lively_texts_only_eight_bytes_of_a_value_wait_for_the_rest() {
-    let patterns = Arc::new(Patterns::new(&[Secret::from("0123456789abcdef")]).expect("long enough"));
+    let patterns = Arc::new(Patterns::new(&[Secret::from("0123456789abcdef")]));
     let mut screen = Screen::new(patterns, Patience::Lively);
     let piece = b"data: 0123456";
     assert_eq!(screen.show(piece, false), Shown::Bytes(piece));
@@ -241,12 +241,13 @@ fn of_lively_texts_only_eight_bytes_of_a_value_wait_for_the_rest() {
 
 #[test]
 fn short_values_are_not_looked_for() {
-    assert!(Patterns::new(&[Secret::from("1234567"), Secret::from("")]).is_none());
-    assert!(Patterns::new(&[]).is_none());
+    let text = "1234567 \\u0031%32 MTIzNDU2Nw==";
+    assert_eq!(masked(&["1234567", ""], text), text);
+    assert_eq!(masked(&[], text), text);
 }
 
 #[test]
 fn nothing_is_shown_of_a_set_of_patterns() {
-    let patterns = Patterns::new(&[Secret::from("hunter2hunter2")]).expect("long enough");
+    let patterns = Patterns::new(&[Secret::from("hunter2hunter2")]);
     assert!(!format!("{patterns:?}").contains("hunter2"));
 }

@@ -34,7 +34,7 @@ pub struct Field<'a> {
 }
 
 /// All field lines of a head or of trailers.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Fields {
     text: Vec<u8>,
     lines: Vec<Line>,
@@ -127,6 +127,16 @@ impl Fields {
         for (name, value) in map {
             self.push(name.as_str().as_bytes(), value.as_bytes());
         }
+    }
+
+    /// The text that all names and values are parts of, and more.
+    pub fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// The same, to be written over.
+    pub fn text_mut(&mut self) -> &mut [u8] {
+        &mut self.text
     }
 
     /// Keeps the text of a head, of which [`Self::note`] tells the lines.

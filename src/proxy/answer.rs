@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use http::StatusCode;
 
+use crate::guard::Mode;
 use crate::http1::field::{Field, Revision, is_same_name, members};
 use crate::http1::{AnswerHead, Kind, RequestHead};
 use crate::jose::proof::NONCE_FIELD;
@@ -35,6 +36,7 @@ pub fn check_switch(request: &RequestHead, answer: &AnswerHead) -> Result<(), Pr
 /// delimited is said anew by whoever writes the head.
 pub fn sanitize(head: &mut AnswerHead, route: &Route, claim: &Claim<'_>, authority: &[u8], door: &Door) {
     let listed = head.listed();
+    let is_guarded = route.guard != Mode::Off;
     let is_switching = head.status == StatusCode::SWITCHING_PROTOCOLS;
     head.fields.revise(|field| match field.kind {
         Kind::Upgrade if is_switching => Revision::Keep,
@@ -49,6 +51,7 @@ pub fn sanitize(head: &mut AnswerHead, route: &Route, claim: &Claim<'_>, authori
             Revision::Drop
         }
         Kind::SetCookie if is_injected(&field, route) => Revision::Drop,
+        Kind::Other if is_guarded && is_same_name(field.name, b"sec-websocket-extensions") => Revision::Drop,
         Kind::Location => {
             relocated(&field, route, claim.segment, authority, door).map_or(Revision::Keep, Revision::Replace)
         }

@@ -60,6 +60,8 @@ pub enum Code {
     RateLimited,
     /// The request does not say for whom it is.
     SubjectMissing,
+    /// The answer holds a secret, or a token, or nobody can tell.
+    LeakBlocked,
 }
 
 /// One line of the table.
@@ -73,7 +75,7 @@ struct Line {
 
 impl Code {
     /// All codes, in the order of the table.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::NoRoute,
         Self::PathAmbiguous,
         Self::NotAllowed,
@@ -95,6 +97,7 @@ impl Code {
         Self::TargetTooLong,
         Self::RateLimited,
         Self::SubjectMissing,
+        Self::LeakBlocked,
     ];
 
     const fn line(self) -> Line {
@@ -206,6 +209,12 @@ impl Code {
                 StatusCode::BAD_REQUEST,
                 "The request does not say for whom it is",
                 "http_request_error",
+            ),
+            Self::LeakBlocked => (
+                "leak_blocked",
+                StatusCode::BAD_GATEWAY,
+                "The answer would show a secret",
+                "http_response_incomplete",
             ),
         };
         Line { name, status, title, kind }

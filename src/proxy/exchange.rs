@@ -12,6 +12,8 @@ use crate::body::{BodyError, Fill, PassError, Source};
 use crate::buffer::{Held, Input};
 use crate::http1::{AnswerHead, Framing};
 use crate::proxy::error::{Code, ProxyError};
+use crate::proxy::guarded::{BodyGuard, TunnelGuard};
+use crate::proxy::incoming::Incoming;
 use crate::proxy::upload::{Caller, Metered, Progress, Upload};
 use crate::proxy::watch::{Phase, Watch};
 use crate::route::Route;
@@ -39,12 +41,14 @@ pub struct Exchange {
     pub route: Arc<Route>,
     pool: Rc<Pool>,
     watch: Rc<Watch>,
-    link: Option<Link>,
+    incoming: Incoming,
     asked: Asked,
     /// The request's body.
     pub upload: Upload,
-    /// The answer's beginning, if it was looked into; it goes to the app before the rest.
-    peeked: Input,
+    /// What stands between the answer's body and the app.
+    pub(super) body_guard: Option<Box<BodyGuard>>,
+    /// The same for what follows a 101.
+    pub(super) tunnel_guard: Option<Box<TunnelGuard>>,
 }
 
 impl Exchange {
@@ -57,7 +61,8 @@ impl Exchange {
         asked: Asked,
         upload: Upload,
     ) -> Self {
-        Self { route, pool, watch, link: Some(link), asked, upload, peeked: Input::default() }
+        let incoming = Incoming { link: Some(link), peeked: Input::default() };
+        Self { route, pool, watch, incoming, asked, upload, body_guard: None, tunnel_guard: None }
     }
 
     /// Sends the request on until the head of the answer is there.
@@ -70,7 +75,7 @@ impl Exchange {
         poll_fn(|context| {
             let _ = self.poll_upload(caller, context);
             let is_hopeless = matches!(self.upload.progress(), Progress::TooLarge | Progress::Broken);
-            if !is_hopeless && let Some(link) = &mut self.link {
+            if !is_hopeless && let Some(link) = &mut self.incoming.link {
                 match link.poll_head(head, self.asked, context) {
                     Poll::Ready(Ok(())) => return Poll::Ready(Ok(Awaited::Answer)),
                     Poll::Ready(Err(AnswerError::Unprocessed)) => {
@@ -94,7 +99,7 @@ impl Exchange {
     /// Sends on as much of the request as goes without waiting. Ready when nothing is left to be done
     /// for it, be it that it was sent or that it goes no further.
     pub fn poll_upload<S: Source>(&mut self, source: &mut S, context: &mut Context<'_>) -> Poll<()> {
-        let (Progress::Running, Some(link)) = (self.upload.progress(), &mut self.link) else {
+        let (Progress::Running, Some(link)) = (self.upload.progress(), &mut self.incoming.link) else {
             return Poll::Ready(());
         };
         let mut metered = Metered::new(source, &mut self.upload, &self.watch);
@@ -145,7 +150,7 @@ impl Exchange {
 
     /// How the answer's body is delimited.
     pub fn framing(&self) -> Framing {
-        self.link.as_ref().map_or(Framing::NONE, Link::framing)
+        self.incoming.link.as_ref().map_or(Framing::NONE, Link::framing)
     }
 
     /// Looks into the beginning of the answer: `judge` is shown what has come so far, and whether that
@@ -156,26 +161,20 @@ impl Exchange {
     ) -> Result<bool, ProxyError> {
         poll_fn(|context| {
             loop {
-                let Some(link) = &mut self.link else { return Poll::Ready(Ok(false)) };
+                let Some(link) = &mut self.incoming.link else { return Poll::Ready(Ok(false)) };
                 let is_last = match link.poll_fill(context) {
                     Poll::Ready(Ok(Fill::Data(data))) => {
                         let count = data.len();
-                        self.peeked.put(data);
+                        self.incoming.peeked.put(data);
                         link.consume(count);
                         self.begin_answer();
                         false
                     }
                     // A break is told again when the rest is passed on.
                     Poll::Ready(_) => true,
-                    Poll::Pending => {
-                        return self.watch.poll_passed(context).map(|_| {
-                            self.route.metrics.limited(Limit::StallTimeout);
-                            let detail = "the upstream's answer made no progress";
-                            Err(ProxyError::new(Code::UpstreamTimeout, detail))
-                        });
-                    }
+                    Poll::Pending => return self.poll_stalled(context).map(Err),
                 };
-                if let Some(verdict) = judge(self.peeked.bytes(), is_last) {
+                if let Some(verdict) = judge(self.incoming.peeked.bytes(), is_last) {
                     return Poll::Ready(Ok(verdict));
                 }
             }
@@ -186,26 +185,28 @@ impl Exchange {
     /// Whether the rest of the answer may take a way of its own: nothing is between the upstream's
     /// connection and its data.
     pub fn may_be_bypassed(&self) -> bool {
-        matches!(&self.link, Some(Link::Http1(link)) if link.is_plain()) && self.peeked.is_empty()
+        self.body_guard.is_none()
+            && matches!(&self.incoming.link, Some(Link::Http1(link)) if link.is_plain())
+            && self.incoming.peeked.is_empty()
     }
 
     /// What is not read yet of the answer takes a way of its own.
     pub fn begin_bypass(&mut self) {
-        if let Some(Link::Http1(link)) = &mut self.link {
+        if let Some(Link::Http1(link)) = &mut self.incoming.link {
             link.begin_bypass();
         }
     }
 
     /// Whether the answer was passed on to its end.
     pub fn is_answered(&self) -> bool {
-        matches!(&self.link, Some(Link::Http1(link)) if link.is_answered())
+        matches!(&self.incoming.link, Some(Link::Http1(link)) if link.is_answered())
     }
 
     /// The upstream's bare connection and how much of the answer is still to come on it, where it may
     /// take a way of its own.
     pub fn bare_rest(&self) -> Option<(&TcpStream, u64)> {
-        match &self.link {
-            Some(Link::Http1(link)) if self.peeked.is_empty() => link.bare_rest(),
+        match &self.incoming.link {
+            Some(Link::Http1(link)) if self.incoming.peeked.is_empty() => link.bare_rest(),
             _ => None,
         }
     }
@@ -213,7 +214,7 @@ impl Exchange {
     /// So many bytes of the answer went another way.
     pub fn bypassed(&mut self, count: usize) {
         self.begin_answer();
-        if let Some(Link::Http1(link)) = &mut self.link {
+        if let Some(Link::Http1(link)) = &mut self.incoming.link {
             link.bypassed(count);
         }
     }
@@ -221,7 +222,7 @@ impl Exchange {
     /// Request and answer are over: the connection serves the next.
     pub fn finish(mut self) {
         // A stream that has ended is nothing to keep.
-        if let Some(Link::Http1(link)) = self.link.take()
+        if let Some(Link::Http1(link)) = self.incoming.link.take()
             && self.upload.progress() == Progress::Finished
         {
             self.pool.put(link, self.watch.sweeper().now());
@@ -233,46 +234,62 @@ impl Exchange {
         self.upload.progress() == Progress::Finished
     }
 
-    /// The bare connection after a 101, with what was read behind the head.
-    pub fn into_tunnel(mut self) -> Option<(Stream, Input)> {
-        self.link.take().and_then(Link::into_tunnel)
+    /// The bare connection after a 101, with what was read behind the head and what guards it.
+    pub fn into_tunnel(mut self) -> Option<(Stream, Input, Option<Box<TunnelGuard>>)> {
+        let (stream, input) = self.incoming.link.take().and_then(Link::into_tunnel)?;
+        Some((stream, input, self.tunnel_guard))
+    }
+
+    /// Ready, with what is said of it, when the answer has made no progress for too long.
+    pub(super) fn poll_stalled(&self, context: &mut Context<'_>) -> Poll<ProxyError> {
+        self.watch.poll_passed(context).map(|_| {
+            self.route.metrics.limited(Limit::StallTimeout);
+            ProxyError::new(Code::UpstreamTimeout, "the upstream's answer made no progress")
+        })
+    }
+
+    /// A copy of the first `count` bytes of what is shown, which are taken.
+    fn copy(&mut self, count: usize) -> Vec<u8> {
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        let copy = match self.poll_fill(&mut context) {
+            Poll::Ready(Ok(Fill::Data(data))) => data[..count].to_vec(),
+            _ => Vec::new(),
+        };
+        self.consume(copy.len());
+        copy
     }
 }
 
 impl Source for Exchange {
     fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<Result<Fill<'_>, BodyError>> {
-        if !self.peeked.is_empty() {
-            return Poll::Ready(Ok(Fill::Data(self.peeked.bytes())));
-        }
-        match &mut self.link {
-            Some(link) => link.poll_fill(context),
-            None => Poll::Ready(Err(BodyError::BrokenOff)),
+        match &mut self.body_guard {
+            Some(guard) => guard.poll_fill(&mut self.incoming, context),
+            None => self.incoming.poll_fill(context),
         }
     }
 
     fn consume(&mut self, count: usize) {
         self.begin_answer();
-        if !self.peeked.is_empty() {
-            self.peeked.consume(count);
-        } else if let Some(link) = &mut self.link {
-            link.consume(count);
+        match &mut self.body_guard {
+            Some(guard) => guard.consume(&mut self.incoming, count),
+            None => self.incoming.consume(count),
         }
     }
 
     fn keep(&mut self, count: usize) -> Held {
-        self.begin_answer();
-        match &mut self.link {
-            Some(link) if self.peeked.is_empty() => link.keep(count),
-            _ => self.peeked.detach(count),
+        if self.body_guard.is_some() {
+            return self.copy(count).into();
         }
+        self.begin_answer();
+        self.incoming.keep(count)
     }
 
     fn take(&mut self, count: usize) -> Bytes {
-        self.begin_answer();
-        match &mut self.link {
-            Some(link) if self.peeked.is_empty() => link.take(count),
-            _ => Bytes::copy_from_slice(self.peeked.detach(count).bytes()),
+        if self.body_guard.is_some() {
+            return self.copy(count).into();
         }
+        self.begin_answer();
+        self.incoming.take(count)
     }
 }
 

@@ -12,6 +12,7 @@ use http::header::{HeaderName, HeaderValue};
 use http::{Method, Request};
 
 use crate::buffer::Output;
+use crate::guard::Mode;
 use crate::http1::body::put_field;
 use crate::http1::field::{Field, is_same_name, members};
 use crate::http1::{Framing, Kind, RequestHead};
@@ -100,8 +101,8 @@ impl<'a> Sanitized<'a> {
     /// The fields that pass, in their order. Cookies are told by [`Self::cookies`] where some are
     /// injected.
     fn put_fields(&self, put: &mut impl FnMut(&[u8], &[u8])) {
-        // A refusal inside the answer must be readable.
-        let wants_plain = !self.route.refusal.json.is_empty();
+        // A refusal inside the answer must be readable, and so must a secret.
+        let wants_plain = !self.route.refusal.json.is_empty() || self.is_guarded();
         for field in self.head.fields.iter() {
             match field.kind {
                 Kind::Host
@@ -140,9 +141,17 @@ impl<'a> Sanitized<'a> {
             let names: [&[u8]; 3] = [b"authorization", b"proxy-authorization", b"proxy-connection"];
             names.iter().any(|name| is_same_name(name, field.name))
         };
+        // Nobody could look into messages that an extension compresses (RFC 7692).
+        let is_extension = || self.is_guarded() && is_same_name(field.name, b"sec-websocket-extensions");
         self.route.takes_header(field.name)
+            || is_extension()
             || (self.found.lists_fields && is_listed())
             || (field.kind == Kind::Underscore && is_reserved())
+    }
+
+    /// Whether the answer will be looked through.
+    fn is_guarded(&self) -> bool {
+        self.route.guard != Mode::Off
     }
 
     /// The app's cookies but for those that are injected.

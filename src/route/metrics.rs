@@ -54,6 +54,8 @@ pub struct RouteMetrics {
     pub injections: Counter,
     /// Refused requests that were sent once more.
     pub replays: Counter,
+    /// Secrets that were masked in answers.
+    pub masked: Counter,
     /// Open connections to upstreams that carried a request of this route last.
     pub upstream_connections: Gauge,
     /// What few routes have.

@@ -10,6 +10,7 @@ use tokio::sync::futures::Notified;
 
 use crate::credential::roster::Roster;
 use crate::credential::slot::Slot;
+use crate::guard::Mode;
 use crate::http1::field::is_same_name;
 use crate::inject::{InjectedNames, Prepared};
 use crate::route::matcher::Matcher;
@@ -66,6 +67,10 @@ pub struct Route {
     pub limits: Arc<RouteLimits>,
     /// How the upstream says that the token is dead.
     pub refusal: Arc<Refusal>,
+    /// What is done where a secret is found in an answer.
+    pub guard: Mode,
+    /// Answers of token endpoints pass.
+    pub allows_token_answers: bool,
     /// The names that the injection takes: the app cannot send them.
     pub injected: InjectedNames,
     /// How many requests it still takes; outlives a reload that leaves `rate` as it is.
@@ -154,6 +159,8 @@ impl Route {
             metrics: before.map(|before| before.metrics.clone()).unwrap_or_default(),
             limits: Arc::clone(&spec.limits),
             refusal: Arc::clone(&spec.refusal),
+            guard: spec.guard,
+            allows_token_answers: spec.allows_token_answers,
             injected: InjectedNames::new(&spec.injection),
             bucket: kept.or_else(|| spec.rate.map(|rate| Arc::new(Bucket::new(rate)))),
             policy: Policy::new(spec),

@@ -215,8 +215,8 @@ const MOMENT: Duration = Duration::from_secs(2);
 /// Passes bytes in both directions after a 101.
 async fn switch(app: App, exchange: Exchange, watch: &Rc<Watch>, record: Record) {
     watch.enter(Phase::Tunnel, Duration::ZERO);
-    if let Some(upstream) = exchange.into_tunnel() {
-        tunnel::run(app.into_parts(), upstream, watch).await;
+    if let Some((stream, input, guard)) = exchange.into_tunnel() {
+        tunnel::run(app.into_parts(), (stream, input), guard, watch).await;
     }
     drop(record);
 }

@@ -29,9 +29,9 @@ pub(crate) struct Route {
     pub(crate) inject: Option<Inject>,
     /// How the upstream says that the token is dead, in place of the credential's rule.
     pub(crate) refusal: Option<RefusalRule>,
-    /// Whether answers are scanned for secrets.
+    /// What is done where a secret is found in an answer; default `"mask"`.
     pub(crate) guard: Option<Guard>,
-    /// Whether answers that hold a token pass; only `true` in this version.
+    /// Whether answers of token endpoints pass; default `false`.
     pub(crate) allow_token_answers: Option<bool>,
     /// How connections leave, by the name of an egress.
     pub(crate) egress: Option<String>,
@@ -71,11 +71,15 @@ pub(crate) struct Subject {
     pub(crate) path: Option<u16>,
 }
 
-/// Whether answers are scanned for secrets.
+/// What is done where a secret is found in an answer.
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Guard {
-    /// They are not.
+    /// It is covered.
+    Mask,
+    /// The answer is blocked, or broken off.
+    Block,
+    /// Answers are not looked at.
     Off,
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::raw;
-use crate::config::raw::route::EncodedSlash;
+use crate::config::raw::route::{EncodedSlash, Guard};
 use crate::config::tree::Place;
 use crate::config::validate::alike::Alike;
 use crate::config::validate::context::{Context, unknown};
@@ -14,6 +14,7 @@ use crate::config::validate::names::Names;
 use crate::config::validate::oauth2::certificate;
 use crate::config::validate::{inject, login, subject};
 use crate::credential::CredentialName;
+use crate::guard::Mode;
 use crate::inject::Injection;
 use crate::route::path::canonical;
 use crate::route::{AllowRule, Rate, Refusal, RouteLimits, RouteSpec};
@@ -88,10 +89,6 @@ impl Reader<'_> {
         let allow = allow(raw, place, context);
         let limits = limits(raw, place, context);
         let refusal = raw.refusal.as_ref().map(|raw| inject::refusal(raw, place.key("refusal"), context));
-        if raw.allow_token_answers == Some(false) {
-            let at = place.key("allow_token_answers");
-            context.findings.error(at, "answers are not looked at in this version: only `true` is possible");
-        }
         let mut egress = context.egress(raw.egress.as_deref(), place.key("egress"));
         let (named, credential) = self.credential(raw, place, context);
         if let Some(credential) = credential.filter(|credential| credential.is_certificate_bound) {
@@ -126,6 +123,8 @@ impl Reader<'_> {
             wait: credential.wait,
             egress,
             encoded_slash: raw.encoded_slash == Some(EncodedSlash::Pass),
+            guard: guard(raw, place, context),
+            allows_token_answers: raw.allow_token_answers == Some(true),
             limits: common.limits.one(limits),
             rate: raw.rate.map(|rate| Rate { count: rate.count, per: rate.per }),
         })
@@ -223,6 +222,20 @@ fn injection(
     let names = Names { plain, ..Names::default() };
     let dpop = credential.is_some_and(|credential| credential.is_key_bound);
     Some(inject::injection(raw, at, &names, (outputs.as_deref(), dpop), context))
+}
+
+fn guard(raw: &raw::Route, place: Place<'_>, context: &mut Context<'_>) -> Mode {
+    match raw.guard {
+        None | Some(Guard::Mask) => Mode::Mask,
+        Some(Guard::Block) => Mode::Block,
+        Some(Guard::Off) => {
+            if raw.allow_token_answers == Some(false) {
+                let message = "answers are not looked at with `guard = \"off\"`: none is blocked";
+                context.findings.error(place.key("allow_token_answers"), message);
+            }
+            Mode::Off
+        }
+    }
 }
 
 fn is_empty(injection: &Injection) -> bool {

@@ -14,6 +14,7 @@ use crate::credential::shared::Shared;
 use crate::credential::slot::Slot;
 use crate::credential::status::Status;
 use crate::credential::{CredentialName, Owner, State};
+use crate::guard::Mode;
 use crate::http1::head::Progress;
 use crate::http1::{Framing, HeadLimits, RequestHead};
 use crate::inject::Injection;
@@ -56,6 +57,8 @@ fn route(upstream: &str, injection: Injection) -> Arc<Route> {
         egress: String::new(),
         encoded_slash: false,
         rate: None,
+        guard: Mode::Off,
+        allows_token_answers: false,
         limits: Arc::new(RouteLimits::default()),
     };
     let mut wire = |_: &Arc<RouteSpec>| {

@@ -6,7 +6,9 @@ use crate::credential::input::{self, Inputs};
 use crate::credential::keeper::entry::Order;
 use crate::credential::keeper::exchange::{Exchange, Failure, Obtained};
 use crate::credential::store::{Fingerprint, InFlight, REJECTED_TRIES, Record, StoreError};
-use crate::credential::{CredentialName, Expiry, Flow, Minted};
+use crate::credential::{CredentialName, Expiry, Flow, Minted, Outputs};
+use crate::guard::SHORTEST;
+use crate::secret::Secret;
 
 /// What the issuer is asked with.
 pub(super) struct Question {
@@ -17,6 +19,8 @@ pub(super) struct Question {
     pub(super) inputs: Inputs,
     /// The values of the inputs, which answers to apps are scanned for.
     pub(super) secrets: Vec<Secret>,
+    /// The names of those that are too short to be scanned for.
+    short_inputs: Vec<String>,
     /// Of all inputs.
     pub(super) fingerprint: Fingerprint,
     /// Of the configured value that another may stand in for.
@@ -48,6 +52,19 @@ impl Question {
         let same = self.before.rejections.filter(|(of, _)| *of == self.fingerprint);
         same.map_or(0, |(_, tries)| tries)
     }
+
+    /// Warns about values that are too short to be looked for in answers.
+    pub(super) fn unscanned(&self, outputs: &Outputs) -> Option<String> {
+        let is_short = |value: &Secret| (1..SHORTEST).contains(&value.len());
+        let outputs = outputs.iter().filter(|(_, value)| is_short(value)).map(|(name, _)| name);
+        let names: Vec<&str> = self.short_inputs.iter().map(String::as_str).chain(outputs).collect();
+        (!names.is_empty()).then(|| {
+            format!(
+                "answers are not scanned for values under {SHORTEST} bytes, such as that of `{}`",
+                names.join("`, `")
+            )
+        })
+    }
 }
 
 impl Exchange {
@@ -59,7 +76,12 @@ impl Exchange {
         let in_use = self.replace(&mut inputs, base, &before);
         let is_single_use = self.order.is_none() && self.spec.flow.is_single_use();
         let single_use = in_use.filter(|in_use| is_single_use && before.reusable != Some(*in_use));
-        Ok(Question { record: before.clone(), before, inputs, fingerprint, base, in_use, single_use })
+        let secrets = inputs.values.values().chain(inputs.identity.values()).cloned().collect();
+        let is_short = |value: &Secret| (1..SHORTEST).contains(&value.len());
+        let short = inputs.values.iter().filter(|(_, value)| is_short(value));
+        let short_inputs = short.map(|(name, _)| name.clone()).collect();
+        let record = before.clone();
+        Ok(Question { before, record, inputs, secrets, short_inputs, fingerprint, base, in_use, single_use })
     }
 
     /// The inputs, and the fingerprint of the configured value that another may stand in for.

@@ -1,0 +1,217 @@
+//! The guard between an upstream's answer and the app.
+//!
+//! The head is looked through at once. A body whose type can hold text gets a [`Sentry`], and a tunnel a
+//! [`Screen`]; all else passes without any cost.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::StatusCode;
+
+use crate::body::{BodyError, Fill, Source};
+use crate::credential::slot::Slot;
+use crate::guard::{Coding, Handling, Mode, Orders, Patience, Patterns, Screen, Sentry, Shown, mask_fields};
+use crate::http1::field::members;
+use crate::http1::{AnswerHead, Framing, Kind};
+use crate::inject::Prepared;
+use crate::proxy::error::{Code, ProxyError};
+use crate::proxy::exchange::Exchange;
+use crate::route::Route;
+
+/// Looks through the head of an answer, and sees to what becomes of its body. True if the head has to wait
+/// for [`first_piece`].
+pub(super) fn begin(
+    exchange: &mut Exchange,
+    head: &mut AnswerHead,
+    slot: &Arc<Slot<Prepared>>,
+) -> Result<bool, ProxyError> {
+    let route = exchange.route.clone();
+    let in_play = slot.in_play();
+    let Some(in_play) = in_play.as_deref() else { return Ok(false) };
+    let patterns = in_play.patterns();
+    let mut count = Count { route, slot: slot.clone(), masked: 0 };
+    let masked = mask_fields(patterns, &mut head.fields);
+    if masked > 0 && count.route.guard == Mode::Block {
+        return Err(blocked("the fields of the upstream's answer hold a secret"));
+    }
+    count.note(masked, "fields");
+    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        let screen = Screen::new(Arc::clone(patterns), Patience::Lively);
+        exchange.tunnel_guard = Some(Box::new(TunnelGuard { screen, count: Count { masked: 0, ..count } }));
+        return Ok(false);
+    }
+    if exchange.framing() == Framing::NONE {
+        return Ok(false);
+    }
+    let handling = handling(head);
+    if handling == Handling::Ignored {
+        return Ok(false);
+    }
+    let (blocks, allows_token_answers) = (count.route.guard == Mode::Block, count.route.allows_token_answers);
+    let coding = coding(head)?;
+    let length = if let Framing::Length(length) = exchange.framing() { Some(length) } else { None };
+    let patterns = Arc::clone(patterns);
+    let sentry = Sentry::new(Orders { patterns, handling, coding, blocks, allows_token_answers, length });
+    let is_lively = handling == Handling::Lively;
+    count.masked = 0;
+    exchange.body_guard = Some(Box::new(BodyGuard { sentry, count, is_lively, is_begun: false }));
+    Ok(blocks || coding.is_some() || (handling == Handling::Json && !allows_token_answers))
+}
+
+/// Waits, if it is worth while, until it is known whether the beginning of the body may pass: what may not
+/// is answered with an error as long as the head has not gone.
+pub(super) async fn first_piece(exchange: &mut Exchange, waits: bool) -> Result<(), ProxyError> {
+    poll_fn(|context| match exchange.poll_fill(context) {
+        Poll::Ready(Err(BodyError::Withheld)) => Poll::Ready(Err(blocked(
+            "the upstream's answer holds a secret or a token, or cannot be looked into",
+        ))),
+        // A break is told again when the body is passed on.
+        Poll::Ready(_) => Poll::Ready(Ok(())),
+        Poll::Pending if waits => exchange.poll_stalled(context).map(Err),
+        Poll::Pending => Poll::Ready(Ok(())),
+    })
+    .await?;
+    if let Some(guard) = &mut exchange.body_guard {
+        guard.is_begun = true;
+    }
+    Ok(())
+}
+
+fn blocked(detail: &'static str) -> ProxyError {
+    ProxyError::new(Code::LeakBlocked, detail)
+}
+
+/// What is done with the body, by its media type. If several are named, nobody knows which an app believes.
+fn handling(head: &AnswerHead) -> Handling {
+    let mut handling = None;
+    for field in head.fields.iter().filter(|field| field.kind == Kind::ContentType) {
+        let other = Handling::of(Some(field.value));
+        handling = Some(if handling.is_none_or(|one| one == other) { other } else { Handling::Json });
+    }
+    handling.unwrap_or(Handling::Scanned)
+}
+
+/// How the body is compressed.
+fn coding(head: &AnswerHead) -> Result<Option<Coding>, ProxyError> {
+    let lines = head.fields.iter().filter(|field| field.kind == Kind::ContentEncoding);
+    let names = lines.flat_map(|line| members(line.value));
+    let mut codings = names.filter(|name| !name.eq_ignore_ascii_case(b"identity")).map(Coding::of);
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(None),
+        (Some(Some(coding)), None) => Ok(Some(coding)),
+        _ => Err(blocked("the upstream's answer is compressed in a way that cannot be looked into")),
+    }
+}
+
+/// Counts and tells what was masked.
+struct Count {
+    route: Arc<Route>,
+    slot: Arc<Slot<Prepared>>,
+    masked: u64,
+}
+
+impl Count {
+    /// So many values were masked so far.
+    fn note(&mut self, masked: u64, place: &'static str) {
+        if masked == self.masked {
+            return;
+        }
+        self.route.metrics.masked.add(masked - self.masked);
+        if self.masked == 0 {
+            let (route, credential) = (&*self.route.spec.name, self.route.spec.credential.as_str());
+            tracing::warn!(route, credential, place, "a secret was masked in an answer");
+        }
+        self.masked = masked;
+    }
+
+    /// What is in play now, for what lasts longer than a token.
+    fn patterns(&self) -> Option<Arc<Patterns>> {
+        Some(Arc::clone(self.slot.in_play().as_deref()?.patterns()))
+    }
+}
+
+/// The guard of a body.
+pub(super) struct BodyGuard {
+    sentry: Sentry,
+    count: Count,
+    is_lively: bool,
+    /// The head has gone to the app.
+    is_begun: bool,
+}
+
+impl BodyGuard {
+    /// See [`Sentry::poll_fill`].
+    pub(super) fn poll_fill<'a, S: Source>(
+        &'a mut self,
+        source: &'a mut S,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Fill<'a>, BodyError>> {
+        if self.is_lively
+            && let Some(patterns) = self.count.patterns()
+        {
+            self.sentry.renew(&patterns);
+        }
+        self.sentry.poll_fill(source, context)
+    }
+
+    /// See [`Sentry::consume`].
+    pub(super) fn consume<S: Source>(&mut self, source: &mut S, count: usize) {
+        self.sentry.consume(source, count);
+        self.count.note(self.sentry.masked(), "body");
+    }
+}
+
+impl Drop for BodyGuard {
+    fn drop(&mut self) {
+        self.count.note(self.sentry.masked(), "trailers");
+        if self.is_begun && self.sentry.is_withheld() {
+            let Route { spec, metrics, .. } = &*self.count.route;
+            metrics.refused(Code::LeakBlocked as usize);
+            let code = Code::LeakBlocked.as_str();
+            tracing::warn!(
+                route = spec.name,
+                credential = spec.credential.as_str(),
+                code,
+                "answer broken off"
+            );
+        }
+    }
+}
+
+/// The guard of what comes from an upstream after a 101.
+pub struct TunnelGuard {
+    screen: Screen,
+    count: Count,
+}
+
+impl TunnelGuard {
+    /// What of `fresh` may go on, and nothing follows it if `is_last`; an error ends the tunnel.
+    pub fn show<'a>(&'a mut self, fresh: &'a [u8], is_last: bool) -> Result<Shown<'a>, BodyError> {
+        if let Some(patterns) = self.count.patterns() {
+            self.screen.renew(&patterns);
+        }
+        // Twice, since what is shown cannot be asked how much was found; the second time nothing is done.
+        let _ = self.screen.show(fresh, is_last);
+        if self.screen.found() > 0 && self.count.route.guard == Mode::Block {
+            return Err(BodyError::Withheld);
+        }
+        self.count.note(self.screen.found(), "tunnel");
+        Ok(self.screen.show(fresh, is_last))
+    }
+
+    /// See [`Screen::take`].
+    pub fn take(&mut self, count: usize, fresh: &[u8]) -> usize {
+        self.screen.take(count, fresh)
+    }
+
+    /// See [`Screen::hold`].
+    pub fn hold(&mut self, fresh: &[u8]) {
+        self.screen.hold(fresh);
+    }
+
+    /// Whether something is kept back.
+    pub fn is_holding(&self) -> bool {
+        self.screen.is_holding()
+    }
+}

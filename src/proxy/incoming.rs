@@ -1,0 +1,51 @@
+//! The body of an answer as it comes from the upstream.
+
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+
+use crate::body::{BodyError, Fill, Source};
+use crate::buffer::{Held, Input};
+use crate::upstream::link::Link;
+
+/// What comes from the upstream, with what was looked into before.
+pub(super) struct Incoming {
+    /// None once it has gone elsewhere.
+    pub(super) link: Option<Link>,
+    /// The answer's beginning, if it was looked into; it goes to the app before the rest.
+    pub(super) peeked: Input,
+}
+
+impl Source for Incoming {
+    fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<Result<Fill<'_>, BodyError>> {
+        if !self.peeked.is_empty() {
+            return Poll::Ready(Ok(Fill::Data(self.peeked.bytes())));
+        }
+        match &mut self.link {
+            Some(link) => link.poll_fill(context),
+            None => Poll::Ready(Err(BodyError::BrokenOff)),
+        }
+    }
+
+    fn consume(&mut self, count: usize) {
+        if !self.peeked.is_empty() {
+            self.peeked.consume(count);
+        } else if let Some(link) = &mut self.link {
+            link.consume(count);
+        }
+    }
+
+    fn keep(&mut self, count: usize) -> Held {
+        match &mut self.link {
+            Some(link) if self.peeked.is_empty() => link.keep(count),
+            _ => self.peeked.detach(count),
+        }
+    }
+
+    fn take(&mut self, count: usize) -> Bytes {
+        match &mut self.link {
+            Some(link) if self.peeked.is_empty() => link.take(count),
+            _ => Bytes::copy_from_slice(self.peeked.detach(count).bytes()),
+        }
+    }
+}
