@@ -237,7 +237,9 @@ impl Proxy {
         exchange.begin_answer();
         if route.guard != Mode::Off {
             let waits = guarded::begin(&mut exchange, answer, slot)?;
-            guarded::first_piece(&mut exchange, waits).await?;
+            if !guarded::first_piece(&mut exchange, caller, waits).await? {
+                return Ok(Answer::Gone);
+            }
         }
         Ok(Answer::Upstream(exchange))
     }

@@ -74,7 +74,7 @@ impl Inflater {
     pub(super) fn look(&mut self, piece: &[u8], is_last: bool) -> Result<bool, Withheld> {
         self.came += piece.len() as u64;
         for step in piece.chunks(STEP) {
-            self.decoder.write(step).map_err(|_| Withheld)?;
+            self.decoder.write(step).and_then(|()| self.decoder.flush()).map_err(|_| Withheld)?;
             self.look_through(false)?;
         }
         if is_last {
@@ -137,6 +137,16 @@ impl Decoder {
                 };
                 self.write(&start)
             }
+        }
+    }
+
+    /// Has all written that can be told by now.
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Gzip(decoder) => decoder.flush(),
+            Self::Zlib(decoder) => decoder.flush(),
+            Self::Bare(decoder) => decoder.flush(),
+            Self::Unknown(_) => Ok(()),
         }
     }
 

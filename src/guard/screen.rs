@@ -73,6 +73,13 @@ impl Screen {
         }
     }
 
+    /// Whether a whole value stands in what is kept back and `fresh`, where that is not judged yet.
+    pub fn sees_value(&self, fresh: &[u8]) -> bool {
+        let kept = &self.held[self.start.saturating_sub(self.scanner.least - 1)..];
+        let text = Text { held: kept, fresh, is_last: true };
+        self.verdict == Verdict::Wait && self.scanner.patterns.first(text, 0, 1).is_some()
+    }
+
     /// What comes next, where `fresh` follows what is kept back, and nothing follows `fresh` if `is_last`.
     /// It stays the same until some of it is taken.
     pub fn show<'a>(&'a mut self, fresh: &'a [u8], is_last: bool) -> Shown<'a> {

@@ -196,11 +196,12 @@ impl Sentry {
                 },
             };
             if is_known {
-                let shown = screen.show(fresh, is_last);
-                let is_shown = matches!(shown, Shown::Bytes(bytes) if !bytes.is_empty());
-                if self.blocks && screen.found() > 0 {
+                // All that is there, so that nothing before the value goes out first.
+                if self.blocks && screen.sees_value(fresh) {
                     return Err(Withheld);
                 }
+                let shown = screen.show(fresh, is_last);
+                let is_shown = matches!(shown, Shown::Bytes(bytes) if !bytes.is_empty());
                 if is_shown {
                     return Ok(Next::Show);
                 }

@@ -46,7 +46,7 @@ pub struct Exchange {
     /// The request's body.
     pub upload: Upload,
     /// What stands between the answer's body and the app.
-    pub(super) body_guard: Option<Box<BodyGuard>>,
+    pub(super) body_guard: Option<BodyGuard>,
     /// The same for what follows a 101.
     pub(super) tunnel_guard: Option<Box<TunnelGuard>>,
 }

@@ -17,6 +17,7 @@ use crate::http1::{AnswerHead, Framing, Kind};
 use crate::inject::Prepared;
 use crate::proxy::error::{Code, ProxyError};
 use crate::proxy::exchange::Exchange;
+use crate::proxy::upload::Caller;
 use crate::route::Route;
 
 /// Looks through the head of an answer, and sees to what becomes of its body. True if the head has to wait
@@ -26,11 +27,10 @@ pub(super) fn begin(
     head: &mut AnswerHead,
     slot: &Arc<Slot<Prepared>>,
 ) -> Result<bool, ProxyError> {
-    let route = exchange.route.clone();
     let in_play = slot.in_play();
     let Some(in_play) = in_play.as_deref() else { return Ok(false) };
     let patterns = in_play.patterns();
-    let mut count = Count { route, slot: slot.clone(), masked: 0 };
+    let mut count = Count { route: exchange.route.clone(), masked: 0 };
     let masked = mask_fields(patterns, &mut head.fields);
     if masked > 0 && count.route.guard == Mode::Block {
         return Err(blocked("the fields of the upstream's answer hold a secret"));
@@ -38,7 +38,8 @@ pub(super) fn begin(
     count.note(masked, "fields");
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
         let screen = Screen::new(Arc::clone(patterns), Patience::Lively);
-        exchange.tunnel_guard = Some(Box::new(TunnelGuard { screen, count: Count { masked: 0, ..count } }));
+        count.masked = 0;
+        exchange.tunnel_guard = Some(Box::new(TunnelGuard { screen, count, slot: slot.clone() }));
         return Ok(false);
     }
     if exchange.framing() == Framing::NONE {
@@ -53,29 +54,45 @@ pub(super) fn begin(
     let length = if let Framing::Length(length) = exchange.framing() { Some(length) } else { None };
     let patterns = Arc::clone(patterns);
     let sentry = Sentry::new(Orders { patterns, handling, coding, blocks, allows_token_answers, length });
-    let is_lively = handling == Handling::Lively;
+    let lasting = (handling == Handling::Lively).then(|| slot.clone());
     count.masked = 0;
-    exchange.body_guard = Some(Box::new(BodyGuard { sentry, count, is_lively, is_begun: false }));
+    exchange.body_guard = Some(BodyGuard { sentry, count, lasting, is_begun: false });
     Ok(blocks || coding.is_some() || (handling == Handling::Json && !allows_token_answers))
 }
 
-/// Waits, if it is worth while, until it is known whether the beginning of the body may pass: what may not
-/// is answered with an error as long as the head has not gone.
-pub(super) async fn first_piece(exchange: &mut Exchange, waits: bool) -> Result<(), ProxyError> {
-    poll_fn(|context| match exchange.poll_fill(context) {
-        Poll::Ready(Err(BodyError::Withheld)) => Poll::Ready(Err(blocked(
-            "the upstream's answer holds a secret or a token, or cannot be looked into",
-        ))),
-        // A break is told again when the body is passed on.
-        Poll::Ready(_) => Poll::Ready(Ok(())),
-        Poll::Pending if waits => exchange.poll_stalled(context).map(Err),
-        Poll::Pending => Poll::Ready(Ok(())),
+/// Waits, if `waits`, until it is known whether the beginning of the body may pass: what may not is answered
+/// with an error as long as the head has not gone. What is left of the request is sent meanwhile. False if
+/// the app does not wait any more.
+pub(super) async fn first_piece<S: Caller>(
+    exchange: &mut Exchange,
+    caller: &mut S,
+    waits: bool,
+) -> Result<bool, ProxyError> {
+    let is_awaited = poll_fn(|context| {
+        if waits && !exchange.is_sent() {
+            // How it ends is seen when the answer has ended.
+            let _ = exchange.poll_upload(caller, context);
+        }
+        match exchange.poll_fill(context) {
+            Poll::Ready(Err(BodyError::Withheld)) => {
+                let detail = "the upstream's answer holds a secret or a token, or cannot be looked into";
+                return Poll::Ready(Err(blocked(detail)));
+            }
+            // A break is told again when the body is passed on.
+            Poll::Ready(_) => return Poll::Ready(Ok(true)),
+            Poll::Pending if !waits => return Poll::Ready(Ok(true)),
+            Poll::Pending => {}
+        }
+        if exchange.is_sent() && caller.poll_gone(context).is_ready() {
+            return Poll::Ready(Ok(false));
+        }
+        exchange.poll_stalled(context).map(Err)
     })
     .await?;
     if let Some(guard) = &mut exchange.body_guard {
         guard.is_begun = true;
     }
-    Ok(())
+    Ok(is_awaited)
 }
 
 fn blocked(detail: &'static str) -> ProxyError {
@@ -107,7 +124,6 @@ fn coding(head: &AnswerHead) -> Result<Option<Coding>, ProxyError> {
 /// Counts and tells what was masked.
 struct Count {
     route: Arc<Route>,
-    slot: Arc<Slot<Prepared>>,
     masked: u64,
 }
 
@@ -124,18 +140,19 @@ impl Count {
         }
         self.masked = masked;
     }
+}
 
-    /// What is in play now, for what lasts longer than a token.
-    fn patterns(&self) -> Option<Arc<Patterns>> {
-        Some(Arc::clone(self.slot.in_play().as_deref()?.patterns()))
-    }
+/// What is in play now, for what lasts longer than a token.
+fn patterns(slot: &Slot<Prepared>) -> Option<Arc<Patterns>> {
+    Some(Arc::clone(slot.in_play().as_deref()?.patterns()))
 }
 
 /// The guard of a body.
 pub(super) struct BodyGuard {
     sentry: Sentry,
     count: Count,
-    is_lively: bool,
+    /// Where the values come from, if it lasts longer than they do.
+    lasting: Option<Arc<Slot<Prepared>>>,
     /// The head has gone to the app.
     is_begun: bool,
 }
@@ -147,9 +164,7 @@ impl BodyGuard {
         source: &'a mut S,
         context: &mut Context<'_>,
     ) -> Poll<Result<Fill<'a>, BodyError>> {
-        if self.is_lively
-            && let Some(patterns) = self.count.patterns()
-        {
+        if let Some(patterns) = self.lasting.as_deref().and_then(patterns) {
             self.sentry.renew(&patterns);
         }
         self.sentry.poll_fill(source, context)
@@ -183,19 +198,20 @@ impl Drop for BodyGuard {
 pub struct TunnelGuard {
     screen: Screen,
     count: Count,
+    slot: Arc<Slot<Prepared>>,
 }
 
 impl TunnelGuard {
     /// What of `fresh` may go on, and nothing follows it if `is_last`; an error ends the tunnel.
     pub fn show<'a>(&'a mut self, fresh: &'a [u8], is_last: bool) -> Result<Shown<'a>, BodyError> {
-        if let Some(patterns) = self.count.patterns() {
+        if let Some(patterns) = patterns(&self.slot) {
             self.screen.renew(&patterns);
         }
         // Twice, since what is shown cannot be asked how much was found; the second time nothing is done.
-        let _ = self.screen.show(fresh, is_last);
-        if self.screen.found() > 0 && self.count.route.guard == Mode::Block {
+        if self.count.route.guard == Mode::Block && self.screen.sees_value(fresh) {
             return Err(BodyError::Withheld);
         }
+        let _ = self.screen.show(fresh, is_last);
         self.count.note(self.screen.found(), "tunnel");
         Ok(self.screen.show(fresh, is_last))
     }

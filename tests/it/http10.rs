@@ -52,14 +52,14 @@ fn a_chunked_answer_reaches_an_app_of_http_1_0_piece_by_piece_without_chunks() {
 #[test]
 fn a_broken_answer_does_not_look_whole_to_an_app_of_http_1_0() {
     let (bearerd, origin) = Origin::behind_bearerd();
-    for framing in ["Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", "\r\nabc"] {
+    for framing in ["Transfer-Encoding: chunked\r\n\r\n3\r\nxyz\r\n", "\r\nxyz"] {
         let mut app = bearerd.app().connect();
         app.send("GET /api/x HTTP/1.0\r\n\r\n");
         let mut upstream = origin.accept();
         upstream.request();
         upstream.send(format!("HTTP/1.1 200 OK\r\n{framing}"));
         app.head();
-        app.expect("abc");
+        app.expect("xyz");
         upstream.reset();
         // Only the way in which its connection ends can tell.
         let (rest, farewell) = app.rest_in_bytes();

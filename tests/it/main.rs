@@ -29,6 +29,7 @@ mod explain;
 mod framing;
 mod grants;
 mod grpc;
+mod guard;
 mod half_close;
 mod house;
 mod http10;

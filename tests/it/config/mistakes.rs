@@ -97,7 +97,7 @@ upstream = "http://a.example"
 credential = "payhub"
 inject = { headers = { x = "{tokn}", Host = "a" } }
 allow = ["get /x"]
-guard = "mask"
+guard = "masc"
 "#,
     );
     insta::assert_snapshot!(told, @r#"
@@ -132,7 +132,7 @@ guard = "mask"
     53:28 the template names `tokn`, which is no output (did you mean `token`?)
     53:38 `host` belongs to the connection, and bearerd makes it itself
     54:10 this is not a method such as `GET`, `HEAD`, `POST`, `PUT`, `PATCH`, `DELETE` and `OPTIONS` (did you mean `GET`?)
-    55:9 `mask` is not available in this version
+    55:9 this is not one of `mask`, `block` and `off` (did you mean `mask`?)
     "#);
 }
 
@@ -506,8 +506,6 @@ secret_days = 100
     ));
     insta::assert_snapshot!(told, @r#"
     6:9 `listener` is missing: there are several
-    10:9 `block` is not available in this version
-    11:23 answers are not looked at in this version: only `true` is possible
     12:1 `inject_body` is not available in this version
     13:12 `body` is not available in this version
     15:8 `shared` is not available in this version

@@ -71,7 +71,7 @@ async fn a_missing_or_absurd_lifetime_is_replaced_and_warned_about() {
         Some(Lifetime::Until(Timestamp::MAX)),
     ] {
         let house = House::new();
-        house.issuer.answers("a", move |_| Answer::Minted(minted("t", said)));
+        house.issuer.answers("a", move |_| Answer::Minted(minted("a-long-token", said)));
         house.keep([spec("a")]);
         settle().await;
         let status = house.status("a");
