@@ -151,6 +151,8 @@ fn specified(fields: &Fields) -> Fields {
             "http2-settings",
             "forwarded",
             "proxy-authenticate",
+            // The guard reads what comes back.
+            "accept-encoding",
         ]
         .contains(&plain.as_str());
         // Secrets of the app, claims about the way, and what is injected: in any spelling.
@@ -164,6 +166,7 @@ fn specified(fields: &Fields) -> Fields {
         .filter(|(name, _)| passes(name))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
         .collect();
+    left.push(("accept-encoding".into(), "identity".into()));
     let cookies = fields
         .iter()
         .filter(|(name, _)| {
