@@ -75,7 +75,6 @@ impl TokenAnswer {
             // White space, and the mark of the byte order.
             (_, b' ' | b'\t' | b'\r' | b'\n') | (Place::Start, 0xef | 0xbb | 0xbf) => {}
             (Place::Start, b'{') => (self.place, self.depth) = (Place::BeforeName, 1),
-            (Place::Start, _) | (Place::BeforeName, b'}') => return Some(false),
             (Place::BeforeName, b'"') => {
                 self.name.clear();
                 self.place = Place::InName;
@@ -99,8 +98,8 @@ impl TokenAnswer {
                     _ => {}
                 }
             }
-            // No JSON.
-            (Place::BeforeName | Place::BehindName, _) => return Some(false),
+            // Empty, or no object.
+            (Place::Start | Place::BeforeName | Place::BehindName, _) => return Some(false),
         }
         None
     }

@@ -94,7 +94,7 @@ pub(super) struct Report {
 
 /// What was reached.
 pub(super) enum Done {
-    Obtained(Obtained),
+    Obtained(Box<Obtained>),
     /// The generation was published already.
     Published,
     /// As a person ordered, there is no token any more, and no way to another one.
@@ -160,7 +160,7 @@ impl Exchange {
                 return Err(Failure::Unchanged);
             }
             if let Some(obtained) = self.take_up(&question) {
-                return Ok(Done::Obtained(obtained));
+                return Ok(Done::Obtained(Box::new(obtained)));
             }
             self.may_ask(&mut question)?;
             if self.recalls {
@@ -180,7 +180,7 @@ impl Exchange {
         report.renew_by = record.renew_by;
         let result = match result {
             Ok(obtained) if can_be_lost(&question, &record) => self.publish(obtained, started).await,
-            result => result.map(Done::Obtained),
+            result => result.map(|obtained| Done::Obtained(Box::new(obtained))),
         };
         self.save_changes(question.stored(), record, report).await;
         result

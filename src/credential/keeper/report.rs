@@ -41,7 +41,7 @@ impl Task {
         let result = report.result.and_then(|done| match done {
             Done::Obtained(obtained) => {
                 let how = if report.asked { "renewed" } else { "taken up" };
-                self.publish(owner, obtained, report.took, how)
+                self.publish(owner, *obtained, report.took, how)
             }
             Done::Published => Ok(()),
             Done::Forgotten => {
