@@ -107,6 +107,40 @@ impl Iterator for Readings<'_> {
     }
 }
 
+/// The same as [`settled`] for an escape that is one character and no more, if this is one: nearly all are.
+pub(super) fn plain(bytes: &[u8]) -> Option<Escape> {
+    let (byte, length) = match *bytes {
+        [b'%', high, low, ..] => (hexadecimal(high)? << 4 | hexadecimal(low)?, 3),
+        [b'\\', b'u', b'0', b'0', high, low, ..] => (hexadecimal(high)? << 4 | hexadecimal(low)?, 6),
+        [b'\\', sign, ..] => (control(sign)?, 2),
+        _ => return None,
+    };
+    let is_whole = !is_lead(byte) && (length == 3 || byte.is_ascii());
+    is_whole.then(|| Escape::of_byte(byte, length))
+}
+
+fn hexadecimal(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    }
+}
+
+/// What a sign behind a `\` stands for.
+fn control(sign: u8) -> Option<u8> {
+    match sign {
+        b'"' | b'/' | b'\\' => Some(sign),
+        b'b' => Some(0x08),
+        b'f' => Some(0x0c),
+        b'n' => Some(b'\n'),
+        b'r' => Some(b'\r'),
+        b't' => Some(b'\t'),
+        _ => None,
+    }
+}
+
 /// The longest reading at a place: the only one that can be anything but a `%` or a `\`.
 pub(super) fn settled(text: Text<'_>, at: usize) -> Result<Escape, Miss> {
     settled_within(text, at, DEEPEST)
@@ -130,17 +164,10 @@ fn backslash(text: Text<'_>, at: usize, depth: usize) -> Result<Escape, Miss> {
         return Ok(Escape::of_byte(b'\\', 1));
     }
     let (sign, length) = character(text, at, depth)?;
-    let byte = match sign {
-        b'"' | b'/' | b'\\' => sign,
-        b'b' => 0x08,
-        b'f' => 0x0c,
-        b'n' => b'\n',
-        b'r' => b'\r',
-        b't' => b'\t',
-        b'u' => return unicode(text, at + length, depth).map(|escape| escape.longer_by(length)),
-        _ => return Err(Miss::Other),
-    };
-    Ok(Escape::of_byte(byte, length))
+    if sign == b'u' {
+        return unicode(text, at + length, depth).map(|escape| escape.longer_by(length));
+    }
+    control(sign).map(|byte| Escape::of_byte(byte, length)).ok_or(Miss::Other)
 }
 
 /// Four digits; two times four for a character beyond the first plane.
@@ -178,13 +205,7 @@ fn code_unit(text: Text<'_>, at: usize, depth: usize) -> Result<(u32, usize), Mi
 /// The value of a hexadecimal digit, and how many bytes it takes.
 fn digit(text: Text<'_>, at: usize, depth: usize) -> Result<(u8, usize), Miss> {
     let (character, length) = character(text, at, depth)?;
-    let value = match character {
-        b'0'..=b'9' => character - b'0',
-        b'a'..=b'f' => character - b'a' + 10,
-        b'A'..=b'F' => character - b'A' + 10,
-        _ => return Err(Miss::Other),
-    };
-    Ok((value, length))
+    Ok((hexadecimal(character).ok_or(Miss::Other)?, length))
 }
 
 /// One ASCII character, itself or escaped.

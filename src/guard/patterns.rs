@@ -10,7 +10,7 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-use crate::guard::escape::{Escape, Miss, Readings, is_lead, settled};
+use crate::guard::escape::{Escape, Miss, Readings, is_lead, plain, settled};
 use crate::guard::form::Form;
 use crate::guard::text::Text;
 use crate::secret::Secret;
@@ -41,6 +41,8 @@ pub struct Patterns {
     grams: Zeroizing<Vec<u32>>,
     /// By byte: whether a form begins with it.
     begins: [bool; 256],
+    /// By byte: whether it stands in a window.
+    in_windows: [bool; 256],
     /// By byte: a bit for each of the first three places of a window at which it stands.
     early: [u8; 256],
     /// Whether a value has bytes that begin escapes.
@@ -70,12 +72,13 @@ impl Patterns {
         let forms: Box<[Form]> = distinct.iter().flat_map(|value| Form::all_of(value)).collect();
         let window = forms.iter().map(|form| form.length).fold(LONGEST_WINDOW, usize::min);
         let mut grams = Zeroizing::new(Vec::with_capacity(forms.len() * (window - GRAM + 1)));
-        let (mut begins, mut early) = ([false; 256], [0; 256]);
+        let (mut begins, mut in_windows, mut early) = ([false; 256], [false; 256], [0; 256]);
         let mut has_leads = false;
         for form in &forms {
             begins[usize::from(form.first)] = true;
             let bytes = Zeroizing::new((0..form.length).map(|at| form.at(at)).collect::<Vec<u8>>());
             has_leads |= bytes.iter().any(|byte| is_lead(*byte));
+            bytes[..window].iter().for_each(|byte| in_windows[usize::from(*byte)] = true);
             for (place, byte) in bytes[..GRAM - 1].iter().enumerate() {
                 early[usize::from(*byte)] |= 1 << place;
             }
@@ -89,7 +92,7 @@ impl Patterns {
             let (word, bit) = place(*gram, index.len());
             index[word] |= bit;
         }
-        Self { forms, window, index, grams, begins, early, has_leads }
+        Self { forms, window, index, grams, begins, in_windows, early, has_leads }
     }
 
     /// Whether a whole text has a value in it.
@@ -190,12 +193,15 @@ impl Patterns {
         if self.has_leads {
             return true;
         }
-        let escape = match settled(text, base + at) {
+        let escape = match plain(&bytes[at..]).map_or_else(|| settled(text, base + at), Ok) {
             Ok(escape) => escape,
             Err(Miss::Cut) => return true,
             Err(Miss::Other) => return false,
         };
         let first = escape.bytes()[0];
+        if !self.in_windows[usize::from(first)] {
+            return false;
+        }
         // Three bytes of the window stand before it.
         if at >= from + GRAM - 1 {
             let before = &bytes[at + 1 - GRAM..at];
@@ -227,7 +233,9 @@ impl Patterns {
             at += escape.length;
             next = match text.get(at) {
                 None => Err(Miss::Cut),
-                Some(byte) if is_lead(byte) => settled(text, at),
+                Some(byte) if is_lead(byte) => {
+                    plain(&bytes[at - base..]).map_or_else(|| settled(text, at), Ok)
+                }
                 Some(byte) => Ok(Escape::of_byte(byte, 1)),
             };
         }
