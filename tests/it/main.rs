@@ -34,6 +34,7 @@ mod half_close;
 mod house;
 mod http10;
 mod http2;
+mod http2_faults;
 mod http2_frames;
 mod http2_messages;
 mod http2_rules;
