@@ -12,6 +12,7 @@
 //! The runtime in which [`start`] is called is the control plane: one thread is enough for it. The
 //! data plane has threads of its own.
 
+mod callers;
 mod conductor;
 mod disclosure;
 mod egress;
@@ -191,7 +192,9 @@ pub async fn start(
         config.server.issuer_concurrency,
     ));
 
-    let certificates = tokio::sync::watch::Sender::new(Arc::new(server.certificate_files()));
+    let accounts = tokio::sync::watch::Sender::new(callers::asked(config));
+    tasks.spawn(callers::keep_asking(accounts.subscribe(), egress.subscribe()));
+    let certificates = tokio::sync::watch::Sender::new(conductor::shown_files(&server, config));
     let renewals = commands.clone();
     tasks.spawn(lookout::run(certificates.subscribe(), move |changed| {
         // Nobody takes the command when it is ending.
@@ -222,6 +225,7 @@ pub async fn start(
         admin,
         serving,
         watching,
+        accounts,
         certificates,
         draining,
         tasks,

@@ -9,11 +9,20 @@
 //! What a [`Peer`] is was learned once, when its connection came; what is not known of it counts as
 //! not allowed.
 
+pub mod account;
+pub mod bearer;
 pub mod cgroup;
+mod pattern;
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::fmt;
+use std::sync::Arc;
 
+use jiff::Timestamp;
+
+use crate::caller::account::Accounts;
+use crate::caller::bearer::{Bearers, Digest};
 use crate::caller::cgroup::Pattern;
 use crate::certificate::AlternativeNames;
 
@@ -31,6 +40,21 @@ pub struct Peer {
     pub cgroup: Known<String>,
     /// The names for which its certificate was made.
     pub names: Known<AlternativeNames>,
+    /// What came of the last token that it showed.
+    pub remembered: RefCell<Remembered>,
+}
+
+/// A token that was shown on a connection, and what came of it.
+#[derive(Debug, Clone, Default)]
+pub struct Remembered {
+    /// Stands for the token.
+    pub token: Digest,
+    /// It was right for some rule.
+    pub is_right: bool,
+    /// Whose it is by each of the accounts that were asked, or why nobody's.
+    pub accounts: Vec<(Arc<Accounts>, Result<(), String>)>,
+    /// Until when that holds.
+    pub until: Timestamp,
 }
 
 /// Nobody has looked: the rules that counted when the connection came did not ask.
@@ -39,7 +63,13 @@ pub const NOT_ASKED: &str = "nobody asked for it when the connection came";
 impl Default for Peer {
     fn default() -> Self {
         let unknown = || Cow::Borrowed(NOT_ASKED);
-        Self { uid: Err(unknown()), gids: Err(unknown()), cgroup: Err(unknown()), names: Err(unknown()) }
+        Self {
+            uid: Err(unknown()),
+            gids: Err(unknown()),
+            cgroup: Err(unknown()),
+            names: Err(unknown()),
+            remembered: RefCell::default(),
+        }
     }
 }
 
@@ -54,12 +84,14 @@ pub struct Needs {
     pub cgroup: bool,
     /// The names of its certificate.
     pub names: bool,
+    /// What its requests show.
+    pub tokens: bool,
 }
 
 impl Needs {
     /// Whether anything is needed.
     pub fn any(self) -> bool {
-        self.uid || self.gids || self.cgroup || self.names
+        self.uid || self.gids || self.cgroup || self.names || self.tokens
     }
 
     /// Both together.
@@ -70,6 +102,7 @@ impl Needs {
             gids: self.gids || other.gids,
             cgroup: self.cgroup || other.cgroup,
             names: self.names || other.names,
+            tokens: self.tokens || other.tokens,
         }
     }
 }
@@ -85,6 +118,12 @@ pub struct Rule {
     pub cgroups: Vec<Pattern>,
     /// Alternative names of certificates.
     pub names: Vec<String>,
+    /// Secrets that requests show. These and `accounts` are one list: a token is one or the other.
+    pub bearers: Option<Arc<Bearers>>,
+    /// Service accounts by whose tokens requests come.
+    pub accounts: Option<Arc<Accounts>>,
+    /// On a route with subjects: whose tokens may be used, `*` standing for any bytes; empty for all.
+    pub subjects: Vec<String>,
 }
 
 /// Why a caller may not call.
@@ -104,6 +143,7 @@ impl Rule {
             gids: !self.gids.is_empty(),
             cgroup: !self.cgroups.is_empty(),
             names: !self.names.is_empty(),
+            tokens: self.bearers.is_some() || self.accounts.is_some(),
         }
     }
 
@@ -111,6 +151,38 @@ impl Rule {
     pub fn check(&self, peer: &Peer) -> Result<(), Denied> {
         self.check_process(peer)?;
         self.check_names(peer)
+    }
+
+    /// Whether a token is one of those that may call; the error says why it is not.
+    pub fn check_token(&self, token: &Digest, peer: Option<&Peer>) -> Result<(), Denied> {
+        if self.bearers.as_ref().is_some_and(|bearers| bearers.have(token)) {
+            return Ok(());
+        }
+        let detail = "the token that this caller shows may not call";
+        let Some(accounts) = &self.accounts else {
+            return Err(Denied { detail, cause: "it is none of `bearer`".to_owned() });
+        };
+        let remembered = peer.map(|peer| peer.remembered.borrow());
+        let asked = remembered.as_ref().filter(|remembered| remembered.token == *token);
+        let asked = asked.and_then(|it| it.accounts.iter().find(|(one, _)| Arc::ptr_eq(one, accounts)));
+        match asked {
+            Some((_, Ok(()))) => Ok(()),
+            Some((_, Err(why))) => Err(Denied { detail, cause: format!("as a service account's: {why}") }),
+            None => Err(Denied { detail, cause: NOT_ASKED.to_owned() }),
+        }
+    }
+
+    /// Whether a subject's token may be used.
+    pub fn check_subject(&self, subject: Option<&str>) -> Result<(), Denied> {
+        let is_allowed = |subject: &str| self.subjects.iter().any(|pattern| pattern::fits(pattern, subject));
+        if self.subjects.is_empty() || subject.is_some_and(is_allowed) {
+            return Ok(());
+        }
+        let detail = "this caller may not use this subject";
+        Err(Denied {
+            detail,
+            cause: format!("the subject {:?} is not in `subjects`", subject.unwrap_or_default()),
+        })
     }
 
     /// The same, of what is known before a handshake.
@@ -129,6 +201,35 @@ impl Rule {
         one_of(&self.names, &peer.names, |name, own| own.contain(name)).map_err(|why| {
             why.denied("the certificate that this caller showed has no name that may call", "names", "names")
         })
+    }
+}
+
+/// In words that follow "callers".
+impl fmt::Display for Rule {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let numbers = |list: &[u32]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let cgroups = self.cgroups.iter().map(ToString::to_string).collect();
+        let accounts = self.accounts.as_ref().map(|accounts| accounts.spec().accounts.clone());
+        for (what, list) in [
+            ("uid", numbers(&self.uids)),
+            ("group", numbers(&self.gids)),
+            ("cgroup", cgroups),
+            ("name", self.names.clone()),
+            ("service account", accounts.unwrap_or_default()),
+        ] {
+            if !list.is_empty() {
+                write!(formatter, " of {what} {}", list.join(" or "))?;
+            }
+        }
+        match (&self.bearers, &self.accounts) {
+            (None, _) => {}
+            (Some(_), None) => formatter.write_str(" with a bearer")?,
+            (Some(_), Some(_)) => formatter.write_str(" or with a bearer")?,
+        }
+        if !self.subjects.is_empty() {
+            write!(formatter, " for {}", self.subjects.join(" or "))?;
+        }
+        Ok(())
     }
 }
 
@@ -177,6 +278,7 @@ mod tests {
                 dns: vec!["App.internal".to_owned()],
                 uris: vec!["spiffe://mesh/app".to_owned()],
             }),
+            ..Peer::default()
         }
     }
 
@@ -188,6 +290,7 @@ mod tests {
             gids: vec![27],
             cgroups: vec![cgroup("/system.slice")],
             names: vec!["spiffe://mesh/app".to_owned()],
+            ..Rule::default()
         };
         assert_eq!(Rule::default().check(&Peer::default()), Ok(()), "nothing is asked");
         assert_eq!(some().check(&peer()), Ok(()));

@@ -73,6 +73,17 @@ impl KeySource {
             Self::Value(_) => None,
         }
     }
+
+    /// The secret, without the one line break that editors leave at its end. Blocks on the file system.
+    pub fn read(&self) -> Result<Secret, String> {
+        let secret = match self {
+            Self::File(path) => read(path)?,
+            Self::Value(value) => value.clone(),
+        };
+        let mut buffer = SecretBuffer::with_capacity(secret.len());
+        buffer.push(secret.expose());
+        Ok(buffer.without_line_break())
+    }
 }
 
 impl Identity {

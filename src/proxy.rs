@@ -13,6 +13,7 @@
 
 pub mod admit;
 pub mod answer;
+mod callers;
 pub mod challenge;
 pub mod choose;
 pub mod error;
@@ -23,6 +24,7 @@ mod hold;
 mod incoming;
 pub mod logins;
 pub mod pointer;
+mod pools;
 pub mod record;
 pub mod refusal;
 pub mod sanitize;
@@ -31,12 +33,10 @@ pub mod upload;
 pub mod watch;
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::future::poll_fn;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -45,6 +45,7 @@ use bytes::Bytes;
 use http::{Method, Response, StatusCode};
 
 use crate::buffer::Held;
+use crate::caller::Peer;
 use crate::clock::Clock;
 use crate::control::Control;
 use crate::credential::slot::{AfterRefusal, Current, Slot, Unavailable};
@@ -54,6 +55,7 @@ use crate::inject::Prepared;
 use crate::proxy::admit::{Door, Found};
 use crate::proxy::choose::{Chosen, choose};
 use crate::proxy::exchange::{Awaited, Exchange};
+use crate::proxy::pools::Pools;
 use crate::proxy::record::Record;
 use crate::proxy::sanitize::{Outbound, Sanitized};
 use crate::proxy::subject::Claim;
@@ -62,7 +64,6 @@ use crate::proxy::watch::{Phase, Sweeper, Watch};
 use crate::route::metrics::Limit;
 use crate::route::{Route, RouteTable, Tokens};
 use crate::telemetry::AccessLog;
-use crate::upstream::Destination;
 use crate::upstream::http1::Asked;
 use crate::upstream::http2::Http2Link;
 use crate::upstream::link::Link;
@@ -96,32 +97,6 @@ pub struct Proxy {
     pools: RefCell<Pools>,
 }
 
-/// By the address of the destination; a weak reference keeps the address from being used again.
-type Pools = HashMap<usize, (Weak<Destination>, Rc<Pool>), ByAddress>;
-
-/// Addresses are spread well enough by one multiplication.
-type ByAddress = BuildHasherDefault<AddressHasher>;
-
-/// See [`ByAddress`].
-#[derive(Default)]
-struct AddressHasher(u64);
-
-impl Hasher for AddressHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_usize(usize::from(*byte));
-        }
-    }
-
-    fn write_usize(&mut self, address: usize) {
-        self.0 = (self.0 ^ address as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
-
 /// How often a request is sent that upstreams refuse unseen, or say goodbye to (RFC 9113, sections 6.8 and
 /// 8.7): many requests that lose a connection at once may meet on another that ends, too.
 const MOST_TRIES: usize = 4;
@@ -143,6 +118,8 @@ pub struct Asking<'a> {
     pub head: &'a RequestHead,
     /// It is known that no body follows, though the head does not say so (HTTP/2).
     pub is_over: bool,
+    /// Who is at the other end of its connection, if any rule asks.
+    pub peer: Option<&'a Peer>,
 }
 
 impl Shared {
@@ -183,10 +160,17 @@ impl Proxy {
         caller: &mut S,
         answer: &mut AnswerHead,
     ) -> Result<Answer, ProxyError> {
-        let head = asking.head;
+        let (head, clock) = (asking.head, &self.shared.clock);
+        if !record.door().accounts.is_empty() {
+            Box::pin(callers::recognise(record.door(), asking, clock)).await;
+        }
         let (route, found, claim, seen) = {
             let table = self.shared.table.load();
-            let choice = match choose(&table, record.door(), head, &self.shared.pseudonym)? {
+            let door = record.door();
+            let routes = table.listener(&door.listener);
+            let found = admit::admit(door, head, &self.shared.pseudonym, routes)?;
+            callers::check_listener(door, asking, clock)?;
+            let choice = match choose(routes, door, found)? {
                 Chosen::Route(choice) => choice,
                 Chosen::Control(found) => {
                     return Box::pin(logins::answer(&self.shared, record, asking, &found, caller))
@@ -197,6 +181,8 @@ impl Proxy {
             };
             record.route = Some(choice.route.clone());
             let claim = choice.claim(head)?;
+            let rules = &choice.route.spec.callers;
+            callers::check_route(rules, claim.subject.as_deref(), record.door(), asking, clock)?;
             (choice.route.clone(), choice.found, claim, Arc::as_ptr(&table))
         };
         let framing = asking.framing(&found);

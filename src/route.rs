@@ -13,6 +13,7 @@ use std::time::Duration;
 use http::{HeaderName, Method};
 use serde_json::Value;
 
+use crate::caller::Rule;
 use crate::credential::CredentialName;
 use crate::guard::Mode;
 use crate::inject::Injection;
@@ -43,6 +44,8 @@ pub struct RouteSpec {
     pub injection: Arc<Injection>,
     /// How the upstream says that the token is dead.
     pub refusal: Arc<Refusal>,
+    /// Who of those that may call the listener: whoever one of these rules takes; empty for all.
+    pub callers: Arc<[Rule]>,
     /// What may be asked for; empty means everything but the denied endpoints.
     pub allow: Arc<[AllowRule]>,
     /// Paths of token endpoints on the upstream's origin, in canonical form ([`path::canonical`]).

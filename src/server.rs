@@ -27,14 +27,16 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::{Semaphore, watch};
 
+use crate::caller::account::Accounts;
 use crate::caller::{Needs, Rule};
 use crate::clock::Clock;
 use crate::control::Control;
 use crate::http1::HeadLimits;
 use crate::proxy::Shared;
 use crate::proxy::admit::Door;
-use crate::route::RouteTable;
 use crate::route::metrics::ListenerMetrics;
+use crate::route::rate::Bucket;
+use crate::route::{Rate, RouteTable};
 use crate::server::inherited::Inherited;
 use crate::server::tls::{Tls, TlsSpec};
 use crate::server::worker::{Command, Thread};
@@ -329,6 +331,8 @@ pub struct ListenerSpec {
     pub allow: Option<Arc<Rule>>,
     /// What has to be known of callers, for this rule or those of its routes.
     pub needs: Needs,
+    /// Service accounts in this rule or in those of its routes.
+    pub accounts: Vec<Arc<Accounts>>,
     /// Apps may ask of their users' logins, below `/.bearerd/`.
     pub control: bool,
     /// Limits of this listener.
@@ -356,6 +360,9 @@ impl ListenerSpec {
             body_timeout: self.limits.body_timeout,
             idle_timeout: self.limits.idle_timeout,
             head_timeout: self.limits.head_timeout,
+            allow: self.allow.clone(),
+            accounts: self.accounts.clone(),
+            wrong_bearers: Bucket::new(self.limits.max_wrong_bearers),
             metrics: metrics.clone(),
         }
     }
@@ -380,6 +387,8 @@ pub struct ListenerLimits {
     pub body_timeout: Duration,
     /// Streams at once on an HTTP/2 connection.
     pub max_streams: u32,
+    /// Wrong tokens of callers; beyond, none is looked at.
+    pub max_wrong_bearers: Rate,
 }
 
 impl Default for ListenerLimits {
@@ -393,6 +402,7 @@ impl Default for ListenerLimits {
             idle_timeout: Duration::from_secs(75),
             body_timeout: Duration::from_secs(30),
             max_streams: 100,
+            max_wrong_bearers: Rate { count: 50, per: Duration::from_secs(10) },
         }
     }
 }

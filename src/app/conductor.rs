@@ -10,10 +10,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::admin::{Admin, Command};
+use crate::app::callers;
 use crate::app::issuers::Issuers;
 use crate::app::watch::files as watched_files;
 use crate::app::wiring::{connectors, wire};
 use crate::app::{bind_admin, callback, needs};
+use crate::caller::account::Accounts;
 use crate::clock::Clock;
 use crate::config::{self, Config, Environment, Loaded};
 use crate::credential::CredentialSpec;
@@ -54,11 +56,20 @@ pub(super) struct Conductor {
     pub(super) serving: AbortHandle,
     /// The files that are watched for a change of the configuration.
     pub(super) watching: watch::Sender<Vec<PathBuf>>,
-    /// The files that are watched for other certificates.
+    /// The service accounts whose keys are asked for.
+    pub(super) accounts: watch::Sender<Vec<Arc<Accounts>>>,
+    /// The files that are watched for other certificates, and for what callers show.
     pub(super) certificates: watch::Sender<Arc<BTreeSet<Arc<Path>>>>,
     pub(super) draining: watch::Sender<bool>,
     /// The tasks of the control plane.
     pub(super) tasks: JoinSet<()>,
+}
+
+/// The files of what listeners show, and of what callers show to them.
+pub(super) fn shown_files(server: &Server, config: &Config) -> Arc<BTreeSet<Arc<Path>>> {
+    let mut files = server.certificate_files();
+    files.extend(callers::files(config));
+    Arc::new(files)
 }
 
 impl Conductor {
@@ -88,8 +99,11 @@ impl Conductor {
     }
 
     async fn renew_certificates(&self, changed: Vec<PathBuf>) {
-        let server = Arc::clone(&self.server);
-        let renewing = tokio::task::spawn_blocking(move || server.renew_certificates(&changed));
+        let (server, config) = (Arc::clone(&self.server), self.loaded.config.clone());
+        let renewing = tokio::task::spawn_blocking(move || {
+            server.renew_certificates(&changed);
+            callers::renew(&config, &changed);
+        });
         // What came of it was told; it cannot be told only if the process ends.
         let _ = renewing.await;
     }
@@ -159,7 +173,10 @@ impl Conductor {
             tracing::info!(listener = "admin", %address, "listening");
         }
         self.watching.send_replace(watched_files(&next));
-        self.certificates.send_replace(Arc::new(self.server.certificate_files()));
+        self.certificates.send_replace(shown_files(&self.server, new));
+        let asked = callers::asked(new);
+        callers::inherit(&asked, &self.accounts.borrow());
+        self.accounts.send_replace(asked);
         if let Some(logs) = &self.logs
             && let Err(error) = logs.set_filter(&new.server.log.filter)
         {

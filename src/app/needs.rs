@@ -1,5 +1,7 @@
 //! What a configuration needs of the machine: what confinement leaves, and what a reload is held to.
 
+use crate::app::callers;
+use crate::caller::account::KeysAt;
 use crate::config::{Config, Environment, Loaded};
 use crate::confinement::Needs;
 use crate::credential::flow::oauth2::endpoints::Endpoints;
@@ -47,6 +49,14 @@ pub(crate) fn of(loaded: &Loaded, environment: &Environment) -> Needs {
                 flow.id_token.jwks.iter().for_each(|url| connect(&url.origin, &mut needs));
             }
             Flow::Login(flow) => flow.origins().iter().for_each(|origin| connect(origin, &mut needs)),
+        }
+    }
+    for file in callers::files(&loaded.config) {
+        needs.read_file(&file);
+    }
+    for accounts in callers::asked(&loaded.config) {
+        if let KeysAt::Url(url) = &accounts.spec().keys {
+            connect(&url.origin, &mut needs);
         }
     }
     for route in routes {

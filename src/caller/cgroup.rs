@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::caller::pattern;
+
 /// A control group and all below it: a path such as `/system.slice/app.service`, in which `*` stands for
 /// any bytes of one segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,15 +41,7 @@ fn fits(wanted: &str, segment: &str) -> bool {
     if segment == ".." {
         return wanted == "..";
     }
-    let mut parts = wanted.split('*');
-    let first = parts.next().unwrap_or_default();
-    let Some(last) = parts.next_back() else { return wanted == segment };
-    let Some(mut rest) = segment.strip_prefix(first) else { return false };
-    for part in parts {
-        let Some(at) = rest.find(part) else { return false };
-        rest = &rest[at + part.len()..];
-    }
-    rest.ends_with(last)
+    pattern::fits(wanted, segment)
 }
 
 /// The control group of a process, from the text of `/proc/PID/cgroup`: that of the unified hierarchy

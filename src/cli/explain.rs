@@ -1,7 +1,8 @@
 //! `bearerd explain METHOD URL`: what would become of a request, told by the code that would do it,
 //! without any network.
 
-use std::fmt::Write;
+use std::borrow::Borrow;
+use std::fmt::{self, Write};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -9,6 +10,7 @@ use http::uri::Authority;
 use http::{Method, Uri};
 
 use crate::app;
+use crate::caller::Rule;
 use crate::cli::exit::Exit;
 use crate::cli::{ConfigFile, output};
 use crate::clock::Clock;
@@ -16,7 +18,7 @@ use crate::config::{Config, Environment};
 use crate::credential::Flow;
 use crate::http1::RequestHead;
 use crate::proxy::ProxyError;
-use crate::proxy::admit::{Door, PSEUDONYM};
+use crate::proxy::admit::{Door, PSEUDONYM, admit};
 use crate::proxy::choose::{Choice, Chosen, choose};
 use crate::proxy::sanitize::Sanitized;
 use crate::route::{AllowRule, Route, RouteTable, SubjectSource};
@@ -87,7 +89,7 @@ fn request(method: &Method, url: &Uri) -> Option<(Called, RequestHead)> {
 struct Told(String);
 
 impl Told {
-    fn line(&mut self, what: &str, how: impl std::fmt::Display) {
+    fn line(&mut self, what: &str, how: impl fmt::Display) {
         // Writing to a text does not fail.
         let _ = writeln!(self.0, "{what:<12}{how}");
     }
@@ -123,9 +125,12 @@ fn explain(
         Bind::Inherited(_) => None,
     };
     let door = listener.door(address, &std::sync::Arc::default());
+    if let Some(rule) = &listener.allow {
+        told.line("takes", Callers(std::slice::from_ref(rule)));
+    }
     let with_subject = with_subject(table, &door, head, subject);
     let head = with_subject.as_ref().unwrap_or(head);
-    let choice = match choose(table, &door, head, PSEUDONYM) {
+    let choice = match enter(table, &door, head) {
         Ok(Chosen::Route(choice)) => choice,
         Ok(Chosen::Control(_) | Chosen::Nobody) => {
             told.line("answered", "by bearerd itself");
@@ -148,6 +153,16 @@ fn explain(
     (told.0, Exit::Done)
 }
 
+/// Who answers a request, of whatever caller.
+fn enter<'table, 'head>(
+    table: &'table RouteTable,
+    door: &Door,
+    head: &'head RequestHead,
+) -> Result<Chosen<'table, 'head>, ProxyError> {
+    let routes = table.listener(&door.listener);
+    choose(routes, door, admit(door, head, PSEUDONYM, routes)?)
+}
+
 /// The same request with a subject in the field in which its route wants it.
 fn with_subject(
     table: &RouteTable,
@@ -155,7 +170,7 @@ fn with_subject(
     head: &RequestHead,
     subject: Option<&str>,
 ) -> Option<RequestHead> {
-    let Ok(Chosen::Route(Choice { route, .. })) = choose(table, door, head, PSEUDONYM) else { return None };
+    let Ok(Chosen::Route(Choice { route, .. })) = enter(table, door, head) else { return None };
     let Some(SubjectSource::Header(name)) = &route.spec.subject else { return None };
     let field = (name.as_str().as_bytes(), subject?.as_bytes());
     let fields: Vec<_> = head.fields.iter().map(|field| (field.name, field.value)).chain([field]).collect();
@@ -179,6 +194,9 @@ fn describe(told: &mut Told, config: &Config, route: &Route) {
     let spec = &route.spec;
     let host = spec.host.as_ref().map(|host| format!(", host {host}")).unwrap_or_default();
     told.line("route", format_args!("{} (path {}{host})", spec.name, spec.path));
+    if !spec.callers.is_empty() {
+        told.line("takes", Callers(&spec.callers));
+    }
     let rules: Vec<String> = spec.allow.iter().map(rule).collect();
     let denied = if spec.denied.is_empty() { "" } else { ", but its token endpoints" };
     let allowed = if rules.is_empty() { "everything".to_owned() } else { rules.join(", ") };
@@ -204,6 +222,19 @@ fn describe(told: &mut Told, config: &Config, route: &Route) {
     }
     for (name, template) in &injection.cookies {
         told.line("injects", format_args!("cookie {name}={}", redacted(template)));
+    }
+}
+
+/// Rules over callers, in words.
+struct Callers<'a, T>(&'a [T]);
+
+impl<T: Borrow<Rule>> fmt::Display for Callers<'_, T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, rule) in self.0.iter().enumerate() {
+            formatter.write_str(if index == 0 { "callers" } else { ", or callers" })?;
+            rule.borrow().fmt(formatter)?;
+        }
+        Ok(())
     }
 }
 

@@ -5,8 +5,6 @@
 const KEYS: &[(&str, &[&str])] = &[
     // The whole file.
     ("credentials", &["notify"]),
-    // A listener, and its `allow`.
-    ("uids", &["bearer"]),
     // An egress.
     ("min_tls", &["expect_address"]),
     // A credential.

@@ -59,6 +59,7 @@ pub(crate) fn is_key(word: &str) -> bool {
             keys_of::<Store>(),
             keys_of::<Listener>(),
             keys_of::<listener::Allow>(),
+            keys_of::<listener::ServiceAccounts>(),
             keys_of::<listener::Tls>(),
             keys_of::<Egress>(),
             keys_of::<Credential>(),

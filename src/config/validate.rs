@@ -41,13 +41,14 @@ pub(crate) fn file(raw: &raw::File, root: Place<'_>, context: &mut Context<'_>) 
     context.is_durable = store.as_ref().is_none_or(StoreSpec::is_durable);
     let admin = listener::admin(&raw.admin, root.key("admin"), context);
     context.egresses = egress::all(&raw.egress, root.key("egress"), context);
-    let listeners = listener::all(&raw.listeners, root.key("listeners"), context);
+    let mut listeners = listener::all(&raw.listeners, root.key("listeners"), context);
     context.has_callback = admin.as_ref().is_none_or(|admin| matches!(admin.listen, Address::Tcp(_)));
     if let Some(admin) = &admin {
         listener::apart(&listeners, &admin.listen, root, context);
     }
     let mut credentials = credential::all(&raw.credentials, root.key("credentials"), context);
     let routes = route::all(raw, &credentials, root, context);
+    callers::gather(&mut listeners, &routes);
     subject::mark(&mut credentials, &routes);
     oauth2::id_token::note_uses(
         &mut credentials,

@@ -8,12 +8,15 @@ use std::time::Duration;
 
 use http::Method;
 
+use crate::caller::Rule;
+use crate::caller::account::Accounts;
 use crate::http1::field::{is_same_name, members};
 use crate::http1::{Framing, Kind, RequestHead};
 use crate::proxy::ProxyError;
 use crate::proxy::error::Code;
 use crate::route::matcher::Matcher;
 use crate::route::metrics::ListenerMetrics;
+use crate::route::rate::Bucket;
 use crate::upstream::http1::content_length;
 
 /// What requests know of the listener that they came through.
@@ -35,6 +38,12 @@ pub struct Door {
     pub idle_timeout: Duration,
     /// For the head of a later request.
     pub head_timeout: Duration,
+    /// Who may call.
+    pub allow: Option<Arc<Rule>>,
+    /// Service accounts that may call, here or on some route.
+    pub accounts: Vec<Arc<Accounts>>,
+    /// How many wrong tokens are still looked at.
+    pub wrong_bearers: Bucket,
     /// The listener's numbers.
     pub metrics: Arc<ListenerMetrics>,
 }

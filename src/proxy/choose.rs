@@ -1,14 +1,15 @@
-//! The phases of a request that need neither token nor network: admit, match, policy.
+//! The phases of a request that need neither token nor network: match, policy.
 
 use std::sync::Arc;
 
 use crate::http1::RequestHead;
-use crate::proxy::admit::{self, Door, Found};
+use crate::proxy::admit::{Door, Found};
 use crate::proxy::error::{Code, ProxyError};
 use crate::proxy::logins::OWN_PATHS;
 use crate::proxy::subject::Claim;
+use crate::route::matcher::Matcher;
 use crate::route::policy::Denial;
-use crate::route::{Route, RouteTable, path};
+use crate::route::{Route, path};
 
 /// The route that a request was matched to, before its policy was asked.
 #[derive(Debug)]
@@ -31,15 +32,12 @@ pub enum Chosen<'table, 'head> {
     Nobody,
 }
 
-/// Admits a request and finds who answers it.
+/// Finds who answers a request that was admitted, among the routes of its listener.
 pub fn choose<'table, 'head>(
-    table: &'table RouteTable,
+    routes: Option<&'table Matcher>,
     door: &Door,
-    head: &'head RequestHead,
-    pseudonym: &str,
+    found: Found<'head>,
 ) -> Result<Chosen<'table, 'head>, ProxyError> {
-    let routes = table.listener(&door.listener);
-    let found = admit::admit(door, head, pseudonym, routes)?;
     if found.answer_here || found.path == "*" {
         return Ok(Chosen::Nobody);
     }

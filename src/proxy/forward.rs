@@ -88,7 +88,7 @@ fn unreachable(error: &ConnectError, route: &Route) -> ProxyError {
         ConnectError::Resolve { .. } => {
             (Code::UpstreamConnect, "dns_error", "the upstream's name does not resolve")
         }
-        ConnectError::Forbidden { .. } => (
+        ConnectError::Forbidden { .. } | ConnectError::ForbiddenName { .. } => (
             Code::UpstreamConnect,
             "destination_ip_prohibited",
             "the upstream's name leads to an address that is forbidden",

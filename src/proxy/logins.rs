@@ -19,8 +19,8 @@ use crate::proxy::error::{Code, Login, ProxyError};
 use crate::proxy::record::Record;
 use crate::proxy::upload::Caller;
 use crate::proxy::watch::{Phase, Watch};
-use crate::proxy::{Asking, Shared};
-use crate::route::{Route, RouteTable};
+use crate::proxy::{Asking, Shared, callers};
+use crate::route::Route;
 
 /// What is not a route's on such a listener.
 pub const OWN_PATHS: &str = "/.bearerd/";
@@ -40,9 +40,7 @@ pub(super) async fn answer<S: Caller>(
     let control = shared.control.as_ref().ok_or_else(nothing)?;
     let segments: Vec<&str> = found.path.strip_prefix(CREDENTIALS).ok_or_else(nothing)?.split('/').collect();
     let place = Place::at(&segments).filter(Place::is_for_apps).ok_or_else(nothing)?;
-    if !is_used(&shared.table.load(), door, place.credential().as_str()) {
-        return Err(nothing());
-    }
+    check_use(shared, door, place.credential().as_str(), asking)?.ok_or_else(nothing)?;
     if !place.takes(method) {
         return Ok(other_methods(&place));
     }
@@ -56,10 +54,26 @@ pub(super) async fn answer<S: Caller>(
     })
 }
 
-/// Whether a route of the listener uses the credential: the others are none of this app's business.
-fn is_used(table: &RouteTable, door: &Door, credential: &str) -> bool {
-    let mut routes = table.routes().iter().map(|route| &route.spec);
-    routes.any(|spec| *spec.listener == *door.listener && spec.credential.as_str() == credential)
+/// Whether a route of the listener uses the credential: the others are none of this app's business. Whom no
+/// such route takes gets the last one's refusal; a rule that names subjects opens none of this.
+fn check_use(
+    shared: &Shared,
+    door: &Door,
+    credential: &str,
+    asking: Asking<'_>,
+) -> Result<Option<()>, ProxyError> {
+    let table = shared.table.load();
+    let routes = table.routes().iter().map(|route| &route.spec);
+    let mut use_of_it = Ok(None);
+    for spec in
+        routes.filter(|spec| *spec.listener == *door.listener && spec.credential.as_str() == credential)
+    {
+        match callers::check_route(&spec.callers, None, door, asking, &shared.clock) {
+            Ok(()) => return Ok(Some(())),
+            Err(refused) => use_of_it = Err(refused),
+        }
+    }
+    use_of_it
 }
 
 /// The whole body, in memory that is wiped: it may hold a code or a password.

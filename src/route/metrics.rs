@@ -174,6 +174,8 @@ pub enum Limit {
     BodyTimeout,
     /// Listener: streams at once on an HTTP/2 connection.
     MaxStreams,
+    /// Listener: wrong bearers in a time.
+    MaxWrongBearers,
     /// Route: bytes of a request body.
     MaxBody,
     /// Route: time for a connection.
@@ -196,7 +198,7 @@ pub enum Limit {
 
 impl Limit {
     /// All limits.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::MaxConnections,
         Self::MaxHead,
         Self::MaxFields,
@@ -205,6 +207,7 @@ impl Limit {
         Self::IdleTimeout,
         Self::BodyTimeout,
         Self::MaxStreams,
+        Self::MaxWrongBearers,
         Self::MaxBody,
         Self::ConnectTimeout,
         Self::AnswerTimeout,
@@ -227,6 +230,7 @@ impl Limit {
             Self::IdleTimeout => "idle_timeout",
             Self::BodyTimeout => "body_timeout",
             Self::MaxStreams => "max_streams",
+            Self::MaxWrongBearers => "max_wrong_bearers",
             Self::MaxBody => "max_body",
             Self::ConnectTimeout => "connect_timeout",
             Self::AnswerTimeout => "answer_timeout",

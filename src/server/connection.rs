@@ -143,7 +143,7 @@ async fn answer(
         is_http10: request.is_http10,
         closes: !request.is_persistent() || watch.is_draining(),
     };
-    let asking = Asking { head: request, is_over: false };
+    let asking = Asking { head: request, is_over: false, peer: visitor.peer.as_deref() };
     let answered = match &visitor.refusal {
         Some(error) => Err(error.clone()),
         None => service.proxy.serve(&mut record, asking, app, &mut heads.answer).await,

@@ -314,6 +314,7 @@ mod tests {
             hosts: Vec::new(),
             allow: None,
             needs: Needs::default(),
+            accounts: Vec::new(),
             control: false,
             limits: ListenerLimits::default(),
         }

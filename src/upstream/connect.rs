@@ -15,6 +15,7 @@ mod tunnel;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -261,11 +262,7 @@ impl Connector {
             let addresses = attempt.within("looking its name up", lookup).await?;
             return attempt.within("connecting", attempt.dialed(dial::tcp(addresses, spec.source))).await;
         };
-        // The proxy looks names up; an address that must never be dialed is seen here, too.
-        if let Some(address) = address::literal(&origin.host).filter(|literal| address::is_metadata(*literal))
-        {
-            return Err(ConnectError::Forbidden { host: origin.host.clone(), address });
-        }
+        self.check_beyond_proxy(&origin.host)?;
         let mut stream = self.reach_proxy(proxy, attempt).await?;
         let authorization = current.material.authorization.as_ref();
         let connect = async {
@@ -278,6 +275,20 @@ impl Connector {
         };
         attempt.within("the outbound proxy's answer", connect).await?;
         Ok(stream)
+    }
+
+    /// The proxy looks names up, and dials. What can be known of a host without asking is known here, too.
+    fn check_beyond_proxy(&self, host: &str) -> Result<(), ConnectError> {
+        if address::is_metadata_name(host) {
+            return Err(ConnectError::ForbiddenName { host: host.to_owned() });
+        }
+        let Some(address) = address::literal(host) else { return Ok(()) };
+        // Another spelling of an address is a name, which is no consent.
+        let is_consent = host.parse::<IpAddr>().is_ok() || self.0.spec.allow_private;
+        if address::is_metadata(address) || (!is_consent && address::is_private(address)) {
+            return Err(ConnectError::Forbidden { host: host.to_owned(), address });
+        }
+        Ok(())
     }
 
     /// A TCP connection to the proxy.

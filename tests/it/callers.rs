@@ -3,6 +3,8 @@
 //! The callers of other users are threads of this process with credentials of their own, which only root
 //! can give them.
 
+mod tokens;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -1,5 +1,6 @@
 //! How connections to upstreams leave.
 
+mod addresses;
 mod certificates;
 mod proxies;
 mod shortage;

@@ -44,6 +44,34 @@ fn a_request_that_passes_is_told_with_route_policy_credential_injection_and_targ
 }
 
 #[test]
+fn the_rules_over_callers_that_a_request_meets_are_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("bearerd.toml");
+    let (token, bearer) = (canary::token(), canary::secret());
+    let configuration = format!(
+        "[listeners.app]\nbind = \"127.0.0.1:8080\"\nallow = {{ uids = [1001, 1002], bearer = {{ value = \"{bearer}\" }} }}\n\
+         [credentials.fixed]\nflow = \"static\"\ntoken = {{ value = \"{token}\" }}\nexpires = \"never\"\n\
+         [routes.board]\nupstream = \"https://board.invalid\"\ncredential = \"fixed\"\n\
+         callers = [{{ uids = [1001] }}, {{ bearer = {{ value = \"{bearer}\" }} }}]\n"
+    );
+    fs::write(&file, configuration).expect("a file");
+    let mut command = bearerd(&["explain", "GET", "http://127.0.0.1:8080/x", "--config"]);
+    command.arg(&file);
+    let output = run(command, "");
+    assert_eq!(output.status.code(), Some(0));
+    insta::assert_snapshot!(String::from_utf8(output.stdout).expect("text"), @r"
+    listener    app (127.0.0.1:8080)
+    takes       callers of uid 1001 or 1002 with a bearer
+    route       board (path /)
+    takes       callers of uid 1001, or callers with a bearer
+    allows      everything
+    credential  fixed (static)
+    injects     header authorization: Bearer [token]
+    forwarded   GET https://board.invalid/x
+    ");
+}
+
+#[test]
 fn a_request_that_does_not_pass_ends_with_1_and_the_reason() {
     for (method, url, reason) in [
         ("GET", "http://127.0.0.1:8080/nowhere", "404 no_route"),

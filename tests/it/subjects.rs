@@ -84,6 +84,28 @@ fn a_request_without_a_fit_subject_is_refused_before_anything_is_sent() {
 }
 
 #[test]
+fn a_caller_uses_the_subjects_that_a_rule_gives_it_and_no_login_of_others() {
+    let (upstream, own) = (Upstream::start(), rustix::process::geteuid().as_raw());
+    let rules = format!(
+        "control = true\n{}callers = [{{ uids = [{own}], subjects = [\"ali*\", \"carol\"] }}, {{ uids = [{}] }}]\n",
+        by_header(&upstream),
+        own + 1
+    );
+    let bearerd = with_two(&rules);
+    let ask = |subject: &str| bearerd.app().get_with("/api/x", &format!("X-Bearerd-Subject: {subject}\r\n"));
+    assert_eq!(ask("alice").status(), 200);
+    for (subject, status, code) in
+        [("bob b", 403, "caller_denied"), ("malice", 403, "caller_denied"), ("carol", 503, "login_required")]
+    {
+        let answer = ask(subject);
+        assert_eq!((answer.status(), answer.json()["code"].as_str()), (status, Some(code)), "{subject}");
+    }
+    let logout = "/.bearerd/v1/credentials/people/subjects/alice";
+    assert_eq!(bearerd.app().request("DELETE", logout, "", b"").status(), 403);
+    assert_eq!(upstream.requests().len(), 1);
+}
+
+#[test]
 fn an_unknown_subject_is_told_where_its_user_logs_in() {
     let upstream = Upstream::start();
     let bearerd = with_two(&by_header(&upstream));

@@ -1,10 +1,15 @@
 //! `[listeners.NAME]` and `[egress.NAME]` as they are written.
 
-use schemars::JsonSchema;
-use serde::Deserialize;
+use std::borrow::Cow;
+use std::fmt;
 
-use crate::config::raw::scalar::{Size, TextOr, Time};
-use crate::config::raw::secret::SecretReference;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+
+use crate::config::raw::scalar::{Rate, Size, TextOr, Time};
+use crate::config::raw::secret::{SecretReference, SecretReferences};
 
 /// Where apps connect.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -33,6 +38,8 @@ pub(crate) struct Listener {
     pub(crate) max_target: Option<Size>,
     /// Streams at once on an HTTP/2 connection; default 100.
     pub(crate) max_streams: Option<u32>,
+    /// Wrong tokens of callers in a time; beyond, none is looked at; default `"50/10s"`.
+    pub(crate) max_wrong_bearers: Option<Rate>,
     /// For a whole request head; default `"10s"`.
     pub(crate) head_timeout: Option<Time>,
     /// Between requests; default `"75s"`.
@@ -70,6 +77,71 @@ pub(crate) struct Allow {
     /// Names of which a caller's certificate must have one among its alternative names: DNS names and
     /// URIs.
     pub(crate) names: Option<Vec<String>>,
+    /// A secret that requests show as `Authorization: Bearer`, or a list of such: each counts.
+    pub(crate) bearer: Option<SecretReferences>,
+    /// Service accounts of Kubernetes, by whose tokens requests come.
+    pub(crate) service_accounts: Option<ServiceAccounts>,
+    /// On a route with subjects: the subjects whose tokens may be used; `*` stands for any bytes.
+    pub(crate) subjects: Option<Vec<String>>,
+}
+
+/// One rule over callers, or a list of rules of which one is enough.
+#[derive(Debug)]
+pub(crate) struct Callers(pub(crate) Vec<Allow>);
+
+impl<'de> Deserialize<'de> for Callers {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneOrMore;
+        impl<'de> Visitor<'de> for OneOrMore {
+            type Value = Callers;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a table such as { uids = [1001] }, or a list of them")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Callers, A::Error> {
+                Ok(Callers(vec![Allow::deserialize(MapAccessDeserializer::new(map))?]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Callers, A::Error> {
+                let mut several = Vec::new();
+                while let Some(one) = sequence.next_element()? {
+                    several.push(one);
+                }
+                Ok(Callers(several))
+            }
+        }
+        deserializer.deserialize_any(OneOrMore)
+    }
+}
+
+impl JsonSchema for Callers {
+    fn schema_name() -> Cow<'static, str> {
+        "Callers".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let one = generator.subschema_for::<Allow>();
+        json_schema!({ "anyOf": [one, { "type": "array", "items": one }] })
+    }
+}
+
+/// Service accounts of Kubernetes that may call.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ServiceAccounts {
+    /// Who signs their tokens: the `iss`, such as `"https://kubernetes.default.svc.cluster.local"`.
+    pub(crate) issuer: Option<String>,
+    /// Whom the tokens are for: one of their `aud`.
+    pub(crate) audience: Option<String>,
+    /// Which may call, as `"NAMESPACE/NAME"`; either may be `*`.
+    pub(crate) accounts: Option<Vec<String>>,
+    /// The keys of the signatures: a URL, or a file, watched for changes.
+    pub(crate) jwks: Option<String>,
+    /// What is shown as a bearer to whoever has the keys.
+    pub(crate) token: Option<SecretReference>,
+    /// How the keys are asked for, by the name of an egress.
+    pub(crate) egress: Option<String>,
 }
 
 /// How connections leave.

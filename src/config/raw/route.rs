@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::config::raw::inject::{Inject, RefusalRule};
+use crate::config::raw::listener::Callers;
 use crate::config::raw::scalar::{Rate, Size, Time};
 
 /// Which request goes where, with which credential.
@@ -23,6 +24,8 @@ pub(crate) struct Route {
     /// Which of the credential's subjects, by a header field or a segment of the path; default the token
     /// that the credential has by itself.
     pub(crate) subject: Option<Subject>,
+    /// Who of those that may call the listener; with a list, whom one of its rules takes; default all.
+    pub(crate) callers: Option<Callers>,
     /// What may be asked for, such as `"GET /user/*"`; default everything but token endpoints.
     pub(crate) allow: Option<Vec<String>>,
     /// What is put on requests, in place of the credential's rule.

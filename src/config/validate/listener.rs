@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::admin::AdminSpec;
-use crate::caller::Rule;
+use crate::caller::{Needs, Rule};
 use crate::config::raw::{self, Map};
 use crate::config::tree::Place;
-use crate::config::validate::callers::{self, Way};
 use crate::config::validate::context::Context;
 use crate::config::validate::credential::check_name;
 use crate::config::validate::names::Names;
-use crate::config::validate::{route, secret, tls};
+use crate::config::validate::{callers, route, secret, tls};
 use crate::credential::Source;
+use crate::route::Rate;
 use crate::server::{Address, Bind, ListenerLimits, ListenerSpec};
 
 /// Where the admin listener is without `[admin]`.
@@ -60,9 +60,7 @@ fn listener(
         check_remote(address, raw.allow_remote, "bind", place, context);
     }
     let tls = raw.tls.as_ref().map(|raw| tls::spec(raw, bind.as_ref(), place.key("tls"), context));
-    let way = Way { bind: bind.as_ref(), shows_certificates };
-    let allow = raw.allow.as_ref().map(|raw| callers::rule(raw, way, place.key("allow"), context));
-    let allow = allow.map_or(Some(None), |rule| rule.map(Some));
+    let allow = callers::of_listener(raw, place, context);
     let hosts = raw.hosts.as_deref().unwrap_or_default();
     let hosts: Vec<Option<String>> = hosts
         .iter()
@@ -76,8 +74,9 @@ fn listener(
         allow_remote: raw.allow_remote == Some(true),
         tls: tls.map_or(Some(None), |tls| tls.map(Some))?,
         hosts: hosts.into_iter().collect::<Option<_>>()?,
-        needs: allow.as_ref().and_then(Option::as_ref).map(Rule::needs).unwrap_or_default(),
-        allow: allow?.filter(|rule| *rule != Rule::default()).map(Arc::new),
+        allow: Some(allow?).filter(|rule| *rule != Rule::default()).map(Arc::new),
+        needs: Needs::default(),
+        accounts: Vec::new(),
         control: raw.control == Some(true),
         limits,
     })
@@ -216,6 +215,9 @@ fn limits(raw: &raw::Listener, place: Place<'_>, context: &mut Context<'_>) -> L
         idle_timeout: time(raw.idle_timeout, default.idle_timeout),
         body_timeout: time(raw.body_timeout, default.body_timeout),
         max_streams: raw.max_streams.unwrap_or(default.max_streams),
+        max_wrong_bearers: raw
+            .max_wrong_bearers
+            .map_or(default.max_wrong_bearers, |rate| Rate { count: rate.count, per: rate.per }),
     };
     let ranges = [
         ("max_connections", limits.max_connections, 1, 1 << 20),

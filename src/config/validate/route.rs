@@ -12,14 +12,14 @@ use crate::config::validate::context::{Context, unknown};
 use crate::config::validate::credential::{Credential, check_name, is_exposed};
 use crate::config::validate::names::Names;
 use crate::config::validate::oauth2::certificate;
-use crate::config::validate::{inject, login, subject};
+use crate::config::validate::{callers, inject, login, subject};
 use crate::credential::CredentialName;
 use crate::guard::Mode;
 use crate::inject::Injection;
 use crate::route::path::canonical;
 use crate::route::{AllowRule, Rate, Refusal, RouteLimits, RouteSpec};
 use crate::upstream::pool::PoolLimits;
-use crate::upstream::{Scheme, Url};
+use crate::upstream::{Scheme, Url, address};
 
 /// All routes, in the order of the file.
 pub(crate) fn all(
@@ -101,11 +101,14 @@ impl Reader<'_> {
             let of_credential = named.and_then(|credential| credential.allow_plaintext);
             let allowed = raw.allow_plaintext.or(of_credential) == Some(true);
             check_plaintext(upstream, raw.egress.as_deref(), allowed, place, context);
+            check_metadata(upstream, place, context);
             if upstream.origin.scheme == Scheme::Unix && raw.egress.is_some() {
                 let message = "connections to a Unix socket do not leave the machine: they have no egress";
                 context.findings.error(place.key("egress"), message);
             }
         }
+        let behind = listener.as_ref().and_then(|name| self.file.listeners.get(name));
+        let callers = callers::of_route(raw, behind, place, context);
         let denied = upstream.as_ref().map(|upstream| self.denied(upstream));
         let credential = credential?;
         Some(RouteSpec {
@@ -119,6 +122,7 @@ impl Reader<'_> {
             subject,
             injection: common.injections.one(injection?),
             refusal: common.refusals.one(refusal.unwrap_or_else(|| credential.refusal.clone())),
+            callers: callers?,
             allow: common.allowed.one(allow?),
             wait: credential.wait,
             egress,
@@ -240,6 +244,14 @@ fn guard(raw: &raw::Route, place: Place<'_>, context: &mut Context<'_>) -> Mode 
 
 fn is_empty(injection: &Injection) -> bool {
     injection.headers.is_empty() && injection.query.is_empty() && injection.cookies.is_empty()
+}
+
+fn check_metadata(upstream: &Url, place: Place<'_>, context: &mut Context<'_>) {
+    let host = &upstream.origin.host;
+    if address::is_metadata_name(host) || address::literal(host).is_some_and(address::is_metadata) {
+        let message = "this is the metadata service of a cloud: no connection to it is ever opened";
+        context.findings.warning(place.key("upstream"), message);
+    }
 }
 
 fn check_plaintext(

@@ -19,7 +19,8 @@ use crate::http1::head::Progress;
 use crate::http1::{Framing, HeadLimits, RequestHead};
 use crate::inject::Injection;
 use crate::proxy::admit::{Door, admit};
-use crate::route::{Refusal, Route, RouteLimits, RouteSpec, RouteTable, Tokens, Wiring};
+use crate::route::rate::Bucket;
+use crate::route::{Rate, Refusal, Route, RouteLimits, RouteSpec, RouteTable, Tokens, Wiring};
 use crate::secret::Secret;
 use crate::template::Template;
 use crate::upstream::EgressSpec;
@@ -51,6 +52,7 @@ fn route(upstream: &str, injection: Injection) -> Arc<Route> {
         subject: None,
         injection: Arc::new(injection),
         refusal: Arc::new(Refusal::default()),
+        callers: [].into(),
         allow: [].into(),
         denied: [].into(),
         wait: std::time::Duration::ZERO,
@@ -103,6 +105,9 @@ fn pass(route: &Route, target: &str, fields: &[(&str, &[u8])]) -> Option<(String
         body_timeout: std::time::Duration::ZERO,
         idle_timeout: std::time::Duration::ZERO,
         head_timeout: std::time::Duration::ZERO,
+        allow: None,
+        accounts: Vec::new(),
+        wrong_bearers: Bucket::new(Rate { count: 1, per: std::time::Duration::ZERO }),
         metrics: Arc::default(),
     };
     let mut text = format!("GET {target} HTTP/1.1\r\nhost: localhost\r\n").into_bytes();

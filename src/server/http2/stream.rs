@@ -120,7 +120,8 @@ impl Stream {
             }
             (Ok(()), Some(refusal)) => Err(refusal.clone()),
             (Ok(()), None) => {
-                let asking = Asking { head: request, is_over: self.has_no_content() };
+                let (is_over, peer) = (self.has_no_content(), visitor.peer.as_deref());
+                let asking = Asking { head: request, is_over, peer };
                 service.proxy.serve(&mut record, asking, &mut content, &mut heads.answer).await
             }
         };

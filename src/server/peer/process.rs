@@ -154,7 +154,7 @@ mod tests {
     #[tokio::test]
     async fn the_process_behind_a_socket_is_known_by_user_groups_and_control_group() {
         let (stream, _other) = UnixStream::pair().expect("a pair");
-        let needs = Needs { uid: true, gids: true, cgroup: true, names: false };
+        let needs = Needs { uid: true, gids: true, cgroup: true, ..Needs::default() };
         let mut peer = Peer::default();
         look(&stream, needs, &mut peer);
         assert_eq!(peer.uid, Ok(rustix::process::geteuid().as_raw()));

@@ -24,6 +24,11 @@ pub enum ConnectError {
         /// One of its addresses.
         address: IpAddr,
     },
+    /// The host is a name of a cloud's metadata service.
+    ForbiddenName {
+        /// The host as configured.
+        host: String,
+    },
     /// No address took the connection.
     Unreachable {
         /// The origin.
@@ -104,6 +109,9 @@ impl fmt::Display for ConnectError {
                     formatter,
                     "`{host}` leads to {address}, the metadata service of a cloud: never dialed"
                 )
+            }
+            Self::ForbiddenName { host } => {
+                write!(formatter, "`{host}` is the metadata service of a cloud: never dialed")
             }
             Self::Forbidden { host, address } => write!(
                 formatter,

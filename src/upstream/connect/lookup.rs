@@ -37,6 +37,9 @@ impl Resolver {
         is_consent: bool,
     ) -> Result<Vec<SocketAddr>, ConnectError> {
         let forbidden = |address: IpAddr| ConnectError::Forbidden { host: host.to_owned(), address };
+        if address::is_metadata_name(host) {
+            return Err(ConnectError::ForbiddenName { host: host.to_owned() });
+        }
         let (found, is_consent) = if let Ok(literal) = host.parse::<IpAddr>() {
             (vec![literal], true)
         } else if host == "localhost" {

@@ -72,9 +72,18 @@ async fn a_name_that_resolves_to_a_private_address_is_refused_unless_allowed() {
 #[tokio::test]
 async fn metadata_services_are_refused_always() {
     let allowing = EgressSpec { allow_private: true, ..EgressSpec::default() };
-    for host in ["169.254.169.254", "::ffff:169.254.169.254", "fd00:ec2::254", "169.254.43518"] {
+    for host in [
+        "169.254.169.254",
+        "::ffff:169.254.169.254",
+        "fd00:ec2::254",
+        "169.254.43518",
+        "metadata.google.internal",
+        "Metadata.google.internal.",
+    ] {
         let refused = open(&allowing, &origin(host, 80)).await.expect_err(host);
-        assert!(matches!(refused, ConnectError::Forbidden { .. }), "{host}: {refused}");
+        let is_forbidden =
+            matches!(refused, ConnectError::Forbidden { .. } | ConnectError::ForbiddenName { .. });
+        assert!(is_forbidden, "{host}: {refused}");
         assert!(refused.to_string().contains("metadata"), "{refused}");
     }
 }

@@ -121,6 +121,55 @@ fn mistakes_of_tls_are_told_where_they_are() {
 }
 
 #[test]
+fn rules_over_callers_ask_for_what_can_be_known_of_them() {
+    let files = Files::new();
+    let allow = |bind: &str, rule: &str| files.mistakes(&format!("bind = \"{bind}\"\nallow = {{ {rule} }}"));
+    insta::assert_snapshot!(allow("127.0.0.1:0", "gids = [1], cgroups = [\"/a\"], names = [\"a\"]"), @r#"
+    3:11 over TCP the kernel tells a caller's user alone: this is for Unix sockets (`uids` works on loopback too)
+    3:23 over TCP the kernel tells a caller's user alone: this is for Unix sockets (`uids` works on loopback too)
+    3:41 names are looked for in callers' certificates, which nobody has to show without `tls.client_ca` (`client_ca` under `tls` is a file of the authorities that callers' certificates are of)
+    "#);
+    insta::assert_snapshot!(allow("unix:/run/a.sock", "uids = [], names = [\"a\"], cgroups = [\"a\", \"/\", \"/a//b\"]"), @r#"
+    3:11 an empty list lets nobody call
+    3:22 names stand in certificates, which a Unix socket does not ask for (`uids`, `gids` and `cgroups` tell callers apart there)
+    3:48 a control group is a path below the root, such as "/system.slice/app.service"
+    3:53 a control group is a path below the root, such as "/system.slice/app.service"
+    3:58 the path of a control group has no empty segments
+    "#);
+    insta::assert_snapshot!(allow("0.0.0.0:1\"\nallow_remote = true #", "uids = [1]"), @r#"
+    2:8 everyone who reaches this address may call: it is not a loopback address (`allow_remote` permits it)
+    4:11 users of other machines are not known here: this is for loopback and Unix sockets (`tls.client_ca` and `names` tell callers on other machines apart)
+    "#);
+    insta::assert_snapshot!(allow("127.0.0.1:0", "subjects = [\"a\"], bearer = []"), @r#"
+    3:11 a listener has no subjects: this is for `callers` of a route
+    3:29 an empty list lets nobody call
+    "#);
+    insta::assert_snapshot!(allow("127.0.0.1:0", "bearer = { command = [\"x\"] }, service_accounts = { accounts = [\"shop\"] }"), @r#"
+    3:11 this secret is wanted before anything is obtained (say one of `file`, `systemd` and `env`)
+    3:41 `issuer` is missing: who signs the tokens: their `iss`
+    3:41 `audience` is missing: whom the tokens are for: one of their `aud`
+    3:41 `jwks` is missing: a URL or a file of the keys that sign the tokens
+    3:74 this is not NAMESPACE/NAME (such as "shop/app"; `*` stands for any namespace, or for any name)
+    "#);
+    let accounts = "issuer = \"x\", audience = \"y\", accounts = [\"a/b\"]";
+    insta::assert_snapshot!(allow("127.0.0.1:0", &format!("service_accounts = {{ {accounts}, jwks = \"http://a.example/k\" }}")), @r#"3:89 keys are asked for over https: whoever changes them on the way could be any caller"#);
+    insta::assert_snapshot!(allow("127.0.0.1:0", &format!("service_accounts = {{ {accounts}, jwks = \"gone.json\", egress = \"no\" }}")), @r#"
+    3:89 the file gone.json does not exist
+    3:111 there is no egress of this name (the file has no egress at all)
+    "#);
+    let route = |rule: &str| mistakes(&(files.listener("bind = \"127.0.0.1:0\"") + "callers = " + rule));
+    insta::assert_snapshot!(route("[]"), @r#"11:1 an empty list lets nobody call (without `callers` whoever may call the listener may call the route)"#);
+    insta::assert_snapshot!(route("{}"), @r#"11:1 this takes every caller (such as { uids = [1001] })"#);
+    insta::assert_snapshot!(route("[{ uids = [1] }, { gids = [1], subjects = [\"a\"] }]"), @r#"
+    11:30 over TCP the kernel tells a caller's user alone: this is for Unix sockets (`uids` works on loopback too)
+    11:42 the route has no subjects: requests do not say for whom they are (`subject` of the route says where they do)
+    "#);
+    let warned =
+        warnings(&files.listener("bind = \"127.0.0.1:0\"\nallow = { bearer = { env = \"SECRET\" } }"));
+    assert_eq!(warned, ["this bearer has less than 16 bytes: it can be guessed"]);
+}
+
+#[test]
 fn an_inherited_socket_is_named_once() {
     let files = Files::new();
     let config = accepted(&files.listener("bind = \"fd:app\"")).config;

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::credential::flow::json::Json;
 use crate::credential::flow::{Exchange, MintError};
-use crate::upstream::address::{is_private, literal};
+use crate::upstream::address::{is_metadata, is_metadata_name, is_private, literal};
 use crate::upstream::{Origin, Scheme, Url};
 
 /// The endpoints of one client, as configured. What is named here wins over what is discovered.
@@ -205,6 +205,9 @@ fn check(url: &Url, issuer: &Origin, plaintext: Plaintext) -> Result<(), &'stati
             Plaintext::Loopback | Plaintext::Nowhere => return Err("it is plain HTTP"),
         }
     }
+    if is_metadata_name(&host.host) || literal(&host.host).is_some_and(is_metadata) {
+        return Err("it is the metadata service of a cloud");
+    }
     if is_here(host) && !is_here(issuer) {
         return Err("it leads to a private address, and the issuer is elsewhere");
     }
@@ -243,6 +246,15 @@ mod tests {
             (far, "\"https://localhost/token\"", Plaintext::Loopback, "private address"),
             (far, "\"https://0x7f000001/token\"", Plaintext::Loopback, "private address"),
             (far, "\"https://192.168.1.1/token\"", Plaintext::Loopback, "private address"),
+            (far, "\"https://169.254.169.254/token\"", Plaintext::Loopback, "metadata service"),
+            (
+                "https://10.0.0.1",
+                "\"https://[fd00:ec2::254]/token\"",
+                Plaintext::Loopback,
+                "metadata service",
+            ),
+            (far, "\"https://metadata.google.internal/token\"", Plaintext::Loopback, "metadata service"),
+            (far, "\"https://[64:ff9b::a00:1]/token\"", Plaintext::Loopback, "private address"),
             (far, "\"/token\"", Plaintext::Loopback, "absolute"),
             (far, "\"https://a@b/token\"", Plaintext::Loopback, "user information"),
             (far, "7", Plaintext::Loopback, "not a text"),

@@ -107,10 +107,22 @@ async fn names_are_looked_up_by_the_proxy_and_only_there() {
 #[tokio::test]
 async fn metadata_services_are_refused_behind_a_proxy_too_in_every_spelling() {
     let mut proxy = Proxy::open().await;
-    for host in ["169.254.169.254", "169.254.43518", "0xa9fea9fe", "fd00:ec2::254", "::ffff:a9fe:a9fe"] {
+    for host in [
+        "169.254.169.254",
+        "169.254.43518",
+        "0xa9fea9fe",
+        "fd00:ec2::254",
+        "::ffff:a9fe:a9fe",
+        "fe80::a9fe:a9fe%25eth0",
+        // A private address in a spelling that only a resolver takes for one.
+        "10.1",
+        "0x7f000001",
+    ] {
         let error = open(&proxy.egress(), &origin(host, 80)).await.expect_err(host);
         assert!(matches!(error, ConnectError::Forbidden { .. }), "{host}: {error}");
     }
+    let error = open(&proxy.egress(), &origin("metadata.google.internal", 80)).await.expect_err("a name");
+    assert!(matches!(error, ConnectError::ForbiddenName { .. }), "{error}");
     assert!(proxy.requests.try_recv().is_err(), "nothing was asked");
 }
 
