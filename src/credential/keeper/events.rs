@@ -32,7 +32,7 @@ impl Task {
             }
             Command::Order { shared, order, answer } => {
                 if let Some(entry) = entry_of(&mut self.entries, &shared) {
-                    entry.order = Some((order, answer));
+                    entry.order = Some(Box::new((order, answer)));
                     self.consider(shared.owner());
                 }
             }
