@@ -78,6 +78,8 @@ impl Task {
                 self.insert(kept);
             }
         }
+        // What is made of sorted pairs at once has no gaps.
+        self.readers = std::mem::take(&mut self.readers).into_iter().collect();
         let mut owners: Vec<_> = self.entries.keys().cloned().collect();
         owners.sort_unstable();
         for owner in &owners {
