@@ -135,8 +135,8 @@ pub(super) enum Cause {
 
 impl Stop {
     /// Nothing is tried before an input differs from these.
-    pub(super) fn new(state: State, inputs: Option<Fingerprint>) -> Box<Self> {
-        Box::new(Self { state, inputs })
+    pub(super) fn new(state: State, inputs: Option<Fingerprint>) -> Self {
+        Self { state, inputs }
     }
 }
 
