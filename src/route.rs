@@ -39,7 +39,7 @@ pub struct RouteSpec {
     /// Whose tokens are injected.
     pub credential: CredentialName,
     /// Which of its subjects, and who says so; `None` for the token that the credential has by itself.
-    pub subject: Option<SubjectSource>,
+    pub subject: Option<Box<SubjectSource>>,
     /// How they are injected.
     pub injection: Arc<Injection>,
     /// How the upstream says that the token is dead.

@@ -24,12 +24,20 @@ use crate::upstream::pool::Bites;
 /// The numbers that the control plane counts.
 #[derive(Debug, Default)]
 pub struct ControlMetrics {
-    renewals: Mutex<BTreeMap<(CredentialName, Outcome), Arc<Durations>>>,
+    renewals: Mutex<BTreeMap<(CredentialName, Outcome), Box<Renewals>>>,
     /// Reloads that took the new configuration over.
     pub reloads_ok: Counter,
     /// Reloads that left all as it was.
     pub reloads_rejected: Counter,
     confinement: Confinement,
+}
+
+/// How long exchanges of a credential took, in the buckets of [`Durations`]: as small as can be, since there
+/// may be tens of thousands of credentials.
+#[derive(Debug, Clone, Default)]
+struct Renewals {
+    took: Duration,
+    buckets: [u32; Durations::BOUNDS.len() + 1],
 }
 
 impl ControlMetrics {
@@ -41,12 +49,13 @@ impl ControlMetrics {
     /// Counts an exchange that ended; the keeper calls it.
     pub fn renewed(&self, name: &CredentialName, outcome: Outcome, took: Duration) {
         let mut renewals = self.renewals.lock().unwrap_or_else(PoisonError::into_inner);
-        renewals.entry((name.clone(), outcome)).or_default().record(took);
+        let renewals = renewals.entry((name.clone(), outcome)).or_default();
+        renewals.took += took;
+        renewals.buckets[Durations::bucket(took)] += 1;
     }
 
-    fn renewals(&self) -> Vec<(CredentialName, Outcome, Arc<Durations>)> {
-        let renewals = self.renewals.lock().unwrap_or_else(PoisonError::into_inner);
-        renewals.iter().map(|((name, outcome), took)| (name.clone(), *outcome, Arc::clone(took))).collect()
+    fn renewals(&self) -> BTreeMap<(CredentialName, Outcome), Box<Renewals>> {
+        self.renewals.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -134,8 +143,17 @@ fn durations(metric: &mut Metric<'_>, labels: Labels<'_>, of: &[&Durations]) {
             *sum += count;
         }
     }
+    histogram(metric, labels, counts, of.iter().map(|part| part.sum()).sum());
+}
+
+fn histogram(
+    metric: &mut Metric<'_>,
+    labels: Labels<'_>,
+    counts: [u64; Durations::BOUNDS.len() + 1],
+    seconds: f64,
+) {
     let bounds = Durations::BOUNDS.into_iter().zip(counts);
-    metric.histogram(labels, bounds, counts[Durations::BOUNDS.len()], of.iter().map(|part| part.sum()).sum());
+    metric.histogram(labels, bounds, counts[Durations::BOUNDS.len()], seconds);
 }
 
 fn limits(text: &mut Exposition, rows: &[Row<'_>], admin: &Admin) {
@@ -304,14 +322,15 @@ fn renewals(text: &mut Exposition, metrics: &ControlMetrics) {
     let renewals = metrics.renewals();
     let help = "Exchanges with issuers that ended; the first token counts.";
     let mut metric = text.metric("bearerd_renewals_total", Kind::Counter, help);
-    for (name, outcome, took) in &renewals {
+    for ((name, outcome), of) in &renewals {
         let labels = [("credential", name.as_str()), ("outcome", outcome.as_str())];
-        metric.sample(&labels, took.counts().iter().sum::<u64>());
+        metric.sample(&labels, of.buckets.iter().copied().map(u64::from).sum::<u64>());
     }
     let help = "How long exchanges with issuers took.";
     let mut metric = text.metric("bearerd_renewal_duration_seconds", Kind::Histogram, help);
-    for (name, outcome, took) in &renewals {
-        durations(&mut metric, &[("credential", name.as_str()), ("outcome", outcome.as_str())], &[took]);
+    for ((name, outcome), of) in &renewals {
+        let labels = [("credential", name.as_str()), ("outcome", outcome.as_str())];
+        histogram(&mut metric, &labels, of.buckets.map(u64::from), of.took.as_secs_f64());
     }
 }
 

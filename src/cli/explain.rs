@@ -171,7 +171,7 @@ fn with_subject(
     subject: Option<&str>,
 ) -> Option<RequestHead> {
     let Ok(Chosen::Route(Choice { route, .. })) = enter(table, door, head) else { return None };
-    let Some(SubjectSource::Header(name)) = &route.spec.subject else { return None };
+    let Some(SubjectSource::Header(name)) = route.subject() else { return None };
     let field = (name.as_str().as_bytes(), subject?.as_bytes());
     let fields: Vec<_> = head.fields.iter().map(|field| (field.name, field.value)).chain([field]).collect();
     Some(RequestHead::new(head.method.clone(), head.target(), &fields))
@@ -204,7 +204,7 @@ fn describe(told: &mut Told, config: &Config, route: &Route) {
     let credential = config.credentials.iter().find(|credential| credential.name == spec.credential);
     let flow = credential.map(|credential| &credential.flow).map_or("", Flow::as_str);
     told.line("credential", format_args!("{} ({flow})", spec.credential));
-    match &spec.subject {
+    match spec.subject.as_deref() {
         None => {}
         Some(SubjectSource::Header(name)) => {
             told.line("for", format_args!("the subject in the field {name}"));

@@ -25,7 +25,7 @@ pub struct Status {
     /// When its renewal is planned.
     pub renew_at: Option<Timestamp>,
     /// What went wrong last; forgotten by the next success.
-    pub last_error: Option<LastError>,
+    pub last_error: Option<Box<LastError>>,
     /// Warnings about the current token or its inputs.
     pub warnings: Vec<String>,
     /// Whether an exchange (its own or that of an input) runs now.

@@ -26,10 +26,15 @@ impl Durations {
 
     /// Counts one request.
     pub fn record(&self, duration: Duration) {
-        let microseconds = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        self.buckets[Self::bucket(duration)].increment();
+        self.microseconds.fetch_add(microseconds(duration), Ordering::Relaxed);
+    }
+
+    /// The bucket of a duration.
+    pub fn bucket(duration: Duration) -> usize {
+        let microseconds = microseconds(duration);
         let bucket = Self::BOUNDS_MICROSECONDS.iter().position(|bound| microseconds <= *bound);
-        self.buckets[bucket.unwrap_or(Self::BOUNDS.len())].increment();
-        self.microseconds.fetch_add(microseconds, Ordering::Relaxed);
+        bucket.unwrap_or(Self::BOUNDS.len())
     }
 
     /// How many fell into each bucket (not cumulated); the last one is beyond all bounds.
@@ -41,6 +46,10 @@ impl Durations {
     pub fn sum(&self) -> f64 {
         Duration::from_micros(self.microseconds.load(Ordering::Relaxed)).as_secs_f64()
     }
+}
+
+fn microseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Room for one counter for each error code of the proxy.

@@ -183,7 +183,7 @@ impl Route {
     pub fn subject(&self) -> Option<&SubjectSource> {
         match self.tokens {
             Tokens::Own(_) => None,
-            Tokens::Subjects(_) => self.spec.subject.as_ref(),
+            Tokens::Subjects(_) => self.spec.subject.as_deref(),
         }
     }
 

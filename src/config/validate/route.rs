@@ -119,7 +119,7 @@ impl Reader<'_> {
             denied: common.denied.one(denied?),
             upstream: upstream?,
             credential: credential.spec.name.clone(),
-            subject,
+            subject: subject.map(Box::new),
             injection: common.injections.one(injection?),
             refusal: common.refusals.one(refusal.unwrap_or_else(|| credential.refusal.clone())),
             callers: callers?,

@@ -1,6 +1,6 @@
 //! Logins under way: each is bound to its owner, lives 10 minutes, and ends once.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,15 +25,21 @@ pub(super) struct Sessions {
     clock: Clock,
     room: usize,
     by_state: HashMap<[u8; 32], Entry>,
-    /// By the end in time since boot; the number tells those of one moment apart.
-    by_end: BTreeMap<(Duration, u64), [u8; 32]>,
+    by_end: BTreeMap<Place, [u8; 32]>,
+    /// Those that are not over, by their owner.
+    pending: HashMap<Owner, BTreeSet<Place>>,
+    /// Those that are: they make room first.
+    over: BTreeSet<Place>,
     last_number: u64,
 }
+
+/// When a login ends by itself, in time since boot; the number tells those of one moment apart.
+type Place = (Duration, u64);
 
 /// One login.
 struct Entry {
     owner: Owner,
-    place: (Duration, u64),
+    place: Place,
     /// Taken by whoever ends it.
     session: Option<Session>,
     /// Passwords that were typed.
@@ -93,7 +99,15 @@ impl Taken {
 
 impl Sessions {
     pub(super) fn new(clock: Clock, room: usize) -> Self {
-        Self { clock, room, by_state: HashMap::new(), by_end: BTreeMap::new(), last_number: 0 }
+        Self {
+            clock,
+            room,
+            by_state: HashMap::new(),
+            by_end: BTreeMap::new(),
+            pending: HashMap::new(),
+            over: BTreeSet::new(),
+            last_number: 0,
+        }
     }
 
     pub(super) fn set_room(&mut self, room: usize) {
@@ -108,14 +122,12 @@ impl Sessions {
     /// Whether another login may begin. What has ended makes room first.
     pub(super) fn check_room(&mut self, owner: &Owner) -> Result<(), ConsentError> {
         self.expire();
-        let is_of_owner = |entry: &&Entry| entry.owner == *owner && entry.session.is_some();
-        if self.by_state.values().filter(is_of_owner).count() >= OF_ONE_OWNER {
+        if self.waiting(owner).count() >= OF_ONE_OWNER {
             return Ok(());
         }
         while self.by_state.len() >= self.room {
-            if !self.remove_oldest(|entry| entry.session.is_none() && !entry.is_pending()) {
-                return Err(ConsentError::Full);
-            }
+            let oldest = self.over.first().copied().ok_or(ConsentError::Full)?;
+            self.remove(oldest);
         }
         Ok(())
     }
@@ -129,15 +141,16 @@ impl Sessions {
     ) -> Result<(), ConsentError> {
         self.check_room(&session.owner)?;
         let owner = session.owner.clone();
-        let is_of_owner = |entry: &&Entry| entry.owner == owner && entry.session.is_some();
-        if self.by_state.values().filter(is_of_owner).count() >= OF_ONE_OWNER {
-            self.remove_oldest(|entry| entry.owner == owner && entry.session.is_some());
+        let waiting: Vec<Place> = self.waiting(&owner).collect();
+        if waiting.len() >= OF_ONE_OWNER {
+            self.remove(waiting[0]);
         }
         self.last_number += 1;
         let place = (self.clock.boot() + lifetime, self.last_number);
         let key = key(state);
         let progress = watch::Sender::new(Progress::Pending);
         self.by_end.insert(place, key);
+        self.pending.entry(owner.clone()).or_default().insert(place);
         let entry = Entry { owner, place, session: Some(session), typed: 0, progress };
         self.by_state.insert(key, entry);
         Ok(())
@@ -166,9 +179,8 @@ impl Sessions {
 
     /// Notes how a login ended. It is known until its time is over.
     pub(super) fn finish(&mut self, state: &str, progress: Progress) {
-        if let Some(entry) = self.by_state.get_mut(&key(state)) {
-            entry.session = None;
-            entry.progress.send_replace(progress);
+        if let Some(place) = self.by_state.get(&key(state)).map(|entry| entry.place) {
+            self.end(place, progress);
         }
     }
 
@@ -186,32 +198,53 @@ impl Sessions {
 
     /// Ends all logins of an owner.
     pub(super) fn abandon(&mut self, owner: &Owner) {
-        for entry in self.by_state.values_mut().filter(|entry| entry.owner == *owner && entry.is_pending()) {
-            entry.session = None;
-            entry.progress.send_replace(Progress::Failed(ConsentError::Abandoned));
+        for place in self.pending.get(owner).cloned().unwrap_or_default() {
+            self.end(place, Progress::Failed(ConsentError::Abandoned));
+        }
+    }
+
+    /// The places of an owner's logins that nobody has taken, the oldest first.
+    fn waiting(&self, owner: &Owner) -> impl Iterator<Item = Place> {
+        let entry = |place: &Place| self.by_state.get(self.by_end.get(place)?);
+        let places = self.pending.get(owner).into_iter().flatten().copied();
+        places.filter(move |place| entry(place).is_some_and(|entry| entry.session.is_some()))
+    }
+
+    fn end(&mut self, place: Place, progress: Progress) {
+        let Some(entry) = self.by_end.get(&place).and_then(|key| self.by_state.get_mut(key)) else { return };
+        entry.session = None;
+        entry.progress.send_replace(progress);
+        let owner = entry.owner.clone();
+        self.no_longer_pending(&owner, place);
+        self.over.insert(place);
+    }
+
+    fn remove(&mut self, place: Place) -> Option<Entry> {
+        let entry = self.by_state.remove(&self.by_end.remove(&place)?)?;
+        self.no_longer_pending(&entry.owner, place);
+        self.over.remove(&place);
+        Some(entry)
+    }
+
+    fn no_longer_pending(&mut self, owner: &Owner, place: Place) {
+        if let Some(places) = self.pending.get_mut(owner) {
+            places.remove(&place);
+            if places.is_empty() {
+                self.pending.remove(owner);
+            }
         }
     }
 
     fn expire(&mut self) {
         let now = self.clock.boot();
-        while let Some(first) = self.by_end.first_entry()
-            && first.key().0 <= now
+        while let Some((first, _)) = self.by_end.first_key_value()
+            && first.0 <= now
         {
-            let key = first.remove();
-            if let Some(entry) = self.by_state.remove(&key)
-                && entry.is_pending()
-            {
+            let removed = self.remove(*first);
+            if let Some(entry) = removed.filter(Entry::is_pending) {
                 entry.progress.send_replace(Progress::Failed(ConsentError::TooLate));
             }
         }
-    }
-
-    /// Removes the oldest login that fits, if there is one.
-    fn remove_oldest(&mut self, fits: impl Fn(&Entry) -> bool) -> bool {
-        let oldest = self.by_end.values().find(|key| self.by_state.get(*key).is_some_and(&fits));
-        let Some(entry) = oldest.copied().and_then(|key| self.by_state.remove(&key)) else { return false };
-        self.by_end.remove(&entry.place);
-        true
     }
 }
 

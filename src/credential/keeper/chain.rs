@@ -102,7 +102,7 @@ impl Task {
                 && entry.awaited.contains(&parent.credential)
             {
                 entry.awaited.clear();
-                entry.stop = Some(Stop { state: State::Rejected, inputs: entry.inputs });
+                entry.stop = Some(Box::new(Stop::new(State::Rejected, entry.inputs)));
                 for waiter in entry.waiters.drain(..) {
                     let _ = waiter.send(Outcome::Rejected);
                 }

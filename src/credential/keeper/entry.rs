@@ -39,14 +39,13 @@ pub(super) struct Entry {
     pub(super) id: u64,
     pub(super) spec: Arc<CredentialSpec>,
     pub(super) shared: Arc<Shared>,
-    pub(super) issuer: Issuer,
     pub(super) current: Option<Arc<Published>>,
     pub(super) phase: Phase,
     pub(super) next: Next,
     /// When to look whether an input has changed, in time since boot.
     pub(super) look: Option<Duration>,
     /// Set while nothing is to be tried again by itself.
-    pub(super) stop: Option<Stop>,
+    pub(super) stop: Option<Box<Stop>>,
     pub(super) trouble: Option<Box<Trouble>>,
     pub(super) backoff: Backoff,
     pub(super) pace: Pace,
@@ -73,7 +72,7 @@ pub(super) struct Entry {
     /// The next exchange is forced by an operator.
     pub(super) force: bool,
     /// What was ordered, for the next exchange to carry out, and who waits for it.
-    pub(super) order: Option<(Order, OrderAnswer)>,
+    pub(super) order: Option<Box<(Order, OrderAnswer)>>,
     /// Who waits for what the running exchange carries out.
     pub(super) ordered: Option<OrderAnswer>,
     /// The values of the current generation, and of those before it that may still be used.
@@ -134,6 +133,13 @@ pub(super) enum Cause {
     Reader,
 }
 
+impl Stop {
+    /// Nothing is tried before an input differs from these.
+    pub(super) fn new(state: State, inputs: Option<Fingerprint>) -> Self {
+        Self { state, inputs }
+    }
+}
+
 impl Trouble {
     pub(super) fn new(cause: Cause, class: ErrorClass, message: String, now: Moment) -> Self {
         Self { error: LastError { class, message, at: now.wall }, cause }
@@ -146,7 +152,6 @@ impl Entry {
         let next = if only_subjects { Next::Nothing } else { Next::Now };
         Self {
             id,
-            issuer: kept.spec.flow.issuer(),
             spec: Arc::clone(&kept.spec),
             shared: Arc::clone(&kept.shared),
             current: None,
@@ -259,7 +264,7 @@ impl Entry {
                 Next::Retry(at) | Next::Renewal(at) => Some(at.wall),
                 Next::Nothing | Next::Now => None,
             },
-            last_error: self.trouble.as_ref().map(|trouble| trouble.error.clone()),
+            last_error: self.trouble.as_ref().map(|trouble| Box::new(trouble.error.clone())),
             warnings: self
                 .current
                 .as_ref()
@@ -284,7 +289,7 @@ impl Entry {
             }
             if let Some(error) = &parent.last_error {
                 let message = format!("it waits for the credential `{}`: {}", parent.owner, error.message);
-                status.last_error = Some(LastError { message, ..error.clone() });
+                status.last_error = Some(Box::new(LastError { message, ..(**error).clone() }));
             }
         }
         status

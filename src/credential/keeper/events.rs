@@ -32,7 +32,7 @@ impl Task {
             }
             Command::Order { shared, order, answer } => {
                 if let Some(entry) = entry_of(&mut self.entries, &shared) {
-                    entry.order = Some((order, answer));
+                    entry.order = Some(Box::new((order, answer)));
                     self.consider(shared.owner());
                 }
             }
@@ -78,6 +78,8 @@ impl Task {
                 self.insert(kept);
             }
         }
+        // What is made of sorted pairs at once has no gaps.
+        self.readers = std::mem::take(&mut self.readers).into_iter().collect();
         let mut owners: Vec<_> = self.entries.keys().cloned().collect();
         owners.sort_unstable();
         for owner in &owners {

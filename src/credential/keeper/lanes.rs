@@ -3,13 +3,14 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::credential::Owner;
 use crate::upstream::Origin;
 
 /// An issuer; `None` stands for everything that asks nobody.
-pub(super) type Issuer = Option<Origin>;
+pub(super) type Issuer = Option<Arc<Origin>>;
 
 /// Who waits: the end of its token in time since boot (zero without one), and which entry of which
 /// owner it is.

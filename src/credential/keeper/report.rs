@@ -187,7 +187,7 @@ impl Task {
         entry.recalls = false;
         entry.next = Next::Nothing;
         entry.trouble = None;
-        entry.stop = Some(Stop { state: State::Revoked, inputs: entry.inputs });
+        entry.stop = Some(Box::new(Stop::new(State::Revoked, entry.inputs)));
     }
 
     /// The inputs are as they were, and what had to be saved is saved.
@@ -214,7 +214,7 @@ impl Task {
         entry.recalls &= matches!(failure, Failure::Local(_));
         if matches!(failure, Failure::NobodyLoggedIn) {
             entry.next = Next::Nothing;
-            entry.stop = Some(Stop { state: State::LoginRequired, inputs: entry.inputs });
+            entry.stop = Some(Box::new(Stop::new(State::LoginRequired, entry.inputs)));
             return Outcome::Rejected;
         }
         let message = failure.to_string();
@@ -264,7 +264,7 @@ impl Task {
             Outcome::Ambiguous => State::LoginRequired,
         };
         if let Some(entry) = self.entries.get_mut(owner) {
-            entry.stop = Some(Stop { state: stop, inputs: entry.inputs });
+            entry.stop = Some(Box::new(Stop::new(stop, entry.inputs)));
         }
         outcome
     }

@@ -222,7 +222,7 @@ impl Task {
             current.expiry.usable_for(now).map_or(Duration::MAX, |left| now.boot + left)
         });
         // What the store has is not looked for in the lane of an issuer: it would wait for others.
-        entry.lane = if entry.recalls { None } else { entry.issuer.clone() };
+        entry.lane = if entry.recalls { None } else { entry.spec.flow.issuer().map(Arc::new) };
         if self.lanes.enter(&entry.lane, (end, entry.id, owner.clone())) {
             self.start(owner, now);
         } else {
@@ -236,7 +236,8 @@ impl Task {
         let parents = self.parent_values(&entry.spec, now);
         let Some(entry) = self.entries.get_mut(owner) else { return };
         let is_due = entry.due(now).is_some_and(|due| due <= now.boot);
-        let order = entry.order.take().map(|(order, answer)| {
+        let order = entry.order.take().map(|ordered| {
+            let (order, answer) = *ordered;
             entry.ordered = Some(answer);
             order
         });
@@ -269,7 +270,9 @@ impl Task {
             precious: entry.spec.flow.is_single_use()
                 || exchange.unsaved.is_some()
                 || exchange.order.is_some(),
-            abort: self.exchanges.spawn(exchange.run()),
+            // The runtime aligns a task in a way that the allocator can hardly use its place again: what is
+            // large stands apart, or thousands of first exchanges leave as many holes.
+            abort: self.exchanges.spawn(Box::pin(exchange.run())),
         };
         self.owners.insert(running.abort.id(), owner.clone());
         self.running.insert(owner.clone(), running);

@@ -11,6 +11,7 @@
 mod age;
 mod disk;
 mod error;
+mod index;
 mod opening;
 mod overlay;
 mod reader;
@@ -66,7 +67,7 @@ impl FileStore {
     }
 
     fn start(mut medium: Box<dyn Medium>, keys: &Keys, clock: &Clock) -> Result<Self, OpenFault> {
-        let Opened { database, sealer, fingerprints, subjects } =
+        let Opened { database, sealer, fingerprints, index } =
             opening::open(&mut *medium, keys, clock, |_, _, _| ())?;
         let written = age::writes(&database)?;
         let missing = age::missing(&*medium, &sealer.store, written);
@@ -81,7 +82,7 @@ impl FileStore {
         let shared = Arc::new(Shared {
             database: RwLock::new(Ok(database)),
             sealer,
-            subjects: Mutex::new(subjects),
+            index: Mutex::new(index),
             errors: AtomicU64::new(0),
         });
         let (orders, inbox) = mpsc::channel();
@@ -166,12 +167,13 @@ impl Store for FileStore {
     }
 
     fn count(&self, credential: &CredentialName) -> StoreFuture<'_, usize> {
-        let count = self.shared.subjects().get(credential.as_str()).copied().unwrap_or_default();
+        let count = self.shared.index().count(credential.as_str());
         Box::pin(async move { Ok(count) })
     }
 
     fn lapsing(&self, before: Timestamp, limit: usize) -> StoreFuture<'_, Vec<(Timestamp, Owner)>> {
-        self.ask(|answer| Question::Lapsing { before, limit, answer })
+        let lapsing = self.shared.index().lapsing(before, limit);
+        Box::pin(async move { Ok(lapsing) })
     }
 
     fn fingerprint(&self, inputs: &BTreeMap<String, Secret>) -> Fingerprint {

@@ -1,7 +1,6 @@
 //! From a path to an open database: made if it is not there, repaired if a crash left it, sealed anew if
 //! the key was changed.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use redb::{Database, ReadableTable};
@@ -9,6 +8,7 @@ use redb::{Database, ReadableTable};
 use crate::clock::Clock;
 use crate::credential::store::file::disk::{Disk, Medium};
 use crate::credential::store::file::error::OpenFault;
+use crate::credential::store::file::index::Index;
 use crate::credential::store::file::rehearsal::{Keys, contents, new_id, new_store, rehearse};
 use crate::credential::store::file::tables::{FingerprintKey, Kept, META, RECORDS, Sealer, StoreId};
 use crate::credential::store::file::writer::open_in_place;
@@ -19,8 +19,7 @@ pub(super) struct Opened {
     pub(super) database: Database,
     pub(super) sealer: Sealer,
     pub(super) fingerprints: FingerprintKey,
-    /// How many subjects each credential has.
-    pub(super) subjects: BTreeMap<String, usize>,
+    pub(super) index: Index,
 }
 
 /// Opens what a medium holds, after all of it held on a copy; `see` is shown each record.
@@ -46,7 +45,7 @@ pub(super) fn open(
     } else {
         reseal(&database, &found.sealer, &found.fingerprints, keys, clock)?
     };
-    Ok(Opened { database, sealer, fingerprints: found.fingerprints, subjects: found.subjects })
+    Ok(Opened { database, sealer, fingerprints: found.fingerprints, index: found.index })
 }
 
 /// Locks the file at a path; a new store is made if there is none.

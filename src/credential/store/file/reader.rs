@@ -3,14 +3,14 @@
 use std::ops::Bound;
 use std::sync::{Arc, mpsc};
 
-use jiff::Timestamp;
-use redb::{ReadableDatabase, ReadableTable};
+use redb::ReadableDatabase;
 use tokio::sync::oneshot;
 
+use crate::credential::store::file::index::owner_of;
 use crate::credential::store::file::tables::{self, RECORDS, Unreadable};
 use crate::credential::store::file::writer::{Order, Shared};
 use crate::credential::store::{Record, StoreError};
-use crate::credential::{CredentialName, Owner, Subject};
+use crate::credential::{CredentialName, Subject};
 
 /// Whom a question is answered to.
 type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
@@ -26,8 +26,6 @@ pub(super) enum Question {
         limit: usize,
         answer: Answer<Vec<Subject>>,
     },
-    /// Owners whose refresh token ends before a time, and when.
-    Lapsing { before: Timestamp, limit: usize, answer: Answer<Vec<(Timestamp, Owner)>> },
 }
 
 pub(super) struct Reader {
@@ -45,9 +43,6 @@ impl Reader {
                 Question::Record { key, answer } => _ = answer.send(self.told(self.record(&key))),
                 Question::Subjects { credential, after, limit, answer } => {
                     _ = answer.send(self.told(self.subjects(&credential, after.as_ref(), limit)));
-                }
-                Question::Lapsing { before, limit, answer } => {
-                    _ = answer.send(self.told(self.lapsing(before, limit)));
                 }
             }
         }
@@ -94,31 +89,4 @@ impl Reader {
             Ok(found)
         })
     }
-
-    fn lapsing(&self, before: Timestamp, limit: usize) -> Result<Vec<(Timestamp, Owner)>, String> {
-        let mut lapsing = self.shared.with(|database| {
-            let records = database.begin_read()?.open_table(RECORDS)?;
-            let mut found = Vec::new();
-            for entry in records.iter()? {
-                let (key, value) = entry?;
-                if let Some(end) = tables::renew_by(value.value()).filter(|end| *end < before) {
-                    found.extend(owner_of(key.value()).map(|owner| (end, owner)));
-                }
-            }
-            Ok(found)
-        })?;
-        lapsing.sort();
-        lapsing.truncate(limit);
-        Ok(lapsing)
-    }
-}
-
-/// The owner that a record's name stands for.
-fn owner_of(key: &[u8]) -> Option<Owner> {
-    let (credential, subject) = tables::names(key)?;
-    let subject = match subject {
-        Some(subject) => Some(Subject::new(subject).ok()?),
-        None => None,
-    };
-    Some(Owner { credential: CredentialName::from(credential), subject })
 }

@@ -6,7 +6,6 @@
 //!                                            left ─▶ every record is opened ─▶ held: only now the file
 //! ```
 
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -14,6 +13,7 @@ use redb::{Builder, Database, ReadableDatabase, ReadableTable, StorageBackend};
 
 use crate::clock::Clock;
 use crate::credential::store::file::error::OpenFault;
+use crate::credential::store::file::index::{Index, Known};
 use crate::credential::store::file::overlay::Overlay;
 use crate::credential::store::file::tables::{
     self, FORMAT, FingerprintKey, META, RECORDS, Sealer, StoreId, Unreadable,
@@ -96,8 +96,7 @@ pub(super) struct Contents {
     /// Whether that is the current key, and not a previous one.
     pub(super) is_current: bool,
     pub(super) fingerprints: FingerprintKey,
-    /// How many subjects each credential has.
-    pub(super) subjects: BTreeMap<String, usize>,
+    pub(super) index: Index,
 }
 
 /// A new store in memory, for [`super::disk::Disk::create`].
@@ -158,19 +157,17 @@ pub(super) fn contents(
         .ok_or_else(|| OpenFault::Damaged("the key of its fingerprints was changed".to_owned()))?;
 
     let records = transaction.open_table(RECORDS).map_err(redb::Error::from)?;
-    let mut subjects = BTreeMap::new();
+    let mut index = Index::default();
     for entry in records.iter().map_err(redb::Error::from)? {
         let (key, value) = entry.map_err(redb::Error::from)?;
         let Some((credential, subject)) = tables::names(key.value()) else {
             return Err(OpenFault::Damaged("a record has no name".to_owned()));
         };
         let kept = sealer.open(key.value(), value.value()).map_err(|error| unreadable(error, credential))?;
-        if subject.is_some() {
-            *subjects.entry(credential.to_owned()).or_default() += 1;
-        }
+        index.change(key.value(), None, Some(Known::of(value.value())));
         see(credential, subject, kept);
     }
-    Ok(Contents { sealer, is_current, fingerprints, subjects })
+    Ok(Contents { sealer, is_current, fingerprints, index })
 }
 
 /// The key that the store was sealed with.

@@ -7,7 +7,7 @@
 //! Commits are in two phases (two syncs): with one, a page that goes bad later would pass for a commit
 //! that a crash has torn, and what was saved would quietly be what it was before.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, mpsc};
 
@@ -18,8 +18,9 @@ use crate::clock::Clock;
 use crate::credential::store::file::age;
 use crate::credential::store::file::disk::Medium;
 use crate::credential::store::file::error::OpenFault;
+use crate::credential::store::file::index::{Index, Known};
 use crate::credential::store::file::rehearsal::{builder, rehearse};
-use crate::credential::store::file::tables::{self, Kept, META, RECORDS, Sealer};
+use crate::credential::store::file::tables::{Kept, META, RECORDS, Sealer};
 use crate::credential::store::{Record, StoreError};
 
 /// The most records of one commit.
@@ -35,8 +36,7 @@ pub(super) struct Shared {
     /// The database; a reason if it could not be opened again after an error.
     pub(super) database: RwLock<Result<Database, String>>,
     pub(super) sealer: Sealer,
-    /// How many subjects each credential has.
-    pub(super) subjects: Mutex<BTreeMap<String, usize>>,
+    pub(super) index: Mutex<Index>,
     /// Reads and writes that failed.
     pub(super) errors: AtomicU64,
 }
@@ -48,8 +48,8 @@ impl Shared {
         StoreError(message)
     }
 
-    pub(super) fn subjects(&self) -> MutexGuard<'_, BTreeMap<String, usize>> {
-        self.subjects.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn index(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Does something with the database, which is not opened anew meanwhile.
@@ -178,40 +178,33 @@ impl Writer {
             );
         }
         let saved_at = self.clock.wall();
-        let existed = self.shared.with(|database| {
+        let changes = self.shared.with(|database| {
             let mut transaction = database.begin_write()?;
             transaction.set_two_phase_commit(true);
-            let mut existed = Vec::with_capacity(chosen.len());
+            let mut changes = Vec::with_capacity(chosen.len());
             {
                 let mut records = transaction.open_table(RECORDS)?;
                 for index in chosen {
                     let Write { key, record, .. } = &writes[*index];
-                    let before = if **record == Record::default() {
-                        records.remove(key.as_slice())?
+                    let (before, now) = if **record == Record::default() {
+                        (records.remove(key.as_slice())?, None)
                     } else {
                         let kept = Kept { record: (**record).clone(), saved_at };
                         let value = self.shared.sealer.seal(key, &kept, &self.clock);
-                        records.insert(key.as_slice(), value.as_slice())?
+                        (records.insert(key.as_slice(), value.as_slice())?, Some(Known::of(&value)))
                     };
-                    existed.push(before.is_some());
+                    changes.push((before.map(|before| Known::of(before.value())), now));
                 }
             }
             age::count(&transaction, self.writes + 1)?;
             transaction.commit()?;
-            Ok(existed)
+            Ok(changes)
         })?;
         self.writes += 1;
         age::note(&mut *self.medium, &self.shared.sealer.store, self.writes);
-        let mut subjects = self.shared.subjects();
-        for (index, existed) in chosen.iter().zip(existed) {
-            let Write { key, record, .. } = &writes[*index];
-            let Some((credential, Some(_))) = tables::names(key) else { continue };
-            let count = subjects.entry(credential.to_owned()).or_default();
-            match (existed, **record != Record::default()) {
-                (false, true) => *count += 1,
-                (true, false) => *count = count.saturating_sub(1),
-                _ => {}
-            }
+        let mut index = self.shared.index();
+        for (write, (before, now)) in chosen.iter().zip(changes) {
+            index.change(&writes[*write].key, before, now);
         }
         Ok(())
     }
