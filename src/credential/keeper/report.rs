@@ -40,7 +40,7 @@ impl Task {
         let result = report.result.and_then(|done| match done {
             Done::Obtained(obtained) => {
                 let how = if report.asked { "renewed" } else { "taken up" };
-                self.publish(owner, obtained, report.took, how)
+                self.publish(owner, *obtained, report.took, how)
             }
             Done::Published => Ok(()),
             Done::Forgotten => {
@@ -142,13 +142,16 @@ impl Task {
         how: &'static str,
     ) -> Result<(), Failure> {
         let Some(entry) = self.entries.get_mut(owner) else { return Ok(()) };
-        let Obtained { generation, expiry, minted } = obtained;
+        let Obtained { generation, expiry, minted, rotate_at, asks_again } = obtained;
         let published = entry.shared.publish(Published { generation, expiry, minted });
         let published = published.map_err(|message| Failure::Transient {
             message: format!("the new token cannot be used: {message}"),
             retry_after: None,
         })?;
-        let renewal = schedule::renewal(&entry.spec, &expiry, self.clock.fraction());
+        let now = self.clock.now();
+        let rotation = rotate_at.map(|at| now.until(at));
+        // Before its value is replaced, another one is not to be had.
+        let renewal = rotation.or_else(|| schedule::renewal(&entry.spec, &expiry, self.clock.fraction()));
         tracing::info!(
             credential = %owner,
             generation,
@@ -163,7 +166,13 @@ impl Task {
                 tracing::warn!(credential = %owner, warning, "renewed with a warning");
             }
         }
-        entry.next = renewal.map_or(Next::Nothing, Next::Renewal);
+        entry.next = match renewal {
+            _ if asks_again => Next::Now,
+            renewal => renewal.map_or(Next::Nothing, Next::Renewal),
+        };
+        entry.rotate_at = rotation;
+        entry.freshened &= entry.is_rotation_due(now);
+        entry.doubted = false;
         entry.current = Some(published);
         entry.recalls = false;
         entry.stop = None;
@@ -219,6 +228,9 @@ impl Task {
                 (Outcome::Rejected, ErrorClass::Rejected, None)
             }
             Failure::Ambiguous(_) => (Outcome::Ambiguous, ErrorClass::Ambiguous, None),
+            Failure::Unread(_) => {
+                (Outcome::Ambiguous, ErrorClass::Ambiguous, Some(entry.backoff.next(&self.clock)))
+            }
             Failure::Stubborn(_) => {
                 (Outcome::Transient, ErrorClass::Transient, Some(entry.backoff.next_longest(&self.clock)))
             }
@@ -254,6 +266,7 @@ impl Task {
         }
         let stop = match outcome {
             Outcome::Ok | Outcome::Transient => return outcome,
+            Outcome::Ambiguous if matches!(failure, Failure::Unread(_)) => return outcome,
             Outcome::Rejected if matches!(failure, Failure::Withdrawn(_)) => State::LoginRequired,
             Outcome::Rejected if self.renew_parents(owner) => return outcome,
             Outcome::Rejected => State::Rejected,
