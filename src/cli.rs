@@ -9,6 +9,7 @@ pub mod completions;
 pub mod demo;
 pub mod exit;
 pub mod explain;
+pub mod forecast;
 pub mod init;
 pub mod login;
 pub mod logout;
@@ -95,6 +96,8 @@ pub enum Command {
     Sandbox(sandbox::Arguments),
     /// Tell what would become of a request, without any network
     Explain(explain::Arguments),
+    /// Tell every renewal, replacement and deadline to come, in virtual time
+    Forecast(forecast::Arguments),
     /// Show the credentials of a running bearerd
     Status(status::Arguments),
     /// Log a person in to a credential of a running bearerd
@@ -150,6 +153,7 @@ impl Command {
             Self::Demo(arguments) => demo::run(arguments),
             Self::Sandbox(arguments) => sandbox::run(arguments),
             Self::Explain(arguments) => explain::run(arguments),
+            Self::Forecast(arguments) => forecast::run(arguments),
             Self::Status(arguments) => status::run(arguments),
             Self::Login(arguments) => login::run(arguments),
             Self::Logout(arguments) => logout::run(arguments),

@@ -8,11 +8,15 @@
 //! [`Clock::simulated`] follows tokio's paused time and can be stepped and suspended by a test.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use tokio::sync::Notify;
 use tokio::time::Instant;
+
+/// So often whoever waits for a time looks at the clocks at least.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// One reading of both clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +44,14 @@ impl Moment {
         }
     }
 
+    /// The moment at which the wall clock shows `at`, as far as can be told now; not before this one by
+    /// the time since boot.
+    #[must_use]
+    pub fn until(self, at: Timestamp) -> Self {
+        let left = Duration::try_from(at.duration_since(self.wall)).unwrap_or_default();
+        Self { wall: at, boot: self.boot.saturating_add(left) }
+    }
+
     /// The moment so much later.
     #[must_use]
     pub fn after(self, length: Duration) -> Self {
@@ -57,7 +69,13 @@ pub struct Clock(Source);
 #[derive(Clone)]
 enum Source {
     System,
-    Simulated(Arc<Mutex<Simulation>>),
+    Simulated(Arc<Simulated>),
+}
+
+struct Simulated {
+    simulation: Mutex<Simulation>,
+    /// Told when its clocks were moved apart.
+    moved: Notify,
 }
 
 struct Simulation {
@@ -76,20 +94,20 @@ impl Clock {
     /// A clock that starts at `wall`, moves with tokio's (paused) time, and whose random numbers
     /// follow from `seed`.
     pub fn simulated(wall: Timestamp, seed: u64) -> Self {
-        Self(Source::Simulated(Arc::new(Mutex::new(Simulation {
-            started: Self::instant(),
-            wall,
-            boot: Duration::from_secs(1000),
-            random: seed,
-        }))))
+        let boot = Duration::from_secs(1000);
+        let simulation = Simulation { started: Self::instant(), wall, boot, random: seed };
+        Self(Source::Simulated(Arc::new(Simulated {
+            simulation: Mutex::new(simulation),
+            moved: Notify::new(),
+        })))
     }
 
     /// Both clocks, read together.
     pub fn now(&self) -> Moment {
         match &self.0 {
             Source::System => Moment { wall: system_wall(), boot: system_boot() },
-            Source::Simulated(simulation) => {
-                let simulation = simulation.lock().unwrap_or_else(PoisonError::into_inner);
+            Source::Simulated(simulated) => {
+                let simulation = simulated.lock();
                 let elapsed = simulation.started.elapsed();
                 Moment {
                     wall: simulation.wall.saturating_add(elapsed).unwrap_or(Timestamp::MAX),
@@ -119,12 +137,25 @@ impl Clock {
         Instant::now()
     }
 
+    /// Waits for so long, or less: whoever waits looks at the clocks again. The machine's timers stand
+    /// still while it sleeps, and nobody tells when its wall clock is stepped, so that nobody waits longer
+    /// than [`LONGEST_WAIT`] at once; a simulation tells when its clocks are moved.
+    pub async fn wait(&self, length: Duration) {
+        match &self.0 {
+            Source::System => tokio::time::sleep(length.min(LONGEST_WAIT)).await,
+            Source::Simulated(simulated) => {
+                // A clock that was moved is a reason to look, too.
+                let _ = tokio::time::timeout(length, simulated.moved.notified()).await;
+            }
+        }
+    }
+
     /// Fills `bytes` from the machine's cryptographic random numbers (or the simulation's).
     pub fn fill_random(&self, bytes: &mut [u8]) {
         match &self.0 {
             Source::System => system_random(bytes),
-            Source::Simulated(simulation) => {
-                let mut simulation = simulation.lock().unwrap_or_else(PoisonError::into_inner);
+            Source::Simulated(simulated) => {
+                let mut simulation = simulated.lock();
                 for byte in bytes {
                     *byte = simulation.next_random().to_le_bytes()[3];
                 }
@@ -152,19 +183,27 @@ impl Clock {
 
     /// Steps a simulated wall clock, as NTP or a person would. No effect on the system's clock.
     pub fn step_wall(&self, by: SignedDuration) {
-        if let Source::Simulated(simulation) = &self.0 {
-            let mut simulation = simulation.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Source::Simulated(simulated) = &self.0 {
+            let mut simulation = simulated.lock();
             simulation.wall = simulation.wall.saturating_add(by).unwrap_or(Timestamp::MAX);
+            simulated.moved.notify_waiters();
         }
     }
 
     /// Lets a simulated machine sleep: wall clock and time since boot go on, tokio's time does not.
     pub fn suspend(&self, length: Duration) {
-        if let Source::Simulated(simulation) = &self.0 {
-            let mut simulation = simulation.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Source::Simulated(simulated) = &self.0 {
+            let mut simulation = simulated.lock();
             simulation.wall = simulation.wall.saturating_add(length).unwrap_or(Timestamp::MAX);
             simulation.boot += length;
+            simulated.moved.notify_waiters();
         }
+    }
+}
+
+impl Simulated {
+    fn lock(&self) -> MutexGuard<'_, Simulation> {
+        self.simulation.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

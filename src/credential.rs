@@ -16,6 +16,7 @@
 //! [`crate::lookout`] tells when an input changed.
 
 pub mod consent;
+pub mod deadline;
 pub mod expiry;
 pub mod flow;
 pub mod in_play;
@@ -23,6 +24,7 @@ pub mod input;
 pub mod keeper;
 pub mod owner;
 pub mod roster;
+pub mod rotation;
 pub mod schedule;
 pub mod shared;
 pub mod slot;
@@ -35,10 +37,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+pub use deadline::DeadlineRule;
 pub use expiry::{Expiry, Lifetime};
 pub use flow::Flow;
 pub use input::Source;
 pub use owner::{Owner, Subject};
+pub use rotation::Rotation;
 pub use status::{ErrorClass, LastError, Status};
 
 use crate::named::Named;
@@ -93,6 +97,12 @@ pub struct CredentialSpec {
     pub retry_ambiguous: bool,
     /// Whether each of its readers asks for a subject: then it has no token by itself.
     pub only_subjects: bool,
+    /// How long its tokens usually live, where no answer has told yet: what forecasts go by.
+    pub typical_lifetime: Option<Duration>,
+    /// What ends beside the token, and is told in it.
+    pub deadline: Option<Box<DeadlineRule>>,
+    /// How its value is replaced before it ends, if it can be.
+    pub rotation: Option<Box<Rotation>>,
 }
 
 /// `max_renewals = "10/10m"`.

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! 8  main, cli             arguments -> what to do -> exit code
-//! 7  app, sandbox          build, bind, spawn, reload, drain | vendor simulators
+//! 7  app, sandbox, forecast  build, bind, spawn, reload, drain | vendor simulators | virtual time
 //! 6  config                TOML -> validated specs; problems with file, line and column
 //! 5  server, admin         listeners and workers | status, metrics, control
 //! 4  proxy, control        admit -> match -> sanitize -> inject -> forward -> replay; logins as JSON
@@ -31,6 +31,7 @@ pub mod config;
 pub mod confinement;
 pub mod control;
 pub mod credential;
+pub mod forecast;
 pub mod guard;
 pub mod http1;
 pub mod http2;

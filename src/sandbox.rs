@@ -122,8 +122,8 @@ impl Sandbox {
             let simulator: Box<dyn Simulator> = match vendor {
                 Vendor::NicMa => Box::new(nic::NicMa::new(tokens)),
                 Vendor::Sahamati => {
-                    let in_grace = faults.iter().any(|scripted| scripted.fault == Fault::Grace);
-                    Box::new(sahamati::Sahamati::new(tokens, clock.clone(), in_grace))
+                    let rules = fault::rules_of_secrets(&faults);
+                    Box::new(sahamati::Sahamati::new(tokens, clock.clone(), rules))
                 }
                 Vendor::Payhub => Box::new(payhub::Payhub::new(tokens, clock.clone())),
                 Vendor::Digilocker => Box::new(digilocker::Digilocker::new(tokens, clock.clone())),

@@ -246,6 +246,11 @@ fn credentials(text: &mut Exposition, keeper: &Keeper, egress: &Connectors) {
             metric.sample(&[("credential", &format!("egress.{name}"))], end.as_duration().as_secs_f64());
         }
     }
+    let help = "When something ends beside the token, as the token tells.";
+    let mut metric = text.metric("bearerd_credential_deadline_timestamp_seconds", Kind::Gauge, help);
+    for (name, of, at) in keeper.deadlines() {
+        metric.sample(&[("credential", name.as_str()), ("of", &of)], at.as_duration().as_secs_f64());
+    }
     let help = "When the next renewal is planned.";
     timestamps(text, "bearerd_credential_renew_timestamp_seconds", help, &statuses, |of| of.renew_at);
     let help = "The generation of the current token; 0 before the first.";

@@ -6,10 +6,10 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
-use crate::credential::CredentialSpec;
 use crate::credential::flow::oauth2::discovery::Disclosed;
-use crate::credential::flow::{Issuer, Memory, Mint, MintFuture, RevokeFuture, TokenHint};
+use crate::credential::flow::{Issuer, Memory, Mint, MintFuture, RevokeFuture, TokenHint, VerifyFuture};
 use crate::credential::input::Inputs;
+use crate::credential::{CredentialSpec, Outputs};
 use crate::secret::Secret;
 use crate::upstream::connect::Connectors;
 
@@ -47,6 +47,14 @@ impl Issuers {
 impl Mint for Issuers {
     fn mint(&self, spec: Arc<CredentialSpec>, inputs: Inputs) -> MintFuture {
         self.current.load().mint(spec, inputs)
+    }
+
+    fn replace(&self, spec: Arc<CredentialSpec>, inputs: Inputs, current: Outputs) -> MintFuture {
+        self.current.load().replace(spec, inputs, current)
+    }
+
+    fn verify(&self, spec: Arc<CredentialSpec>, inputs: Inputs, value: Outputs) -> VerifyFuture {
+        self.current.load().verify(spec, inputs, value)
     }
 
     fn revoke(

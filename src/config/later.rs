@@ -8,7 +8,7 @@ const KEYS: &[(&str, &[&str])] = &[
     // An egress.
     ("min_tls", &["expect_address"]),
     // A credential.
-    ("preset", &["subject", "secret_days", "rotate_before"]),
+    ("preset", &["subject"]),
     // A step of a login, and an output of it.
     ("form", &["mail"]),
     ("regex", &["css", "attribute"]),

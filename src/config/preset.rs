@@ -10,12 +10,12 @@ use crate::config::deserialize::keys_of;
 use crate::config::findings::Findings;
 use crate::config::later;
 use crate::config::raw::credential::FLOW_KEYS;
-use crate::config::raw::preset::PresetFile;
+use crate::config::raw::preset::{Parameter as ParameterFile, PresetFile};
 use crate::config::raw::{self, Credential};
 use crate::config::shape;
 use crate::config::suggest::{list, nearest};
 use crate::config::text::{Span, Text};
-use crate::config::tree::{Node, Place, Table};
+use crate::config::tree::{Node, Place, Table, Value};
 
 /// One preset, as it stands in the binary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,6 +157,7 @@ fn overlay_one(user: &mut Node, findings: &mut Findings) {
         };
         match home {
             Some(home) => {
+                about.parameters.get(&key).into_iter().for_each(|about| check_range(about, &node, findings));
                 if let Some(table) = merged.table_at(home) {
                     table.set(&key, node);
                 }
@@ -244,6 +245,15 @@ fn is_native(key: &str, flow: &str) -> bool {
     match FLOW_KEYS.iter().find(|(name, _)| *name == key) {
         Some((_, flows)) => flows.iter().any(|kind| kind.as_str() == flow),
         None => keys_of::<Credential>().contains(&key),
+    }
+}
+
+/// Tells a number that the vendor does not take.
+fn check_range(about: &ParameterFile, node: &Node, findings: &mut Findings) {
+    let Some([least, most]) = about.range else { return };
+    if !matches!(node.value, Value::Integer(number) if (least..=most).contains(&number)) {
+        let message = format!("this is a whole number from {least} to {most}");
+        findings.error(Place::new(node), message).help(about.description.clone());
     }
 }
 

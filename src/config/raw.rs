@@ -8,6 +8,7 @@ pub(crate) mod inject;
 pub(crate) mod json;
 pub(crate) mod listener;
 pub(crate) mod preset;
+pub(crate) mod rotate;
 pub(crate) mod route;
 pub(crate) mod scalar;
 pub(crate) mod secret;

@@ -13,6 +13,7 @@ pub(crate) mod listener;
 pub(crate) mod login;
 pub(crate) mod names;
 pub(crate) mod oauth2;
+pub(crate) mod rotation;
 pub(crate) mod route;
 pub(crate) mod secret;
 pub(crate) mod server;

@@ -30,6 +30,8 @@ pub struct Expiry {
     pub end: Option<Moment>,
     /// How long before its end it is no longer used: 10 s or 5 % of the lifetime, whichever is less.
     pub skew: Duration,
+    /// How long after its end it still works; the skew counts from there.
+    pub grace: Duration,
 }
 
 impl Expiry {
@@ -39,14 +41,17 @@ impl Expiry {
     /// The end of a token that was received at `obtained`.
     pub fn new(obtained: Moment, lifetime: Lifetime) -> Self {
         let (left, wall) = match lifetime {
-            Lifetime::Unlimited => return Self { obtained, end: None, skew: Duration::ZERO },
+            Lifetime::Unlimited => {
+                return Self { obtained, end: None, skew: Duration::ZERO, grace: Duration::ZERO };
+            }
             Lifetime::For(left) => (left, obtained.after(left).wall),
             Lifetime::Until(wall) => {
                 (Duration::try_from(wall.duration_since(obtained.wall)).unwrap_or_default(), wall)
             }
         };
         let end = Moment { wall, boot: obtained.boot.saturating_add(left) };
-        Self { obtained, end: Some(end), skew: (left / 20).min(Self::LONGEST_SKEW) }
+        let skew = (left / 20).min(Self::LONGEST_SKEW);
+        Self { obtained, end: Some(end), skew, grace: Duration::ZERO }
     }
 
     /// The end of a token that was received before this process knew it, by what the wall clock says.
@@ -61,7 +66,13 @@ impl Expiry {
         // A wall clock that was set back meanwhile gives no token more than its lifetime.
         let boot = now.boot.saturating_add(lifetime.saturating_sub(age));
         let skew = (lifetime / 20).min(Self::LONGEST_SKEW);
-        Self { obtained, end: Some(Moment { wall, boot }), skew }
+        Self { obtained, end: Some(Moment { wall, boot }), skew, grace: Duration::ZERO }
+    }
+
+    /// The same, of a value that still works so long after its end.
+    #[must_use]
+    pub fn with_grace(self, grace: Duration) -> Self {
+        Self { grace, ..self }
     }
 
     /// Whether the token may still be put on a request.
@@ -71,7 +82,7 @@ impl Expiry {
 
     /// The moment from which the token is put on no request any more; `None` if it does not end.
     pub fn usable_until(&self) -> Option<Moment> {
-        Some(self.end?.before(self.skew))
+        Some(self.end?.after(self.grace).before(self.skew))
     }
 
     /// How long the token may still be put on requests; `None` if it does not end.
@@ -124,6 +135,18 @@ mod tests {
         let expiry = Expiry::new(START, until);
         assert_eq!(expiry.skew, Duration::from_secs(10));
         assert!(expiry.is_usable(later(3589, 3589)) && !expiry.is_usable(later(3590, 3590)));
+    }
+
+    #[test]
+    fn a_value_with_a_grace_is_usable_beyond_its_end_by_both_clocks() {
+        let seconds = Duration::from_secs;
+        let expiry = Expiry::new(START, Lifetime::For(seconds(100))).with_grace(seconds(50));
+        assert!(expiry.is_usable(later(144, 144)) && !expiry.is_usable(later(145, 0)));
+        assert!(!expiry.is_usable(later(0, 145)));
+        assert_eq!(expiry.left(later(120, 120)), Some(Duration::ZERO), "its end is what the issuer says");
+        let ended = Lifetime::Until(START.wall - seconds(30));
+        let ended = Expiry::new(START, ended).with_grace(seconds(50));
+        assert!(ended.is_usable(later(19, 19)) && !ended.is_usable(later(20, 20)));
     }
 
     #[test]

@@ -31,11 +31,11 @@ use zeroize::Zeroizing;
 
 use crate::clock::Clock;
 use crate::credential::input::Inputs;
-use crate::credential::{CredentialSpec, Minted};
+use crate::credential::{CredentialSpec, Minted, Outputs, Rotation};
 use crate::secret::{Secret, SecretBuffer};
 use crate::template::{MissingValue, Template};
 use crate::upstream::connect::{Connector, Connectors};
-use crate::upstream::exchange::{Answer, Limits, Request, exchange};
+use crate::upstream::exchange::{Answer, ExchangeError, Limits, Request, exchange};
 use crate::upstream::{Origin, Url};
 
 /// How long a connection to an issuer may take, within the whole exchange.
@@ -178,6 +178,9 @@ impl MintError {
 /// The future of [`Mint::mint`].
 pub type MintFuture = Pin<Box<dyn Future<Output = Result<Minted, MintError>> + Send>>;
 
+/// The future of [`Mint::verify`].
+pub type VerifyFuture = Pin<Box<dyn Future<Output = Result<(), MintError>> + Send>>;
+
 /// The future of [`Mint::revoke`].
 pub type RevokeFuture = Pin<Box<dyn Future<Output = Result<bool, MintError>> + Send>>;
 
@@ -185,6 +188,13 @@ pub type RevokeFuture = Pin<Box<dyn Future<Output = Result<bool, MintError>> + S
 pub trait Mint: Send + Sync {
     /// Runs one whole exchange with inputs already read. It never retries by itself.
     fn mint(&self, spec: Arc<CredentialSpec>, inputs: Inputs) -> MintFuture;
+
+    /// Has the issuer replace the value of a credential by another one: once, whatever comes of it.
+    /// `current` is the value in use.
+    fn replace(&self, spec: Arc<CredentialSpec>, inputs: Inputs, current: Outputs) -> MintFuture;
+
+    /// Says whether a value works.
+    fn verify(&self, spec: Arc<CredentialSpec>, inputs: Inputs, value: Outputs) -> VerifyFuture;
 
     /// Tells the issuer that a token is not needed any more, and says whether it could be told.
     fn revoke(
@@ -196,10 +206,23 @@ pub trait Mint: Send + Sync {
     ) -> RevokeFuture;
 }
 
+/// Answers in place of the network: for simulated issuers that live through years in no time.
+pub type Direct = Arc<dyn Fn(Url, Request) -> DirectFuture + Send + Sync>;
+
+/// The future of [`Direct`].
+pub type DirectFuture = Pin<Box<dyn Future<Output = Result<Answer, ExchangeError>> + Send>>;
+
+/// How questions reach issuers.
+#[derive(Clone)]
+enum Way<N> {
+    Network(N),
+    Direct(Direct),
+}
+
 /// The real [`Mint`]: runs each flow over the network.
 #[derive(Clone)]
 pub struct Issuer {
-    connectors: Connectors,
+    way: Way<Connectors>,
     memory: Arc<Memory>,
     clock: Clock,
 }
@@ -207,7 +230,12 @@ pub struct Issuer {
 impl Issuer {
     /// Exchanges leave by the connectors of these egresses, by name; the default one is named "".
     pub fn new(connectors: Connectors, memory: Arc<Memory>, clock: Clock) -> Self {
-        Self { connectors, memory, clock }
+        Self { way: Way::Network(connectors), memory, clock }
+    }
+
+    /// Exchanges go nowhere, but are answered by this.
+    pub fn direct(answers: Direct, clock: Clock) -> Self {
+        Self { way: Way::Direct(answers), memory: Arc::default(), clock }
     }
 
     /// An exchange of a credential, with inputs already read, that begins now.
@@ -216,12 +244,17 @@ impl Issuer {
         spec: &'a CredentialSpec,
         inputs: &'a Inputs,
     ) -> Result<Exchange<'a>, MintError> {
-        let connector = self.connectors.get(&spec.egress).cloned().ok_or_else(|| MintError::Stubborn {
-            message: format!("there is no egress `{}`: this is a fault of bearerd", spec.egress),
-        })?;
+        let way = match &self.way {
+            Way::Direct(answers) => Way::Direct(Arc::clone(answers)),
+            Way::Network(connectors) => {
+                Way::Network(connectors.get(&spec.egress).cloned().ok_or_else(|| MintError::Stubborn {
+                    message: format!("there is no egress `{}`: this is a fault of bearerd", spec.egress),
+                })?)
+            }
+        };
         let deadline = Clock::instant() + spec.exchange_timeout.min(LONGEST_EXCHANGE);
         let (memory, clock) = (&*self.memory, self.clock.clone());
-        Ok(Exchange { spec, inputs, connector, memory, clock, deadline })
+        Ok(Exchange { spec, inputs, way, memory, clock, deadline })
     }
 }
 
@@ -250,6 +283,22 @@ impl Mint for Issuer {
         })
     }
 
+    fn replace(&self, spec: Arc<CredentialSpec>, inputs: Inputs, current: Outputs) -> MintFuture {
+        let issuer = self.clone();
+        Box::pin(async move {
+            let steps = &rotation(&spec)?.steps;
+            login::run(steps, &issuer.exchange(&spec, &inputs)?, current).await
+        })
+    }
+
+    fn verify(&self, spec: Arc<CredentialSpec>, inputs: Inputs, value: Outputs) -> VerifyFuture {
+        let issuer = self.clone();
+        Box::pin(async move {
+            let steps = &rotation(&spec)?.verify;
+            login::run(steps, &issuer.exchange(&spec, &inputs)?, value).await.map(drop)
+        })
+    }
+
     fn revoke(
         &self,
         spec: Arc<CredentialSpec>,
@@ -268,11 +317,17 @@ impl Mint for Issuer {
     }
 }
 
+fn rotation(spec: &CredentialSpec) -> Result<&Rotation, MintError> {
+    spec.rotation.as_deref().ok_or_else(|| MintError::Stubborn {
+        message: "the credential has a value that nobody replaces: this is a fault of bearerd".to_owned(),
+    })
+}
+
 /// One running exchange: what every flow needs.
 pub(in crate::credential) struct Exchange<'a> {
     spec: &'a CredentialSpec,
     pub(in crate::credential) inputs: &'a Inputs,
-    connector: Connector,
+    way: Way<Connector>,
     memory: &'a Memory,
     pub(in crate::credential) clock: Clock,
     deadline: Instant,
@@ -283,7 +338,10 @@ impl Exchange<'_> {
     pub(in crate::credential) async fn ask(&self, url: &Url, request: Request) -> Result<Answer, MintError> {
         let whole = self.deadline.saturating_duration_since(Clock::instant());
         let limits = Limits { connect: CONNECT_LIMIT, whole, body: LARGEST_ANSWER };
-        Ok(exchange(&self.connector, url, request, limits).await?)
+        Ok(match &self.way {
+            Way::Network(connector) => exchange(connector, url, request, limits).await?,
+            Way::Direct(answers) => answers(url.clone(), request).await?,
+        })
     }
 
     /// What an issuer says of itself.
@@ -297,9 +355,9 @@ impl Exchange<'_> {
 
     /// The same exchange with other inputs.
     fn with<'b>(&'b self, inputs: &'b Inputs) -> Exchange<'b> {
-        let (connector, clock) = (self.connector.clone(), self.clock.clone());
+        let (way, clock) = (self.way.clone(), self.clock.clone());
         let Self { spec, memory, deadline, .. } = *self;
-        Exchange { spec, inputs, connector, memory, clock, deadline }
+        Exchange { spec, inputs, way, memory, clock, deadline }
     }
 
     /// An input that the flow cannot do without.

@@ -21,6 +21,7 @@ mod in_play;
 mod lanes;
 mod lapses;
 mod report;
+mod rotation;
 mod sleep;
 mod task;
 #[cfg(test)]
@@ -34,6 +35,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -313,6 +315,16 @@ impl Keeper {
         self.0.awake.numbers().clone()
     }
 
+    /// What ends beside the token of each credential, and when, where the token tells it.
+    pub fn deadlines(&self) -> Vec<(CredentialName, String, Timestamp)> {
+        let directory = self.0.directory.load();
+        let told = directory.iter().filter_map(|(name, kept)| {
+            let (rule, published) = (kept.spec.deadline.as_ref()?, kept.shared.published()?);
+            Some((name.clone(), rule.of.clone(), rule.read(&published.minted.outputs)?))
+        });
+        told.collect()
+    }
+
     /// How often upstreams have refused each credential.
     pub fn refusals(&self) -> Vec<(CredentialName, u64)> {
         let directory = self.0.directory.load();
@@ -470,6 +482,11 @@ impl CredentialSpec {
 }
 
 impl Source {
+    /// Whether another credential gives it.
+    fn is_output(&self) -> bool {
+        matches!(self.leaf(), Self::Output { .. })
+    }
+
     /// What is read in the end: the key of an assertion, else the source itself.
     fn leaf(&self) -> &Self {
         match self {

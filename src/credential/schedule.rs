@@ -17,7 +17,8 @@ pub const LONGEST_LIFETIME: Duration = Duration::from_secs(366 * 24 * 3600);
 const RENEWAL_WINDOW: (f64, f64) = (0.7, 0.1);
 
 /// How long a token that was received at `obtained` is taken to last, and a warning if that is not
-/// what its issuer said. A static token is believed: a person wrote its end down.
+/// what its issuer said. A static token is believed: a person wrote its end down. So is a value that has
+/// ended and still works.
 pub fn lifetime(
     spec: &CredentialSpec,
     said: Option<Lifetime>,
@@ -25,6 +26,12 @@ pub fn lifetime(
 ) -> (Lifetime, Option<String>) {
     if let (Flow::Static(_), Some(said)) = (&spec.flow, said) {
         return (said, None);
+    }
+    if let (Some(rotation), Some(Lifetime::Until(end))) = (&spec.rotation, said)
+        && end <= obtained.wall
+        && Expiry::new(obtained, Lifetime::Until(end)).with_grace(rotation.grace).is_usable(obtained)
+    {
+        return (Lifetime::Until(end), None);
     }
     let problem = match said.map(|said| Expiry::new(obtained, said).lifetime()) {
         None => "the issuer names no lifetime",
@@ -44,6 +51,8 @@ pub fn lifetime(
 /// renewal could bring nothing new.
 pub fn renewal(spec: &CredentialSpec, expiry: &Expiry, fraction: f64) -> Option<Moment> {
     let lifetime = expiry.lifetime().filter(|_| spec.is_renewable())?;
+    // What has ended and still works is looked at as often as what has no known end.
+    let lifetime = if lifetime.is_zero() { spec.default_lifetime } else { lifetime };
     let asked = spec.renew_before.and_then(|before| lifetime.checked_sub(before));
     let (start, width) = RENEWAL_WINDOW;
     let age =
@@ -128,6 +137,9 @@ mod tests {
             optional: false,
             retry_ambiguous: false,
             only_subjects: false,
+            typical_lifetime: None,
+            deadline: None,
+            rotation: None,
         }
     }
 

@@ -51,6 +51,30 @@ pub struct Record {
     pub rejections: Option<(Fingerprint, u32)>,
     /// The current token.
     pub current: Option<Current>,
+    /// What came before the current value and what is to come after it, of a credential that replaces it.
+    pub succession: Option<Succession>,
+}
+
+/// Values of a credential that follow each other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Succession {
+    /// Whose values they are: the inputs, without those that are outputs of other credentials.
+    pub of: Fingerprint,
+    /// When the current value was first seen, if another one was known before it.
+    pub since: Option<Timestamp>,
+    /// The next value, which has not yet been verified.
+    pub successor: Option<Value>,
+    /// The value before, which may still work, and when it was replaced.
+    pub previous: Option<Value>,
+}
+
+/// A value that is not the current one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Value {
+    /// When it ends, if that is known.
+    pub expires_at: Option<Timestamp>,
+    /// Its outputs.
+    pub outputs: Outputs,
 }
 
 /// A single-use value of which nobody knows whether it is used up.
@@ -117,6 +141,7 @@ pub trait Store: Send + Sync {
 /// A store that forgets at the process's end.
 pub struct MemoryStore {
     key: aws_lc_rs::hmac::Key,
+    is_durable: bool,
     records: Mutex<Records>,
 }
 
@@ -172,7 +197,17 @@ impl MemoryStore {
     pub fn new(clock: &crate::clock::Clock) -> Self {
         let mut key = [0; 32];
         clock.fill_random(&mut key);
-        Self { key: aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &key), records: Mutex::default() }
+        Self::with(&key, false)
+    }
+
+    /// An empty store that counts as durable: for rehearsals, in which a restart is another keeper.
+    pub fn rehearsing(fingerprints: &[u8; 32]) -> Self {
+        Self::with(fingerprints, true)
+    }
+
+    fn with(key: &[u8; 32], is_durable: bool) -> Self {
+        let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, key);
+        Self { key, is_durable, records: Mutex::default() }
     }
 
     fn records(&self) -> MutexGuard<'_, Records> {
@@ -223,7 +258,7 @@ impl Store for MemoryStore {
     }
 
     fn is_durable(&self) -> bool {
-        false
+        self.is_durable
     }
 }
 

@@ -74,6 +74,11 @@ impl Answer {
 
 #[cfg(test)]
 impl Answer {
+    /// The body.
+    pub(in crate::sandbox) fn bytes(&self) -> &[u8] {
+        &self.body
+    }
+
     /// The body as JSON.
     pub(in crate::sandbox) fn value(&self) -> Value {
         serde_json::from_slice(&self.body).expect("a JSON answer")

@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::Vendor;
+use super::sahamati::Rules;
 use crate::config::parse_duration;
 
 /// What there is, for the help and for the usage error.
@@ -22,10 +23,17 @@ for the token service or the data API alone) and FAULT is one of
   slow[:DELAY]            every answer comes later, by 2s or so much
   expire[:LIFETIME]       tokens live for 10s or so long
   revoke[:DURATION]       after 5s or so long, the tokens of until then are revoked
-  grace                   sahamati only: the entity's secret is in its grace period";
+and of sahamati only
+  grace                   the entity's secret is in its grace period
+  secret[:LIFETIME]       a secret of 180 days lives for 60s or so long, and its grace period is as much shorter
+  hard-reset              a secret that was reset dies at once, without a grace period
+  late[:DURATION]         a new secret works after 5s or so long
+  taken[:AFTER]           after 5s or so long, somebody else resets the secret";
 
 const DEFAULT_DELAY: Duration = Duration::from_secs(2);
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(10);
+const DEFAULT_SECRET: Duration = Duration::from_secs(60);
+const DEFAULT_LATENESS: Duration = Duration::from_secs(5);
 const DEFAULT_REVOCATION: Duration = Duration::from_secs(5);
 
 /// One `--fault`.
@@ -69,6 +77,14 @@ pub enum Fault {
     Revoke(Duration),
     /// The entity's secret has expired and is in its grace period.
     Grace,
+    /// A secret of 180 days lives so long.
+    Secret(Duration),
+    /// A secret that was reset dies at once.
+    HardReset,
+    /// A new secret works so much later.
+    Late(Duration),
+    /// Somebody else resets the secret after so long.
+    Taken(Duration),
 }
 
 impl Part {
@@ -87,6 +103,18 @@ pub fn lifetime(faults: &[ScriptedFault]) -> Option<Duration> {
     faults.iter().find_map(|scripted| match scripted.fault {
         Fault::Expire(lifetime) => Some(lifetime),
         _ => None,
+    })
+}
+
+/// How secrets are treated.
+pub fn rules_of_secrets(faults: &[ScriptedFault]) -> Rules {
+    faults.iter().fold(Rules::default(), |rules, scripted| match scripted.fault {
+        Fault::Grace => Rules { first_left: Some(Duration::ZERO), ..rules },
+        Fault::Secret(lifetime) => rules.aging(lifetime),
+        Fault::HardReset => Rules { hard_reset: true, ..rules },
+        Fault::Late(late) => Rules { late, ..rules },
+        Fault::Taken(after) => Rules { taken: Some(after), ..rules },
+        _ => rules,
     })
 }
 
@@ -121,13 +149,32 @@ fn parse(text: &str) -> Result<ScriptedFault, String> {
         ("slow", rest) => Fault::Slow(rest.map_or(Ok(DEFAULT_DELAY), duration)?),
         ("expire", rest) => Fault::Expire(rest.map_or(Ok(DEFAULT_LIFETIME), duration)?),
         ("revoke", rest) => Fault::Revoke(rest.map_or(Ok(DEFAULT_REVOCATION), duration)?),
-        ("grace", None) if vendor == Vendor::Sahamati => Fault::Grace,
+        (_, rest) if vendor == Vendor::Sahamati => {
+            fault_of_secrets(name, rest)?.ok_or_else(|| format!("`{fault}` is not a fault of {vendor}"))?
+        }
         _ => return Err(format!("`{fault}` is not a fault of {vendor}")),
     };
-    if part != Part::Whole && matches!(fault, Fault::Expire(_) | Fault::Revoke(_) | Fault::Grace) {
+    let strikes_parts = matches!(
+        fault,
+        Fault::Down(_) | Fault::Lost(_) | Fault::Html(_) | Fault::Status(..) | Fault::Slow(_)
+    );
+    if part != Part::Whole && !strikes_parts {
         return Err(format!("`{name}` strikes the vendor's tokens, not one of its parts"));
     }
     Ok(ScriptedFault { vendor, part, fault })
+}
+
+/// What only the vendor has whose secrets end.
+fn fault_of_secrets(name: &str, rest: Option<&str>) -> Result<Option<Fault>, String> {
+    let or = |usual| rest.map_or(Ok(usual), duration);
+    Ok(match (name, rest) {
+        ("grace", None) => Some(Fault::Grace),
+        ("secret", _) => Some(Fault::Secret(or(DEFAULT_SECRET)?)),
+        ("hard-reset", None) => Some(Fault::HardReset),
+        ("late", _) => Some(Fault::Late(or(DEFAULT_LATENESS)?)),
+        ("taken", _) => Some(Fault::Taken(or(DEFAULT_REVOCATION)?)),
+        _ => None,
+    })
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -158,6 +205,11 @@ mod tests {
             parsed("sahamati=expire:10s"),
             (Vendor::Sahamati, Part::Whole, Fault::Expire(seconds(10)))
         );
+        let (_, _, secret) = parsed("sahamati=secret");
+        assert_eq!(
+            (secret, parsed("sahamati=late:2s").2),
+            (Fault::Secret(seconds(60)), Fault::Late(seconds(2)))
+        );
         assert_eq!(parsed("digilocker=revoke"), (Vendor::Digilocker, Part::Whole, Fault::Revoke(seconds(5))));
         assert_eq!(
             parsed("digilocker.issuer=status:503:500ms"),
@@ -180,6 +232,10 @@ mod tests {
             "payhub=status:99",
             "payhub=status",
             "payhub=grace",
+            "payhub=secret",
+            "sahamati=grace:5s",
+            "sahamati=hard-reset:1s",
+            "sahamati.issuer=secret",
             "payhub.issuer=revoke",
             "payhub.door=down",
             "paypal=down",

@@ -4,6 +4,12 @@
 //! ```text
 //! username + password -> user token -> entity secret -> entity token -> central registry, members
 //! ```
+//!
+//! Secrets age: [`Rules`] say how.
+
+mod vault;
+#[cfg(test)]
+mod years;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,9 +18,12 @@ use http::Method;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use self::vault::{Given, Standing, Vault};
 use super::token::{self, TokenBook};
 use super::{Answer, Exchange, Received, Simulator, Tour};
 use crate::clock::Clock;
+
+pub use vault::Rules;
 
 /// The entity's administrator.
 pub const USERNAME: &str = "admin@fiu.example";
@@ -25,6 +34,7 @@ pub const ENTITY: &str = "fiu-demo";
 
 const USER_TOKEN: &str = "/iam/v1/user/token/generate";
 const READ_SECRET: &str = "/iam/v1/entity/secret/read";
+const RESET_SECRET: &str = "/iam/v1/entity/secret/reset";
 const ENTITY_TOKEN: &str = "/iam/v1/entity/token/generate";
 /// The central registry, which takes `Authorization: Bearer`.
 const REGISTRY: &str = "/cr/v2/entityInfo/AA";
@@ -33,29 +43,37 @@ const MEMBER: &str = "/aa/v2/Heartbeat";
 const DAY: Duration = Duration::from_secs(86_400);
 /// What an entity's token comes with while the secret is in its grace period.
 const GRACE_MESSAGE: &str = "The secret for entity with ID fiu-demo is expired and within the grace period";
-const SECRET_LIFETIME: Duration = DAY.saturating_mul(180);
+/// What a new secret comes with if nobody said for how many days, or for too many.
+const DEFAULT_MESSAGE: &str = "The expiry is set to 180 days by default, as the user didn't specify or exceeded the \
+                               default limit.";
 
 /// The simulator.
 #[derive(Debug)]
 pub struct Sahamati {
     tokens: TokenBook,
     clock: Clock,
-    secret: String,
-    secret_ends: Timestamp,
-    in_grace: bool,
+    vault: Vault,
+    user_lifetime: Duration,
     /// Whether `expiresOn` is in milliseconds this time: the vendor's documents show both units.
     milliseconds: AtomicBool,
 }
 
 impl Sahamati {
-    /// A vendor whose entity has a fresh secret, or one that ended a day ago and is in its grace
-    /// period of five days.
-    pub fn new(tokens: TokenBook, clock: Clock, in_grace: bool) -> Self {
-        let secret = clock.uuid();
-        let now = clock.wall();
-        let secret_ends = if in_grace { now.checked_sub(DAY) } else { now.checked_add(SECRET_LIFETIME) };
-        let secret_ends = secret_ends.unwrap_or(now);
-        Self { tokens, clock, secret, secret_ends, in_grace, milliseconds: AtomicBool::new(false) }
+    /// A vendor that treats secrets so.
+    pub fn new(tokens: TokenBook, clock: Clock, rules: Rules) -> Self {
+        let vault = Vault::new(clock.clone(), rules);
+        let user_lifetime = rules.user_lifetime;
+        Self { tokens, clock, vault, user_lifetime, milliseconds: AtomicBool::new(false) }
+    }
+
+    /// How often the secret was reset.
+    pub fn resets(&self) -> usize {
+        self.vault.resets()
+    }
+
+    /// Whether a secret works.
+    pub fn takes(&self, secret: &str) -> bool {
+        self.vault.check(secret).is_some()
     }
 
     fn user_token(&self, request: &Received) -> Result<Answer, Answer> {
@@ -68,15 +86,17 @@ impl Sahamati {
                 .unauthorized("Invalid username/password or password is expired")
                 .because("username or password is wrong"));
         }
-        Ok(self.envelope(200, self.grant("user", "email secret-expiry-ts profile entityMetadata")))
+        let lifetime = self.tokens.lifetime(self.user_lifetime);
+        Ok(self.envelope(200, self.grant("user", lifetime, "email secret-expiry-ts profile entityMetadata")))
     }
 
-    fn read_secret(&self, request: &Received) -> Result<Answer, Answer> {
+    /// Reads the secret, or resets it.
+    fn secret(&self, request: &Received, resets: bool) -> Result<Answer, Answer> {
         let unauthorized = |complaint: String| self.unauthorized("Unauthorized").because(complaint);
         let token = request.bearer().map_err(unauthorized)?;
         let kind = self.tokens.check(token).map_err(|dead| unauthorized(dead.to_string()))?;
         if kind != "user" {
-            return Err(unauthorized("only a user's token reads a secret".into()));
+            return Err(unauthorized("only a user's token opens a secret".into()));
         }
         let missing =
             |complaint: String| self.bad_request("Entity Id is missing in the request").because(complaint);
@@ -90,20 +110,29 @@ impl Sahamati {
         {
             return Err(missing("`ver`, `timestamp` or `txnId` is not of the documented form".into()));
         }
-        if body.get("secretExpiryDays").is_some_and(|days| !days.is_u64()) {
+        let days = body.get("secretExpiryDays");
+        if days.is_some_and(|days| !days.is_u64()) {
             return Err(missing("`secretExpiryDays` is not a whole number".into()));
         }
         if text("entityId") != ENTITY {
             return Err(self.unauthorized("Invalid entity id").because("the entity is unknown"));
         }
+        let days = days.and_then(Value::as_u64).and_then(|days| u32::try_from(days).ok());
+        let given = if resets { self.vault.reset(days, self.tokens.left(token)) } else { self.vault.read() };
+        Ok(self.envelope(200, self.told(&given)))
+    }
+
+    fn told(&self, given: &Given) -> Value {
         let milliseconds = self.milliseconds.fetch_xor(true, Ordering::Relaxed);
-        let ends = self.secret_ends;
-        let expires_on = if milliseconds { ends.as_millisecond() } else { ends.as_second() };
-        Ok(self.envelope(
-            200,
-            json!({"entityId": ENTITY, "secret": self.secret, "expiresOn": expires_on,
-                   "expirationDate": ends.to_string().trim_end_matches('Z')}),
-        ))
+        let expires_on = if milliseconds { given.ends.as_millisecond() } else { given.ends.as_second() };
+        let mut told = json!({
+            "entityId": ENTITY, "secret": given.secret, "expiresOn": expires_on,
+            "expirationDate": given.ends.to_string().trim_end_matches('Z'),
+        });
+        if given.by_default {
+            told["message"] = DEFAULT_MESSAGE.into();
+        }
+        told
     }
 
     fn entity_token(&self, request: &Received) -> Result<Answer, Answer> {
@@ -111,20 +140,20 @@ impl Sahamati {
             |complaint| self.bad_request("Entity Id/Secret is missing in the request").because(complaint);
         request.without_authorization().map_err(missing)?;
         let form = request.form(&["id", "secret"], &[]).map_err(missing)?;
-        if form["id"] != ENTITY || form["secret"] != self.secret {
-            return Err(self
-                .unauthorized("Invalid entity id/secret or secret is expired")
-                .because("the entity's id or secret is wrong"));
-        }
-        let mut body = self.grant("entity", "email microprofile-jwt profile address phone offline_access");
-        if self.in_grace {
+        let standing =
+            self.vault.check(&form["secret"]).filter(|_| form["id"] == ENTITY).ok_or_else(|| {
+                self.unauthorized("Invalid entity id/secret or secret is expired")
+                    .because("the entity's id or secret is wrong, or has ended")
+            })?;
+        let scope = "email microprofile-jwt profile address phone offline_access";
+        let mut body = self.grant("entity", self.tokens.lifetime(DAY), scope);
+        if standing == Standing::Grace {
             body["message"] = GRACE_MESSAGE.into();
         }
         Ok(self.envelope(200, body))
     }
 
-    fn grant(&self, kind: &str, scope: &str) -> Value {
-        let lifetime = self.tokens.lifetime(DAY);
+    fn grant(&self, kind: &str, lifetime: Duration, scope: &str) -> Value {
         let seconds = lifetime.as_secs().max(1);
         let issued_at = self.clock.wall().as_second();
         let claims = json!({
@@ -137,7 +166,7 @@ impl Sahamati {
             "iat": issued_at,
             "exp": issued_at.saturating_add_unsigned(seconds),
             "scope": scope,
-            "secret-expiry-ts": self.secret_ends.as_second().to_string(),
+            "secret-expiry-ts": self.vault.read().ends.as_second().to_string(),
         });
         let header = json!({"alg": "RS256", "typ": "JWT", "kid": "sandbox-1"});
         let token = token::jwt(&header, &claims, 256, &self.clock);
@@ -190,7 +219,8 @@ impl Simulator for Sahamati {
     fn answer(&self, request: &Received) -> Answer {
         let answer = match (request.method.as_str(), request.path()) {
             ("POST", USER_TOKEN) => self.user_token(request),
-            ("POST", READ_SECRET) => self.read_secret(request),
+            ("POST", READ_SECRET) => self.secret(request, false),
+            ("POST", RESET_SECRET) => self.secret(request, true),
             ("POST", ENTITY_TOKEN) => self.entity_token(request),
             ("GET", REGISTRY) => self.registry(request),
             ("GET", MEMBER) => self.heartbeat(request),
@@ -238,7 +268,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::{
-        ENTITY, ENTITY_TOKEN, GRACE_MESSAGE, PASSWORD, READ_SECRET, REGISTRY, Sahamati, USER_TOKEN, USERNAME,
+        DEFAULT_MESSAGE, ENTITY, ENTITY_TOKEN, GRACE_MESSAGE, PASSWORD, READ_SECRET, REGISTRY, RESET_SECRET,
+        Rules, Sahamati, USER_TOKEN, USERNAME,
     };
     use crate::clock::Clock;
     use crate::sandbox::received::tests::request;
@@ -246,7 +277,8 @@ mod tests {
 
     fn vendor(in_grace: bool) -> Sahamati {
         let clock = Clock::system();
-        Sahamati::new(TokenBook::new(clock.clone(), None), clock, in_grace)
+        let first_left = in_grace.then_some(std::time::Duration::ZERO);
+        Sahamati::new(TokenBook::new(clock.clone(), None), clock, Rules { first_left, ..Rules::default() })
     }
 
     fn user_token(vendor: &Sahamati) -> Value {
@@ -255,9 +287,16 @@ mod tests {
     }
 
     fn secret_request(vendor: &Sahamati, token: &Value) -> Value {
-        let body = json!({"ver": "1.0.0", "timestamp": "2024-07-16T11:33:34.509Z",
+        ask_for_secret(vendor, READ_SECRET, token, None)
+    }
+
+    fn ask_for_secret(vendor: &Sahamati, path: &str, token: &Value, days: Option<u32>) -> Value {
+        let mut body = json!({"ver": "1.0.0", "timestamp": "2024-07-16T11:33:34.509Z",
                           "txnId": "f35761ac-4a18-11e8-96ff-0277a9fbfedc", "entityId": ENTITY});
-        vendor.answer(&request("POST", READ_SECRET).with_bearer(token).posting_json(&body)).value()
+        if let Some(days) = days {
+            body["secretExpiryDays"] = days.into();
+        }
+        vendor.answer(&request("POST", path).with_bearer(token).posting_json(&body)).value()
     }
 
     fn entity_token(vendor: &Sahamati) -> Value {
@@ -291,6 +330,21 @@ mod tests {
         let token = user_token(&vendor);
         let ends = [(); 2].map(|()| secret_request(&vendor, &token)["expiresOn"].as_i64().expect("a number"));
         assert_eq!(ends[1] / 1000, ends[0]);
+    }
+
+    #[test]
+    fn a_reset_gives_another_secret_and_says_so_if_the_days_are_not_its() {
+        let vendor = vendor(false);
+        let token = user_token(&vendor);
+        let old = secret_request(&vendor, &token)["secret"].clone();
+        for (days, message) in [(None, DEFAULT_MESSAGE.into()), (Some(100), Value::Null)] {
+            let answer = ask_for_secret(&vendor, RESET_SECRET, &token, days);
+            assert_eq!(answer["message"], message);
+            assert_ne!(answer["secret"], old);
+            assert_eq!(secret_request(&vendor, &token)["secret"], answer["secret"]);
+        }
+        assert_eq!(vendor.resets(), 2);
+        assert!(vendor.takes(old.as_str().expect("a text")), "the old one works for some days");
     }
 
     #[test]

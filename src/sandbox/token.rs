@@ -87,6 +87,12 @@ impl TokenBook {
         }
     }
 
+    /// How long a token still lives, whatever it goes with.
+    pub fn left(&self, token: &str) -> Duration {
+        let ends = self.lock().get(token).map(|token| token.ends);
+        ends.unwrap_or_default().saturating_sub(self.clock.boot())
+    }
+
     /// Revokes every token handed out so far; later ones are good.
     pub fn revoke(&self) {
         self.lock().values_mut().for_each(|token| token.revoked = true);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bearerd::clock::Clock;
 use bearerd::config::{self, Environment};
 use bearerd::credential::flow::{Issuer as Flows, Mint, MintError};
-use bearerd::credential::{CredentialName, Lifetime, Minted, input};
+use bearerd::credential::{CredentialName, CredentialSpec, Lifetime, Minted, input};
 use bearerd::secret::Secret;
 use bearerd::upstream::EgressSpec;
 use bearerd::upstream::connect::Connector;
@@ -89,6 +89,17 @@ fn lasts(seconds: u64) -> Lifetime {
 
 fn field(name: &str, value: &str) -> (String, String) {
     (name.to_owned(), value.to_owned())
+}
+
+/// The only credential of a configuration, its inputs, and what asks its issuer.
+async fn asked(credential: &str) -> (Arc<CredentialSpec>, input::Inputs, Flows) {
+    let loaded = config::load_text("test.toml", &with_route(credential), &Environment::default());
+    let spec = Arc::clone(&loaded.unwrap_or_else(|problems| panic!("{problems}")).config.credentials[0]);
+    let clock = Clock::simulated(NOW, 1);
+    let connector = Connector::new(&EgressSpec::default()).expect("the default egress");
+    let flows = Flows::new(BTreeMap::from([(String::new(), connector)]), Arc::default(), clock.clone());
+    let inputs = input::read(&spec, &|_: &CredentialName, _: &str| None, &clock).await.expect("inputs");
+    (spec, inputs, flows)
 }
 
 /// The class of a failure. Its message must show no secret.
@@ -186,9 +197,13 @@ mod payhub {
 }
 
 mod sahamati {
+    use std::sync::Arc;
+
+    use bearerd::credential::Outputs;
+
     use super::{
-        FORM, JSON, Lifetime, Reply, Timestamp, Value, canary, check, class, field, json, lasts, obtain,
-        obtain_one, ok, output, vendor,
+        FORM, JSON, Lifetime, Mint, Reply, Secret, Timestamp, Value, asked, canary, check, class, field,
+        json, lasts, obtain, obtain_one, ok, output, vendor,
     };
 
     fn user(origin: &str, password: &str) -> String {
@@ -292,6 +307,34 @@ mod sahamati {
             let end = Timestamp::from_millisecond(end).map(Lifetime::Until).ok();
             assert_eq!((output(&kept.minted, "secret"), kept.minted.lifetime), (found.clone(), end));
             assert_eq!(kept.injected, [field("x-secret", &found)]);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_secret_is_reset_for_a_number_of_days_and_verified_by_a_token() {
+        for (days, sent) in [("", 180), ("\nsecret_days = 100", 100)] {
+            let (token, new) = (canary::secret(), canary::secret());
+            let vendor = vendor([
+                ok(&json!({
+                    "entityId": "fiu-1", "secret": new, "expirationDate": "2024-12-17T07:10:52.929",
+                    "message": "The expiry is set to 180 days by default",
+                })),
+                ok(&token_answer(&canary::token())),
+            ]);
+            let (spec, inputs, flows) = asked(&(secret(&vendor.origin(), &token) + days)).await;
+            let current = Outputs::from([("secret".to_owned(), Secret::from("old"))]);
+            let minted =
+                flows.replace(Arc::clone(&spec), inputs.clone(), current).await.expect("another one");
+            let india = "2024-12-17T01:40:52.929Z".parse().map(Lifetime::Until).ok();
+            assert_eq!((output(&minted, "secret"), minted.lifetime), (new.clone(), india));
+            flows.verify(spec, inputs, minted.outputs).await.expect("it works");
+            let requests = vendor.wait_for(2);
+            check(&requests[0], "POST /iam/v1/entity/secret/reset HTTP/1.1", JSON);
+            assert_eq!(requests[0].field("authorization"), Some(format!("Bearer {token}")));
+            let body = requests[0].json();
+            assert_eq!((&body["secretExpiryDays"], &body["entityId"]), (&json!(sent), &json!("fiu-1")));
+            check(&requests[1], "POST /iam/v1/entity/token/generate HTTP/1.1", FORM);
+            assert_eq!(requests[1].text(), format!("id=fiu-1&secret={new}"));
         }
     }
 

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use crate::config::raw::choice::{SwitchOr, Texts};
 use crate::config::raw::consent::Otp;
 use crate::config::raw::inject::{Inject, RefusalRule};
+use crate::config::raw::rotate::{Deadline, Rotate};
 use crate::config::raw::scalar::{Map, Plain, Rate, TextOr, Time};
 use crate::config::raw::secret::SecretReference;
 use crate::config::raw::step::LoginStep;
@@ -32,6 +33,8 @@ pub(crate) struct Credential {
     pub(crate) renew_before: Option<Time>,
     /// The lifetime where the issuer names none; default `"1h"`.
     pub(crate) default_lifetime: Option<Time>,
+    /// How long a token usually lives: what `bearerd forecast` goes by where no record tells.
+    pub(crate) typical_lifetime: Option<Time>,
     /// At most so many renewals in so long a time, such as `"10/10m"`.
     pub(crate) max_renewals: Option<Rate>,
     /// How long a whole exchange may take; default `"30s"`.
@@ -44,8 +47,12 @@ pub(crate) struct Credential {
     pub(crate) allow_plaintext: Option<bool>,
     /// Further URLs that routes to the same origin deny.
     pub(crate) token_endpoints: Option<Vec<String>>,
-    /// What is put on requests.
-    pub(crate) inject: Option<Inject>,
+    /// What ends beside the token, where the token tells it.
+    pub(crate) deadline: Option<Deadline>,
+    /// What is put on requests: a table, or the name of one of `injections`.
+    pub(crate) inject: Option<TextOr<Inject>>,
+    /// Further ways to put it on requests, by names that `inject` of a route may say.
+    pub(crate) injections: Map<Inject>,
     /// How the upstream says that the token is dead.
     pub(crate) refusal: Option<RefusalRule>,
 
@@ -136,6 +143,10 @@ pub(crate) struct Credential {
 
     /// `login`: the exchanges.
     pub(crate) steps: Option<Vec<LoginStep>>,
+    /// `login`: how long before its end the value is replaced by `rotate.steps`; `"0"` never.
+    pub(crate) rotate_before: Option<Time>,
+    /// `login`: how the value that `steps` read is replaced before it ends.
+    pub(crate) rotate: Option<Rotate>,
 }
 
 /// How a credential is obtained.
@@ -271,4 +282,6 @@ pub(crate) const FLOW_KEYS: &[(&str, &[FlowKind])] = &[
     ("otp", &[FlowKind::OAuth2]),
     ("outputs", &[FlowKind::OAuth2]),
     ("steps", &[FlowKind::Login]),
+    ("rotate_before", &[FlowKind::Login]),
+    ("rotate", &[FlowKind::Login]),
 ];

@@ -32,6 +32,8 @@ pub(crate) struct Parameter {
     pub(crate) example: Option<String>,
     /// The table of the credential that it goes to, where that is not `secrets` or `params`.
     pub(crate) under: Option<String>,
+    /// The whole numbers that it may be, both included; none if it is no number.
+    pub(crate) range: Option<[i64; 2]>,
     /// The preset whose credential normally gives it.
     pub(crate) from: Option<String>,
 }

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use crate::config::raw::inject::{Inject, RefusalRule};
 use crate::config::raw::listener::Callers;
-use crate::config::raw::scalar::{Rate, Size, Time};
+use crate::config::raw::scalar::{Rate, Size, TextOr, Time};
 
 /// Which request goes where, with which credential.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -29,7 +29,7 @@ pub(crate) struct Route {
     /// What may be asked for, such as `"GET /user/*"`; default everything but token endpoints.
     pub(crate) allow: Option<Vec<String>>,
     /// What is put on requests, in place of the credential's rule.
-    pub(crate) inject: Option<Inject>,
+    pub(crate) inject: Option<TextOr<Inject>>,
     /// How the upstream says that the token is dead, in place of the credential's rule.
     pub(crate) refusal: Option<RefusalRule>,
     /// What is done where a secret is found in an answer; default `"mask"`.

@@ -27,7 +27,11 @@ pub(crate) struct Rate {
 
 /// A text, a number or a boolean, taken as text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Plain(pub(crate) String);
+pub(crate) struct Plain {
+    pub(crate) text: String,
+    /// It was written as a whole number.
+    pub(crate) is_number: bool,
+}
 
 /// A text, or a table that says more.
 #[derive(Debug, Clone)]
@@ -157,19 +161,19 @@ impl<'de> Deserialize<'de> for Plain {
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Plain, E> {
-                Ok(Plain(text.to_owned()))
+                Ok(Plain { text: text.to_owned(), is_number: false })
             }
 
             fn visit_i64<E: de::Error>(self, number: i64) -> Result<Plain, E> {
-                Ok(Plain(number.to_string()))
+                Ok(Plain { text: number.to_string(), is_number: true })
             }
 
             fn visit_f64<E: de::Error>(self, number: f64) -> Result<Plain, E> {
-                Ok(Plain(number.to_string()))
+                Ok(Plain { text: number.to_string(), is_number: false })
             }
 
             fn visit_bool<E: de::Error>(self, boolean: bool) -> Result<Plain, E> {
-                Ok(Plain(boolean.to_string()))
+                Ok(Plain { text: boolean.to_string(), is_number: false })
             }
         }
         deserializer.deserialize_any(PlainVisitor)

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::config::raw::choice::Several;
 use crate::config::raw::json::Json;
 use crate::config::raw::scalar::{Map, TextOr};
 
@@ -32,8 +33,9 @@ pub(crate) struct LoginStep {
     pub(crate) outputs: Map<TextOr<Extract>>,
     /// In how long the outputs end: a duration, `{ json, unit }` or `{ jwt }`.
     pub(crate) expires_in: Option<TextOr<ExpiresIn>>,
-    /// When the outputs end: `{ json, format, zone }` or `{ jwt }`.
-    pub(crate) expires_at: Option<ExpiresAt>,
+    /// When the outputs end: `{ json, format, zone }` or `{ jwt }`, or a list of them, of which the first
+    /// counts that can be read.
+    pub(crate) expires_at: Option<Several<ExpiresAt>>,
     /// A JSON pointer to a text that is worth a warning.
     pub(crate) warn: Option<String>,
 }

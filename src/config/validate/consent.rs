@@ -88,7 +88,7 @@ fn params(
     context: &mut Context<'_>,
 ) -> Vec<(String, Template)> {
     let template = |(name, value): (&String, &Plain)| {
-        Some((name.clone(), inputs.names.template(&value.0, place.key(name), &[], context)?))
+        Some((name.clone(), inputs.names.template(&value.text, place.key(name), &[], context)?))
     };
     raw.into_iter().filter_map(template).collect()
 }

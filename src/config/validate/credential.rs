@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::config::raw::credential::{FLOW_KEYS, FlowKind};
+use crate::config::raw::scalar::TextOr;
 use crate::config::raw::{self, Map};
 use crate::config::suggest::list;
 use crate::config::tree::Place;
 use crate::config::validate::context::Context;
 use crate::config::validate::names::Names;
-use crate::config::validate::{fixed, inject, login, oauth2, secret};
-use crate::credential::{CredentialName, CredentialSpec, Flow, RenewalRate, Source};
+use crate::config::validate::{fixed, inject, login, oauth2, rotation, secret};
+use crate::credential::{CredentialName, CredentialSpec, DeadlineRule, Flow, RenewalRate, Source};
 use crate::inject::Injection;
 use crate::route::Refusal;
 use crate::upstream::{Origin, Scheme, Url};
@@ -22,6 +23,8 @@ pub(crate) struct Credential {
     pub(crate) plain: BTreeMap<String, String>,
     /// What is injected where the route does not say.
     pub(crate) injection: Option<Injection>,
+    /// Further injections, by the names that routes may say.
+    pub(crate) injections: Vec<(String, Injection)>,
     pub(crate) refusal: Refusal,
     pub(crate) wait: Duration,
     /// Its tokens are bound to a key.
@@ -81,7 +84,9 @@ fn one(name: &str, raw: &raw::Credential, place: Place<'_>, context: &mut Contex
     }
 
     let spoiled = ["secrets", "params"].iter().flat_map(|key| place.key(key).spoiled()).cloned().collect();
-    let names = Names { plain: plain(raw, kind, place, context), spoiled, ..Names::default() };
+    let numbers = raw.params.into_iter().filter(|(_, value)| value.is_number);
+    let numbers = numbers.map(|(name, _)| name.clone()).collect();
+    let names = Names { plain: plain(raw, kind, place, context), numbers, spoiled, ..Names::default() };
     let mut inputs = Inputs { names, sources: Vec::new() };
     name.clone_into(&mut context.owner);
     for (key, reference) in &raw.secrets {
@@ -96,6 +101,10 @@ fn one(name: &str, raw: &raw::Credential, place: Place<'_>, context: &mut Contex
         FlowKind::Login => login::flow(raw, place, &mut inputs, &mut endpoints, context)
             .map(|flow| Flow::Login(Box::new(flow))),
     };
+    let rotation = match kind {
+        FlowKind::Login => rotation::rotation(raw, place, &inputs, &mut endpoints, context),
+        FlowKind::Static | FlowKind::OAuth2 => None,
+    };
     check_plaintext(&endpoints, raw.egress.as_deref(), allow_plaintext, place, context);
     if !context.is_durable
         && kind != FlowKind::Static
@@ -109,12 +118,20 @@ fn one(name: &str, raw: &raw::Credential, place: Place<'_>, context: &mut Contex
     further_endpoints(raw, place, &inputs.names, &mut endpoints, context);
 
     let outputs = outputs(raw);
+    let deadline = deadline(raw, outputs.as_deref(), place.key("deadline"), context);
     let dpop = oauth2::dpop::is_on(raw);
+    let mut injections = Vec::new();
+    for (name, raw) in &raw.injections {
+        let place = place.key("injections").key(name);
+        let of = inject::injection(raw, place, &inputs.names, (outputs.as_deref(), dpop), context);
+        injections.push((name.clone(), of));
+    }
     let injection = match &raw.inject {
-        Some(raw) => {
+        Some(TextOr::Table(raw)) => {
             let place = place.key("inject");
             Some(inject::injection(raw, place, &inputs.names, (outputs.as_deref(), dpop), context))
         }
+        Some(TextOr::Text(of)) => inject::named(of, &injections, place.key("inject"), context),
         None => inject::by_default(kind, outputs.as_deref().unwrap_or_default(), dpop),
     };
     let refusal = match &raw.refusal {
@@ -143,16 +160,43 @@ fn one(name: &str, raw: &raw::Credential, place: Place<'_>, context: &mut Contex
             exchange_timeout,
             optional: raw.optional == Some(true),
             only_subjects: false,
+            typical_lifetime: raw.typical_lifetime.map(|time| time.0),
+            deadline: deadline.map(Box::new),
+            rotation: rotation.map(Box::new),
             retry_ambiguous: raw.retry_ambiguous == Some(true),
         },
         plain: names.plain,
         injection,
+        injections,
         refusal,
         wait: raw.wait.map_or(Duration::from_secs(5), |time| time.0),
         is_key_bound: dpop,
         is_certificate_bound: oauth2::certificate::is_bound(raw),
         endpoints,
     })
+}
+
+/// Where the token tells what ends beside it.
+fn deadline(
+    raw: &raw::Credential,
+    outputs: Option<&[String]>,
+    place: Place<'_>,
+    context: &mut Context<'_>,
+) -> Option<DeadlineRule> {
+    let raw = raw.deadline.as_ref()?;
+    let (Some(of), Some(jwt), Some(claim)) = (&raw.of, &raw.jwt, &raw.claim) else {
+        context
+            .findings
+            .error(place, "a deadline says `of` what it is, the `jwt` that tells it, and its `claim`");
+        return None;
+    };
+    inject::check_pointer(claim, place.key("claim"), context);
+    if let Some(outputs) = outputs.filter(|outputs| !outputs.contains(jwt)) {
+        let message =
+            format!("there is no such output: there is {}", list(outputs.iter().map(String::as_str)));
+        context.findings.error(place.key("jwt"), message);
+    }
+    Some(DeadlineRule { of: of.clone(), jwt: jwt.clone(), claim: claim.clone() })
 }
 
 /// The inputs of one credential as they are gathered.
@@ -176,6 +220,11 @@ impl Inputs {
             // The name is there, if wrong: templates may use it.
             self.names.secrets.push(name.to_owned());
         }
+    }
+
+    /// The source of an input.
+    pub(crate) fn source(&self, name: &str) -> Option<&Source> {
+        self.sources.iter().find(|(known, _)| known == name).map(|(_, source)| source)
     }
 
     /// Keeps a source under a name.
@@ -220,7 +269,7 @@ fn plain(
                 let message = format!("`{name}` is a secret and a plain parameter: it can be one");
                 context.findings.error_at(place.key("params").key(name).key_span(), message);
             }
-            plain.insert(name.clone(), value.0.clone());
+            plain.insert(name.clone(), value.text.clone());
         }
     }
     if let Some(address) = &raw.base_url {

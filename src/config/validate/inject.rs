@@ -7,7 +7,7 @@ use crate::config::raw::inject::{Inject, RefusalRule};
 use crate::config::raw::json::Json;
 use crate::config::raw::scalar::Map;
 use crate::config::tree::Place;
-use crate::config::validate::context::Context;
+use crate::config::validate::context::{Context, unknown};
 use crate::config::validate::names::Names;
 use crate::http1::field::is_same_name;
 use crate::inject::Injection;
@@ -32,6 +32,21 @@ const FRAMING: [&str; 13] = [
     "via",
     "http2-settings",
 ];
+
+/// The injection of this name, of those that a credential has.
+pub(crate) fn named(
+    name: &str,
+    injections: &[(String, Injection)],
+    place: Place<'_>,
+    context: &mut Context<'_>,
+) -> Option<Injection> {
+    let found = injections.iter().find(|(known, _)| known == name).map(|(_, injection)| injection.clone());
+    if found.is_none() {
+        let known: Vec<&str> = injections.iter().map(|(known, _)| known.as_str()).collect();
+        unknown(&mut context.findings, place, "injection", name, &known);
+    }
+    found
+}
 
 /// What an `inject` table says. With `dpop` a proof goes with it.
 pub(crate) fn injection(

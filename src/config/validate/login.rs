@@ -5,9 +5,12 @@ use std::time::Duration;
 use http::Method;
 
 use crate::config::raw;
+use crate::config::raw::choice::Several;
 use crate::config::raw::json::Json;
 use crate::config::raw::scalar::{Map, TextOr, parse_duration, unit_duration};
-use crate::config::raw::step::{Condition as RawCondition, ExpiresAt, Extract as RawExtract, LoginStep};
+use crate::config::raw::step::{
+    Condition as RawCondition, ExpiresAt, ExpiresIn, Extract as RawExtract, LoginStep,
+};
 use crate::config::suggest::{list, nearest};
 use crate::config::tree::Place;
 use crate::config::validate::context::Context;
@@ -32,10 +35,25 @@ pub(crate) fn flow(
         context.findings.missing(place, "steps", "a login has at least one step");
         return None;
     }
-    let mut known = Vec::new();
+    let known: Vec<String> = raw.iter().flat_map(|step| step.outputs.names()).map(str::to_owned).collect();
+    if known.is_empty() && !context.findings.has_errors() {
+        context.findings.error(place.key("steps"), "no step has `outputs`: there would be nothing to inject");
+    }
+    Some(LoginFlow { steps: steps(raw, place.key("steps"), Vec::new(), inputs, endpoints, context)? })
+}
+
+/// Steps in order; the templates of each may name what is known before and the outputs of those before it.
+pub(crate) fn steps(
+    raw: &[LoginStep],
+    place: Place<'_>,
+    mut known: Vec<String>,
+    inputs: &Inputs,
+    endpoints: &mut Vec<Endpoint>,
+    context: &mut Context<'_>,
+) -> Option<Vec<Step>> {
     let mut steps = Vec::new();
     for (index, raw) in raw.iter().enumerate() {
-        let place = place.key("steps").item(index);
+        let place = place.item(index);
         steps.push(Reader { names: &inputs.names, known: &known, place }.step(raw, endpoints, context));
         for name in raw.outputs.names() {
             if inputs.names.secrets.iter().chain(inputs.names.plain.keys()).any(|input| input == name) {
@@ -45,13 +63,10 @@ pub(crate) fn flow(
             known.push(name.to_owned());
         }
     }
-    if known.is_empty() && !context.findings.has_errors() {
-        context.findings.error(place.key("steps"), "no step has `outputs`: there would be nothing to inject");
-    }
     for (index, raw) in raw.iter().enumerate() {
-        check_jwt_output(raw, &known, place.key("steps").item(index), context);
+        check_jwt_output(raw, &known, place.item(index), context);
     }
-    Some(LoginFlow { steps: steps.into_iter().collect::<Option<Vec<Step>>>()? })
+    steps.into_iter().collect()
 }
 
 /// Reads one step.
@@ -152,7 +167,10 @@ impl Reader<'_> {
 
     fn json(&self, raw: &Json, place: Place<'_>, context: &mut Context<'_>) -> Option<JsonTemplate> {
         Some(match raw {
-            Json::Text(text) => JsonTemplate::Text(self.template(text, place, context)?),
+            Json::Text(text) => match self.names.number(text) {
+                Some(number) => JsonTemplate::Plain(number.into()),
+                None => JsonTemplate::Text(self.template(text, place, context)?),
+            },
             Json::Number(_) | Json::Boolean(_) => JsonTemplate::Plain(raw.to_value()),
             Json::Array(items) => {
                 let items = items.iter().enumerate();
@@ -248,49 +266,61 @@ fn extract(raw: &TextOr<RawExtract>, place: Place<'_>, context: &mut Context<'_>
     }
 }
 
-fn expiry(raw: &LoginStep, place: Place<'_>, context: &mut Context<'_>) -> Option<ExpiryRule> {
+fn expiry(raw: &LoginStep, place: Place<'_>, context: &mut Context<'_>) -> Vec<ExpiryRule> {
     match (&raw.expires_in, &raw.expires_at) {
-        (None, None) => None,
+        (None, None) => Vec::new(),
         (Some(_), Some(_)) => {
             context
                 .findings
                 .error(place.key("expires_at"), "a step says `expires_in` or `expires_at`, not both");
-            None
+            Vec::new()
         }
-        (Some(TextOr::Text(text)), None) => match parse_duration(text) {
-            Some(length) if !length.is_zero() => Some(ExpiryRule::Fixed(length)),
-            _ => {
-                let problem = context.findings.error(place.key("expires_in"), "this is not a duration");
-                problem.help("such as \"1h\", or { json = \"/expiresIn\", unit = \"s\" }");
-                None
-            }
-        },
-        (Some(TextOr::Table(raw)), None) => {
-            let place = place.key("expires_in");
-            match (&raw.json, &raw.jwt) {
-                (Some(pointer), None) => {
-                    check_pointer(pointer, place.key("json"), context);
-                    let unit = raw.unit.as_deref().map_or(Some(Duration::from_secs(1)), unit_duration);
-                    if unit.is_none() {
-                        context.findings.error(place.key("unit"), "a unit is `s`, `ms`, `m`, `h` or `d`");
-                    }
-                    Some(ExpiryRule::In { pointer: pointer.clone(), unit: unit? })
-                }
-                (None, Some(output)) => Some(ExpiryRule::Jwt { output: output.clone() }),
-                _ => one_of_json_and_jwt(place, context),
-            }
-        }
-        (None, Some(raw)) => {
+        (Some(rule), None) => expires_in(rule, place.key("expires_in"), context).into_iter().collect(),
+        (None, Some(Several(rules))) => {
             let place = place.key("expires_at");
-            match (&raw.json, &raw.jwt) {
-                (Some(pointer), None) => {
-                    check_pointer(pointer, place.key("json"), context);
-                    Some(ExpiryRule::At { pointer: pointer.clone(), format: format(raw, place, context)? })
-                }
-                (None, Some(output)) => Some(ExpiryRule::Jwt { output: output.clone() }),
-                _ => one_of_json_and_jwt(place, context),
-            }
+            let rule = |(index, raw)| {
+                let place = if place.is_list() { place.item(index) } else { place };
+                expires_at(raw, place, context)
+            };
+            rules.iter().enumerate().filter_map(rule).collect()
         }
+    }
+}
+
+fn expires_in(raw: &TextOr<ExpiresIn>, place: Place<'_>, context: &mut Context<'_>) -> Option<ExpiryRule> {
+    let raw = match raw {
+        TextOr::Table(raw) => raw,
+        TextOr::Text(text) => {
+            let length = parse_duration(text).filter(|length| !length.is_zero());
+            if length.is_none() {
+                let problem = context.findings.error(place, "this is not a duration");
+                problem.help("such as \"1h\", or { json = \"/expiresIn\", unit = \"s\" }");
+            }
+            return length.map(ExpiryRule::Fixed);
+        }
+    };
+    match (&raw.json, &raw.jwt) {
+        (Some(pointer), None) => {
+            check_pointer(pointer, place.key("json"), context);
+            let unit = raw.unit.as_deref().map_or(Some(Duration::from_secs(1)), unit_duration);
+            if unit.is_none() {
+                context.findings.error(place.key("unit"), "a unit is `s`, `ms`, `m`, `h` or `d`");
+            }
+            Some(ExpiryRule::In { pointer: pointer.clone(), unit: unit? })
+        }
+        (None, Some(output)) => Some(ExpiryRule::Jwt { output: output.clone() }),
+        _ => one_of_json_and_jwt(place, context),
+    }
+}
+
+fn expires_at(raw: &ExpiresAt, place: Place<'_>, context: &mut Context<'_>) -> Option<ExpiryRule> {
+    match (&raw.json, &raw.jwt) {
+        (Some(pointer), None) => {
+            check_pointer(pointer, place.key("json"), context);
+            Some(ExpiryRule::At { pointer: pointer.clone(), format: format(raw, place, context)? })
+        }
+        (None, Some(output)) => Some(ExpiryRule::Jwt { output: output.clone() }),
+        _ => one_of_json_and_jwt(place, context),
     }
 }
 
@@ -351,15 +381,20 @@ fn check_jwt_output(raw: &LoginStep, known: &[String], place: Place<'_>, context
         Some(TextOr::Table(table)) => table.jwt.as_ref(),
         _ => None,
     };
-    let at_table = raw.expires_at.as_ref().and_then(|table| table.jwt.as_ref());
-    for (key, output) in [("expires_in", in_table), ("expires_at", at_table)] {
+    let at = place.key("expires_at");
+    let at_tables = raw.expires_at.iter().flat_map(|Several(tables)| tables).enumerate();
+    let at_tables = at_tables.map(|(index, table)| {
+        let place = if at.is_list() { at.item(index) } else { at };
+        (place, table.jwt.as_ref())
+    });
+    for (place, output) in [(place.key("expires_in"), in_table)].into_iter().chain(at_tables) {
         if let Some(output) = output
             && !known.contains(output)
         {
             let near = nearest(output, known.iter().map(String::as_str));
             let has = list(known.iter().map(String::as_str));
             let message = format!("there is no such output: the steps have {has}");
-            context.findings.error(place.key(key).key("jwt"), message).meant(near);
+            context.findings.error(place.key("jwt"), message).meant(near);
         }
     }
 }

@@ -15,6 +15,8 @@ use crate::template::Template;
 pub(crate) struct Names {
     /// Plain parameters and their values.
     pub(crate) plain: BTreeMap<String, String>,
+    /// Those of them that were written as whole numbers.
+    pub(crate) numbers: Vec<String>,
     /// The names of the credential's own secrets.
     pub(crate) secrets: Vec<String>,
     /// Names that were meant to have a value and whose mistake has been told.
@@ -42,6 +44,13 @@ impl Names {
             };
         }
         known.then_some(template)
+    }
+
+    /// The number that a text stands for which is the placeholder of one alone.
+    pub(crate) fn number(&self, text: &str) -> Option<i64> {
+        let name = text.strip_prefix('{')?.strip_suffix('}')?;
+        self.numbers.iter().find(|number| *number == name)?;
+        self.plain.get(name)?.parse().ok()
     }
 
     /// Parses a template over the outputs of this credential alone, for an injection. Without

@@ -42,7 +42,7 @@ pub(crate) fn flow(
     }
     for (name, value) in &raw.params {
         let at = place.key("params").key(name);
-        let template = inputs.names.template(&value.0, at, &[], context);
+        let template = inputs.names.template(&value.text, at, &[], context);
         params.extend(template.map(|template| (name.clone(), template)));
     }
     for (name, pointer) in &raw.outputs {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::config::raw;
 use crate::config::raw::route::{EncodedSlash, Guard};
+use crate::config::raw::scalar::TextOr;
 use crate::config::tree::Place;
 use crate::config::validate::alike::Alike;
 use crate::config::validate::context::{Context, unknown};
@@ -218,6 +219,10 @@ fn injection(
         return of_credential;
     };
     let at = place.key("inject");
+    let raw = match raw {
+        TextOr::Table(raw) => raw,
+        TextOr::Text(name) => return inject::named(name, &credential?.injections, at, context),
+    };
     if raw.headers.is_empty() && raw.query.is_empty() && raw.cookies.is_empty() && at.spoiled().is_empty() {
         let problem = context.findings.error(at, "this injects nothing");
         problem.help("without `inject` the credential's rule counts");

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
+use crate::credential::flow::json::Json;
 use crate::credential::flow::lifetime::{number, timestamp};
 use crate::secret::Secret;
 
@@ -27,14 +28,23 @@ struct Claims {
 /// The `exp` claim (RFC 7519, section 4.1.4) of a signed token; `None` if it is not one, or says
 /// none. Fractions of a second are cut.
 pub fn expiry(token: &Secret) -> Option<Timestamp> {
+    let claims: Claims = serde_json::from_slice(&encoded_claims(token)?).ok()?;
+    timestamp(number(&claims.exp?)?)
+}
+
+/// All claims of a signed token; `None` if it is not one. Wiped when they go: some issuers put passwords
+/// there.
+pub(in crate::credential) fn claims(token: &Secret) -> Option<Json> {
+    Json::parse(&Secret::from(encoded_claims(token)?)).filter(Json::is_object)
+}
+
+fn encoded_claims(token: &Secret) -> Option<Zeroizing<Vec<u8>>> {
     let mut parts = token.expose_str()?.split('.');
     let (Some(_), Some(claims), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next())
     else {
         return None;
     };
-    let claims = Zeroizing::new(LENIENT.decode(claims).ok()?);
-    let claims: Claims = serde_json::from_slice(&claims).ok()?;
-    timestamp(number(&claims.exp?)?)
+    Some(Zeroizing::new(LENIENT.decode(claims).ok()?))
 }
 
 #[cfg(test)]

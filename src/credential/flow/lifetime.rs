@@ -25,6 +25,18 @@ pub(in crate::credential) fn number(value: &Value) -> Option<f64> {
     number.filter(|number| number.is_finite())
 }
 
+/// Seconds since 1970 beyond this are taken for milliseconds: they would lie after the year 5138.
+pub(super) const MOST_SECONDS: f64 = 1e11;
+
+/// A time in any of the ways that vendors write it: seconds or milliseconds since 1970, told apart by their
+/// size, or a date as in RFC 3339.
+pub(in crate::credential) fn timestamp_or_date(value: &Value) -> Option<Timestamp> {
+    match number(value) {
+        Some(number) => timestamp(if number > MOST_SECONDS { number / 1000.0 } else { number }),
+        None => value.as_str()?.trim().parse().ok(),
+    }
+}
+
 /// Seconds since 1970 as a time, fractions cut; `None` beyond the years that a timestamp can tell.
 pub(super) fn timestamp(seconds: f64) -> Option<Timestamp> {
     let since = SignedDuration::try_from_secs_f64(seconds.floor()).ok()?;

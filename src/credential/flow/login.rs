@@ -66,8 +66,8 @@ pub struct Step {
     pub reject: Condition,
     /// What is taken from the answer.
     pub outputs: Vec<(String, Extract)>,
-    /// How the answer says when the outputs end.
-    pub expiry: Option<ExpiryRule>,
+    /// How the answer says when the outputs end: the first that it says.
+    pub expiry: Vec<ExpiryRule>,
     /// A pointer to a text that is worth a warning.
     pub warn: Option<String>,
 }
@@ -167,18 +167,27 @@ pub enum TimeFormat {
     },
 }
 
-/// Runs the steps in order: each sees the inputs, the outputs of those before, and their cookies.
-/// The end of the last step that tells one is the end of all outputs; if none does, it is the first
-/// `exp` of those outputs that are signed tokens.
+/// Runs the steps of a login.
 pub(super) async fn mint(flow: &LoginFlow, exchange: &Exchange<'_>) -> Result<Minted, MintError> {
+    run(&flow.steps, exchange, Outputs::new()).await
+}
+
+/// Runs steps in order: each sees the inputs, the outputs known before and of those before it, and their
+/// cookies. The end of the last step that tells one is the end of all outputs; if none does, it is the
+/// first `exp` of those outputs that are signed tokens.
+pub(super) async fn run(
+    steps: &[Step],
+    exchange: &Exchange<'_>,
+    known: Outputs,
+) -> Result<Minted, MintError> {
     let mut cookies = Cookies::default();
     let mut minted =
-        Minted { outputs: Outputs::new(), lifetime: None, rotated: None, lapses: None, warnings: Vec::new() };
-    for (number, step) in flow.steps.iter().enumerate() {
+        Minted { outputs: known, lifetime: None, rotated: None, lapses: None, warnings: Vec::new() };
+    for (number, step) in steps.iter().enumerate() {
         let (url, request) = request::build(step, exchange, &minted.outputs, &cookies)?;
         let answer = exchange.ask(&url, request).await?;
         cookies.learn(&url, &answer.headers, exchange.clock.wall());
-        let who = match flow.steps.len() {
+        let who = match steps.len() {
             1 => url.origin.to_string(),
             steps => format!("step {} of {steps} ({})", number + 1, url.origin),
         };

@@ -53,6 +53,9 @@ pub(in crate::credential) fn credential(flow: Flow, limit: Duration) -> Credenti
         optional: false,
         retry_ambiguous: false,
         only_subjects: false,
+        typical_lifetime: None,
+        deadline: None,
+        rotation: None,
     }
 }
 

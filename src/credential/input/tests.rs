@@ -159,6 +159,9 @@ async fn sign(key: &str, algorithm: Option<&str>, clock: &Clock) -> Result<Input
         optional: false,
         retry_ambiguous: false,
         only_subjects: false,
+        typical_lifetime: None,
+        deadline: None,
+        rotation: None,
     };
     read(&spec, &|_, _| None, clock).await.map_err(|error| error.to_string())
 }

@@ -42,6 +42,7 @@ impl Task {
         let changed = values.iter().any(|(key, value)| entry.parent_values.get(key) != Some(value));
         if changed && let Some(entry) = self.entries.get_mut(owner) {
             entry.awaited.clear();
+            entry.freshens = false;
             entry.next = Next::Now;
         }
     }
@@ -59,6 +60,7 @@ impl Task {
                 && entry.awaited.remove(&parent.credential)
                 && entry.awaited.is_empty()
             {
+                entry.freshens = false;
                 entry.next = Next::Now;
             }
             self.follow_parents(&child, now);
@@ -80,13 +82,16 @@ impl Task {
         for parent in &parents {
             if let Some(entry) = self.entries.get_mut(parent)
                 && entry.phase != Phase::Renewing
-                && !matches!(entry.next, Next::Retry(_))
             {
-                entry.next = Next::Now;
+                entry.doubted |= entry.spec.rotation.is_some();
+                if !matches!(entry.next, Next::Retry(_)) {
+                    entry.next = Next::Now;
+                }
             }
         }
         if let Some(entry) = self.entries.get_mut(child) {
             entry.parents_renewed = true;
+            entry.freshens = false;
             entry.awaited = parents.iter().map(|parent| parent.credential.clone()).collect();
         }
         for parent in &parents {
@@ -101,6 +106,12 @@ impl Task {
             if let Some(entry) = self.entries.get_mut(&child)
                 && entry.awaited.contains(&parent.credential)
             {
+                if entry.freshens {
+                    let now = self.clock.now();
+                    self.cannot_freshen(&child, parent, now);
+                    self.consider(&child);
+                    continue;
+                }
                 entry.awaited.clear();
                 entry.stop = Some(Box::new(Stop::new(State::Rejected, entry.inputs)));
                 for waiter in entry.waiters.drain(..) {

@@ -59,6 +59,14 @@ pub(super) struct Entry {
     pub(super) awaited: BTreeSet<CredentialName>,
     /// Parents were renewed after a rejection, and no exchange has succeeded since.
     pub(super) parents_renewed: bool,
+    /// When its value is to be replaced, by whichever clock gets there first.
+    pub(super) rotate_at: Option<Moment>,
+    /// It waits for parents that are renewed before its value is replaced.
+    pub(super) freshens: bool,
+    /// They were, and the value has not been replaced yet.
+    pub(super) freshened: bool,
+    /// What its value opens was closed to it.
+    pub(super) doubted: bool,
     /// What the store has still to be given.
     pub(super) unsaved: Option<Box<Record>>,
     /// The store may hold a token that is still valid: it is looked for before the issuer is asked.
@@ -167,6 +175,10 @@ impl Entry {
             blocked_by: None,
             awaited: BTreeSet::new(),
             parents_renewed: false,
+            rotate_at: None,
+            freshens: false,
+            freshened: false,
+            doubted: false,
             unsaved: None,
             recalls: false,
             lapses: false,

@@ -4,7 +4,8 @@
 //! ```text
 //! read record and inputs ─▶ changed at all? a token in the record that is still valid?
 //!     ─▶ rejected too often? outcome of the last one unknown?
-//!     ─▶ save the intent (single-use inputs) ─▶ ask ─▶ save what it brought ─▶ report
+//!     ─▶ save the intent (single-use inputs) ─▶ ask ─▶ replace, verify (rotation)
+//!     ─▶ save what it brought ─▶ report
 //! ```
 //!
 //! A token that comes with nothing that could not be had again is published before it is saved: a slow
@@ -16,8 +17,10 @@ mod conclusion;
 mod failure;
 mod question;
 mod revocation;
+mod succession;
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,6 +54,10 @@ pub(super) struct Exchange {
     pub(super) recalls: bool,
     /// The current generation; 0 before the first token.
     pub(super) generation: u64,
+    /// The value is due to be replaced, and the parents are fresh.
+    pub(super) rotates: bool,
+    /// What the value opens was closed to it.
+    pub(super) doubted: bool,
     /// An operator overrides what earlier tries came to.
     pub(super) force: bool,
     /// What a person orders.
@@ -108,6 +115,10 @@ pub(super) struct Obtained {
     pub(super) minted: Minted,
     /// The secrets that it was made with, and those that the next one will be made with.
     pub(super) inputs: Vec<Secret>,
+    /// When the value is to be replaced.
+    pub(super) rotate_at: Option<Timestamp>,
+    /// It comes from the record, and the issuer is asked for it all the same.
+    pub(super) asks_again: bool,
 }
 
 /// What the issuer said, or a person brought, and when.
@@ -166,7 +177,7 @@ impl Exchange {
             if self.recalls {
                 return Err(Failure::NothingRecalled);
             }
-            self.save_intent(&question).await?;
+            self.save_intent(&mut question).await?;
         }
         let brought = self.order.take_if(|order| matches!(order, Order::Adopt(..)));
         let answer = if let Some(Order::Adopt(minted, at)) = brought {
@@ -174,7 +185,15 @@ impl Exchange {
             Answer { minted: Ok(*minted), at }
         } else {
             report.asked = true;
-            self.ask(std::mem::take(&mut question.inputs)).await
+            let read = self.ask(question.inputs.clone()).await;
+            match self.follow(&mut question, read).await {
+                Ok(answer) => answer,
+                Err(failure) => {
+                    let record = self.failed(&question, question.record.clone(), &failure, true);
+                    self.save_changes(question.stored(), record, report).await;
+                    return Err(failure);
+                }
+            }
         };
         let (record, result) = self.conclude(&question, answer);
         report.renew_by = record.renew_by;
@@ -219,12 +238,16 @@ impl Exchange {
     }
 
     async fn ask(&self, inputs: Inputs) -> Answer {
-        let limit = self.spec.exchange_timeout;
-        let minted = self.mint.mint(Arc::clone(&self.spec), inputs);
-        let minted = tokio::time::timeout(limit, minted).await.unwrap_or_else(|_| {
-            Err(MintError::Unanswered { message: format!("the exchange took longer than {limit:?}") })
-        });
+        let minted = self.in_time(self.mint.mint(Arc::clone(&self.spec), inputs)).await;
         Answer { minted, at: self.clock.now() }
+    }
+
+    /// What the issuer says, if it says it in time.
+    async fn in_time<T>(&self, asked: impl Future<Output = Result<T, MintError>>) -> Result<T, MintError> {
+        let limit = self.spec.exchange_timeout;
+        tokio::time::timeout(limit, asked).await.unwrap_or_else(|_| {
+            Err(MintError::Unanswered { message: format!("the exchange took longer than {limit:?}") })
+        })
     }
 
     /// A record that is as it was needs no writing.
@@ -242,7 +265,8 @@ impl Exchange {
 
     /// Whether the token itself is kept in the store. A static one is read from its source instead.
     fn keeps_tokens(&self) -> bool {
-        let outlives = self.store.is_durable() || self.shared.owner().subject.is_some();
+        let outlives =
+            self.store.is_durable() || self.shared.owner().subject.is_some() || self.spec.rotation.is_some();
         outlives && !matches!(self.spec.flow, Flow::Static(_))
     }
 
@@ -256,6 +280,18 @@ impl Exchange {
         self.store.fingerprint(&identity)
     }
 
+    /// Identifies whose value it is: what the issuer would be sent, without what parents give, which
+    /// changes while it stays the same value.
+    fn own_fingerprint(&self, inputs: &Inputs) -> Fingerprint {
+        let mut own = inputs.clone();
+        for (name, source) in &self.spec.inputs {
+            if source.is_output() {
+                own.identity.remove(name);
+            }
+        }
+        self.fingerprint(&own)
+    }
+
     fn fingerprint_of(&self, name: &str, value: &Secret) -> Fingerprint {
         self.store.fingerprint(&BTreeMap::from([(name.to_owned(), value.clone())]))
     }
@@ -265,5 +301,8 @@ impl Exchange {
 /// used up, and nothing takes the place of an input.
 fn can_be_lost(question: &Question, record: &Record) -> bool {
     let stored = question.stored();
-    record != stored && stored.in_flight.is_none() && record.replacement == stored.replacement
+    record != stored
+        && stored.in_flight.is_none()
+        && record.replacement == stored.replacement
+        && record.succession == stored.succession
 }

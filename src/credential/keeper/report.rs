@@ -142,7 +142,7 @@ impl Task {
         took: Duration,
         how: &'static str,
     ) -> Result<(), Failure> {
-        let Obtained { generation, expiry, minted, inputs: mut values } = obtained;
+        let Obtained { generation, expiry, minted, inputs: mut values, rotate_at, asks_again } = obtained;
         values.extend(minted.outputs.iter().map(|(_, value)| value.clone()));
         // Before anything can be made of the token, answers are scanned for it.
         self.note_values(owner, Generation { expiry, values });
@@ -152,7 +152,10 @@ impl Task {
             message: format!("the new token cannot be used: {message}"),
             retry_after: None,
         })?;
-        let renewal = schedule::renewal(&entry.spec, &expiry, self.clock.fraction());
+        let now = self.clock.now();
+        let rotation = rotate_at.map(|at| now.until(at));
+        // Before its value is replaced, another one is not to be had.
+        let renewal = rotation.or_else(|| schedule::renewal(&entry.spec, &expiry, self.clock.fraction()));
         tracing::info!(
             credential = %owner,
             generation,
@@ -167,7 +170,13 @@ impl Task {
                 tracing::warn!(credential = %owner, warning, "renewed with a warning");
             }
         }
-        entry.next = renewal.map_or(Next::Nothing, Next::Renewal);
+        entry.next = match renewal {
+            _ if asks_again => Next::Now,
+            renewal => renewal.map_or(Next::Nothing, Next::Renewal),
+        };
+        entry.rotate_at = rotation;
+        entry.freshened &= entry.is_rotation_due(now);
+        entry.doubted = false;
         entry.current = Some(published);
         entry.recalls = false;
         entry.stop = None;
@@ -223,6 +232,9 @@ impl Task {
                 (Outcome::Rejected, ErrorClass::Rejected, None)
             }
             Failure::Ambiguous(_) => (Outcome::Ambiguous, ErrorClass::Ambiguous, None),
+            Failure::Unread(_) => {
+                (Outcome::Ambiguous, ErrorClass::Ambiguous, Some(entry.backoff.next(&self.clock)))
+            }
             Failure::Stubborn(_) => {
                 (Outcome::Transient, ErrorClass::Transient, Some(entry.backoff.next_longest(&self.clock)))
             }
@@ -258,6 +270,7 @@ impl Task {
         }
         let stop = match outcome {
             Outcome::Ok | Outcome::Transient => return outcome,
+            Outcome::Ambiguous if matches!(failure, Failure::Unread(_)) => return outcome,
             Outcome::Rejected if matches!(failure, Failure::Withdrawn(_)) => State::LoginRequired,
             Outcome::Rejected if self.renew_parents(owner) => return outcome,
             Outcome::Rejected => State::Rejected,

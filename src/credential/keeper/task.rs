@@ -22,10 +22,6 @@ use crate::credential::shared::Poke;
 use crate::credential::store::Store;
 use crate::credential::{CredentialName, Owner};
 
-/// The runtime's timers stand still while the machine sleeps, and nobody tells when the wall clock is
-/// stepped: so the clocks are looked at this often at least.
-const LONGEST_SLEEP: Duration = Duration::from_secs(5);
-
 /// A difference between the clocks that counts as a step; less is drift.
 const CLOCK_STEP: SignedDuration = SignedDuration::from_secs(1);
 
@@ -123,6 +119,7 @@ impl Task {
 
     /// Runs until the last handle is gone or the keeper was shut down.
     pub(super) async fn run(mut self, mut pokes: mpsc::UnboundedReceiver<Poke>) {
+        let clock = self.clock.clone();
         while self.ending.is_none() || !self.exchanges.is_empty() {
             let now = self.clock.boot();
             let next = self.timers.next().map_or(self.next_look, |at| at.min(self.next_look));
@@ -138,7 +135,7 @@ impl Task {
                 Some(early) = self.early.1.recv() => self.publish_early(early),
                 Some(joined) = self.exchanges.join_next_with_id() => self.end(joined),
                 Some(Ok(found)) = self.looks.join_next() => self.found_lapses(found),
-                () = tokio::time::sleep(sleep.min(LONGEST_SLEEP)) => {}
+                () = clock.wait(sleep) => {}
             }
             self.compare_clocks();
             self.fire();
@@ -203,7 +200,8 @@ impl Task {
             // What a person ordered needs no parent.
             let needs_parents = (is_due || looks) && entry.order.is_none();
             let blocked_by = if needs_parents { self.missing_parent(entry, now) } else { None };
-            let starts = (is_due || looks) && blocked_by.is_none();
+            let starts =
+                (is_due || looks) && blocked_by.is_none() && !(is_due && self.freshens_parents(owner, now));
             if let Some(entry) = self.entries.get_mut(owner) {
                 entry.blocked_by = blocked_by.filter(|_| is_due);
             }
@@ -256,6 +254,8 @@ impl Task {
             unless: entry.inputs.filter(|_| !is_due),
             generation: entry.generation(),
             recalls,
+            rotates: is_due && entry.is_rotation_due(now) && !entry.doubted,
+            doubted: entry.doubted,
             force: entry.force,
             order,
             unsaved: entry.unsaved.as_deref().cloned(),
@@ -268,6 +268,7 @@ impl Task {
             id: entry.id,
             lane: entry.lane.clone(),
             precious: entry.spec.flow.is_single_use()
+                || exchange.rotates
                 || exchange.unsaved.is_some()
                 || exchange.order.is_some(),
             // The runtime aligns a task in a way that the allocator can hardly use its place again: what is

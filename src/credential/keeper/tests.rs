@@ -15,6 +15,7 @@ mod revocation;
 mod rotation;
 mod scale;
 mod subjects;
+mod succession;
 mod time;
 
 use std::collections::{BTreeMap, HashMap};
@@ -29,7 +30,8 @@ use crate::credential::consent::ConsentSpec;
 use crate::credential::flow::oauth2::endpoints::Endpoints;
 use crate::credential::flow::oauth2::{ClientAuth, Grant, IdTokenSpec};
 use crate::credential::flow::{
-    Mint, MintError, MintFuture, OAuth2Flow, RevokeFuture, StaticFlow, TokenHint, fixed::Expires,
+    Mint, MintError, MintFuture, OAuth2Flow, RevokeFuture, StaticFlow, TokenHint, VerifyFuture,
+    fixed::Expires,
 };
 use crate::credential::input::Inputs;
 use crate::credential::keeper::{Keeper, Options, Outcome, SetError, SleepRules, start};
@@ -177,6 +179,9 @@ fn spec(name: &str) -> CredentialSpec {
         optional: false,
         retry_ambiguous: false,
         only_subjects: false,
+        typical_lifetime: None,
+        deadline: None,
+        rotation: None,
     }
 }
 
@@ -325,6 +330,24 @@ impl ScriptedIssuer {
 }
 
 impl Mint for ScriptedIssuer {
+    /// Asked as `NAME.replace`; the current value is the input `current`.
+    fn replace(&self, spec: Arc<CredentialSpec>, mut inputs: Inputs, current: Outputs) -> MintFuture {
+        if let Some(current) = current.get("token") {
+            inputs.values.insert("current".to_owned(), current.clone());
+        }
+        self.mint(Arc::new(CredentialSpec { name: errand(&spec, "replace"), ..(*spec).clone() }), inputs)
+    }
+
+    /// Asked as `NAME.verify`; the value is the input `value`.
+    fn verify(&self, spec: Arc<CredentialSpec>, mut inputs: Inputs, value: Outputs) -> VerifyFuture {
+        if let Some(value) = value.get("token") {
+            inputs.values.insert("value".to_owned(), value.clone());
+        }
+        let spec = CredentialSpec { name: errand(&spec, "verify"), ..(*spec).clone() };
+        let verified = self.mint(Arc::new(spec), inputs);
+        Box::pin(async { verified.await.map(drop) })
+    }
+
     fn revoke(
         &self,
         spec: Arc<CredentialSpec>,
@@ -362,6 +385,11 @@ impl Mint for ScriptedIssuer {
             carry_out(answer).await
         })
     }
+}
+
+/// The name under which a script answers for another question than that for the token.
+fn errand(spec: &CredentialSpec, errand: &str) -> CredentialName {
+    CredentialName::from(format!("{}.{errand}", spec.name).as_str())
 }
 
 /// Counts an exchange as open for as long as it lives.

@@ -6,18 +6,21 @@
 //!
 //! Fields stand in the order of their tags, each at most once, and what is not there takes no room.
 //! So a record has one encoding only, and whatever else is read is an error: nothing is guessed. A
-//! later version of bearerd that needs another field takes another version.
+//! field that came later has another version, which is written only where the field is there.
 
 use std::fmt;
 
 use jiff::Timestamp;
 
 use crate::credential::Outputs;
-use crate::credential::store::{Current, InFlight, Record};
+use crate::credential::store::{Current, InFlight, Record, Succession, Value};
 use crate::secret::{Secret, SecretBuffer};
 
-/// The version that this bearerd writes, and the only one that it reads.
+/// The version of a record without a succession.
 pub const VERSION: u8 = 1;
+
+/// The version of a record with one, and the last that this bearerd reads.
+pub const LAST_VERSION: u8 = 2;
 
 const REPLACEMENT: u8 = 1;
 const RENEW_BY: u8 = 2;
@@ -25,6 +28,7 @@ const IN_FLIGHT: u8 = 3;
 const REUSABLE: u8 = 4;
 const REJECTIONS: u8 = 5;
 const CURRENT: u8 = 6;
+const SUCCESSION: u8 = 7;
 
 /// Why bytes are not a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +43,10 @@ impl fmt::Display for EncodingError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Version(version) => {
-                write!(formatter, "it is of format {version}, and this bearerd knows only {VERSION}")
+                write!(
+                    formatter,
+                    "it is of format {version}, and this bearerd knows none after {LAST_VERSION}"
+                )
             }
             Self::Malformed => formatter.write_str("it is not whole"),
         }
@@ -51,7 +58,7 @@ impl std::error::Error for EncodingError {}
 /// The record as bytes, in a buffer that is wiped.
 pub fn encode(record: &Record) -> SecretBuffer {
     let mut writer = Writer(SecretBuffer::with_capacity(256));
-    writer.0.push(&[VERSION]);
+    writer.0.push(&[if record.succession.is_some() { LAST_VERSION } else { VERSION }]);
     if let Some((of, value)) = &record.replacement {
         writer.field(REPLACEMENT, &[of, value.expose()]);
     }
@@ -71,6 +78,10 @@ pub fn encode(record: &Record) -> SecretBuffer {
         let inner = encode_current(current);
         writer.field(CURRENT, &[inner.expose()]);
     }
+    if let Some(succession) = &record.succession {
+        let inner = encode_succession(succession);
+        writer.field(SUCCESSION, &[inner.expose()]);
+    }
     writer.0
 }
 
@@ -80,20 +91,45 @@ fn encode_current(current: &Current) -> SecretBuffer {
     buffer.push(&current.inputs);
     buffer.push(&current.generation.to_be_bytes());
     buffer.push(&time(current.obtained_at));
-    match current.expires_at {
-        Some(end) => {
+    push_time_if_any(&mut buffer, current.expires_at);
+    push_outputs(&mut buffer, &current.outputs);
+    buffer
+}
+
+/// Whose it is, the time, and then both values behind their lengths; one that is not there is empty.
+fn encode_succession(succession: &Succession) -> SecretBuffer {
+    let mut buffer = SecretBuffer::with_capacity(256);
+    buffer.push(&succession.of);
+    push_time_if_any(&mut buffer, succession.since);
+    for value in [&succession.successor, &succession.previous] {
+        let mut inner = SecretBuffer::with_capacity(256);
+        if let Some(value) = value {
+            push_time_if_any(&mut inner, value.expires_at);
+            push_outputs(&mut inner, &value.outputs);
+        }
+        buffer.push(&length(inner.len()));
+        buffer.push(inner.expose());
+    }
+    buffer
+}
+
+fn push_time_if_any(buffer: &mut SecretBuffer, at: Option<Timestamp>) {
+    match at {
+        Some(at) => {
             buffer.push(&[1]);
-            buffer.push(&time(end));
+            buffer.push(&time(at));
         }
         None => buffer.push(&[0]),
     }
-    for (name, value) in &current.outputs {
+}
+
+fn push_outputs(buffer: &mut SecretBuffer, outputs: &Outputs) {
+    for (name, value) in outputs {
         for part in [name.as_bytes(), value.expose()] {
             buffer.push(&length(part.len()));
             buffer.push(part);
         }
     }
-    buffer
 }
 
 /// Seconds and nanoseconds since 1970.
@@ -112,9 +148,9 @@ fn length(length: usize) -> [u8; 4] {
 /// The record that bytes stand for.
 pub fn decode(bytes: &[u8]) -> Result<Record, EncodingError> {
     let mut reader = Reader(bytes);
-    match reader.byte()? {
-        VERSION => {}
-        version => return Err(EncodingError::Version(version)),
+    let version = reader.byte()?;
+    if !(VERSION..=LAST_VERSION).contains(&version) {
+        return Err(EncodingError::Version(version));
     }
     let mut record = Record::default();
     let mut last = 0;
@@ -133,11 +169,16 @@ pub fn decode(bytes: &[u8]) -> Result<Record, EncodingError> {
             REUSABLE => record.reusable = Some(value.array()?),
             REJECTIONS => record.rejections = Some((value.array()?, u32::from_be_bytes(value.array()?))),
             CURRENT => record.current = Some(value.current()?),
+            SUCCESSION => record.succession = Some(value.succession()?),
             _ => return Err(EncodingError::Malformed),
         }
         value.end()?;
     }
-    Ok(record)
+    if record.succession.is_some() == (version == LAST_VERSION) {
+        Ok(record)
+    } else {
+        Err(EncodingError::Malformed)
+    }
 }
 
 struct Writer(SecretBuffer);
@@ -207,7 +248,30 @@ impl<'a> Reader<'a> {
         let inputs = self.array()?;
         let generation = u64::from_be_bytes(self.array()?);
         let obtained_at = self.time()?;
-        let expires_at = if self.boolean()? { Some(self.time()?) } else { None };
+        let expires_at = self.time_if_any()?;
+        Ok(Current { inputs, generation, obtained_at, expires_at, outputs: self.outputs()? })
+    }
+
+    fn succession(&mut self) -> Result<Succession, EncodingError> {
+        let (of, since) = (self.array()?, self.time_if_any()?);
+        let (successor, previous) = (Self(self.bytes()?).value()?, Self(self.bytes()?).value()?);
+        Ok(Succession { of, since, successor, previous })
+    }
+
+    fn value(&mut self) -> Result<Option<Value>, EncodingError> {
+        if self.is_empty() {
+            return Ok(None);
+        }
+        let expires_at = self.time_if_any()?;
+        Ok(Some(Value { expires_at, outputs: self.outputs()? }))
+    }
+
+    fn time_if_any(&mut self) -> Result<Option<Timestamp>, EncodingError> {
+        Ok(if self.boolean()? { Some(self.time()?) } else { None })
+    }
+
+    /// All that is left.
+    fn outputs(&mut self) -> Result<Outputs, EncodingError> {
         let mut outputs = Outputs::new();
         let mut last: Option<&str> = None;
         while !self.is_empty() {
@@ -218,7 +282,7 @@ impl<'a> Reader<'a> {
             outputs.insert(name, Secret::new(self.bytes()?));
             last = Some(name);
         }
-        Ok(Current { inputs, generation, obtained_at, expires_at, outputs })
+        Ok(outputs)
     }
 
     fn rest(&mut self) -> &'a [u8] {

@@ -155,7 +155,7 @@ fn presets_are_listed_and_printed() {
     nic-ma           NIC Mission Antyodaya: a token that comes by mail
     payhub           PayHub: token and API key by mail address and password
     sahamati-entity  Sahamati: an entity's token
-    sahamati-secret  Sahamati: an entity's secret, read with an administrator's token
+    sahamati-secret  Sahamati: an entity's secret, read, and reset before it ends
     sahamati-user    Sahamati: an administrator's token
     "#);
     let printed = run(&["presets", "payhub"]);

@@ -497,11 +497,6 @@ token_url = "https://issuer.example/token"
 client_auth = "none"
 client_id = "x"
 subject = { header = "X" }
-[credentials.s]
-preset = "sahamati-secret"
-entity_id = "e"
-user = { env = "SECRET" }
-secret_days = 100
 "#,
     ));
     insta::assert_snapshot!(told, @r#"
@@ -511,7 +506,6 @@ secret_days = 100
     15:8 `shared` is not available in this version
     18:9 `client_key` is missing: the private key of `client_cert`
     27:1 `subject` is not available in this version
-    32:1 `secret_days` is not available in this version
     "#);
 }
 

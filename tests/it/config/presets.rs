@@ -1,6 +1,7 @@
 //! Laws that every preset keeps, and what each vendor's says.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use bearerd::config::preset::{PRESETS, Preset};
 use bearerd::config::{Config, Environment, Severity, load_text};
@@ -128,9 +129,46 @@ fn sahamati_takes_forms_for_tokens_and_json_for_secrets() {
     let secret = only_step(&config("sahamati-secret", ""));
     assert_eq!(secret.url.as_text(), Some("https://api.sahamati.org.in/iam/v1/entity/secret/read"));
     assert!(matches!(secret.body, StepBody::Json(_)));
-    let ends = ExpiryRule::At { pointer: "/expiresOn".into(), format: TimeFormat::EpochSeconds };
-    assert_eq!(secret.expiry, Some(ends));
+    let india = TimeFormat::Rfc3339 { offset: 19_800 };
+    let ends = [("/expiresOn", TimeFormat::EpochSeconds), ("/expirationDate", india)];
+    let ends = ends.map(|(pointer, format)| ExpiryRule::At { pointer: pointer.into(), format });
+    assert_eq!(secret.expiry, ends);
     assert_eq!(secret.headers.iter().filter(|(name, _)| name == "authorization").count(), 1);
+}
+
+#[test]
+fn a_sahamati_secret_is_reset_in_time_unless_the_user_says_otherwise() {
+    let day = Duration::from_secs(86_400);
+    let rotation = |further: &str| {
+        let config = config("sahamati-secret", further);
+        config.credentials[0].rotation.clone().expect("it is rotated")
+    };
+    let usual = rotation("");
+    assert_eq!((usual.before, usual.grace), (15 * day, 5 * day));
+    assert_eq!((usual.steps.len(), usual.verify.len()), (1, 1));
+    assert_eq!(rotation("rotate_before = \"30d\"\n").before, 30 * day);
+    assert_eq!(rotation("rotate_before = \"0\"\n").before, Duration::ZERO);
+    for days in ["0", "181", "-1", "\"180\"", "90.5"] {
+        let text = format!("secret_days = {days}\n");
+        let text = file(Preset::named("sahamati-secret").expect("a preset"), &text);
+        let problems = load_text("test.toml", &text, &Environment::default()).expect_err(days);
+        assert!(problems.to_string().contains("a whole number from 1 to 180"), "{problems}");
+    }
+}
+
+#[test]
+fn a_route_names_the_field_in_which_members_of_sahamati_take_the_token() {
+    for field in ["client_api_key", "aa_api_key", "fip_api_key"] {
+        let config = config("sahamati-entity", "");
+        assert_eq!(config.routes[0].injection.headers[0].0, "authorization");
+        let text = file(Preset::named("sahamati-entity").expect("a preset"), "");
+        let config = accepted(&format!("{text}inject = \"{field}\"\n")).config;
+        let [(name, template)] = &config.routes[0].injection.headers[..] else { panic!("{config:?}") };
+        assert_eq!((name.as_str(), template.names()), (field, vec!["access_token"]));
+    }
+    let text = file(Preset::named("sahamati-entity").expect("a preset"), "") + "inject = \"client_apikey\"\n";
+    let problems = load_text("test.toml", &text, &Environment::default()).expect_err("a wrong name");
+    assert!(problems.to_string().contains("`client_api_key`"), "{problems}");
 }
 
 #[test]

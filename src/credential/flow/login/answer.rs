@@ -38,9 +38,8 @@ pub(super) fn read(
             .map_err(|what| transient(format!("{who} answered {status}, but output `{name}`: {what}")))?;
         minted.outputs.insert(name.clone(), value);
     }
-    if let Some(rule) = &step.expiry {
-        minted.lifetime = expiry::read(rule, json, &minted.outputs).or(minted.lifetime);
-    }
+    let said = step.expiry.iter().find_map(|rule| expiry::read(rule, json, &minted.outputs));
+    minted.lifetime = said.or(minted.lifetime);
     let said = step.warn.as_ref().and_then(|pointer| json?.at(pointer)).and_then(scalar_text);
     minted.warnings.extend(said.and_then(|text| warning(&text, exchange.inputs, &minted.outputs)));
     Ok(())

@@ -8,12 +8,9 @@ use serde_json::Value;
 
 use crate::credential::flow::json::Json;
 use crate::credential::flow::jwt;
-use crate::credential::flow::lifetime::{from_now, number, timestamp};
+use crate::credential::flow::lifetime::{MOST_SECONDS, from_now, number, timestamp};
 use crate::credential::flow::login::{ExpiryRule, TimeFormat};
 use crate::credential::{Lifetime, Outputs};
-
-/// Seconds since 1970 beyond this are taken for milliseconds: they would lie after the year 5138.
-const MOST_SECONDS: f64 = 1e11;
 
 /// What the answer says by `rule`; `None` if it says nothing, or nothing that can be read.
 pub(super) fn read(rule: &ExpiryRule, json: Option<&Json>, outputs: &Outputs) -> Option<Lifetime> {

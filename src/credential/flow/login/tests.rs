@@ -31,7 +31,7 @@ fn step(server: &Server, path: &str) -> Step {
         success: Condition::default(),
         reject: Condition::default(),
         outputs: Vec::new(),
-        expiry: None,
+        expiry: Vec::new(),
         warn: None,
     }
 }
@@ -322,7 +322,7 @@ async fn the_end_is_read_in_every_form() {
         let shown = format!("{rule:?}");
         let minted = answered(Reply::json(&body), |step| {
             step.outputs = vec![json_output("token", "/token")];
-            step.expiry = Some(rule);
+            step.expiry = vec![rule];
         })
         .await;
         assert_eq!(minted.expect("a success").lifetime, expected, "{shown}");

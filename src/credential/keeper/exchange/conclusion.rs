@@ -1,12 +1,16 @@
 //! What an answer means for the record, and what is published of it.
 
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
 use crate::clock::Moment;
 use crate::credential::flow::MintError;
 use crate::credential::keeper::entry::Order;
 use crate::credential::keeper::exchange::question::Question;
 use crate::credential::keeper::exchange::{Answer, Exchange, Failure, Obtained};
 use crate::credential::store::{Current, Record};
-use crate::credential::{Expiry, Minted, schedule};
+use crate::credential::{Expiry, Lifetime, Minted, schedule};
 use crate::secret::Secret;
 
 impl Exchange {
@@ -45,11 +49,17 @@ impl Exchange {
             return (record, Err(Failure::Local(why)));
         }
         self.settle(&mut record, &mut minted, question, at);
+        let rotate_at = self.rotate_at(&record, minted.lifetime, at);
         let (lifetime, warning) = schedule::lifetime(&self.spec, minted.lifetime, at);
         minted.warnings.extend(warning);
         let before = record.current.as_ref().map_or(0, |current| current.generation);
         let generation = self.generation.max(before) + 1;
-        let expiry = Expiry::new(at, lifetime);
+        let grace = self.spec.rotation.as_ref().map_or(Duration::ZERO, |rotation| rotation.grace);
+        let expiry = Expiry::new(at, lifetime).with_grace(grace);
+        minted.warnings.extend(in_grace(&expiry, at));
+        minted
+            .warnings
+            .extend(self.spec.deadline.as_ref().and_then(|rule| rule.warning(&minted.outputs, at)));
         record.current = self.keeps_tokens().then(|| Current {
             inputs: question.fingerprint,
             generation,
@@ -60,7 +70,17 @@ impl Exchange {
         minted.warnings.extend(question.unscanned(&minted.outputs));
         let successor = record.replacement.iter().map(|(_, value)| value);
         let inputs = question.secrets.iter().chain(successor).cloned().collect();
-        (record, Ok(Obtained { generation, expiry, minted, inputs }))
+        (record, Ok(Obtained { generation, expiry, minted, inputs, rotate_at, asks_again: false }))
+    }
+
+    /// When the value is to be replaced, by what its issuer said of its end.
+    fn rotate_at(&self, record: &Record, said: Option<Lifetime>, at: Moment) -> Option<Timestamp> {
+        let rotation = self.spec.rotation.as_ref()?;
+        let end = Expiry::new(at, said?).end?.wall;
+        let since = record.succession.as_ref().and_then(|known| known.since);
+        let is_believed =
+            end.duration_since(at.wall) <= SignedDuration::try_from(schedule::LONGEST_LIFETIME).ok()?;
+        rotation.due(end, since, self.clock.fraction()).filter(|_| is_believed)
     }
 
     /// Notes in the record what a success brought, beside the token.
@@ -97,7 +117,13 @@ impl Exchange {
     }
 
     /// The record after an exchange that brought nothing.
-    fn failed(&self, question: &Question, record: Record, failure: &Failure, is_lost: bool) -> Record {
+    pub(super) fn failed(
+        &self,
+        question: &Question,
+        record: Record,
+        failure: &Failure,
+        is_lost: bool,
+    ) -> Record {
         match failure {
             Failure::Rejected(_) => Record {
                 in_flight: None,
@@ -116,4 +142,11 @@ impl Exchange {
             _ => Record { in_flight: question.unknown_before(), ..record },
         }
     }
+}
+
+/// What is told of a value that has ended and still works.
+fn in_grace(expiry: &Expiry, now: Moment) -> Option<String> {
+    let end = expiry.end.filter(|end| end.left(now).is_zero() && expiry.is_usable(now))?;
+    let until = end.after(expiry.grace).wall;
+    Some(format!("it ended at {:.0} and works until {until:.0}: it is in its grace period", end.wall))
 }

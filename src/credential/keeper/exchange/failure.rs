@@ -27,6 +27,8 @@ pub(in crate::credential::keeper) enum Failure {
     /// Nobody has consented yet.
     NobodyLoggedIn,
     Ambiguous(String),
+    /// An answer was lost that may have brought another value: that one can be read.
+    Unread(String),
 }
 
 impl fmt::Display for Failure {
@@ -40,7 +42,8 @@ impl fmt::Display for Failure {
             | Self::Stubborn(message)
             | Self::Rejected(message)
             | Self::Withdrawn(message)
-            | Self::Ambiguous(message) => message,
+            | Self::Ambiguous(message)
+            | Self::Unread(message) => message,
         })
     }
 }

@@ -1,6 +1,7 @@
 //! What is known before the issuer is asked, and whether it may be.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::credential::input::{self, Inputs};
 use crate::credential::keeper::entry::Order;
@@ -12,8 +13,10 @@ use crate::secret::Secret;
 
 /// What the issuer is asked with.
 pub(super) struct Question {
-    /// The record, as the store had it.
+    /// The record, as the store had it before.
     before: Record,
+    /// The record, as the store has it by now.
+    pub(super) stored: Record,
     /// The record, as it stands.
     pub(super) record: Record,
     pub(super) inputs: Inputs,
@@ -23,6 +26,8 @@ pub(super) struct Question {
     short_inputs: Vec<String>,
     /// Of all inputs.
     pub(super) fingerprint: Fingerprint,
+    /// The same, without those that are outputs of other credentials.
+    pub(super) own: Fingerprint,
     /// Of the configured value that another may stand in for.
     pub(super) base: Fingerprint,
     /// Of the value that is used in its place, or the configured one itself.
@@ -34,7 +39,7 @@ pub(super) struct Question {
 impl Question {
     /// The record, as the store has it by now.
     pub(super) fn stored(&self) -> &Record {
-        if self.single_use.is_some() { &self.record } else { &self.before }
+        &self.stored
     }
 
     /// What was noted before a single-use value was sent.
@@ -72,7 +77,7 @@ impl Exchange {
     pub(super) async fn question(&self, before: Record) -> Result<Question, Failure> {
         let (mut inputs, base) = self.inputs(&before).await?;
         // Of what is configured: a rotated refresh token is no other input.
-        let fingerprint = self.fingerprint(&inputs);
+        let (fingerprint, own) = (self.fingerprint(&inputs), self.own_fingerprint(&inputs));
         let in_use = self.replace(&mut inputs, base, &before);
         let is_single_use = self.order.is_none() && self.spec.flow.is_single_use();
         let single_use = in_use.filter(|in_use| is_single_use && before.reusable != Some(*in_use));
@@ -80,8 +85,20 @@ impl Exchange {
         let is_short = |value: &Secret| (1..SHORTEST).contains(&value.len());
         let short = inputs.values.iter().filter(|(_, value)| is_short(value));
         let short_inputs = short.map(|(name, _)| name.clone()).collect();
-        let record = before.clone();
-        Ok(Question { before, record, inputs, secrets, short_inputs, fingerprint, base, in_use, single_use })
+        let (stored, record) = (before.clone(), before.clone());
+        Ok(Question {
+            before,
+            stored,
+            record,
+            inputs,
+            secrets,
+            short_inputs,
+            fingerprint,
+            own,
+            base,
+            in_use,
+            single_use,
+        })
     }
 
     /// The inputs, and the fingerprint of the configured value that another may stand in for.
@@ -126,17 +143,31 @@ impl Exchange {
         let current = question.before.current.as_ref();
         let current = current.filter(|current| self.recalls && current.inputs == question.fingerprint)?;
         let now = self.clock.now();
-        let expiry = Expiry::taken_up(current.obtained_at, current.expires_at, now);
+        let grace = self.spec.rotation.as_ref().map_or(Duration::ZERO, |rotation| rotation.grace);
+        let expiry = Expiry::taken_up(current.obtained_at, current.expires_at, now).with_grace(grace);
         let mut minted = Minted {
             outputs: current.outputs.clone(),
             lifetime: None,
             rotated: None,
             lapses: None,
-            warnings: Vec::new(),
+            warnings: self
+                .spec
+                .deadline
+                .as_ref()
+                .and_then(|rule| rule.warning(&current.outputs, now))
+                .into_iter()
+                .collect(),
         };
         minted.warnings.extend(question.unscanned(&minted.outputs));
-        let inputs = question.secrets.clone();
-        expiry.is_usable(now).then_some(Obtained { generation: current.generation, expiry, minted, inputs })
+        expiry.is_usable(now).then_some(Obtained {
+            generation: current.generation,
+            expiry,
+            minted,
+            inputs: question.secrets.clone(),
+            rotate_at: None,
+            // Whether it was replaced meanwhile, the issuer knows.
+            asks_again: self.spec.rotation.is_some(),
+        })
     }
 
     /// Whether the issuer may be asked; a single-use value is noted as being in use.
@@ -168,13 +199,15 @@ impl Exchange {
     }
 
     /// Makes durable that a single-use value is about to be sent, with the room for what it may bring.
-    pub(super) async fn save_intent(&self, question: &Question) -> Result<(), Failure> {
+    pub(super) async fn save_intent(&self, question: &mut Question) -> Result<(), Failure> {
         if question.single_use.is_none() {
             return Ok(());
         }
         let saved = self.store.begin(self.shared.owner(), question.record.clone()).await;
         saved.map_err(|StoreError(error)| {
             Failure::Local(format!("the store cannot be written, so nothing was sent: {error}"))
-        })
+        })?;
+        question.stored = question.record.clone();
+        Ok(())
     }
 }

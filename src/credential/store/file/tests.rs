@@ -61,6 +61,7 @@ fn record(number: u64) -> Record {
         in_flight: Some(InFlight { value: [2; 32], again: false }),
         reusable: None,
         rejections: Some(([3; 32], 2)),
+        succession: None,
         current: Some(Current {
             inputs: [4; 32],
             generation: number,
