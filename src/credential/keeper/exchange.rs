@@ -92,6 +92,8 @@ pub(super) struct Report {
     pub(super) inputs: Option<Fingerprint>,
     /// Whether the issuer was asked.
     pub(super) asked: bool,
+    /// An exchange of before has left it unknown whether the refresh token is used up.
+    pub(super) unsettled: bool,
     /// When it has to be renewed at the latest, though nobody asks for it.
     pub(super) renew_by: Option<Timestamp>,
     /// What the store has still to be given.
@@ -135,6 +137,7 @@ impl Report {
             took: Duration::ZERO,
             inputs: None,
             asked: false,
+            unsettled: false,
             renew_by: None,
             unsaved: None,
             result: Err(Failure::Stubborn("the exchange ended without a report: see the log".to_owned())),
@@ -150,6 +153,7 @@ impl Exchange {
             took: Duration::ZERO,
             inputs: None,
             asked: false,
+            unsettled: false,
             renew_by: None,
             unsaved: None,
             result: Err(Failure::Unchanged),
@@ -171,6 +175,7 @@ impl Exchange {
                 return Err(Failure::Unchanged);
             }
             if let Some(obtained) = self.take_up(&question) {
+                report.unsettled = question.is_unsettled();
                 return Ok(Done::Obtained(Box::new(obtained)));
             }
             self.may_ask(&mut question)?;

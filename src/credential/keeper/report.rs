@@ -83,8 +83,9 @@ impl Task {
         self.lapse_averted(owner, outcome);
         let Some(entry) = self.entries.get_mut(owner) else { return };
         entry.shared.clear_suspicion();
-        if taken_up && !entry.waiters.is_empty() {
-            // What an operator asks for is a new token.
+        if taken_up && (report.unsettled || !entry.waiters.is_empty()) {
+            // What an operator asks for is a new token. And that a refresh token may be used up is told now, while
+            // the old token lasts, or tried now, while the issuer's grace lasts.
             entry.next = Next::Now;
         } else if entry.awaited.is_empty() {
             for waiter in entry.waiters.drain(..) {

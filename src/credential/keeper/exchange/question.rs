@@ -52,6 +52,11 @@ impl Question {
         self.before.in_flight
     }
 
+    /// Whether nobody knows if the value in use was used up.
+    pub(super) fn is_unsettled(&self) -> bool {
+        self.before.in_flight.is_some_and(|in_flight| Some(in_flight.value) == self.in_use)
+    }
+
     /// How often the issuer has rejected these inputs.
     pub(super) fn rejections(&self) -> u32 {
         let same = self.before.rejections.filter(|(of, _)| *of == self.fingerprint);

@@ -248,6 +248,42 @@ async fn a_lost_answer_is_not_repeated_after_a_restart_either() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn after_a_restart_a_lost_answer_is_told_while_the_old_token_is_still_valid() {
+    for retry_ambiguous in [false, true] {
+        let (house, store) = house_with_store();
+        house.issuer.answers("a", |call| match call.number {
+            1 => Answer::Minted(Minted {
+                rotated: Some(Secret::from("r1")),
+                ..minted("t1", Some(Lifetime::For(HOUR)))
+            }),
+            _ => Answer::Hangs,
+        });
+        let spec = || CredentialSpec { retry_ambiguous, ..refresh_spec("a", "r0") };
+        house.keep([spec()]);
+        pass(seconds(3)).await;
+        drop(house.keeper.refresh(&"a".into(), false));
+        settle().await;
+        assert_eq!(house.issuer.count("a"), 2);
+        // The process dies here.
+        let house = House::with(house.clock.clone(), Some(store), 32);
+        house.issuer.answers("a", |_| token("t2", HOUR));
+        house.keep([spec()]);
+        let slot = house.slot("a");
+        pass(seconds(3)).await;
+        if retry_ambiguous {
+            assert_eq!((house.state("a"), house.token(&slot).as_deref()), (State::Ready, Some("t2")));
+        } else {
+            assert_eq!(
+                (house.state("a"), house.error_class("a")),
+                (State::Failing, Some(ErrorClass::Ambiguous))
+            );
+            assert_eq!(house.token(&slot).as_deref(), Some("t1"), "it is used on");
+        }
+        assert_eq!(house.issuer.count("a"), usize::from(retry_ambiguous));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lost_answer_is_repeated_if_the_issuer_has_a_grace_window() {
     let house = House::new();
     house.issuer.answers("a", |call| if call.number == 1 { unanswered() } else { token("t", HOUR) });
