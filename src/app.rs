@@ -21,8 +21,10 @@ mod needs;
 mod watch;
 mod wiring;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -95,6 +97,11 @@ pub fn confine(loaded: &Loaded, environment: &Environment) -> Result<Confinement
     let needs = needs::of(loaded, environment);
     let variables: Vec<&str> = loaded.variables.iter().map(String::as_str).chain([ADMIN_TOKEN]).collect();
     Confinement::of_process(loaded.config.server.sandbox, needs, &variables)
+}
+
+/// The files that secrets are read from: those of `{ file = .. }` and `{ systemd = .. }`, and private keys.
+pub fn secret_files(config: &Config) -> BTreeSet<PathBuf> {
+    needs::secret_files(config)
 }
 
 /// Starts a bearerd: when this returns, it accepts requests, and obtains its first tokens meanwhile.

@@ -7,6 +7,7 @@ pub mod check;
 pub mod client;
 pub mod completions;
 pub mod demo;
+pub mod doctor;
 pub mod exit;
 pub mod explain;
 pub mod forecast;
@@ -38,6 +39,7 @@ use crate::config::problem::Problems;
 use crate::config::{self, Environment, Loaded};
 #[cfg(target_os = "linux")]
 use crate::confinement;
+use crate::telemetry;
 
 /// The arguments of bearerd.
 #[derive(Debug, Parser)]
@@ -51,7 +53,7 @@ use crate::confinement;
         never sees one.",
     after_help = "New here? `bearerd demo` shows it at work, `bearerd init` prints a configuration to start from.\n\
         \n\
-        Exit codes: 0 done, 1 no (explain, demo), 64 usage, 69 unavailable, 70 internal fault,\n\
+        Exit codes: 0 done, 1 no (explain, demo, doctor), 64 usage, 69 unavailable, 70 internal fault,\n\
         78 configuration.",
     subcommand_required = true,
     arg_required_else_help = true,
@@ -90,6 +92,8 @@ pub enum Command {
     Init(init::Arguments),
     /// Validate the configuration and read every secret that it names
     Check(check::Arguments),
+    /// Look at the machine, the user and the files around, and say what to do
+    Doctor(doctor::Arguments),
     /// Show bearerd at work, all on loopback and without a configuration
     Demo(demo::Arguments),
     /// Run simulators of token services on loopback, for laptops and CI
@@ -130,6 +134,7 @@ pub enum Command {
 
 /// Runs the command that the process's arguments name.
 pub fn main() -> ExitCode {
+    telemetry::tell_panics();
     #[cfg(target_os = "linux")]
     if std::env::args_os().nth(1).is_some_and(|argument| argument == confinement::HELPER) {
         return confinement::serve().map_or(Exit::Usage, |()| Exit::Done).into();
@@ -150,6 +155,7 @@ impl Command {
             Self::Run(arguments) => run::run(arguments),
             Self::Init(arguments) => init::run(arguments),
             Self::Check(arguments) => check::run(arguments),
+            Self::Doctor(arguments) => doctor::run(arguments),
             Self::Demo(arguments) => demo::run(arguments),
             Self::Sandbox(arguments) => sandbox::run(arguments),
             Self::Explain(arguments) => explain::run(arguments),

@@ -42,6 +42,7 @@ use crate::credential::store::spec::StoreSpec;
 use crate::credential::{CredentialName, CredentialSpec};
 use crate::memory;
 use crate::route::RouteSpec;
+use crate::secret::Secret;
 use crate::server::ListenerSpec;
 use crate::server::inherited::Inherited;
 use crate::telemetry::LogSpec;
@@ -99,7 +100,7 @@ const MAX_FILE: u64 = 16 << 20;
 /// The surroundings that a configuration refers to, read once at start.
 #[derive(Clone, Default)]
 pub struct Environment {
-    variables: BTreeMap<OsString, Zeroizing<Vec<u8>>>,
+    variables: BTreeMap<OsString, Secret>,
     /// Where systemd puts credentials: `$CREDENTIALS_DIRECTORY`.
     pub credentials_directory: Option<PathBuf>,
     /// Sockets that this process was passed, for listeners at `fd:NAME`.
@@ -115,14 +116,14 @@ impl Environment {
     }
 
     /// The value of a variable.
-    pub fn variable(&self, name: &str) -> Option<Zeroizing<Vec<u8>>> {
+    pub fn variable(&self, name: &str) -> Option<Secret> {
         self.variables.get(std::ffi::OsStr::new(name)).cloned()
     }
 
     /// The value of a variable that names a file.
     fn path(&self, name: &str) -> Option<PathBuf> {
         let value = self.variable(name).filter(|value| !value.is_empty())?;
-        Some(PathBuf::from(OsString::from_vec(value.to_vec())))
+        Some(PathBuf::from(OsString::from_vec(value.expose().to_vec())))
     }
 }
 
@@ -130,7 +131,7 @@ impl<N: Into<OsString>, V: Into<OsString>> FromIterator<(N, V)> for Environment 
     fn from_iter<I: IntoIterator<Item = (N, V)>>(variables: I) -> Self {
         let variables = variables
             .into_iter()
-            .map(|(name, value)| (name.into(), Zeroizing::new(value.into().into_vec())))
+            .map(|(name, value)| (name.into(), Secret::new(value.into().into_vec()).locked()))
             .collect();
         let mut environment = Self { variables, ..Self::default() };
         environment.credentials_directory = environment.path("CREDENTIALS_DIRECTORY");

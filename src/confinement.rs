@@ -21,6 +21,8 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::secret;
+
 pub use command::{Command, ENVIRONMENT};
 #[cfg(target_os = "linux")]
 pub use helper::{ARGUMENT as HELPER, serve};
@@ -45,6 +47,8 @@ pub enum Measure {
     Environment,
     /// No core dumps, and no other process of this user may look into it.
     Dumps,
+    /// The secrets that tokens are made with are not written to swap.
+    Memory,
     /// Programs that it starts gain no privileges.
     Privileges,
     /// Files outside of the configured folders and what look-ups and TLS read.
@@ -57,14 +61,22 @@ pub enum Measure {
 
 impl Measure {
     /// All of them, in the order in which they are taken.
-    pub const ALL: [Self; 6] =
-        [Self::Environment, Self::Dumps, Self::Privileges, Self::Files, Self::Ports, Self::SystemCalls];
+    pub const ALL: [Self; 7] = [
+        Self::Environment,
+        Self::Dumps,
+        Self::Memory,
+        Self::Privileges,
+        Self::Files,
+        Self::Ports,
+        Self::SystemCalls,
+    ];
 
     /// The name in metrics and logs.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Environment => "environment",
             Self::Dumps => "dumps",
+            Self::Memory => "memory",
             Self::Privileges => "privileges",
             Self::Files => "files",
             Self::Ports => "ports",
@@ -106,7 +118,9 @@ impl fmt::Display for ConfinementError {
                 for (measure, reason) in missing {
                     write!(formatter, "\n  {}: {reason}", measure.as_str())?;
                 }
-                formatter.write_str("\n`sandbox = \"on\"` runs with what there is")
+                formatter.write_str(
+                    "\n`bearerd doctor` says what to do; `sandbox = \"on\"` runs with what there is",
+                )
             }
             Self::Helper(error) => write!(
                 formatter,
@@ -130,6 +144,7 @@ impl Confinement {
         let mut taken = Taken::default();
         taken.note(Measure::Environment, environment(variables));
         taken.note(Measure::Dumps, dumps());
+        taken.note(Measure::Memory, secret::prepare());
         if sandbox != Sandbox::Off {
             #[cfg(target_os = "linux")]
             if !needs.commands.is_empty() {
@@ -146,6 +161,12 @@ impl Confinement {
             return Err(ConfinementError::NotStrict(missing));
         }
         Ok(Self(Arc::new(taken)))
+    }
+
+    /// What of all measures this machine has, without taking any.
+    pub fn possible(sandbox: Sandbox) -> Vec<(Measure, Outcome)> {
+        let memory = (Measure::Memory, secret::prepare());
+        if sandbox == Sandbox::Off { vec![memory] } else { [vec![memory], possible()].concat() }
     }
 
     /// What came of each measure that was tried.
@@ -218,7 +239,13 @@ impl Taken {
 const ELSEWHERE: &str = "only Linux has it";
 
 #[cfg(target_os = "linux")]
-use linux::{dumps, environment};
+use linux::{dumps, environment, possible};
+
+#[cfg(not(target_os = "linux"))]
+fn possible() -> Vec<(Measure, Outcome)> {
+    let measures = [Measure::Files, Measure::Ports, Measure::SystemCalls];
+    measures.map(|measure| (measure, Err(ELSEWHERE.to_owned()))).into()
+}
 
 #[cfg(not(target_os = "linux"))]
 fn environment(_: &[impl AsRef<OsStr>]) -> Outcome {

@@ -1,8 +1,11 @@
 //! Bytes that must not be seen.
 //!
 //! [`Secret`] is the only type that holds a password, a key or a token. It cannot be printed or
-//! serialised, it compares in constant time, and its bytes are wiped when the last copy goes.
+//! serialised, it compares in constant time, and its bytes are wiped when the last copy goes. Those that
+//! tokens are made with (passwords, keys, refresh tokens) lie in memory that never reaches the swap.
 //! Redaction sits on this leaf, so that a derived `Debug` of any type above it is safe.
+
+mod arena;
 
 use std::fmt;
 use std::io::{self, Read};
@@ -11,42 +14,67 @@ use std::sync::Arc;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
+use arena::Cell;
+pub use arena::{Held, held, prepare};
+
 /// A secret value: a password, a client secret, a key, a token.
 ///
 /// Cloning shares the bytes, so that a secret lies in memory once however many hold it.
 #[derive(Clone)]
-pub struct Secret(Arc<Zeroizing<Vec<u8>>>);
+pub struct Secret(Arc<Place>);
+
+/// Where the bytes lie.
+enum Place {
+    Heap(Zeroizing<Vec<u8>>),
+    Arena(Cell),
+}
 
 impl Secret {
     /// Takes the bytes over; the caller's buffer is moved, not copied.
     pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
-        Self(Arc::new(Zeroizing::new(bytes.into())))
+        Zeroizing::new(bytes.into()).into()
+    }
+
+    /// The same secret in memory that never reaches the swap, as far as the system lets this process have
+    /// that: for what is kept for long, and what more than one token can be made with.
+    #[must_use]
+    pub fn locked(self) -> Self {
+        match &*self.0 {
+            Place::Arena(_) => self,
+            Place::Heap(bytes) => match Cell::holding(bytes) {
+                Some(cell) => Self(Arc::new(Place::Arena(cell))),
+                None => self,
+            },
+        }
     }
 
     /// The bytes themselves. Every call is a place where a secret leaves its cover: keep them few.
     pub fn expose(&self) -> &[u8] {
-        &self.0
+        match &*self.0 {
+            Place::Heap(bytes) => bytes,
+            Place::Arena(cell) => cell.expose(),
+        }
     }
 
     /// The secret as text, or `None` if it is not UTF-8.
     pub fn expose_str(&self) -> Option<&str> {
-        std::str::from_utf8(&self.0).ok()
+        std::str::from_utf8(self.expose()).ok()
     }
 
     /// Length in bytes.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.expose().len()
     }
 
     /// Whether there are no bytes at all.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.expose().is_empty()
     }
 }
 
 impl PartialEq for Secret {
     fn eq(&self, other: &Self) -> bool {
-        self.0.as_slice().ct_eq(other.0.as_slice()).into()
+        self.expose().ct_eq(other.expose()).into()
     }
 }
 
@@ -60,7 +88,7 @@ impl fmt::Debug for Secret {
 
 impl From<Zeroizing<Vec<u8>>> for Secret {
     fn from(bytes: Zeroizing<Vec<u8>>) -> Self {
-        Self(Arc::new(bytes))
+        Self(Arc::new(Place::Heap(bytes)))
     }
 }
 
@@ -170,6 +198,14 @@ mod tests {
         let secret = Secret::from("hunter2");
         assert_eq!(format!("{secret:?} {secret:#?}"), "[redacted] [redacted]");
         assert!(!format!("{:?}", Holder(Some(secret))).contains("hunter2"));
+    }
+
+    #[test]
+    fn a_locked_secret_is_the_same() {
+        for length in [0, 1, 64, 65, 5000, 20_000] {
+            let secret = Secret::new(vec![7; length]);
+            assert_eq!(secret.clone().locked().locked(), secret);
+        }
     }
 
     #[test]

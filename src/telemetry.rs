@@ -13,8 +13,9 @@ mod line;
 pub mod process;
 mod writer;
 
+use std::any::Any;
 use std::fmt;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::str::FromStr;
 
 use tracing::{Event, Subscriber};
@@ -120,7 +121,39 @@ impl<S: Subscriber> Layer<S> for Lines {
 /// A panic is a defect: it is told on one line like everything else. Its text is told only where
 /// it was fixed at compile time, for a formatted one may show a value.
 fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
-    let message = panic.payload().downcast_ref::<&'static str>().copied().unwrap_or("not told");
-    let place = panic.location().map(ToString::to_string).unwrap_or_default();
+    let (message, place) = (fixed_text(panic.payload()), place(panic));
     tracing::error!(message_of_panic = message, place, "a defect in bearerd: please report it");
+}
+
+/// The same before there are logs, and for commands.
+pub fn tell_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let mut output = std::io::stderr().lock();
+        let (message, place) = (fixed_text(panic.payload()), place(panic));
+        // There is nowhere left to tell that standard error is closed.
+        let _ = writeln!(output, "bearerd: a defect at {place} ({message}): please report it");
+    }));
+}
+
+fn place(panic: &std::panic::PanicHookInfo<'_>) -> String {
+    panic.location().map(ToString::to_string).unwrap_or_default()
+}
+
+/// The text of a panic, if it was fixed at compile time.
+fn fixed_text(payload: &(dyn Any + Send)) -> &'static str {
+    payload.downcast_ref::<&'static str>().copied().unwrap_or("not told")
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_panic_that_shows_a_value_is_not_told() {
+        let value = "hunter2".to_owned();
+        for (panic, told) in [
+            (std::panic::catch_unwind(|| panic!("a fixed text")), "a fixed text"),
+            (std::panic::catch_unwind(|| panic!("the password {value}")), "not told"),
+        ] {
+            assert_eq!(super::fixed_text(&*panic.expect_err("a panic")), told);
+        }
+    }
 }

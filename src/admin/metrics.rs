@@ -16,6 +16,7 @@ use crate::credential::{CredentialName, State, Status};
 use crate::proxy::Code;
 use crate::route::RouteTable;
 use crate::route::metrics::{Durations, Limit, RouteMetrics};
+use crate::secret;
 use crate::server::Listener;
 use crate::telemetry::{self, Counter};
 use crate::upstream::connect::Connectors;
@@ -78,6 +79,7 @@ pub(super) async fn encode(admin: &Admin) -> String {
     store(&mut text, admin.store.errors());
     reloads(&mut text, &admin.metrics);
     confinement(&mut text, &admin.metrics.confinement);
+    memory(&mut text);
     console(&mut text, admin);
     process(&mut text, &admin.clock);
     text.finish()
@@ -357,6 +359,14 @@ fn confinement(text: &mut Exposition, confinement: &Confinement) {
     for measure in Measure::ALL {
         metric.sample(&[("measure", measure.as_str())], u8::from(confinement.holds(measure)));
     }
+}
+
+fn memory(text: &mut Exposition) {
+    let amounts = secret::held();
+    let help = "Memory for the secrets that tokens are made with; what is not locked may be written to swap.";
+    text.metric("bearerd_secret_memory_bytes", Kind::Gauge, help)
+        .sample(&[("locked", "yes")], amounts.locked)
+        .sample(&[("locked", "no")], amounts.unlocked);
 }
 
 fn console(text: &mut Exposition, admin: &Admin) {

@@ -1,5 +1,8 @@
 //! What a configuration needs of the machine: what confinement leaves, and what a reload is held to.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
 use crate::app::callers;
 use crate::caller::account::KeysAt;
 use crate::config::{Config, Environment, Loaded};
@@ -63,6 +66,31 @@ pub(crate) fn of(loaded: &Loaded, environment: &Environment) -> Needs {
         connect(&route.upstream.origin, &mut needs);
     }
     needs
+}
+
+/// The files that hold secrets, or should.
+pub(super) fn secret_files(config: &Config) -> BTreeSet<PathBuf> {
+    let Config { server: _, store, admin, listeners, egress, credentials, routes: _ } = config;
+    let mut files = BTreeSet::new();
+    let mut of = |source: &Source| match source {
+        Source::File(path) => drop(files.insert(path.to_path_buf())),
+        Source::Jwt(assertion) => {
+            if let Source::File(path) = &assertion.key {
+                files.insert(path.to_path_buf());
+            }
+        }
+        Source::Value(_) | Source::Command { .. } | Source::Output { .. } => {}
+    };
+    if let StoreSpec::File(file) = store {
+        std::iter::once(&file.key).chain(&file.previous_keys).for_each(&mut of);
+    }
+    admin.token.iter().for_each(&mut of);
+    credentials.iter().flat_map(|credential| credential.inputs.iter()).for_each(|(_, input)| of(input));
+    let listening = listeners.iter().filter_map(|listener| listener.tls.as_ref()?.key.file());
+    let leaving = egress.iter().filter_map(|egress| egress.certificate.as_ref()?.key.file());
+    let proxies = egress.iter().filter_map(|egress| egress.proxy.as_ref()?.login.as_ref()?.password.file());
+    files.extend(listening.chain(leaving).chain(proxies).cloned());
+    files
 }
 
 fn source(source: &Source, needs: &mut Needs) {

@@ -108,7 +108,8 @@ async fn connect_all(loaded: &Loaded) -> Vec<Problem> {
     problems
 }
 
-fn origins(flow: &Flow) -> Vec<Origin> {
+/// Where a flow asks.
+pub(super) fn origins(flow: &Flow) -> Vec<Origin> {
     match flow {
         Flow::Static(_) => Vec::new(),
         Flow::OAuth2(flow) => flow.endpoints.origin().cloned().into_iter().collect(),

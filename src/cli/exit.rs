@@ -8,7 +8,8 @@ use std::process::ExitCode;
 pub enum Exit {
     /// It is done.
     Done = 0,
-    /// The answer is no: `explain` would not forward, `demo` found something untrue.
+    /// The answer is no: `explain` would not forward, `demo` found something untrue, `doctor`
+    /// something to mend.
     No = 1,
     /// `EX_USAGE`: the arguments are wrong.
     Usage = 64,

@@ -11,7 +11,7 @@ use std::os::unix::fs::FileExt;
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 
-use crate::confinement::Outcome;
+use crate::confinement::{Measure, Outcome};
 
 pub(super) use access::{files, ports};
 pub(super) use system_calls::forbid as system_calls;
@@ -63,6 +63,17 @@ pub(super) fn dumps() -> Outcome {
     let _ = fs::write("/proc/self/coredump_filter", "0");
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(|error| format!("the process cannot be made undumpable: {error}"))
+}
+
+/// Which of the measures that need a kernel of their own this one has.
+pub(super) fn possible() -> Vec<(Measure, Outcome)> {
+    let seccomp = fs::read_to_string("/proc/self/status").is_ok_and(|status| status.contains("\nSeccomp:"));
+    let seccomp = if seccomp { Ok(()) } else { Err("this kernel has no seccomp".to_owned()) };
+    vec![
+        (Measure::Files, access::can_confine_files()),
+        (Measure::Ports, access::can_confine_ports()),
+        (Measure::SystemCalls, seccomp),
+    ]
 }
 
 /// No program that it starts has more privileges than itself (PR_SET_NO_NEW_PRIVS(2const)).

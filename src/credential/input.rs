@@ -179,6 +179,7 @@ async fn read_material(name: &str, source: &Source, parents: Parents<'_>) -> Res
             return Err(failed("the key of an assertion cannot be an assertion itself".to_owned()));
         }
     };
+    let value = value.locked();
     Ok(Read { identity: value.clone(), value, written })
 }
 

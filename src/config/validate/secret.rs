@@ -177,7 +177,7 @@ fn variable(name: &str, place: Place<'_>, context: &mut Context<'_>) -> Option<S
         return None;
     };
     context.variables.insert(name.to_owned());
-    non_empty(&value, place, context).map(Source::Value)
+    non_empty(value.expose(), place, context).map(Source::Value)
 }
 
 fn systemd(name: &str, place: Place<'_>, context: &mut Context<'_>) -> Option<Source> {
@@ -200,7 +200,7 @@ fn non_empty(value: &[u8], place: Place<'_>, context: &mut Context<'_>) -> Optio
         context.findings.error(place, "this secret is empty");
         return None;
     }
-    Some(Secret::new(value))
+    Some(Secret::new(value).locked())
 }
 
 /// A link of a chain: an output of another credential.

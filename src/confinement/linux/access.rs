@@ -58,6 +58,10 @@ const DNS: u16 = 53;
 /// What of files is denied unless it is granted: all that Linux 6.10 knows to deny.
 const FILES: ABI = ABI::V5;
 
+/// Which kernels can.
+const FILES_SINCE: &str = "Linux 5.13";
+const PORTS_SINCE: &str = "Linux 6.7";
+
 /// Only the configured folders, and what a proxy reads anyway. Programs cannot be started at all.
 pub(in crate::confinement) fn files(needs: &Needs) -> Outcome {
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
@@ -93,7 +97,7 @@ pub(in crate::confinement) fn files(needs: &Needs) -> Outcome {
         rules.restrict_self()
     };
     // Files are confined by any Landlock; what newer ones add comes on top.
-    judge(confine(), "Linux 5.13", |status| *status != RulesetStatus::NotEnforced)
+    judge(confine(), FILES_SINCE, |status| *status != RulesetStatus::NotEnforced)
 }
 
 /// Only the configured TCP ports.
@@ -111,7 +115,29 @@ pub(in crate::confinement) fn ports(needs: &Needs) -> Outcome {
         }
         rules.restrict_self()
     };
-    judge(confine(), "Linux 6.7", |status| *status == RulesetStatus::FullyEnforced)
+    judge(confine(), PORTS_SINCE, |status| *status == RulesetStatus::FullyEnforced)
+}
+
+/// Whether this kernel can confine files.
+pub(super) fn can_confine_files() -> Outcome {
+    let asked = Ruleset::default()
+        .set_compatibility(CompatLevel::HardRequirement)
+        .handle_access(AccessFs::from_all(ABI::V1))
+        .and_then(Ruleset::create);
+    asked.map(drop).map_err(|_| missing(FILES_SINCE))
+}
+
+/// Whether this kernel can confine ports.
+pub(super) fn can_confine_ports() -> Outcome {
+    let asked = Ruleset::default()
+        .set_compatibility(CompatLevel::HardRequirement)
+        .handle_access(AccessNet::BindTcp | AccessNet::ConnectTcp)
+        .and_then(Ruleset::create);
+    asked.map(drop).map_err(|_| missing(PORTS_SINCE))
+}
+
+fn missing(since: &str) -> String {
+    format!("this kernel has no Landlock for it: it needs {since}, with Landlock enabled")
 }
 
 /// What is not there needs no grant.
@@ -140,7 +166,7 @@ fn judge(
 ) -> Outcome {
     match outcome {
         Ok(status) if is_enough(&status.ruleset) => Ok(()),
-        Ok(_) => Err(format!("this kernel has no Landlock for it: it needs {since}, with Landlock enabled")),
+        Ok(_) => Err(missing(since)),
         Err(error) => Err(format!("Landlock cannot be used: {error}")),
     }
 }

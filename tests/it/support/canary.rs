@@ -29,6 +29,11 @@ pub fn store_key() -> String {
     key
 }
 
+/// Has one more secret looked for, which was not made here.
+pub fn know(secret: &str) {
+    SECRETS.lock().unwrap_or_else(PoisonError::into_inner).push(secret.to_owned());
+}
+
 /// Fails if bytes that went to an app, a log or a terminal show a token or a secret.
 #[track_caller]
 pub fn assert_unseen(bytes: &[u8], place: &str) {
@@ -59,13 +64,49 @@ fn new(canaries: &Mutex<Vec<String>>, kind: &str) -> String {
 
 fn find(canaries: &Mutex<Vec<String>>, bytes: &[u8]) -> Option<String> {
     let canaries = canaries.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    canaries.into_iter().find(|canary| {
-        // All canaries begin alike: the end of the value stands for it.
-        let end = &canary[9..];
-        [end.to_owned(), STANDARD.encode(canary), URL_SAFE_NO_PAD.encode(end)]
-            .iter()
-            .any(|form| memchr::memmem::find(bytes, form.as_bytes()).is_some())
-    })
+    canaries.into_iter().find(|canary| form_in(canary, bytes).is_some())
+}
+
+/// All canaries that bytes show, with the form in which they do.
+pub fn hits(bytes: &[u8]) -> Vec<(String, &'static str)> {
+    let known =
+        |canaries: &Mutex<Vec<String>>| canaries.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let canaries = known(&TOKENS).into_iter().chain(known(&SECRETS));
+    canaries.filter_map(|canary| Some((canary.clone(), form_in(&canary, bytes)?))).collect()
+}
+
+fn form_in(canary: &str, bytes: &[u8]) -> Option<&'static str> {
+    let is_in = |form: &str| memchr::memmem::find(bytes, form.as_bytes()).is_some();
+    forms(canary).into_iter().find_map(|(name, form)| is_in(&form).then_some(name))
+}
+
+/// What a canary looks like in every encoding that something on its way may give it. All canaries begin
+/// alike: the end of the value stands for it.
+pub fn forms(canary: &str) -> Vec<(&'static str, String)> {
+    let end = &canary[9..];
+    let each = |write: fn(u8) -> String| end.bytes().map(write).collect::<String>();
+    let mut forms = vec![
+        ("raw", end.to_owned()),
+        ("upper case", end.to_uppercase()),
+        ("hexadecimal", each(|byte| format!("{byte:02x}"))),
+        ("hexadecimal in capitals", each(|byte| format!("{byte:02X}"))),
+        ("percent escapes", each(|byte| format!("%{byte:02x}"))),
+        ("percent escapes in capitals", each(|byte| format!("%{byte:02X}"))),
+        ("percent escapes of what is no letter", end.replace('-', "%2D")),
+        ("small percent escapes of what is no letter", end.replace('-', "%2d")),
+        ("JSON escapes", each(|byte| format!("\\u{byte:04x}"))),
+        ("JSON escapes in capitals", each(|byte| format!("\\u{byte:04X}"))),
+        ("bytes as a list", end.bytes().map(|byte| byte.to_string()).collect::<Vec<_>>().join(", ")),
+    ];
+    // What stands before it moves the bits: there are three alignments. The digits at the ends belong to
+    // the neighbours, too.
+    for before in 0..3 {
+        let moved = [&[b' '; 2][..before], end.as_bytes()].concat();
+        let (first, last) = ([0, 2, 3][before], moved.len() * 4 / 3);
+        forms.push(("base64", STANDARD.encode(&moved)[first..last].to_owned()));
+        forms.push(("base64 for URLs", URL_SAFE_NO_PAD.encode(&moved)[first..last].to_owned()));
+    }
+    forms
 }
 
 #[test]

@@ -62,6 +62,7 @@ pub struct Setup {
     rest: String,
     environment: Vec<(String, String)>,
     sockets: Vec<(&'static str, OwnedFd)>,
+    wrapper: Vec<String>,
 }
 
 #[derive(Default)]
@@ -80,6 +81,7 @@ impl Setup {
             rest: rest.into(),
             environment: Vec::new(),
             sockets: Vec::new(),
+            wrapper: Vec::new(),
         }
     }
 
@@ -93,6 +95,12 @@ impl Setup {
     /// Passes it a listening socket under a name.
     pub fn passing(mut self, name: &'static str, socket: impl Into<OwnedFd>) -> Self {
         self.sockets.push((name, socket.into()));
+        self
+    }
+
+    /// Has another program start it, which becomes it: its words come first.
+    pub fn through(mut self, wrapper: &[&str]) -> Self {
+        self.wrapper = wrapper.iter().map(|&word| word.to_owned()).collect();
         self
     }
 
@@ -159,7 +167,12 @@ impl Setup {
     #[track_caller]
     pub fn start(self) -> Sidecar {
         let path = self.write();
-        let mut command = if self.sockets.is_empty() {
+        let mut command = if let [program, words @ ..] = &*self.wrapper {
+            let mut command = Command::new(program);
+            command.args(words).args([env!("CARGO_BIN_EXE_bearerd"), "run", "--config"]).env_clear();
+            command.stdin(Stdio::null()).stdout(Stdio::null());
+            command
+        } else if self.sockets.is_empty() {
             let mut command = bearerd(&["run", "--config"]);
             command.stdout(Stdio::null());
             command

@@ -94,7 +94,7 @@ fn accept(flow: &OAuth2Flow, exchange: &Exchange<'_>, json: &Json) -> Result<Min
         .and_then(|value| from_now(value, Duration::from_secs(1)))
         .or_else(|| jwt::expiry(&access_token).map(Lifetime::Until));
     let renews = flow.grant.renews_by_refresh_token();
-    let rotated = if renews { rotated(json, exchange, &mut warnings) } else { None };
+    let rotated = if renews { rotated(json, exchange, &mut warnings) } else { None }.map(Secret::locked);
     let lapses = ["refresh_expires_in", "refresh_token_expires_in"]
         .iter()
         .find_map(|name| json.member(name).and_then(|value| from_now(value, Duration::from_secs(1))))

@@ -138,7 +138,7 @@ impl Exchange {
             _ => None,
         };
         if let Some(value) = set.or(kept) {
-            inputs.values.insert(name.to_owned(), value.clone());
+            inputs.values.insert(name.to_owned(), value.clone().locked());
         }
         Some(self.fingerprint_of(name, inputs.values.get(name)?))
     }

@@ -1,0 +1,77 @@
+//! What the memory of the process holds, as root could read it.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::time::Duration;
+
+use crate::support::sidecar::{Setup, Sidecar};
+use crate::support::{Issuer, Upstream, canary};
+
+/// What is looked for at once, in bytes.
+const PIECE: usize = 1 << 20;
+
+/// Starts a bearerd whose memory this test may read: as root, or in a user namespace of its own.
+fn start(setup: Setup) -> Sidecar {
+    let is_root = rustix::process::getuid().is_root();
+    let wrapper: &[&str] = if is_root { &[] } else { &["/usr/bin/unshare", "--user", "--map-root-user"] };
+    let sidecar = setup.through(wrapper).start();
+    sidecar.wait_until_ready();
+    sidecar
+}
+
+/// The names of the mappings in which a text lies, one for each place.
+fn places(sidecar: &Sidecar, text: &str) -> Vec<String> {
+    let maps = fs::read_to_string(format!("/proc/{}/maps", sidecar.id())).expect("its mappings");
+    let memory = File::open(format!("/proc/{}/mem", sidecar.id())).expect("its memory");
+    let mut found = Vec::new();
+    for line in maps.lines().filter(|line| line.contains(" rw")) {
+        let (range, rest) = line.split_once(' ').expect("a mapping");
+        let (start, end) = range.split_once('-').expect("a range");
+        let [start, end] = [start, end].map(|at| u64::from_str_radix(at, 16).expect("an address"));
+        let mut piece = vec![0; PIECE + text.len()];
+        for at in (start..end).step_by(PIECE) {
+            let wanted = piece.len().min(usize::try_from(end - at).expect("a length"));
+            // A mapping may be gone by now.
+            let Ok(length) = memory.read_at(&mut piece[..wanted], at) else { continue };
+            let name = rest.split_ascii_whitespace().nth(4).unwrap_or("anonymous");
+            for place in memchr::memmem::find_iter(&piece[..length], text) {
+                found.push(format!("{name} at {:x}", at + place as u64));
+            }
+        }
+    }
+    found.sort();
+    found.dedup();
+    found
+}
+
+fn configuration(issuer: &Issuer, upstream: &Upstream, secret: &str) -> String {
+    format!(
+        "[credentials.api]\nflow = \"oauth2\"\ngrant = \"client_credentials\"\ntoken_url = \"{}\"\n\
+         client_id = \"me\"\nclient_secret = {secret}\n\n\
+         [routes.api]\nupstream = \"{}\"\ncredential = \"api\"\n",
+        issuer.url(),
+        upstream.origin()
+    )
+}
+
+#[test]
+fn a_token_that_was_replaced_is_nowhere_in_memory() {
+    let (issuer, upstream, secret) = (Issuer::start(3600), Upstream::start(), canary::secret());
+    let text = configuration(&issuer, &upstream, "{ file = \"secret\" }");
+    let sidecar = start(Setup::new(&text).file("secret", &secret));
+    for _ in 0..10 {
+        assert_eq!(sidecar.app().get("/").status(), 200);
+    }
+    let old = issuer.token();
+    assert!(!places(&sidecar, &old).is_empty(), "a token in use lies somewhere");
+    let answer = sidecar.control("POST", "/v1/credentials/api/refresh?wait=true", b"");
+    assert_eq!(answer.status(), 200);
+    let new = issuer.token();
+    // What lies on stacks and in buffers of connections is written over by what comes next.
+    sidecar.wait("the end of the old token", || {
+        assert_eq!(sidecar.app().get("/").status(), 200);
+        std::thread::sleep(Duration::from_millis(100));
+        places(&sidecar, &old).is_empty().then_some(())
+    });
+    assert!(!places(&sidecar, &new).is_empty());
+}
