@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::Path;
 
+use base64::Engine;
 use serde_json::json;
 
 use crate::support::message::Message;
@@ -259,7 +260,6 @@ fn the_audit_knows_a_secret_in_every_form() {
         evidence.add("a place", format!("before {form} behind"));
         assert!(!evidence.hits().is_empty(), "{name}: {form}");
     }
-    use base64::Engine;
     for before in ["", "x", "xy", "xyz"] {
         let text = base64::engine::general_purpose::STANDARD.encode(format!("{before}{secret}:behind"));
         assert!(!canary::hits(text.as_bytes()).is_empty(), "{text}");
