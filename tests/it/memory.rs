@@ -54,24 +54,20 @@ fn configuration(issuer: &Issuer, upstream: &Upstream, secret: &str) -> String {
     )
 }
 
+/// Until its end a token that was replaced is kept, since the guard looks for it in answers.
 #[test]
-fn a_token_that_was_replaced_is_nowhere_in_memory() {
-    let (issuer, upstream, secret) = (Issuer::start(3600), Upstream::start(), canary::secret());
+fn a_token_that_was_replaced_and_has_ended_is_nowhere_in_memory() {
+    let (issuer, upstream, secret) = (Issuer::start(4), Upstream::start(), canary::secret());
     let text = configuration(&issuer, &upstream, "{ file = \"secret\" }");
     let sidecar = start(Setup::new(&text).file("secret", &secret));
-    for _ in 0..10 {
-        assert_eq!(sidecar.app().get("/").status(), 200);
-    }
-    let old = issuer.token();
+    assert_eq!(sidecar.app().get("/").status(), 200);
+    let old = issuer.granted().remove(0);
     assert!(!places(&sidecar, &old).is_empty(), "a token in use lies somewhere");
-    let answer = sidecar.control("POST", "/v1/credentials/api/refresh?wait=true", b"");
-    assert_eq!(answer.status(), 200);
-    let new = issuer.token();
+    sidecar.wait_for_generation("api", 3);
     // What lies on stacks and in buffers of connections is written over by what comes next.
     sidecar.wait("the end of the old token", || {
         assert_eq!(sidecar.app().get("/").status(), 200);
         std::thread::sleep(Duration::from_millis(100));
         places(&sidecar, &old).is_empty().then_some(())
     });
-    assert!(!places(&sidecar, &new).is_empty());
 }
