@@ -7,6 +7,7 @@ use crate::app::callers;
 use crate::caller::account::KeysAt;
 use crate::config::{Config, Environment, Loaded};
 use crate::confinement::Needs;
+use crate::credential::flow::login::Step;
 use crate::credential::flow::oauth2::endpoints::Endpoints;
 use crate::credential::store::spec::StoreSpec;
 use crate::credential::{Flow, Source};
@@ -53,6 +54,9 @@ pub(crate) fn of(loaded: &Loaded, environment: &Environment) -> Needs {
             }
             Flow::Login(flow) => flow.origins().iter().for_each(|origin| connect(origin, &mut needs)),
         }
+        let rotation = credential.rotation.iter();
+        let replacing = rotation.flat_map(|rotation| rotation.steps.iter().chain(&rotation.verify));
+        replacing.filter_map(Step::origin).for_each(|origin| connect(&origin, &mut needs));
     }
     for file in callers::files(&loaded.config) {
         needs.read_file(&file);
@@ -90,6 +94,7 @@ pub(super) fn secret_files(config: &Config) -> BTreeSet<PathBuf> {
     let leaving = egress.iter().filter_map(|egress| egress.certificate.as_ref()?.key.file());
     let proxies = egress.iter().filter_map(|egress| egress.proxy.as_ref()?.login.as_ref()?.password.file());
     files.extend(listening.chain(leaving).chain(proxies).cloned());
+    files.extend(callers::files(config).iter().map(|file| file.to_path_buf()));
     files
 }
 

@@ -8,10 +8,11 @@ use std::time::Duration;
 use bearerd::buffer::Output;
 use bearerd::http1::{HeadLimits, RequestHead};
 use bearerd::inject::Prepared;
-use bearerd::proxy::admit::Door;
-use bearerd::proxy::choose::choose;
+use bearerd::proxy::admit::{self, Door};
+use bearerd::proxy::choose::{Chosen, choose};
 use bearerd::proxy::sanitize::{Outbound, Sanitized};
-use bearerd::route::RouteTable;
+use bearerd::route::{Rate, RouteTable};
+use bearerd::route::rate::Bucket;
 use gungraun::prelude::*;
 
 use crate::{PATH, injection, table};
@@ -64,10 +65,15 @@ fn passage(method: &str, fields: &[&str]) -> Passage {
     let door = Door {
         listener: "app".to_owned(),
         address: Some(([127, 0, 0, 1], 8080).into()),
+        is_tls: false,
         hosts: HashSet::new(),
+        control: false,
         body_timeout: Duration::from_secs(30),
         idle_timeout: Duration::from_secs(75),
         head_timeout: Duration::from_secs(10),
+        allow: None,
+        accounts: Vec::new(),
+        wrong_bearers: Bucket::new(Rate { count: 50, per: Duration::from_secs(10) }),
         metrics: Arc::default(),
     };
     let (injection, outputs, clock) = injection();
@@ -87,9 +93,11 @@ fn passage(method: &str, fields: &[&str]) -> Passage {
 fn pass(passage: &mut Passage) -> usize {
     let Passage { table, door, prepared, arriving, head, output } = passage;
     head.parse(arriving, LIMITS).expect("it is a head");
-    let choice = choose(table, door, head, PSEUDONYM).expect("it may pass").expect("it is to be forwarded");
-    choice.check_policy(head).expect("the policy lets it pass");
-    let sanitized = Sanitized::new(head, &choice.found, choice.route, VIA);
+    let routes = table.listener(&door.listener);
+    let found = admit::admit(door, head, PSEUDONYM, routes).expect("it may pass");
+    let Ok(Chosen::Route(choice)) = choose(routes, door, found) else { panic!("it is to be forwarded") };
+    let claim = choice.claim(head).expect("the policy lets it pass");
+    let sanitized = Sanitized::new(head, &choice.found, choice.route, &claim.rest, VIA);
     let outbound = Outbound::new(sanitized, prepared).expect("the values can be made");
     outbound.write(choice.found.framing(), output);
     output.len()

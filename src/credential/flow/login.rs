@@ -28,23 +28,15 @@ pub struct LoginFlow {
 impl LoginFlow {
     /// The origins of all steps, in their order, each once.
     pub fn origins(&self) -> Vec<Origin> {
-        let mut origins: Vec<Origin> = self.steps.iter().filter_map(|step| origin_of(&step.url)).collect();
+        let mut origins: Vec<Origin> = self.steps.iter().filter_map(Step::origin).collect();
         origins.dedup();
         origins
     }
 
     /// The origin of the last step, whose answer is the token.
     pub fn issuer(&self) -> Option<Origin> {
-        origin_of(&self.steps.last()?.url)
+        self.steps.last()?.origin()
     }
-}
-
-/// The origin of a URL template, which is plain text up to there.
-fn origin_of(url: &Template) -> Option<Origin> {
-    let prefix = url.literal_prefix();
-    let authority_end = prefix.find("://").map(|at| at + 3)?;
-    let end = prefix[authority_end..].find(['/', '?']).map_or(prefix.len(), |at| authority_end + at);
-    Some(prefix[..end].parse::<Url>().ok()?.origin)
 }
 
 /// One HTTP exchange.
@@ -70,6 +62,16 @@ pub struct Step {
     pub expiry: Vec<ExpiryRule>,
     /// A pointer to a text that is worth a warning.
     pub warn: Option<String>,
+}
+
+impl Step {
+    /// Where it asks: the text of its URL is plain up to there.
+    pub fn origin(&self) -> Option<Origin> {
+        let prefix = self.url.literal_prefix();
+        let authority_end = prefix.find("://").map(|at| at + 3)?;
+        let end = prefix[authority_end..].find(['/', '?']).map_or(prefix.len(), |at| authority_end + at);
+        Some(prefix[..end].parse::<Url>().ok()?.origin)
+    }
 }
 
 /// The body of a step.

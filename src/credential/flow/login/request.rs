@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use crate::credential::Outputs;
 use crate::credential::flow::form::{FORM, Form};
 use crate::credential::flow::login::cookies::Cookies;
-use crate::credential::flow::login::{JsonTemplate, Step, StepBody, origin_of};
+use crate::credential::flow::login::{JsonTemplate, Step, StepBody};
 use crate::credential::flow::{Exchange, MintError, secret_header};
 use crate::secret::{Secret, SecretBuffer};
 use crate::template::Template;
@@ -91,7 +91,7 @@ impl Values<'_> {
         }
         let text = std::str::from_utf8(text.expose()).map_err(|_| wrong("is not text"))?;
         let url: Url = text.parse().map_err(|_| wrong("is not valid once its template is filled in"))?;
-        if origin_of(&step.url).as_ref() == Some(&url.origin) {
+        if step.origin().as_ref() == Some(&url.origin) {
             Ok(url)
         } else {
             Err(wrong("leads to another origin once its template is filled in"))
