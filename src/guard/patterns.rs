@@ -60,6 +60,17 @@ pub(super) enum Match {
     None,
 }
 
+impl Match {
+    /// Of two at one place the one that is not decided yet counts, and then the longer.
+    fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Begun, _) | (_, Self::Begun) => Self::Begun,
+            (Self::Whole(one), Self::Whole(another)) => Self::Whole(one.max(another)),
+            (Self::None, found) | (found, Self::None) => found,
+        }
+    }
+}
+
 impl Patterns {
     /// The patterns of these values, but for those that are too short.
     pub fn new(values: &[Secret]) -> Self {
@@ -241,23 +252,14 @@ impl Patterns {
         }
     }
 
-    /// What stands at a place. Of several the one that is not decided yet counts, and then the longest.
+    /// What stands at a place.
     pub(super) fn at(&self, text: Text<'_>, at: usize) -> Match {
         let Some(first) = text.get(at) else { return Match::None };
         if !self.begins[usize::from(first)] && !is_lead(first) {
             return Match::None;
         }
-        let mut longest = Match::None;
-        for form in self.forms.iter().filter(|form| form.first == first || is_lead(first)) {
-            match follow(form, text, (0, at), &mut { MOST_WAYS }) {
-                Match::Begun => return Match::Begun,
-                Match::Whole(end) if !matches!(longest, Match::Whole(other) if other >= end) => {
-                    longest = Match::Whole(end);
-                }
-                _ => {}
-            }
-        }
-        longest
+        let forms = self.forms.iter().filter(|form| form.first == first || is_lead(first));
+        forms.fold(Match::None, |found, form| found.or(follow(form, text, (0, at), &mut { MOST_WAYS })))
     }
 }
 
@@ -276,7 +278,7 @@ fn follow(form: &Form, text: Text<'_>, (mut place, mut at): (usize, usize), ways
             continue;
         }
         let mut next = (byte == wanted).then_some((place + 1, at + 1));
-        // Stays empty, and takes no memory, but for a `%` or `\` of a value itself.
+        // Shorter ones than `next`. Stays empty, and takes no memory, but for a `%` or `\` of a value itself.
         let mut shorter: Vec<(usize, usize)> = Vec::new();
         for reading in Readings::new(text, at) {
             let Ok(escape) = reading else {
@@ -294,24 +296,21 @@ fn follow(form: &Form, text: Text<'_>, (mut place, mut at): (usize, usize), ways
             }
             shorter.extend(next.replace((place + bytes.len(), at + escape.length)));
         }
-        // The longest way first, so that nothing of an escape is left over.
-        for way in next
-            .filter(|_| !shorter.is_empty())
-            .into_iter()
-            .chain(shorter.drain(1.min(shorter.len())..).rev())
-        {
+        let Some(next) = next else { return Match::None };
+        if shorter.is_empty() {
+            (place, at) = next;
+            continue;
+        }
+        // All ways, so that nothing of an escape is left over by one that ends before another.
+        let mut found = Match::None;
+        for way in [next].into_iter().chain(shorter.into_iter().rev()) {
             if *ways == 0 {
-                return Match::None;
+                break;
             }
             *ways -= 1;
-            match follow(form, text, way, ways) {
-                Match::None => {}
-                found => return found,
-            }
+            found = found.or(follow(form, text, way, ways));
         }
-        let next = shorter.first().copied().or(next);
-        let Some(next) = next else { return Match::None };
-        (place, at) = next;
+        return found;
     }
     Match::Whole(at)
 }

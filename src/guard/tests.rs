@@ -46,6 +46,12 @@ fn masked(values: &[&str], text: &str) -> String {
     String::from_utf8(whole).expect("the texts of the tests are ASCII")
 }
 
+#[test]
+fn of_several_ways_to_read_the_end_of_a_value_the_longest_is_masked() {
+    // `%5C\` could be an escaped backslash as well, and then `0075` would be left.
+    assert_eq!(masked(&[r"aaaaaaa\u"], r"x aaaaaaa%5C\u0075 x"), format!("x {} x", "*".repeat(16)));
+}
+
 /// A character in one of its spellings.
 fn spelled(byte: u8, spelling: u8) -> String {
     let plain = || char::from(byte).to_string();

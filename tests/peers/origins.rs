@@ -195,7 +195,9 @@ fn compare(origin_before: impl Fn(&Upstream) -> Origin) {
     send_all(origin.address, "");
     let direct = recorder.requests();
     assert_eq!(direct.len(), count);
-    let bearerd = Sidecar::ready(&configuration::to(&format!("http://{}", origin.address)));
+    // The guard asks for the identity coding.
+    let to = configuration::to(&format!("http://{}", origin.address));
+    let bearerd = Sidecar::ready(&format!("{to}guard = \"off\"\n"));
     send_all(bearerd.app().address(), "/api");
     let through = recorder.requests().split_off(count);
     assert_eq!(through.len(), count, "as many requests came as were sent");
