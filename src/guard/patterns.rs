@@ -147,6 +147,10 @@ impl Patterns {
             seen = next + 1;
             at = next + self.window - GRAM + 1;
         }
+        if text.is_last {
+            // What is left is too short for a window, however it is read.
+            return None;
+        }
         (seen.max((bytes.len() + 1).saturating_sub(self.window))..bytes.len())
             .map(|at| base + at)
             .find_map(judge)

@@ -1,6 +1,10 @@
 //! Answers of token endpoints (RFC 6749, section 5.1): an app that gets one has a token that nobody
 //! counts on.
 
+use std::sync::LazyLock;
+
+use memchr::memmem::{self, Finder};
+
 /// How much of an answer is looked at, in bytes.
 const LOOKED_AT: usize = 64 * 1024;
 
@@ -121,8 +125,10 @@ impl TokenAnswer {
 
 /// Whether the name can stand in a document at all: its letters can be escaped in one way only.
 fn may_be(document: &[u8]) -> bool {
-    let has = |part: &[u8]| memchr::memmem::find(document, part).is_some();
-    has(MEMBERS[0]) || has(b"\\u")
+    static MEMBER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(MEMBERS[0]));
+    let first_escape = || memchr::memchr(b'\\', document);
+    MEMBER.find(document).is_some()
+        || first_escape().is_some_and(|at| memmem::find(&document[at..], b"\\u").is_some())
 }
 
 #[cfg(test)]
