@@ -3,13 +3,13 @@
 
 mod request;
 
-use std::collections::BTreeMap;
 use std::hint::black_box;
 
 use bearerd::app;
 use bearerd::clock::Clock;
 use bearerd::config::{self, Environment};
 use bearerd::inject::{Injection, Prepared};
+use bearerd::named::Named;
 use bearerd::route::path::{self, Ambiguity, Shape};
 use bearerd::route::policy::Denial;
 use bearerd::route::{Route, RouteTable};
@@ -81,11 +81,11 @@ fn check_policy((table, shape): (RouteTable, Shape)) -> (Result<(), Denial>, Rou
     (route.policy.check(&Method::GET, route.base(), stripped, shape), table)
 }
 
-fn outputs() -> BTreeMap<String, Secret> {
-    BTreeMap::from([("token".to_owned(), Secret::new(TOKEN)), ("key".to_owned(), Secret::new("0123456789abcdef"))])
+fn outputs() -> Named<Secret> {
+    Named::from([("token", Secret::new(TOKEN)), ("key", Secret::new("0123456789abcdef"))])
 }
 
-fn template(text: &str) -> (Template, BTreeMap<String, Secret>, Clock) {
+fn template(text: &str) -> (Template, Named<Secret>, Clock) {
     (Template::parse(text).expect("it is a template"), outputs(), Clock::system())
 }
 
@@ -93,12 +93,12 @@ fn template(text: &str) -> (Template, BTreeMap<String, Secret>, Clock) {
 #[bench::bearer(template("Bearer {token}"))]
 #[bench::basic(template("Basic {base64(key, \":\", token)}"))]
 #[bench::signed(template("{hmac_sha256(key, token)}"))]
-fn render_template((template, outputs, clock): (Template, BTreeMap<String, Secret>, Clock)) -> usize {
+fn render_template((template, outputs, clock): (Template, Named<Secret>, Clock)) -> usize {
     let rendered = template.render(&|name| outputs.get(name).cloned(), &clock);
     black_box(rendered).map_or(0, |bytes| bytes.len())
 }
 
-fn injection() -> (Injection, BTreeMap<String, Secret>, Clock) {
+fn injection() -> (Injection, Named<Secret>, Clock) {
     let template = |text| Template::parse(text).expect("it is a template");
     let injection = Injection {
         headers: vec![
@@ -113,15 +113,12 @@ fn injection() -> (Injection, BTreeMap<String, Secret>, Clock) {
 #[library_benchmark]
 #[bench::two_headers(injection())]
 fn prepare_injection(
-    (injection, outputs, clock): (Injection, BTreeMap<String, Secret>, Clock),
+    (injection, outputs, clock): (Injection, Named<Secret>, Clock),
 ) -> Result<Prepared, String> {
     black_box(&injection).prepare(&outputs, &clock)
 }
 
-library_benchmark_group!(
-    name = routing,
-    benchmarks = [check_path, canonical_path, find_route, check_policy]
-);
+library_benchmark_group!(name = routing, benchmarks = [check_path, canonical_path, find_route, check_policy]);
 library_benchmark_group!(name = injecting, benchmarks = [render_template, prepare_injection]);
 
 main!(library_benchmark_groups = [routing, injecting, passing]);

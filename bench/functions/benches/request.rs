@@ -11,8 +11,8 @@ use bearerd::inject::Prepared;
 use bearerd::proxy::admit::{self, Door};
 use bearerd::proxy::choose::{Chosen, choose};
 use bearerd::proxy::sanitize::{Outbound, Sanitized};
-use bearerd::route::{Rate, RouteTable};
 use bearerd::route::rate::Bucket;
+use bearerd::route::{Rate, RouteTable};
 use gungraun::prelude::*;
 
 use crate::{PATH, injection, table};
@@ -81,8 +81,14 @@ fn passage(method: &str, fields: &[&str]) -> Passage {
     let mut lines = vec![format!("{method} {PATH}?page=2 HTTP/1.1"), "Host: 127.0.0.1:8080".to_owned()];
     lines.extend(fields.iter().map(|field| (*field).to_owned()));
     let arriving = (lines.join("\r\n") + "\r\n\r\n").into_bytes();
-    let mut passage =
-        Passage { table: table(1), door, prepared, arriving, head: RequestHead::default(), output: Output::default() };
+    let mut passage = Passage {
+        table: table(1),
+        door,
+        prepared,
+        arriving,
+        head: RequestHead::default(),
+        output: Output::default(),
+    };
     // A connection has served a request before: its memory is there.
     pass(&mut passage);
     passage.output.clear();
