@@ -1,6 +1,6 @@
 # bearerd: what a person types. CI runs `lint`, `docs` and `test`.
 
-.PHONY: demo test soak bench bench-functions lint docs
+.PHONY: demo test soak bench bench-functions fuzz lint docs
 
 export PATH := $(CURDIR)/target/tools/bin:$(PATH)
 
@@ -26,6 +26,13 @@ bench: ## bearerd beside nginx, HAProxy, Envoy and nghttpx, in one run
 bench-functions: ## Instructions of single functions, beside those that were recorded
 	.ci/tools cargo cc python3 valgrind gungraun-runner
 	python3 bench/functions/run.py
+
+FUZZ_SECONDS ?= 1800
+fuzz: ## Each fuzz target for so long, beginning with its corpus; what it finds lies in fuzz/artifacts
+	.ci/tools cargo c++ nightly cargo-fuzz
+	cd fuzz && for target in $$(ls corpus); do mkdir -p ../target/fuzz-corpus/$$target; \
+	  cargo +nightly fuzz run --target-dir ../target/fuzz $$target ../target/fuzz-corpus/$$target corpus/$$target -- \
+	    -max_total_time=$(FUZZ_SECONDS) -timeout=10 -max_len=8192 -print_final_stats=1 || exit 1; done
 
 lint: ## Format, lints, licences, sources
 	.ci/tools cargo cc rustfmt clippy cargo-deny

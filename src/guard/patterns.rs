@@ -6,6 +6,7 @@
 //! one looked at, so that most of a text is never looked at: the longer the shortest value, the less. What
 //! is indexed says only where to look closer.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use zeroize::Zeroizing;
@@ -27,8 +28,9 @@ const GRAM: usize = 4;
 /// Bits of the index for each entry: one in so many places is looked at for nothing.
 const SPARSITY: usize = 64;
 
-/// How many ways of reading a text are followed: only values with `%` or `\` in them can have several.
-const MOST_WAYS: usize = 64;
+/// How many places are gone on from in a text that can be read in several ways, as only one with a `%` or `\`
+/// of a value in it can.
+const MOST_WAYS: usize = 4096;
 
 /// The values that an answer is scanned for, in all their forms.
 pub struct Patterns {
@@ -263,34 +265,39 @@ impl Patterns {
             return Match::None;
         }
         let forms = self.forms.iter().filter(|form| form.first == first || is_lead(first));
-        forms.fold(Match::None, |found, form| found.or(follow(form, text, (0, at), &mut { MOST_WAYS })))
+        forms.fold(Match::None, |found, form| found.or(follow(form, text, at)))
     }
 }
 
-/// Reads on, from a place of a form at a place of the text. Where a value has `%` or `\` in it, a text may
-/// be read in several ways, of which `ways` are tried.
-fn follow(form: &Form, text: Text<'_>, (mut place, mut at): (usize, usize), ways: &mut usize) -> Match {
+/// Reads a form from a place of the text on. Where a value has `%` or `\` in it, a text may be read in several
+/// ways; all are tried, so that nothing of an escape is left over by one that ends before another.
+fn follow(form: &Form, text: Text<'_>, start: usize) -> Match {
     let cut = if text.is_last { Match::None } else { Match::Begun };
-    while place < form.length {
-        let Some(byte) = text.get(at) else { return cut };
+    let mut found = Match::None;
+    // Places of the form, each with one of the text. Both stay empty, and take no memory, but for a `%` or
+    // `\` of a value itself; each pair is gone on from once only.
+    let (mut open, mut seen) = (Vec::new(), BTreeSet::new());
+    let mut way = Some((0, start));
+    while let Some((place, at)) = way.take().or_else(|| open.pop()) {
+        if place == form.length {
+            found = found.or(Match::Whole(at));
+            continue;
+        }
+        let Some(byte) = text.get(at) else {
+            found = found.or(cut);
+            continue;
+        };
         let wanted = form.at(place);
         if !is_lead(byte) {
-            if byte != wanted {
-                return Match::None;
-            }
-            (place, at) = (place + 1, at + 1);
+            way = (byte == wanted).then_some((place + 1, at + 1));
             continue;
         }
         let mut next = (byte == wanted).then_some((place + 1, at + 1));
-        // Shorter ones than `next`. Stays empty, and takes no memory, but for a `%` or `\` of a value itself.
-        let mut shorter: Vec<(usize, usize)> = Vec::new();
         for reading in Readings::new(text, at) {
             let Ok(escape) = reading else {
                 // It ends in the middle of an escape, which may be the one.
-                if text.is_last {
-                    break;
-                }
-                return cut;
+                found = found.or(cut);
+                break;
             };
             let bytes = escape.bytes();
             let fits = place + bytes.len() <= form.length
@@ -298,25 +305,28 @@ fn follow(form: &Form, text: Text<'_>, (mut place, mut at): (usize, usize), ways
             if !fits {
                 continue;
             }
-            shorter.extend(next.replace((place + bytes.len(), at + escape.length)));
-        }
-        let Some(next) = next else { return Match::None };
-        if shorter.is_empty() {
-            (place, at) = next;
-            continue;
-        }
-        // All ways, so that nothing of an escape is left over by one that ends before another.
-        let mut found = Match::None;
-        for way in [next].into_iter().chain(shorter.into_iter().rev()) {
-            if *ways == 0 {
-                break;
+            if let Some(shorter) = next.replace((place + bytes.len(), at + escape.length))
+                && seen.insert(shorter)
+            {
+                open.push(shorter);
             }
-            *ways -= 1;
-            found = found.or(follow(form, text, way, ways));
         }
-        return found;
+        way = next.filter(|next| seen.is_empty() || seen.insert(*next));
+        if seen.len() > MOST_WAYS {
+            // As it is it is found at least.
+            let plain = (0..form.length).take_while(|place| text.get(start + place) == Some(form.at(*place)));
+            let end = start + plain.count();
+            let is_plain = end == start + form.length;
+            return found.or(if is_plain {
+                Match::Whole(end)
+            } else if text.get(end).is_none() {
+                cut
+            } else {
+                Match::None
+            });
+        }
     }
-    Match::Whole(at)
+    found
 }
 
 /// Four bytes as an entry of the index.

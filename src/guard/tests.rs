@@ -257,3 +257,20 @@ fn nothing_is_shown_of_a_set_of_patterns() {
     let patterns = Patterns::new(&[Secret::from("hunter2hunter2")]);
     assert!(!format!("{patterns:?}").contains("hunter2"));
 }
+
+#[test]
+fn a_value_of_any_bytes_is_masked_as_it_is() {
+    let first = b"a\x07\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x001".as_slice();
+    let second = b"=0u2c\t?a%\\0aaaa\x001\\=0u2c\t?a%\\0an==\xf7\x00\x02\x03\t{\"\x02\x03\t#\"tcre\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\t\xdd/+token==\xf7\x00\x02\x03\t{\"t\":\"sa".as_slice();
+    for values in [&[first][..], &[second], &[first, second]] {
+        let text = values.concat();
+        assert_eq!(screened(values, &text, &[], Patience::Whole), vec![MASK; text.len()], "{}", values.len());
+        let text = b"aaa'\x00\xce\xce\xce\x00\x00\x00\x00\x00aaaaa%5C+u0037";
+        let around = [&text[..], first, &text[..]].concat();
+        let output = screened(values, &around, &[], Patience::Whole);
+        assert!(
+            values.iter().all(|value| !output.windows(value.len()).any(|window| window == *value)),
+            "{values:?}"
+        );
+    }
+}

@@ -149,11 +149,49 @@ pub fn nonce(value: &[u8]) -> Option<HeaderValue> {
     fits.then(|| HeaderValue::from_bytes(value).ok()).flatten()
 }
 
-/// Whether a `WWW-Authenticate` field says that a proof wants a nonce (RFC 9449, section 9).
-pub fn wants_nonce(challenge: &[u8]) -> bool {
-    let is_dpop = challenge.get(..4).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"dpop"));
-    let asks = |name: &[u8]| memchr::memmem::find(challenge, name).is_some();
-    is_dpop && (asks(b"error=\"use_dpop_nonce\"") || asks(b"error=use_dpop_nonce"))
+/// Whether a `WWW-Authenticate` field says that a proof wants a nonce (RFC 9449, section 9). It may list
+/// challenges of other schemes as well (RFC 9110, section 11.6.1).
+pub fn wants_nonce(field: &[u8]) -> bool {
+    let mut is_proof = false;
+    listed(field).any(|item| {
+        let end = item.iter().position(|byte| !is_token(*byte)).unwrap_or(item.len());
+        let (name, rest) = (&item[..end], item[end..].trim_ascii_start());
+        // Either a parameter of the challenge before, or a scheme with the first of its own.
+        let parameter = if rest.starts_with(b"=") {
+            item
+        } else {
+            is_proof = name.eq_ignore_ascii_case(b"dpop");
+            rest
+        };
+        is_proof && is_nonce_error(parameter)
+    })
+}
+
+fn is_nonce_error(parameter: &[u8]) -> bool {
+    let Some(equals) = memchr::memchr(b'=', parameter) else { return false };
+    let (name, value) = (parameter[..equals].trim_ascii(), parameter[equals + 1..].trim_ascii());
+    name.eq_ignore_ascii_case(b"error") && matches!(value, b"use_dpop_nonce" | b"\"use_dpop_nonce\"")
+}
+
+/// The items of a list: a comma in a quoted text does not end one (RFC 9110, section 5.6.4).
+fn listed(field: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    field
+        .split(move |byte| {
+            let was_escaped = std::mem::take(&mut is_escaped);
+            match byte {
+                b'"' if !was_escaped => is_quoted = !is_quoted,
+                b'\\' if is_quoted => is_escaped = !was_escaped,
+                _ => {}
+            }
+            *byte == b',' && !is_quoted
+        })
+        .map(<[u8]>::trim_ascii)
+}
+
+/// A byte of a token (RFC 9110, section 5.6.2).
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 #[cfg(test)]

@@ -20,6 +20,9 @@ pub enum Ambiguity {
     BrokenEscape,
     /// Escapes that spell a character in more bytes than UTF-8 needs.
     Overlong,
+    /// A parameter (what follows a `;`) with a slash or backslash in it that is encoded, in any spelling: to
+    /// servers that cut parameters off before they decode, the segment ends elsewhere.
+    SlashInParameter,
     /// A raw `#`.
     Fragment,
     /// A subject that would decode a second time.
@@ -35,6 +38,7 @@ impl fmt::Display for Ambiguity {
             Self::Control => "the path has a control character",
             Self::BrokenEscape => "the path has a broken percent escape",
             Self::Overlong => "the path has an overlong UTF-8 sequence",
+            Self::SlashInParameter => "the path has a parameter with an encoded slash",
             Self::Fragment => "the target has a `#`",
             Self::EncodedTwice => "the segment of the subject is encoded twice",
         })
@@ -94,7 +98,7 @@ fn check_closely(path: &str) -> Result<Shape, Ambiguity> {
     let slashes = |bytes| memchr::memchr_iter(b'/', bytes).count();
     let encoded_slash = slashes(&once) != slashes(path.as_bytes());
     // A server that decodes twice must not find what one that decodes once does not.
-    let stable = decode_until_stable(once);
+    let stable = decode_until_stable(&once);
     if stable.iter().any(u8::is_ascii_control) {
         return Err(Ambiguity::Control);
     }
@@ -105,7 +109,21 @@ fn check_closely(path: &str) -> Result<Shape, Ambiguity> {
     if stable.split(|byte| matches!(byte, b'/' | b'\\')).any(is_dots) {
         return Err(Ambiguity::DotSegment);
     }
+    if path.as_bytes().split(|byte| *byte == b'/').any(has_slash_in_parameter) {
+        return Err(Ambiguity::SlashInParameter);
+    }
     Ok(Shape { plain: false, encoded_slash })
+}
+
+/// Whether a segment that is decoded to its end has a slash behind a semicolon.
+fn has_slash_in_parameter(segment: &[u8]) -> bool {
+    // Most have no second spelling.
+    if memchr::memchr(b'%', segment).is_none() {
+        return false;
+    }
+    let stable = decode_until_stable(segment);
+    let parameters = memchr::memchr(b';', &stable).map_or(&b""[..], |start| &stable[start..]);
+    memchr::memchr2(b'/', b'\\', parameters).is_some()
 }
 
 /// The form in which denied endpoints are compared: one that any server might make of the path.
@@ -113,7 +131,7 @@ fn check_closely(path: &str) -> Result<Shape, Ambiguity> {
 /// Decoded until stable, backslashes as slashes, lower case, parameters cut off each segment, dot
 /// segments resolved, slashes merged, the trailing slash cut. The root is the empty text.
 pub fn canonical(path: &str) -> String {
-    let stable = decode_until_stable(path.as_bytes().to_vec());
+    let stable = decode_until_stable(path.as_bytes());
     let mut segments: Vec<&[u8]> = Vec::new();
     for segment in stable.split(|byte| matches!(byte, b'/' | b'\\')) {
         match without_parameters(segment) {
@@ -161,14 +179,21 @@ fn escape(bytes: &[u8]) -> Option<(u8, &[u8])> {
 }
 
 /// Decodes as long as there is something to decode; broken escapes stay as they are.
-fn decode_until_stable(mut bytes: Vec<u8>) -> Vec<u8> {
-    loop {
-        let decoded: Vec<u8> = percent_encoding::percent_decode(&bytes).collect();
-        if decoded.len() == bytes.len() {
-            return bytes;
+///
+/// In one pass, since `%252525..` would take one for every two bytes: a byte that completes an escape at the
+/// end of what was decoded is decoded with it. No two escapes overlap, so that the order is of no consequence.
+fn decode_until_stable(bytes: &[u8]) -> Vec<u8> {
+    let mut decoded = Vec::with_capacity(bytes.len());
+    for &byte in bytes {
+        decoded.push(byte);
+        while let [.., b'%', high, low] = decoded[..]
+            && let Some((byte, _)) = escape(&[high, low])
+        {
+            decoded.truncate(decoded.len() - 3);
+            decoded.push(byte);
         }
-        bytes = decoded;
     }
+    decoded
 }
 
 /// Whether the bytes spell a character in more bytes than needed (RFC 3629, section 3): lead bytes
@@ -220,7 +245,9 @@ mod tests {
 
     #[test]
     fn what_two_servers_could_read_in_two_ways_is_refused() {
-        use Ambiguity::{Backslash, BrokenEscape, Control, DotSegment, EncodedSlash, Fragment, Overlong};
+        use Ambiguity::{
+            Backslash, BrokenEscape, Control, DotSegment, EncodedSlash, Fragment, Overlong, SlashInParameter,
+        };
         for (path, why) in [
             ("/.", DotSegment),
             ("/..", DotSegment),
@@ -257,6 +284,9 @@ mod tests {
             ("/%f8%80%80%80%af", Overlong),
             ("/%fc%80%80%80%80%af", Overlong),
             ("/a#b", Fragment),
+            ("/token;%252fx", SlashInParameter),
+            ("/token%3b%252f", SlashInParameter),
+            ("/a;x=%255c", SlashInParameter),
         ] {
             assert_eq!(check(path, false), Err(why), "{path}");
         }
@@ -267,6 +297,8 @@ mod tests {
         assert_eq!(check("/a%2fb", true), Ok(()));
         assert_eq!(check("/a%2f..%2fb", true), Err(Ambiguity::DotSegment));
         assert_eq!(check("/..%2fb", true), Err(Ambiguity::DotSegment));
+        assert_eq!(check("/token;%2fx", true), Err(Ambiguity::SlashInParameter));
+        assert_eq!(check("/a%2fb;x", true), Ok(()));
     }
 
     #[test]

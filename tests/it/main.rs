@@ -28,6 +28,7 @@ mod errors;
 mod expect;
 mod explain;
 mod framing;
+mod fuzz;
 mod grants;
 mod grpc;
 mod guard;

@@ -1,0 +1,9 @@
+//! Records of the store: any bytes are a record, with one encoding, or an error.
+
+use bearerd::credential::store::encoding::{decode, encode};
+
+pub(crate) fn run(bytes: &[u8]) {
+    if let Ok(record) = decode(bytes) {
+        assert_eq!(encode(&record).expose(), bytes);
+    }
+}
