@@ -29,9 +29,9 @@ grant = "client_credentials"
 token_url = "http://127.0.0.1:9000/base/token"
 client_id = "c"
 client_secret = { value = "s3cret" }
-inject.headers = { Authorization = "Bearer {token}", X-Api-Key = "{token}" }
-inject.query = { "api key" = "{token}" }
-inject.cookies = { sid = "{token}" }
+inject.headers = { Authorization = "Bearer {access_token}", X-Api-Key = "{access_token}" }
+inject.query = { "api key" = "{access_token}" }
+inject.cookies = { sid = "{access_token}" }
 [routes.r]
 path = "/r"
 upstream = "http://127.0.0.1:9000/base"
@@ -44,11 +44,9 @@ const LIMITS: HeadLimits = HeadLimits { bytes: 32 * 1024, fields: 100, target: 1
 
 /// Fields that never reach an upstream, by their names with `-` for `_`.
 const ENDS_HERE: &[&str] = &[
-    "connection",
     "keep-alive",
     "proxy-connection",
     "proxy-authorization",
-    "upgrade",
     "forwarded",
     "x-forwarded-for",
     "x-forwarded-host",
@@ -66,11 +64,14 @@ fn world() -> &'static World {
     WORLD.get_or_init(|| {
         let clock = Clock::system();
         let loaded = config::load_text("fuzz.toml", CONFIGURATION, &Environment::of_process());
-        let loaded = match loaded { Ok(loaded) => loaded, Err(problems) => panic!("{problems}") };
+        let loaded = match loaded {
+            Ok(loaded) => loaded,
+            Err(problems) => panic!("{problems}"),
+        };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
         let _entered = runtime.enter();
         let table = app::unkept_table(&loaded.config, &clock).expect("its routes can be wired");
-        let outputs = Named::from([("token", Secret::from(TOKEN))]);
+        let outputs = Named::from([("access_token", Secret::from(TOKEN))]);
         let prepared =
             table.routes()[0].spec.injection.prepare(&outputs, &clock).expect("the token is there");
         let door = Door {
@@ -133,6 +134,11 @@ fn check(written: &[u8], method: &str) {
     for name in ENDS_HERE {
         assert!(named(name).is_empty(), "{name} ends here");
     }
+    // Of the connection itself it says only what bearerd means.
+    let connection = named("connection").join(&b',').to_ascii_lowercase();
+    let options: Vec<&[u8]> = connection.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).collect();
+    assert!(options.iter().all(|option| matches!(*option, b"" | b"te" | b"upgrade")));
+    assert_eq!(named("upgrade").len(), usize::from(options.contains(&b"upgrade".as_slice())));
     let (lengths, codings) = (named("content-length"), named("transfer-encoding"));
     assert!(lengths.len() + codings.len() <= 1, "a body has one end");
     assert!(lengths.iter().all(|length| length.iter().all(u8::is_ascii_digit) && !length.is_empty()));
