@@ -54,15 +54,13 @@ fn decode(bytes: &[u8]) -> Vec<u8> {
     let mut at = 0;
     while let Some(&byte) = bytes.get(at) {
         let escape = bytes.get(at + 1..at + 3).filter(|digits| digits.iter().all(u8::is_ascii_hexdigit));
-        match escape.filter(|_| byte == b'%').and_then(|digits| std::str::from_utf8(digits).ok()) {
-            Some(digits) => {
-                decoded.push(u8::from_str_radix(digits, 16).expect("two digits"));
-                at += 3;
-            }
-            None => {
-                decoded.push(byte);
-                at += 1;
-            }
+        let digits = escape.filter(|_| byte == b'%').and_then(|digits| std::str::from_utf8(digits).ok());
+        if let Some(digits) = digits {
+            decoded.push(u8::from_str_radix(digits, 16).expect("two digits"));
+            at += 3;
+        } else {
+            decoded.push(byte);
+            at += 1;
         }
     }
     decoded
