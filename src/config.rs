@@ -240,10 +240,11 @@ fn load_from(
     environment: &Environment,
 ) -> Result<Loaded, Problems> {
     // The parsed file takes several times the memory of what is made of it.
-    let read = memory::apart(|| read(name, text));
+    let read = memory::apart(|| read(name, text, folder));
     let no_room = |error| Problem::nowhere(format!("there is no room to read the configuration: {error}"));
-    let (tree, raw, findings) = read.map_err(|error| Problems::one(no_room(error)))??;
+    let (tree, raw, files, findings) = read.map_err(|error| Problems::one(no_room(error)))??;
     let mut context = Context::new(environment, folder, findings);
+    context.files.extend(files);
     let config = validate::file(&raw, Place::new(&tree), &mut context);
     let told = context.findings.finish()?;
     let (hints, warnings) = told.into_iter().partition(|problem| problem.severity == Severity::Hint);
@@ -263,8 +264,13 @@ fn load_from(
     })
 }
 
-/// The file as a tree and as what it says, with presets laid under it, and what was found on the way.
-fn read(name: &str, text: &Zeroizing<String>) -> Result<(Node, raw::File, Findings), Problems> {
+/// The file as a tree and as what it says, with presets laid under it, the files that it brings them from,
+/// and what was found on the way.
+fn read(
+    name: &str,
+    text: &Zeroizing<String>,
+    folder: &Path,
+) -> Result<(Node, raw::File, Vec<PathBuf>, Findings), Problems> {
     let (document, mistakes) = DeTable::parse_recoverable(text);
     if !mistakes.is_empty() {
         let mut findings = Findings::new(Text::broken(name, text.clone()));
@@ -280,7 +286,8 @@ fn read(name: &str, text: &Zeroizing<String>) -> Result<(Node, raw::File, Findin
     let mut values = Vec::new();
     tree.value_spans(&mut values);
     let mut findings = Findings::new(Text::parsed(name, text.clone(), values));
-    preset::overlay(&mut tree, &mut findings);
+    let own = preset::own::read(&tree, folder, &mut findings);
+    preset::overlay(&mut tree, &own, &mut findings);
     let raw = shape::file(&mut tree, &mut findings);
-    Ok((tree, raw, findings))
+    Ok((tree, raw, own.files, findings))
 }

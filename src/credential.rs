@@ -17,6 +17,7 @@
 
 pub mod consent;
 pub mod deadline;
+pub mod expected_upstream;
 pub mod expiry;
 pub mod flow;
 pub mod in_play;
@@ -38,6 +39,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub use deadline::DeadlineRule;
+pub use expected_upstream::ExpectedUpstream;
 pub use expiry::{Expiry, Lifetime};
 pub use flow::Flow;
 pub use input::Source;
@@ -99,6 +101,8 @@ pub struct CredentialSpec {
     pub only_subjects: bool,
     /// How long its tokens usually live, where no answer has told yet: what forecasts go by.
     pub typical_lifetime: Option<Duration>,
+    /// Where the issuer says that requests go, and the routes that are held to it.
+    pub expected_upstream: Option<Box<ExpectedUpstream>>,
     /// What ends beside the token, and is told in it.
     pub deadline: Option<Box<DeadlineRule>>,
     /// How its value is replaced before it ends, if it can be.

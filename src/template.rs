@@ -8,9 +8,13 @@
 //! {{ and }}                                the braces themselves
 //! ```
 //!
-//! Functions are `base64`, `base64url` (no padding), `hex`, `sha256` and `hmac_sha256` (its first
-//! argument is the key). A digest that is not passed through an encoding is written in hex.
+//! Functions are `base64`, `base64url` (no padding), `hex`, `sha256`, `hmac_sha256` (its first
+//! argument is the key), `der` (the bytes of what a PEM text holds first, such as a certificate),
+//! `rsa_oaep` (RFC 8017, section 7.1, with SHA-1; its first argument is the public key in PEM) and `json`
+//! (what stands in a document, the first argument, at a pointer of RFC 6901). A digest that is not passed through an encoding is written in hex.
 //! There is no logic in a template on purpose.
+
+mod pem;
 
 use std::fmt;
 
@@ -55,6 +59,9 @@ enum Function {
     Hex,
     Sha256,
     HmacSha256,
+    Der,
+    RsaOaep,
+    Json,
 }
 
 /// Why a text is not a template.
@@ -74,17 +81,25 @@ impl fmt::Display for TemplateError {
 
 impl std::error::Error for TemplateError {}
 
-/// A name that had no value when the template was rendered.
+/// Why a template could not be rendered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MissingValue(pub String);
+pub enum RenderError {
+    /// A name had no value.
+    Missing(String),
+    /// A function could make nothing of its arguments.
+    Unusable(&'static str),
+}
 
-impl fmt::Display for MissingValue {
+impl fmt::Display for RenderError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "`{}` has no value", self.0)
+        match self {
+            Self::Missing(name) => write!(formatter, "`{name}` has no value"),
+            Self::Unusable(why) => formatter.write_str(why),
+        }
     }
 }
 
-impl std::error::Error for MissingValue {}
+impl std::error::Error for RenderError {}
 
 impl Template {
     /// Parses a template.
@@ -198,7 +213,7 @@ impl Template {
         &self,
         value: &dyn Fn(&str) -> Option<Secret>,
         clock: &Clock,
-    ) -> Result<Zeroizing<Vec<u8>>, MissingValue> {
+    ) -> Result<Zeroizing<Vec<u8>>, RenderError> {
         self.render_encoded(value, clock, &|bytes| bytes)
     }
 
@@ -209,7 +224,7 @@ impl Template {
         value: &dyn Fn(&str) -> Option<Secret>,
         clock: &Clock,
         encode: &dyn Fn(Zeroizing<Vec<u8>>) -> Zeroizing<Vec<u8>>,
-    ) -> Result<Zeroizing<Vec<u8>>, MissingValue> {
+    ) -> Result<Zeroizing<Vec<u8>>, RenderError> {
         let mut rendered = Zeroizing::new(Vec::new());
         for piece in &self.0 {
             match piece {
@@ -244,7 +259,8 @@ impl Expression {
     fn is_stable(&self) -> bool {
         match self {
             Self::Text(_) | Self::Name(_) => true,
-            Self::Uuid | Self::Now(_) => false,
+            // What is sealed is sealed anew each time.
+            Self::Uuid | Self::Now(_) | Self::Call(Function::RsaOaep, _) => false,
             Self::Call(_, arguments) => arguments.iter().all(Self::is_stable),
         }
     }
@@ -267,10 +283,12 @@ impl Expression {
         &self,
         value: &dyn Fn(&str) -> Option<Secret>,
         clock: &Clock,
-    ) -> Result<Zeroizing<Vec<u8>>, MissingValue> {
+    ) -> Result<Zeroizing<Vec<u8>>, RenderError> {
         let bytes = match self {
             Self::Text(text) => text.as_bytes().to_vec(),
-            Self::Name(name) => value(name).ok_or_else(|| MissingValue(name.clone()))?.expose().to_vec(),
+            Self::Name(name) => {
+                value(name).ok_or_else(|| RenderError::Missing(name.clone()))?.expose().to_vec()
+            }
             Self::Uuid => clock.uuid().into_bytes(),
             Self::Now(Precision::Rfc3339) => format!("{:.3}", clock.wall()).into_bytes(),
             Self::Now(Precision::Seconds) => clock.wall().as_second().to_string().into_bytes(),
@@ -289,6 +307,9 @@ impl Function {
             "hex" => Self::Hex,
             "sha256" => Self::Sha256,
             "hmac_sha256" => Self::HmacSha256,
+            "der" => Self::Der,
+            "rsa_oaep" => Self::RsaOaep,
+            "json" => Self::Json,
             _ => return None,
         })
     }
@@ -298,9 +319,11 @@ impl Function {
         arguments: &[Expression],
         value: &dyn Fn(&str) -> Option<Secret>,
         clock: &Clock,
-    ) -> Result<Zeroizing<Vec<u8>>, MissingValue> {
+    ) -> Result<Zeroizing<Vec<u8>>, RenderError> {
         let (key, message) = match (self, arguments) {
-            (Self::HmacSha256, [key, message @ ..]) => (Some(key.render(value, clock)?), message),
+            (Self::HmacSha256 | Self::RsaOaep | Self::Json, [key, message @ ..]) => {
+                (Some(key.render(value, clock)?), message)
+            }
             (_, message) => (None, message),
         };
         let mut input = Zeroizing::new(Vec::new());
@@ -316,7 +339,25 @@ impl Function {
             (Self::Base64, _) => BASE64_STANDARD.encode(&*input).into_bytes(),
             (Self::Base64Url, _) => BASE64_URL_SAFE_NO_PAD.encode(&*input).into_bytes(),
             (Self::Hex, _) => hex(&input).into_bytes(),
+            (Self::Der, _) => pem::first(&input)?,
+            (Self::Json, document) => part(document.as_deref().map_or(&[], |it| it), &input)?,
+            (Self::RsaOaep, key) => pem::encrypt(key.as_deref().map_or(&[], |key| key), &input)?,
         }))
+    }
+}
+
+/// The text, number or boolean at a pointer of a JSON document.
+fn part(document: &[u8], pointer: &[u8]) -> Result<Vec<u8>, RenderError> {
+    const NOTHING: RenderError = RenderError::Unusable("the document of `json` has nothing at its pointer");
+    let document: serde_json::Value = serde_json::from_slice(document)
+        .map_err(|_| RenderError::Unusable("the document of `json` is not JSON"))?;
+    let found = std::str::from_utf8(pointer).ok().and_then(|pointer| document.pointer(pointer));
+    match found {
+        Some(serde_json::Value::String(text)) => Ok(text.as_bytes().to_vec()),
+        Some(value @ (serde_json::Value::Number(_) | serde_json::Value::Bool(_))) => {
+            Ok(value.to_string().into_bytes())
+        }
+        _ => Err(NOTHING),
     }
 }
 
@@ -382,7 +423,8 @@ impl<'a> Parser<'a> {
             let Some(function) = Function::named(name) else {
                 self.at = start;
                 return Err(self.error(format!(
-                    "there is no function `{name}`: base64, base64url, hex, sha256 and hmac_sha256 are"
+                    "there is no function `{name}`: base64, base64url, hex, sha256, hmac_sha256, der, \
+                     rsa_oaep and json are"
                 )));
             };
             self.at += 1;

@@ -76,14 +76,10 @@ pub(crate) fn of(loaded: &Loaded, environment: &Environment) -> Needs {
 pub(super) fn secret_files(config: &Config) -> BTreeSet<PathBuf> {
     let Config { server: _, store, admin, listeners, egress, credentials, routes: _ } = config;
     let mut files = BTreeSet::new();
-    let mut of = |source: &Source| match source {
-        Source::File(path) => drop(files.insert(path.to_path_buf())),
-        Source::Jwt(assertion) => {
-            if let Source::File(path) = &assertion.key {
-                files.insert(path.to_path_buf());
-            }
+    let mut of = |source: &Source| {
+        if let Source::File(path) = source.leaf() {
+            files.insert(path.to_path_buf());
         }
-        Source::Value(_) | Source::Command { .. } | Source::Output { .. } => {}
     };
     if let StoreSpec::File(file) = store {
         std::iter::once(&file.key).chain(&file.previous_keys).for_each(&mut of);
@@ -105,6 +101,7 @@ fn source(source: &Source, needs: &mut Needs) {
             needs.commands.insert(argv.clone());
         }
         Source::Jwt(assertion) => self::source(&assertion.key, needs),
+        Source::Part { document, .. } => self::source(document, needs),
         Source::Value(_) | Source::Output { .. } => {}
     }
 }

@@ -39,7 +39,7 @@ bind = "127.0.0.1:8080"
 
 /// Prints a commented configuration to start from.
 pub fn run(arguments: &Arguments) -> ExitCode {
-    let mut chosen: Vec<Preset> = Vec::new();
+    let mut chosen: Vec<Preset<'_>> = Vec::new();
     for name in &arguments.presets {
         let Some(preset) = Preset::named(name) else { return presets::unknown(name) };
         if !chosen.contains(&preset) {
@@ -52,7 +52,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
     output::data(starter(&chosen))
 }
 
-fn starter(presets: &[Preset]) -> String {
+fn starter(presets: &[Preset<'_>]) -> String {
     let mut text = HEAD.to_owned();
     for preset in presets {
         // Writing to a text cannot fail.
@@ -64,7 +64,7 @@ fn starter(presets: &[Preset]) -> String {
     text
 }
 
-fn credential(text: &mut String, preset: Preset, chosen: &[Preset]) -> std::fmt::Result {
+fn credential(text: &mut String, preset: Preset<'_>, chosen: &[Preset<'_>]) -> std::fmt::Result {
     let name = preset.name;
     writeln!(text, "\n# {}.", preset.summary())?;
     if let Some(docs) = preset.docs() {
@@ -85,7 +85,7 @@ fn credential(text: &mut String, preset: Preset, chosen: &[Preset]) -> std::fmt:
 }
 
 /// What a starter file says under a parameter's name.
-fn value(parameter: &Parameter, preset: &str, chosen: &[Preset]) -> String {
+fn value(parameter: &Parameter, preset: &str, chosen: &[Preset<'_>]) -> String {
     let source = parameter.from.as_deref().filter(|from| chosen.iter().any(|preset| preset.name == *from));
     match (source, &parameter.example) {
         (Some(source), _) => format!("{{ credential = \"{source}\" }}"),
@@ -98,7 +98,7 @@ fn value(parameter: &Parameter, preset: &str, chosen: &[Preset]) -> String {
     }
 }
 
-fn route(text: &mut String, preset: Preset) -> std::fmt::Result {
+fn route(text: &mut String, preset: Preset<'_>) -> std::fmt::Result {
     let name = preset.name;
     let address = preset.base_url().unwrap_or_else(|| "https://api.example".to_owned());
     let origin_end =

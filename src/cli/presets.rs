@@ -1,27 +1,43 @@
-//! `bearerd presets [NAME]`.
+//! `bearerd presets [NAME|FILE]`.
 
 use std::fmt::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
 
 use crate::cli::exit::Exit;
 use crate::cli::output;
-use crate::config::preset::{PRESETS, Preset};
+use crate::config::preset::{PRESETS, Preset, own};
 
 /// The arguments of `bearerd presets`.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// The preset to print; all are listed without it
+    /// The preset to print, or the file of one's own preset to check and print; all are listed without it
     pub name: Option<String>,
 }
 
 /// Lists the presets, or prints one as it is laid under a credential.
 pub fn run(arguments: &Arguments) -> ExitCode {
     let Some(name) = &arguments.name else { return output::data(table()) };
+    // No preset is called as a file is.
+    if name.contains('/') || Path::new(name).extension().is_some() {
+        return own(Path::new(name));
+    }
     match Preset::named(name) {
         Some(preset) => output::data(preset.text),
         None => unknown(name),
+    }
+}
+
+/// Checks a file that `[presets]` may name, and prints it.
+fn own(path: &Path) -> ExitCode {
+    match own::File::read(path) {
+        Ok(file) => output::data(file.preset().text),
+        Err(problems) => {
+            output::talk(problems);
+            Exit::Configuration.into()
+        }
     }
 }
 

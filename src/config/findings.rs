@@ -4,16 +4,29 @@ use crate::config::problem::{Location, Problem, Problems, Severity};
 use crate::config::text::{Span, Text};
 use crate::config::tree::Place;
 
-/// The problems found so far in one file.
+/// The problems found so far in a file, and in those that it names.
 #[derive(Debug)]
 pub(crate) struct Findings {
     text: Text,
+    /// The texts of other files, each with the place from which on spans mean it.
+    further: Vec<(usize, Text)>,
     found: Vec<Problem>,
 }
 
 impl Findings {
     pub(crate) fn new(text: Text) -> Self {
-        Self { text, found: Vec::new() }
+        Self { text, further: Vec::new(), found: Vec::new() }
+    }
+
+    /// Adds the text of another file. What is returned is added to its spans, so that they are told from
+    /// those of the others.
+    pub(crate) fn add(&mut self, text: Text) -> usize {
+        // One more than its length: a place behind the last character is a place in it.
+        let end = |(base, text): (usize, &Text)| base + text.len() + 1;
+        let last = self.further.last().map_or((0, &self.text), |(base, text)| (*base, text));
+        let base = end(last);
+        self.further.push((base, text));
+        base
     }
 
     /// Notes a mistake.
@@ -46,11 +59,18 @@ impl Findings {
 
     /// The place as a problem tells it.
     pub(crate) fn location(&self, place: Place<'_>) -> Location {
-        self.text.location(place.span())
+        self.locate(place.span())
+    }
+
+    fn locate(&self, span: Span) -> Location {
+        match self.further.iter().rev().find(|(base, _)| span.start >= *base) {
+            Some((base, text)) => text.location(span.start - base..span.end.max(span.start) - base),
+            None => self.text.location(span),
+        }
     }
 
     fn note(&mut self, severity: Severity, span: Span, message: String) -> &mut Problem {
-        let location = Some(self.text.location(span));
+        let location = Some(self.locate(span));
         self.found.push(Problem { severity, message, help: None, location });
         let last = self.found.len() - 1;
         &mut self.found[last]
@@ -65,8 +85,11 @@ impl Findings {
     pub(crate) fn finish(self) -> Result<Vec<Problem>, Problems> {
         let refused = self.has_errors();
         let mut found = self.found;
-        found.sort_by_key(|problem| {
-            problem.location.as_ref().map(|location| (location.line, location.column))
+        found.sort_by_cached_key(|problem| {
+            let place = |location: &Location| {
+                (self.text.name() != location.file, location.file.clone(), location.line, location.column)
+            };
+            problem.location.as_ref().map(place)
         });
         found.dedup();
         if refused {

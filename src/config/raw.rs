@@ -43,6 +43,8 @@ pub(crate) struct File {
     pub(crate) listeners: Map<Listener>,
     /// How connections leave, by name.
     pub(crate) egress: Map<Egress>,
+    /// Files of further presets, by the names that `preset` says.
+    pub(crate) presets: Map<String>,
     /// What is obtained and kept fresh, by name.
     pub(crate) credentials: Map<Credential>,
     /// Which request goes where with which credential, by name.

@@ -23,7 +23,8 @@ pub fn schema() -> Value {
             }
         }
         let names: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
-        credential["preset"]["enum"] = json!(names);
+        // Others are the user's own, by `[presets]`.
+        credential["preset"]["anyOf"] = json!([{ "enum": names }, { "type": "string" }]);
     }
     schema
 }

@@ -39,6 +39,13 @@ async fn read_one(spec: &CredentialSpec, clock: &Clock) -> Vec<InputError> {
         if matches!(source, Source::Output { .. } | Source::Jwt(_)) {
             continue;
         }
+        if matches!(source.leaf(), Source::Output { .. }) {
+            // A part of what is not obtained.
+            known
+                .inputs
+                .extend(stand_in(&spec.name, name).map(|value| (name.to_owned(), Source::Value(value))));
+            continue;
+        }
         match read_source(name, source, &stand_in, clock).await {
             Ok(value) => {
                 known.inputs.insert(name, Source::Value(value));
@@ -47,7 +54,7 @@ async fn read_one(spec: &CredentialSpec, clock: &Clock) -> Vec<InputError> {
         }
     }
     let is_unknown = |source: &Source| match source {
-        Source::Jwt(assertion) => matches!(assertion.key, Source::Output { .. }),
+        Source::Jwt(assertion) => matches!(assertion.key.leaf(), Source::Output { .. }),
         _ => false,
     };
     known.inputs.retain(|_, source| !is_unknown(source));

@@ -34,6 +34,16 @@ impl Text {
         Self { name: name.to_owned(), lines: lines(&content), content, values: Some(values) }
     }
 
+    /// The file as it was named.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its length in bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.content.len()
+    }
+
     /// A place as a problem tells it.
     pub(crate) fn location(&self, span: Span) -> Location {
         let mut start = span.start.min(self.content.len());

@@ -123,6 +123,20 @@ impl Node {
         }
     }
 
+    /// Moves all places by so many bytes: the tree is of a further text ([`Findings::add`]).
+    ///
+    /// [`Findings::add`]: crate::config::findings::Findings::add
+    pub(crate) fn shift(&mut self, by: usize) {
+        let shifted = |span: &Span| span.start + by..span.end + by;
+        self.key = self.key.as_ref().map(shifted);
+        self.span = shifted(&self.span);
+        match &mut self.value {
+            Value::Array(items) => items.iter_mut().for_each(|item| item.shift(by)),
+            Value::Table(table) => table.entries.values_mut().for_each(|node| node.shift(by)),
+            _ => {}
+        }
+    }
+
     /// Where the values of the tree are: all that a drawn line hides.
     pub(crate) fn value_spans(&self, spans: &mut Vec<Span>) {
         match &self.value {

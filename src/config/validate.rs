@@ -1,6 +1,8 @@
 //! From the raw file to validated specs.
 
+pub(crate) mod address;
 pub(crate) mod alike;
+pub(crate) mod bundle;
 pub(crate) mod callers;
 mod chain;
 pub(crate) mod consent;
@@ -48,16 +50,17 @@ pub(crate) fn file(raw: &raw::File, root: Place<'_>, context: &mut Context<'_>) 
         listener::apart(&listeners, &admin.listen, root, context);
     }
     let mut credentials = credential::all(&raw.credentials, root.key("credentials"), context);
-    let routes = route::all(raw, &credentials, root, context);
+    let (routes, bundles) = route::all(raw, &credentials, root, context);
     callers::gather(&mut listeners, &routes);
-    subject::mark(&mut credentials, &routes);
+    subject::mark(&mut credentials, &bundles, &routes);
+    address::note_routes(&mut credentials, &routes);
     oauth2::id_token::note_uses(
         &mut credentials,
         routes.iter().map(|route| &**route),
         root.key("credentials"),
         context,
     );
-    let credentials = chain::in_order(credentials, root.key("credentials"), context);
+    let credentials = chain::in_order(credentials, bundles, root.key("credentials"), context);
     let egress = std::mem::take(&mut context.egresses);
     Some(Config { server, store: store?, admin: admin?, listeners, egress, credentials, routes })
 }

@@ -30,10 +30,11 @@ use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use crate::clock::Clock;
+use crate::credential::flow::json::Json;
 use crate::credential::input::Inputs;
 use crate::credential::{CredentialSpec, Minted, Outputs, Rotation};
 use crate::secret::{Secret, SecretBuffer};
-use crate::template::{MissingValue, Template};
+use crate::template::{RenderError, Template};
 use crate::upstream::connect::{Connector, Connectors};
 use crate::upstream::exchange::{Answer, ExchangeError, Limits, Request, exchange};
 use crate::upstream::{Origin, Url};
@@ -80,7 +81,7 @@ impl Flow {
 
     /// Whether a lost answer may have used up an input of this flow: it rotates a refresh token.
     pub fn is_single_use(&self) -> bool {
-        matches!(self, Self::OAuth2(flow) if flow.grant.renews_by_refresh_token())
+        matches!(self, Self::OAuth2(flow) if flow.grant.renews_by_refresh_token() && flow.rotates)
     }
 
     /// Whether a person has to consent before there is a token.
@@ -334,6 +335,12 @@ pub(in crate::credential) struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
+    /// Holds the routes of the credential to the upstream that an answer names, if it is to name one; a
+    /// warning if it does not. The error says which route leads elsewhere.
+    fn check_upstream(&self, answer: &Json) -> Result<Option<String>, String> {
+        self.spec.expected_upstream.as_ref().map_or(Ok(None), |expected| expected.check(answer))
+    }
+
     /// Asks the issuer once, within what is left of the time.
     pub(in crate::credential) async fn ask(&self, url: &Url, request: Request) -> Result<Answer, MintError> {
         let whole = self.deadline.saturating_duration_since(Clock::instant());
@@ -388,8 +395,8 @@ fn secret_header(value: SecretBuffer) -> Result<HeaderValue, InvalidHeaderValue>
 }
 
 /// A template needs something that is not there: the configuration was to see to that.
-impl From<MissingValue> for MintError {
-    fn from(missing: MissingValue) -> Self {
+impl From<RenderError> for MintError {
+    fn from(missing: RenderError) -> Self {
         Self::Stubborn { message: format!("a template of this credential cannot be filled in: {missing}") }
     }
 }

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::clock::Clock;
+use crate::credential::flow::json::{Json, scalar_text};
 use crate::credential::{CredentialName, CredentialSpec};
 use crate::secret::{Secret, SecretBuffer};
 use crate::template::Template;
@@ -41,6 +42,13 @@ pub enum Source {
     },
     /// A signed assertion (RFC 7523), minted at each use.
     Jwt(Box<AssertionSpec>),
+    /// What stands at a JSON pointer (RFC 6901) of a JSON document.
+    Part {
+        /// The document.
+        document: Box<Self>,
+        /// The pointer.
+        pointer: String,
+    },
 }
 
 /// `{ jwt = { key, alg, header, claims, lifetime } }`.
@@ -51,21 +59,25 @@ pub struct AssertionSpec {
     /// `RS256`, `PS256`, `ES256`, `EdDSA`, `HS256` and their longer kin (RFC 7518, section 3.1);
     /// `None` chooses by the key.
     pub algorithm: Option<String>,
-    /// Header parameters beside `alg` and `typ`.
-    pub header: BTreeMap<String, Value>,
+    /// Header parameters beside `alg` and `typ`. Texts are templates.
+    pub header: BTreeMap<String, Claim>,
     /// Claims; `iat`, `exp` and `jti` are added where they are missing. Texts are templates.
     pub claims: BTreeMap<String, Claim>,
     /// From `iat` to `exp`.
     pub lifetime: Duration,
+    /// How long before now `iat` lies.
+    pub backdate: Duration,
 }
 
-/// The value of a claim.
+/// The value of a claim, or of a header parameter.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Claim {
     /// A text with placeholders.
     Text(Template),
     /// Any other JSON value.
     Json(Value),
+    /// The time in seconds since 1970, as a number (RFC 7519, section 2, `NumericDate`).
+    Now,
 }
 
 /// The inputs of one exchange, read just before it.
@@ -175,12 +187,24 @@ async fn read_material(name: &str, source: &Source, parents: Parents<'_>) -> Res
             })?;
             (value, None)
         }
+        Source::Part { document, pointer } => {
+            let document = Box::pin(read_material(name, document, parents)).await?;
+            (part(&document.value, pointer).map_err(failed)?, document.written)
+        }
         Source::Jwt(_) => {
             return Err(failed("the key of an assertion cannot be an assertion itself".to_owned()));
         }
     };
     let value = value.locked();
     Ok(Read { identity: value.clone(), value, written })
+}
+
+/// The text or number at a pointer of a JSON document.
+fn part(document: &Secret, pointer: &str) -> Result<Secret, String> {
+    let json = Json::parse(document).ok_or_else(|| "is not JSON".to_owned())?;
+    let found = json.at(pointer).ok_or_else(|| format!("has nothing at `{pointer}`"))?;
+    let text = scalar_text(found).ok_or_else(|| format!("has neither a text nor a number at `{pointer}`"))?;
+    if text.is_empty() { Err(format!("is empty at `{pointer}`")) } else { Ok(Secret::from(text)) }
 }
 
 /// Takes the one line break off that editors and `echo` leave at the end. Empty is an error.

@@ -459,9 +459,16 @@ impl CredentialSpec {
     /// the configuration is only ever replaced by somebody else.
     pub fn is_renewable(&self) -> bool {
         let is_made_at_use = |source: &Source| {
-            matches!(source, Source::Command { .. } | Source::Jwt(_) | Source::Output { .. })
+            let is_made = matches!(source.leaf(), Source::Command { .. } | Source::Output { .. });
+            is_made || matches!(source, Source::Jwt(_))
         };
         !matches!(self.flow, Flow::Static(_)) || self.inputs.values().any(is_made_at_use)
+    }
+
+    /// Whether it only puts together what other credentials bring: it ends with the first of them, and what
+    /// an upstream refuses of it is theirs.
+    pub fn is_bundle(&self) -> bool {
+        matches!(self.flow, Flow::Static(_)) && self.parents().next().is_some()
     }
 
     /// The files that its inputs are read from.
@@ -487,10 +494,11 @@ impl Source {
         matches!(self.leaf(), Self::Output { .. })
     }
 
-    /// What is read in the end: the key of an assertion, else the source itself.
-    fn leaf(&self) -> &Self {
+    /// What is read in the end: the key of an assertion, the document of a part, else the source itself.
+    pub(crate) fn leaf(&self) -> &Self {
         match self {
             Self::Jwt(assertion) => assertion.key.leaf(),
+            Self::Part { document, .. } => document.leaf(),
             other => other,
         }
     }

@@ -136,6 +136,7 @@ mod tests {
             exchange_timeout: Duration::from_secs(30),
             optional: false,
             retry_ambiguous: false,
+            expected_upstream: None,
             only_subjects: false,
             typical_lifetime: None,
             deadline: None,

@@ -21,6 +21,13 @@ pub async fn prepare(
     for spec in specs {
         let mut spec = CredentialSpec::clone(spec);
         for (name, source) in &spec.inputs.clone() {
+            if let Source::Part { document, .. } = source
+                && matches!(document.leaf(), Source::Output { .. })
+            {
+                // What is assumed of another credential is no document.
+                spec.inputs.insert(name, Source::clone(document));
+                continue;
+            }
             let Some(material) = material(source) else { continue };
             // The end of a static token may count from when its file was written.
             if matches!((&spec.flow, material), (Flow::Static(_), Source::File(_))) {

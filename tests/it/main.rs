@@ -68,3 +68,4 @@ mod subjects;
 mod tls;
 mod trailers;
 mod upgrade;
+mod vendors;

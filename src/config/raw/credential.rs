@@ -47,6 +47,9 @@ pub(crate) struct Credential {
     pub(crate) allow_plaintext: Option<bool>,
     /// Further URLs that routes to the same origin deny.
     pub(crate) token_endpoints: Option<Vec<String>>,
+    /// A JSON pointer into the token answer, to the address that requests have to go to: a route that leads
+    /// elsewhere gets no token.
+    pub(crate) expect_upstream: Option<String>,
     /// What ends beside the token, where the token tells it.
     pub(crate) deadline: Option<Deadline>,
     /// What is put on requests: a table, or the name of one of `injections`.
@@ -58,8 +61,12 @@ pub(crate) struct Credential {
 
     /// Secrets by the names that templates use.
     pub(crate) secrets: Map<SecretReference>,
-    /// `login`: plain values by the names that templates use. `oauth2`: further form fields.
+    /// Plain values by the names that templates use.
+    pub(crate) values: Map<Plain>,
+    /// `login`: the same as `values`. `oauth2`: further form fields.
     pub(crate) params: Map<Plain>,
+    /// Tokens are bound to the address that they were obtained from: routes leave by the same egress.
+    pub(crate) address_bound: Option<bool>,
 
     /// `static`: the token.
     pub(crate) token: Option<SecretReference>,
@@ -108,6 +115,10 @@ pub(crate) struct Credential {
     pub(crate) password: Option<SecretReference>,
     /// `oauth2`: the token of the grant `refresh_token`.
     pub(crate) refresh_token: Option<SecretReference>,
+    /// `oauth2`: `false` where the issuer never gives another refresh token; default `true`.
+    pub(crate) rotates: Option<bool>,
+    /// `oauth2`: errors of the token endpoint that mean "the input is wrong", beside those of RFC 6749.
+    pub(crate) rejected_errors: Option<Vec<String>>,
     /// `oauth2`: the assertion of the grant `jwt_bearer`.
     pub(crate) assertion: Option<SecretReference>,
     /// `oauth2`: the token that the grant `token_exchange` exchanges.
@@ -259,6 +270,9 @@ pub(crate) const FLOW_KEYS: &[(&str, &[FlowKind])] = &[
     ("username", &[FlowKind::OAuth2]),
     ("password", &[FlowKind::OAuth2]),
     ("refresh_token", &[FlowKind::OAuth2]),
+    ("rotates", &[FlowKind::OAuth2]),
+    ("rejected_errors", &[FlowKind::OAuth2]),
+    ("expect_upstream", &[FlowKind::OAuth2, FlowKind::Login]),
     ("assertion", &[FlowKind::OAuth2]),
     ("client_cert", &[FlowKind::OAuth2]),
     ("client_key", &[FlowKind::OAuth2]),

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use crate::config::raw::scalar::Map;
 
 /// What a preset says about itself, beside the `[credential]` that it lays under the user's.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct PresetFile {
     /// One line for `bearerd presets`.
@@ -19,7 +19,7 @@ pub(crate) struct PresetFile {
 }
 
 /// One parameter of a preset.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Parameter {
     /// What it is.
@@ -30,7 +30,7 @@ pub(crate) struct Parameter {
     pub(crate) required: bool,
     /// What `bearerd init` writes, as TOML; the name where there is nothing to say.
     pub(crate) example: Option<String>,
-    /// The table of the credential that it goes to, where that is not `secrets` or `params`.
+    /// The table of the credential that it goes to, where that is not `secrets` or `values`.
     pub(crate) under: Option<String>,
     /// The whole numbers that it may be, both included; none if it is no number.
     pub(crate) range: Option<[i64; 2]>,
@@ -41,7 +41,7 @@ pub(crate) struct Parameter {
 impl Parameter {
     /// The table of the credential that it goes to, unless it is a key of the flow itself.
     pub(crate) fn home(&self) -> &str {
-        let usual = if self.secret { "secrets" } else { "params" };
+        let usual = if self.secret { "secrets" } else { "values" };
         self.under.as_deref().unwrap_or(usual)
     }
 }

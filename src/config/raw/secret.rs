@@ -12,8 +12,8 @@ use crate::config::raw::json::Json;
 use crate::config::raw::scalar::{Map, Time};
 use crate::secret::Secret;
 
-/// Where a secret comes from: exactly one of `file`, `env`, `systemd`, `command`, `credential`, `jwt`
-/// and `value`. One trailing newline is stripped; empty is an error.
+/// Where a secret comes from: exactly one of `file`, `env`, `systemd`, `command`, `credential`, `secret`,
+/// `jwt` and `value`. One trailing newline is stripped; empty is an error.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct SecretReference {
@@ -31,6 +31,10 @@ pub(crate) struct SecretReference {
     pub(crate) credential: Option<String>,
     /// Which output of `credential`; default its token.
     pub(crate) output: Option<String>,
+    /// Another secret of the same credential, by its name in `secrets`.
+    pub(crate) secret: Option<String>,
+    /// A JSON pointer: the secret is what stands there in a JSON document.
+    pub(crate) json: Option<String>,
     /// A signed assertion (RFC 7523), minted at each use.
     pub(crate) jwt: Option<Box<Assertion>>,
     /// The secret itself. Warned about: the file then is a secret.
@@ -45,12 +49,14 @@ pub(crate) struct Assertion {
     pub(crate) key: Option<SecretReference>,
     /// `RS256`, `PS256`, `ES256`, `EdDSA`, `HS256` and their longer kin; default by the key.
     pub(crate) alg: Option<String>,
-    /// Header parameters beside `alg` and `typ`.
+    /// Header parameters beside `alg` and `typ`; texts may have placeholders.
     pub(crate) header: Map<Json>,
     /// Claims; texts may have placeholders. `iat`, `exp` and `jti` are added where they are missing.
     pub(crate) claims: Map<Json>,
     /// From `iat` to `exp`; default `"60s"`.
     pub(crate) lifetime: Option<Time>,
+    /// How long before now `iat` lies, for an issuer whose clock is behind; default `"0"`.
+    pub(crate) backdate: Option<Time>,
 }
 
 /// One secret reference, or a list of them.

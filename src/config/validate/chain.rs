@@ -13,6 +13,7 @@ use crate::credential::CredentialSpec;
 /// credential that could not be built.
 pub(crate) fn in_order(
     credentials: Vec<Credential>,
+    bundles: Vec<CredentialSpec>,
     place: Place<'_>,
     context: &mut Context<'_>,
 ) -> Vec<Arc<CredentialSpec>> {
@@ -21,7 +22,8 @@ pub(crate) fn in_order(
         links.entry(child).or_default().push(parent);
     }
     let mut walk = Walk { links: &links, marks: BTreeMap::new(), order: Vec::new(), circles: Vec::new() };
-    let mut specs: Vec<_> = credentials.into_iter().map(|credential| Arc::new(credential.spec)).collect();
+    let specs = credentials.into_iter().map(|credential| credential.spec).chain(bundles);
+    let mut specs: Vec<_> = specs.map(Arc::new).collect();
     // They were collected in the place of what was larger.
     specs.shrink_to_fit();
     for name in specs.iter().map(|spec| spec.name.as_str()).chain(links.keys().copied()) {

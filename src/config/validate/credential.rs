@@ -5,13 +5,16 @@ use std::time::Duration;
 
 use crate::config::raw::credential::{FLOW_KEYS, FlowKind};
 use crate::config::raw::scalar::TextOr;
+use crate::config::raw::secret::SecretReference;
 use crate::config::raw::{self, Map};
 use crate::config::suggest::list;
 use crate::config::tree::Place;
 use crate::config::validate::context::Context;
 use crate::config::validate::names::Names;
 use crate::config::validate::{fixed, inject, login, oauth2, rotation, secret};
-use crate::credential::{CredentialName, CredentialSpec, DeadlineRule, Flow, RenewalRate, Source};
+use crate::credential::{
+    CredentialName, CredentialSpec, DeadlineRule, ExpectedUpstream, Flow, RenewalRate, Source,
+};
 use crate::inject::Injection;
 use crate::route::Refusal;
 use crate::upstream::{Origin, Scheme, Url};
@@ -21,6 +24,8 @@ pub(crate) struct Credential {
     pub(crate) spec: CredentialSpec,
     /// Plain parameters, for the injections of routes.
     pub(crate) plain: BTreeMap<String, String>,
+    /// Its secrets, for the injections of routes.
+    pub(crate) sources: BTreeMap<String, Source>,
     /// What is injected where the route does not say.
     pub(crate) injection: Option<Injection>,
     /// Further injections, by the names that routes may say.
@@ -31,6 +36,8 @@ pub(crate) struct Credential {
     pub(crate) is_key_bound: bool,
     /// Its tokens are bound to the certificate that its egress shows.
     pub(crate) is_certificate_bound: bool,
+    /// Its tokens are bound to the address that its egress leaves from.
+    pub(crate) is_address_bound: bool,
     /// Where exchanges go, and further URLs that routes deny.
     pub(crate) endpoints: Vec<Endpoint>,
 }
@@ -83,14 +90,19 @@ fn one(name: &str, raw: &raw::Credential, place: Place<'_>, context: &mut Contex
         context.findings.error(place.key("environment"), "environments belong to presets");
     }
 
-    let spoiled = ["secrets", "params"].iter().flat_map(|key| place.key(key).spoiled()).cloned().collect();
-    let numbers = raw.params.into_iter().filter(|(_, value)| value.is_number);
+    let places = ["secrets", "values", "params"];
+    let spoiled = places.iter().flat_map(|key| place.key(key).spoiled()).cloned().collect();
+    let numbers = raw.values.into_iter().chain(&raw.params).filter(|(_, value)| value.is_number);
     let numbers = numbers.map(|(name, _)| name.clone()).collect();
     let names = Names { plain: plain(raw, kind, place, context), numbers, spoiled, ..Names::default() };
     let mut inputs = Inputs { names, sources: Vec::new() };
     name.clone_into(&mut context.owner);
-    for (key, reference) in &raw.secrets {
-        inputs.add(key, reference, place.key("secrets").key(key), context);
+    // One that refers to others of them comes behind those.
+    let rank = |it: &SecretReference| u8::from(it.secret.is_some()) + 2 * u8::from(it.jwt.is_some());
+    for rank_now in 0..3 {
+        for (key, reference) in raw.secrets.into_iter().filter(|(_, it)| rank(it) == rank_now) {
+            inputs.add(key, reference, place.key("secrets").key(key), context);
+        }
     }
     let mut endpoints = Vec::new();
     let allow_plaintext = raw.allow_plaintext == Some(true);
@@ -147,8 +159,10 @@ fn one(name: &str, raw: &raw::Credential, place: Place<'_>, context: &mut Contex
     }
     let egress = oauth2::certificate::egress(name, raw, place, context);
     let Inputs { names, sources, .. } = inputs;
+    let own = names.sources;
     let inputs = sources.into_iter().chain(names.links.take()).collect();
     Some(Credential {
+        sources: own,
         spec: CredentialSpec {
             name: CredentialName::from(name),
             flow: flow?,
@@ -161,6 +175,7 @@ fn one(name: &str, raw: &raw::Credential, place: Place<'_>, context: &mut Contex
             optional: raw.optional == Some(true),
             only_subjects: false,
             typical_lifetime: raw.typical_lifetime.map(|time| time.0),
+            expected_upstream: expected_upstream(raw, place.key("expect_upstream"), context),
             deadline: deadline.map(Box::new),
             rotation: rotation.map(Box::new),
             retry_ambiguous: raw.retry_ambiguous == Some(true),
@@ -171,9 +186,21 @@ fn one(name: &str, raw: &raw::Credential, place: Place<'_>, context: &mut Contex
         refusal,
         wait: raw.wait.map_or(Duration::from_secs(5), |time| time.0),
         is_key_bound: dpop,
+        is_address_bound: raw.address_bound == Some(true),
         is_certificate_bound: oauth2::certificate::is_bound(raw),
         endpoints,
     })
+}
+
+/// Where the answer says where requests go. The routes that are held to it are not known yet.
+fn expected_upstream(
+    raw: &raw::Credential,
+    place: Place<'_>,
+    context: &mut Context<'_>,
+) -> Option<Box<ExpectedUpstream>> {
+    let pointer = raw.expect_upstream.as_ref()?;
+    inject::check_pointer(pointer, place, context);
+    Some(Box::new(ExpectedUpstream { pointer: pointer.clone(), routes: Vec::new() }))
 }
 
 /// Where the token tells what ends beside it.
@@ -210,7 +237,7 @@ impl Inputs {
     pub(crate) fn add(
         &mut self,
         name: &str,
-        reference: &raw::secret::SecretReference,
+        reference: &SecretReference,
         place: Place<'_>,
         context: &mut Context<'_>,
     ) {
@@ -231,6 +258,7 @@ impl Inputs {
     pub(crate) fn put(&mut self, name: &str, source: Source, place: Place<'_>, context: &mut Context<'_>) {
         context.input(name, place);
         self.names.secrets.push(name.to_owned());
+        self.names.sources.insert(name.to_owned(), source.clone());
         self.sources.push((name.to_owned(), source));
     }
 }
@@ -263,17 +291,22 @@ fn plain(
     context: &mut Context<'_>,
 ) -> BTreeMap<String, String> {
     let mut plain = BTreeMap::new();
-    if kind == FlowKind::Login {
-        for (name, value) in &raw.params {
+    let params = (kind == FlowKind::Login).then_some(("params", &raw.params));
+    for (key, values) in [("values", &raw.values)].into_iter().chain(params) {
+        for (name, value) in values {
             if raw.secrets.get(name).is_some() {
                 let message = format!("`{name}` is a secret and a plain parameter: it can be one");
-                context.findings.error_at(place.key("params").key(name).key_span(), message);
+                context.findings.error_at(place.key(key).key(name).key_span(), message);
             }
             plain.insert(name.clone(), value.text.clone());
         }
     }
     if let Some(address) = &raw.base_url {
         let place = place.key("base_url");
+        let spoiled = place.key("values").spoiled().to_vec();
+        let names = Names { plain: plain.clone(), spoiled, ..Names::default() };
+        let Some(address) = names.template(address, place, &[], context) else { return plain };
+        let Some(address) = address.as_text() else { return plain };
         match address.parse::<Url>() {
             Ok(url) if url.path_and_query.query().is_some() => {
                 context.findings.error(place, "a base address has no query");

@@ -101,7 +101,7 @@ pub(crate) fn admin(raw: &raw::Admin, place: Place<'_>, context: &mut Context<'_
         let at = place.key("token");
         let source = secret::source(token, at, &Names::default(), context);
         context.input("token", at);
-        if let Some(Source::Output { .. } | Source::Jwt(_)) = source {
+        if let Some(Source::Output { .. } | Source::Jwt(_) | Source::Part { .. }) = source {
             context.findings.error(at, "this token is a fixed secret: no output and no assertion");
         }
         source

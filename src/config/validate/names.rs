@@ -19,6 +19,8 @@ pub(crate) struct Names {
     pub(crate) numbers: Vec<String>,
     /// The names of the credential's own secrets.
     pub(crate) secrets: Vec<String>,
+    /// Those of them that are right, and where they come from.
+    pub(crate) sources: BTreeMap<String, Source>,
     /// Names that were meant to have a value and whose mistake has been told.
     pub(crate) spoiled: Vec<String>,
     /// Outputs of other credentials that templates name, as inputs.
@@ -53,8 +55,8 @@ impl Names {
         self.plain.get(name)?.parse().ok()
     }
 
-    /// Parses a template over the outputs of this credential alone, for an injection. Without
-    /// outputs, which mistakes of the credential may hide, no name is wrong.
+    /// Parses a template over the outputs and secrets of this credential, and the outputs of others, for an
+    /// injection. Without outputs, which mistakes of the credential may hide, no name is wrong.
     pub(crate) fn over_outputs(
         &self,
         text: &str,
@@ -69,10 +71,15 @@ impl Names {
             if outputs.iter().any(|output| output == name) {
                 continue;
             }
+            if let Some((credential, output)) = name.split_once('.') {
+                known &= is_output(credential, output, place, context);
+                continue;
+            }
+            if self.sources.contains_key(name) {
+                continue;
+            }
             known = false;
-            if name.contains('.') {
-                let message = "an injection names the outputs of its own credential only";
-                context.findings.error(place, message);
+            if self.secrets.iter().chain(&self.spoiled).any(|told| told == name) {
                 continue;
             }
             let near = nearest(name, outputs.iter().map(String::as_str));
@@ -121,25 +128,33 @@ impl Names {
         place: Place<'_>,
         context: &mut Context<'_>,
     ) -> bool {
-        let Some(outputs) = context.outputs.get(credential) else {
-            let known: Vec<&str> = context.outputs.keys().map(String::as_str).collect();
-            unknown(&mut context.findings, place, "credential", credential, &known);
-            return false;
-        };
-        let outputs = outputs.clone();
-        context.link(credential);
-        if let Some(outputs) = &outputs
-            && !outputs.iter().any(|known| known == output)
-        {
-            let has = list(outputs.iter().map(String::as_str));
-            let near = nearest(output, outputs.iter().map(String::as_str)).map(str::to_owned);
-            let message = format!("the credential `{credential}` has no such output: it has {has}");
-            context.findings.error(place, message).meant(near.as_deref());
+        if !is_output(credential, output, place, context) {
             return false;
         }
+        context.link(credential);
         let source =
             Source::Output { credential: CredentialName::from(credential), output: output.to_owned() };
         self.links.borrow_mut().insert(name.to_owned(), source);
         true
     }
+}
+
+/// Whether a credential has this output; tells it if not. One with mistakes of its own may have any.
+fn is_output(credential: &str, output: &str, place: Place<'_>, context: &mut Context<'_>) -> bool {
+    let Some(outputs) = context.outputs.get(credential) else {
+        let known: Vec<&str> = context.outputs.keys().map(String::as_str).collect();
+        unknown(&mut context.findings, place, "credential", credential, &known);
+        return false;
+    };
+    let outputs = outputs.clone();
+    if let Some(outputs) = &outputs
+        && !outputs.iter().any(|known| known == output)
+    {
+        let has = list(outputs.iter().map(String::as_str));
+        let near = nearest(output, outputs.iter().map(String::as_str)).map(str::to_owned);
+        let message = format!("the credential `{credential}` has no such output: it has {has}");
+        context.findings.error(place, message).meant(near.as_deref());
+        return false;
+    }
+    true
 }

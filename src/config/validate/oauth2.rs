@@ -62,6 +62,8 @@ pub(crate) fn flow(
         outputs: raw.outputs.into_iter().map(|(name, pointer)| (name.clone(), pointer.clone())).collect(),
         dpop,
         id_token,
+        rotates: raw.rotates != Some(false),
+        rejected_errors: raw.rejected_errors.clone().unwrap_or_default(),
         revoke_on_exit: raw.revoke_on_exit == Some(true),
         consent,
     })

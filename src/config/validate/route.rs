@@ -1,6 +1,6 @@
 //! Routes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,14 +13,14 @@ use crate::config::validate::context::{Context, unknown};
 use crate::config::validate::credential::{Credential, check_name, is_exposed};
 use crate::config::validate::names::Names;
 use crate::config::validate::oauth2::certificate;
-use crate::config::validate::{callers, inject, login, subject};
-use crate::credential::CredentialName;
+use crate::config::validate::{address, bundle, callers, inject, login, subject};
+use crate::credential::{CredentialName, CredentialSpec};
 use crate::guard::Mode;
 use crate::inject::Injection;
 use crate::route::path::canonical;
 use crate::route::{AllowRule, Rate, Refusal, RouteLimits, RouteSpec};
 use crate::upstream::pool::PoolLimits;
-use crate::upstream::{Scheme, Url, address};
+use crate::upstream::{Scheme, Url, address as addresses};
 
 /// All routes, in the order of the file.
 pub(crate) fn all(
@@ -28,7 +28,7 @@ pub(crate) fn all(
     credentials: &[Credential],
     root: Place<'_>,
     context: &mut Context<'_>,
-) -> Vec<Arc<RouteSpec>> {
+) -> (Vec<Arc<RouteSpec>>, Vec<CredentialSpec>) {
     let place = root.key("routes");
     let by_name = credentials.iter().map(|credential| (&credential.spec.name, credential)).collect();
     let (reader, mut common) = (Reader { file, credentials, by_name }, Common::default());
@@ -54,7 +54,8 @@ pub(crate) fn all(
     if file.routes.is_empty() && !root.is_spoiled("routes") {
         context.findings.warning(root, "there is no route: no request will be forwarded");
     }
-    routes
+    let bundles = common.bundles.into_values().collect();
+    (routes, bundles)
 }
 
 struct Reader<'a> {
@@ -72,6 +73,8 @@ struct Common {
     denied: Alike<[String]>,
     limits: Alike<RouteLimits>,
     listeners: Alike<str>,
+    /// By name: what routes make of several credentials.
+    bundles: BTreeMap<CredentialName, CredentialSpec>,
 }
 
 impl Reader<'_> {
@@ -96,6 +99,9 @@ impl Reader<'_> {
             let (said, upstream) = (raw.egress.as_deref(), upstream.as_ref());
             egress = certificate::egress_of_route(said, &credential.spec.egress, upstream, place, context);
         }
+        if let Some(credential) = credential.filter(|credential| credential.is_address_bound) {
+            egress = address::egress_of_route(raw.egress.as_deref(), &credential.spec.egress, place, context);
+        }
         let injection = injection(raw, credential, place, context);
         let subject = subject::source(raw, credential, injection.as_ref(), place, context);
         if let Some(upstream) = &upstream {
@@ -112,6 +118,14 @@ impl Reader<'_> {
         let callers = callers::of_route(raw, behind, place, context);
         let denied = upstream.as_ref().map(|upstream| self.denied(upstream));
         let credential = credential?;
+        let bundle = injection.as_ref().and_then(|injection| bundle::of(credential, injection, context));
+        if bundle.is_some() && (subject.is_some() || credential.is_key_bound) {
+            let message =
+                "with subjects or `dpop` only the outputs of the route's credential can be injected";
+            context.findings.error(place, message);
+        }
+        let name_of_tokens = bundle.as_ref().unwrap_or(&credential.spec).name.clone();
+        common.bundles.extend(bundle.map(|bundle| (bundle.name.clone(), bundle)));
         Some(RouteSpec {
             name: name.to_owned(),
             listener: common.listeners.one(listener?),
@@ -119,7 +133,7 @@ impl Reader<'_> {
             path: path?,
             denied: common.denied.one(denied?),
             upstream: upstream?,
-            credential: credential.spec.name.clone(),
+            credential: name_of_tokens,
             subject: subject.map(Box::new),
             injection: common.injections.one(injection?),
             refusal: common.refusals.one(refusal.unwrap_or_else(|| credential.refusal.clone())),
@@ -228,7 +242,8 @@ fn injection(
         problem.help("without `inject` the credential's rule counts");
     }
     let plain = credential.map(|credential| credential.plain.clone()).unwrap_or_default();
-    let names = Names { plain, ..Names::default() };
+    let sources = credential.map(|credential| credential.sources.clone()).unwrap_or_default();
+    let names = Names { plain, sources, ..Names::default() };
     let dpop = credential.is_some_and(|credential| credential.is_key_bound);
     Some(inject::injection(raw, at, &names, (outputs.as_deref(), dpop), context))
 }
@@ -253,7 +268,7 @@ fn is_empty(injection: &Injection) -> bool {
 
 fn check_metadata(upstream: &Url, place: Place<'_>, context: &mut Context<'_>) {
     let host = &upstream.origin.host;
-    if address::is_metadata_name(host) || address::literal(host).is_some_and(address::is_metadata) {
+    if addresses::is_metadata_name(host) || addresses::literal(host).is_some_and(addresses::is_metadata) {
         let message = "this is the metadata service of a cloud: no connection to it is ever opened";
         context.findings.warning(place.key("upstream"), message);
     }

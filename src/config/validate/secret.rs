@@ -1,14 +1,17 @@
 //! Secret references, resolved to sources.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 use crate::certificate::KeySource;
-use crate::config::raw::scalar::TextOr;
+use crate::config::raw::json::Json;
+use crate::config::raw::scalar::{Map, TextOr};
 use crate::config::raw::secret::{Assertion, SecretReference};
 use crate::config::suggest::{list, nearest};
 use crate::config::tree::Place;
 use crate::config::validate::context::{Context, unknown};
+use crate::config::validate::inject::check_pointer;
 use crate::config::validate::names::Names;
 use crate::credential::input::{AssertionSpec, Claim};
 use crate::credential::{CredentialName, Source};
@@ -52,12 +55,30 @@ fn resolve(
     names: &Names,
     context: &mut Context<'_>,
 ) -> Option<Source> {
+    let document = whole(raw, place, names, context)?;
+    let Some(pointer) = &raw.json else { return Some(document) };
+    check_pointer(pointer, place.key("json"), context);
+    if matches!(document, Source::Jwt(_)) {
+        context.findings.error(place.key("json"), "an assertion that is made here has no parts to take");
+        return None;
+    }
+    Some(Source::Part { document: Box::new(document), pointer: pointer.clone() })
+}
+
+/// What a reference means before a part of it is taken.
+fn whole(
+    raw: &SecretReference,
+    place: Place<'_>,
+    names: &Names,
+    context: &mut Context<'_>,
+) -> Option<Source> {
     let kinds = [
         ("file", raw.file.is_some()),
         ("env", raw.env.is_some()),
         ("systemd", raw.systemd.is_some()),
         ("command", raw.command.is_some()),
         ("credential", raw.credential.is_some()),
+        ("secret", raw.secret.is_some()),
         ("jwt", raw.jwt.is_some()),
         ("value", raw.value.is_some()),
     ];
@@ -103,6 +124,9 @@ fn resolve(
     if let Some(name) = &raw.credential {
         return output(name, raw.output.as_deref(), place, context);
     }
+    if let Some(name) = &raw.secret {
+        return own(name, place.key("secret"), names, context);
+    }
     if let Some(value) = &raw.value {
         let problem =
             context.findings.warning(place.key("value"), "this secret stands in the configuration itself");
@@ -131,7 +155,7 @@ pub(crate) fn at_hand(
             Some(KeySource::File(path.to_path_buf()))
         }
         Source::Value(value) => Some(KeySource::Value(value)),
-        Source::Command { .. } | Source::Output { .. } | Source::Jwt(_) => {
+        Source::Command { .. } | Source::Output { .. } | Source::Jwt(_) | Source::Part { .. } => {
             let message = "this secret is wanted before anything is obtained";
             let problem = context.findings.error(place, message);
             problem.help("say one of `file`, `systemd` and `env`");
@@ -203,6 +227,19 @@ fn non_empty(value: &[u8], place: Place<'_>, context: &mut Context<'_>) -> Optio
     Some(Secret::new(value).locked())
 }
 
+/// Another secret of the same credential.
+fn own(name: &str, place: Place<'_>, names: &Names, context: &mut Context<'_>) -> Option<Source> {
+    if let Some(source) = names.sources.get(name) {
+        return Some(source.clone());
+    }
+    let is_told = names.spoiled.iter().chain(&names.secrets).any(|known| known == name);
+    if !is_told {
+        let known: Vec<&str> = names.sources.keys().map(String::as_str).collect();
+        unknown(&mut context.findings, place, "secret of this credential", name, &known);
+    }
+    None
+}
+
 /// A link of a chain: an output of another credential.
 fn output(name: &str, wanted: Option<&str>, place: Place<'_>, context: &mut Context<'_>) -> Option<Source> {
     let Some(outputs) = context.outputs.get(name) else {
@@ -259,25 +296,43 @@ fn assertion(raw: &Assertion, place: Place<'_>, names: &Names, context: &mut Con
         context.findings.error(place.key("alg"), message).meant(nearest(algorithm, ALGORITHMS));
     }
     let lifetime = raw.lifetime.map_or(Duration::from_secs(60), |lifetime| lifetime.0);
+    let backdate = raw.backdate.map_or(Duration::ZERO, |backdate| backdate.0);
+    if backdate >= lifetime && !lifetime.is_zero() {
+        context.findings.error(place.key("backdate"), "an assertion would have ended before it is made");
+    }
     if lifetime.is_zero() {
         context.findings.error(place.key("lifetime"), "an assertion lives longer than nothing");
     }
-    let mut claims = std::collections::BTreeMap::new();
-    for (name, value) in &raw.claims {
-        let claim = match value.as_text() {
-            Some(text) => names.template(text, place.key("claims").key(name), &[], context).map(Claim::Text),
-            None => Some(Claim::Json(value.to_value())),
-        };
-        claims.insert(name.clone(), claim?);
-    }
-    let header = raw.header.into_iter().map(|(name, value)| (name.clone(), value.to_value())).collect();
+    let said = claims(&raw.claims, place.key("claims"), names, context);
+    let header = claims(&raw.header, place.key("header"), names, context);
     Some(Source::Jwt(Box::new(AssertionSpec {
         key: key?,
         algorithm: raw.alg.clone(),
-        header,
-        claims,
+        header: header?,
+        claims: said?,
         lifetime,
+        backdate,
     })))
+}
+
+/// Claims, or header parameters.
+fn claims(
+    raw: &Map<Json>,
+    place: Place<'_>,
+    names: &Names,
+    context: &mut Context<'_>,
+) -> Option<BTreeMap<String, Claim>> {
+    let claim = |(name, value): (&String, &Json)| {
+        let claim = match value.as_text() {
+            // A time in a JWT is a number.
+            Some("{now_s}") => Claim::Now,
+            Some(text) => Claim::Text(names.template(text, place.key(name), &[], context)?),
+            None => Claim::Json(value.to_value()),
+        };
+        Some((name.clone(), claim))
+    };
+    let claims: Vec<Option<(String, Claim)>> = raw.into_iter().map(claim).collect();
+    claims.into_iter().collect()
 }
 
 /// Without one newline at the end, which editors and `echo` leave there.

@@ -85,7 +85,7 @@ fn sealing_key(
 ) -> Option<Source> {
     let source = secret::early(raw, place, context);
     context.input(name, place);
-    if let Some(Source::Output { .. } | Source::Jwt(_)) = source {
+    if let Some(Source::Output { .. } | Source::Jwt(_) | Source::Part { .. }) = source {
         let problem = context.findings.error(place, "this key is wanted before anything is obtained");
         problem.help("say one of `file`, `systemd`, `env` and `command`");
         return None;

@@ -8,7 +8,7 @@ use crate::config::raw;
 use crate::config::tree::Place;
 use crate::config::validate::context::Context;
 use crate::config::validate::credential::Credential;
-use crate::credential::Owner;
+use crate::credential::{CredentialSpec, Owner};
 use crate::http1::Kind;
 use crate::http1::field::is_same_name;
 use crate::inject::Injection;
@@ -85,10 +85,12 @@ fn takes(injection: &Injection, name: &HeaderName) -> bool {
 }
 
 /// Marks the credentials whose own token nobody reads: no route, and no other credential.
-pub(crate) fn mark(credentials: &mut [Credential], routes: &[Arc<RouteSpec>]) {
+pub(crate) fn mark(credentials: &mut [Credential], bundles: &[CredentialSpec], routes: &[Arc<RouteSpec>]) {
     let read: Vec<Owner> = credentials
         .iter()
-        .flat_map(|credential| credential.spec.parents().map(|(parent, _)| Owner::from(parent)))
+        .map(|credential| &credential.spec)
+        .chain(bundles)
+        .flat_map(|spec| spec.parents().map(|(parent, _)| Owner::from(parent)))
         .chain(routes.iter().filter(|route| route.subject.is_none()).map(|route| (&route.credential).into()))
         .collect();
     for credential in credentials {

@@ -50,6 +50,10 @@ pub struct OAuth2Flow {
     pub dpop: Option<DpopSpec>,
     /// How ID tokens are checked.
     pub id_token: IdTokenSpec,
+    /// The issuer may give another refresh token with each renewal.
+    pub rotates: bool,
+    /// Errors that mean "the input is wrong", beside those of RFC 6749.
+    pub rejected_errors: Vec<String>,
     /// The token is revoked when the process ends.
     pub revoke_on_exit: bool,
     /// How a person is asked, where the grant needs one.

@@ -52,6 +52,7 @@ pub(in crate::credential) fn credential(flow: Flow, limit: Duration) -> Credenti
         exchange_timeout: limit,
         optional: false,
         retry_ambiguous: false,
+        expected_upstream: None,
         only_subjects: false,
         typical_lifetime: None,
         deadline: None,

@@ -22,7 +22,9 @@ pub(super) fn sign(
     let key = SigningKey::read(key, spec.algorithm.as_deref())?;
     let mut header = Map::new();
     header.insert("typ".to_owned(), "JWT".into());
-    header.extend(spec.header.iter().map(|(name, value)| (name.clone(), value.clone())));
+    for (name, value) in &spec.header {
+        header.insert(name.clone(), filled(value, "header parameter", name, inputs, clock)?);
+    }
     header.insert("alg".to_owned(), key.algorithm().into());
     let mut signed = SecretBuffer::with_capacity(2048);
     encode(&Value::Object(header), &mut signed);
@@ -42,25 +44,36 @@ fn claims(
 ) -> Result<Map<String, Value>, String> {
     let mut claims = Map::new();
     for (name, claim) in &spec.claims {
-        let value = match claim {
-            Claim::Json(value) => value.clone(),
-            Claim::Text(template) => {
-                let text = template
-                    .render(&|name| inputs.get(name).cloned(), clock)
-                    .map_err(|missing| format!("the claim `{name}` cannot be filled in: {missing}"))?;
-                let text =
-                    std::str::from_utf8(&text).map_err(|_| format!("the claim `{name}` is not text"))?;
-                text.into()
-            }
-        };
-        claims.insert(name.clone(), value);
+        claims.insert(name.clone(), filled(claim, "claim", name, inputs, clock)?);
     }
+    let backdate = i64::try_from(spec.backdate.as_secs()).unwrap_or(i64::MAX);
     let now = clock.wall().as_second();
-    let issued = claims.entry("iat").or_insert_with(|| now.into()).as_i64().unwrap_or(now);
+    let issued = now.saturating_sub(backdate);
+    let issued = claims.entry("iat").or_insert_with(|| issued.into()).as_i64().unwrap_or(issued);
     let lifetime = i64::try_from(spec.lifetime.as_secs()).unwrap_or(i64::MAX);
     claims.entry("exp").or_insert_with(|| issued.saturating_add(lifetime).into());
     claims.entry("jti").or_insert_with(|| clock.uuid().into());
     Ok(claims)
+}
+
+/// The value of a claim or of a header parameter.
+fn filled(
+    claim: &Claim,
+    what: &str,
+    name: &str,
+    inputs: &BTreeMap<String, Secret>,
+    clock: &Clock,
+) -> Result<Value, String> {
+    let template = match claim {
+        Claim::Json(value) => return Ok(value.clone()),
+        Claim::Now => return Ok(clock.wall().as_second().into()),
+        Claim::Text(template) => template,
+    };
+    let text = template
+        .render(&|name| inputs.get(name).cloned(), clock)
+        .map_err(|why| format!("the {what} `{name}` cannot be filled in: {why}"))?;
+    let text = std::str::from_utf8(&text).map_err(|_| format!("the {what} `{name}` is not text"))?;
+    Ok(text.into())
 }
 
 fn encode(part: &Value, into: &mut SecretBuffer) {

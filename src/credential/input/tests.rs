@@ -132,13 +132,14 @@ fn assertion(key: &str, algorithm: Option<&str>) -> AssertionSpec {
     AssertionSpec {
         key: Source::Value(Secret::from(key)),
         algorithm: algorithm.map(str::to_owned),
-        header: BTreeMap::from([("kid".to_owned(), json!("k1"))]),
+        header: BTreeMap::from([("kid".to_owned(), Claim::Json(json!("k1")))]),
         claims: BTreeMap::from([
             ("iss".to_owned(), Claim::Text(Template::parse("app-{id}").expect("a template"))),
             ("aud".to_owned(), Claim::Text(Template::text("https://issuer.example"))),
             ("admin".to_owned(), Claim::Json(json!(true))),
         ]),
         lifetime: Duration::from_secs(60),
+        backdate: Duration::ZERO,
     }
 }
 
@@ -158,6 +159,7 @@ async fn sign(key: &str, algorithm: Option<&str>, clock: &Clock) -> Result<Input
         exchange_timeout: Duration::from_secs(30),
         optional: false,
         retry_ambiguous: false,
+        expected_upstream: None,
         only_subjects: false,
         typical_lifetime: None,
         deadline: None,

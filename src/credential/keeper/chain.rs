@@ -4,11 +4,14 @@
 //! a new token with the same value does not. While a child waits for a parent, it shows the parent's
 //! plan as its own, so that requests know whether waiting is worth while.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use crate::clock::Moment;
 use crate::credential::keeper::Outcome;
 use crate::credential::keeper::entry::{Entry, Next, ParentValues, Phase, Stop};
 use crate::credential::keeper::task::Task;
-use crate::credential::{CredentialName, CredentialSpec, Owner, State};
+use crate::credential::{CredentialName, CredentialSpec, Expiry, Owner, State};
 
 impl Task {
     /// A credential whose outputs others use: the token that it has by itself.
@@ -20,6 +23,15 @@ impl Task {
     pub(super) fn missing_parent(&self, entry: &Entry, now: Moment) -> Option<CredentialName> {
         let usable = |parent: &CredentialName| self.parent(parent).is_some_and(|it| it.is_usable(now));
         entry.spec.parents().map(|(parent, _)| parent).find(|parent| !usable(parent)).cloned()
+    }
+
+    /// The end of the parent that ends first; `None` if none does.
+    pub(super) fn first_end(&self, spec: &CredentialSpec) -> Option<Expiry> {
+        let expiry = |parent: &CredentialName| Some(self.parent(parent)?.current.as_ref()?.expiry);
+        let ends = spec.parents().filter_map(|(parent, _)| expiry(parent));
+        ends.filter_map(|it| Some((it.usable_until()?.wall, it)))
+            .min_by_key(|(end, _)| *end)
+            .map(|(_, it)| it)
     }
 
     /// What usable parents give to a credential.
@@ -58,10 +70,14 @@ impl Task {
         for child in self.children_of(parent) {
             if let Some(entry) = self.entries.get_mut(&child)
                 && entry.awaited.remove(&parent.credential)
-                && entry.awaited.is_empty()
             {
-                entry.freshens = false;
-                entry.next = Next::Now;
+                if entry.awaited.is_empty() {
+                    entry.freshens = false;
+                    entry.next = Next::Now;
+                } else if entry.spec.is_bundle() {
+                    // Which of its parts was refused is not known: it waits for all.
+                    continue;
+                }
             }
             self.follow_parents(&child, now);
             self.consider(&child);
@@ -100,11 +116,54 @@ impl Task {
         !parents.is_empty()
     }
 
+    /// An upstream refused a bundle: those of its parents that can are renewed. Says whether there is one.
+    pub(super) fn renew_parts(&mut self, bundle: &Owner, patience: Duration) -> bool {
+        let Some(entry) = self.entries.get(bundle).filter(|entry| entry.awaited.is_empty()) else {
+            return true;
+        };
+        let now = self.clock.now();
+        let may_start = |parent: &Owner| {
+            self.entries
+                .get(parent)
+                .is_some_and(|it| it.spec.is_renewable() && it.may_renew_at_once(now, patience))
+        };
+        let parents: BTreeSet<_> = entry.spec.parents().map(|(parent, _)| parent.clone()).collect();
+        let parents: BTreeSet<_> = parents.into_iter().filter(|parent| may_start(&parent.into())).collect();
+        for parent in &parents {
+            if let Some(entry) = self.entries.get_mut(&Owner::from(parent))
+                && !entry.is_renewing()
+            {
+                entry.next = Next::Now;
+            }
+        }
+        if let Some(entry) = self.entries.get_mut(bundle) {
+            entry.awaited.clone_from(&parents);
+        }
+        for parent in &parents {
+            self.consider(&parent.into());
+        }
+        !parents.is_empty()
+    }
+
+    /// A parent of bundles was not renewed: they wait for it no longer.
+    pub(super) fn excuse_parts(&mut self, parent: &Owner) {
+        for child in self.children_of(parent) {
+            if let Some(entry) = self.entries.get_mut(&child).filter(|entry| entry.spec.is_bundle())
+                && entry.awaited.remove(&parent.credential)
+                && entry.awaited.is_empty()
+            {
+                entry.next = Next::Now;
+                self.consider(&child);
+            }
+        }
+    }
+
     /// A parent cannot be renewed: the rejection of children that hoped for it stands.
     pub(super) fn disappoint_children(&mut self, parent: &Owner) {
         for child in self.children_of(parent) {
             if let Some(entry) = self.entries.get_mut(&child)
                 && entry.awaited.contains(&parent.credential)
+                && !entry.spec.is_bundle()
             {
                 if entry.freshens {
                     let now = self.clock.now();

@@ -224,6 +224,20 @@ impl Entry {
         }
     }
 
+    /// An exchange runs, or stands in line.
+    pub(super) fn is_renewing(&self) -> bool {
+        matches!(self.phase, Phase::Renewing | Phase::Queued)
+    }
+
+    /// Whether a renewal runs, or may start so soon that a refused request can wait for it.
+    pub(super) fn may_renew_at_once(&self, now: Moment, patience: Duration) -> bool {
+        let may_start = self.stop.is_none()
+            && self.blocked_by.is_none()
+            && !matches!(self.next, Next::Retry(_))
+            && self.earliest() <= now.boot + patience;
+        self.is_renewing() || may_start
+    }
+
     /// When inputs are to be looked at, in time since boot.
     pub(super) fn look_due(&self) -> Option<Duration> {
         let is_static = matches!(self.spec.flow, Flow::Static(_));

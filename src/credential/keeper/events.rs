@@ -203,13 +203,15 @@ impl Task {
             return;
         }
         let is_current = entry.generation() == generation;
-        let may_start = entry.stop.is_none()
-            && entry.blocked_by.is_none()
-            && !matches!(entry.next, Next::Retry(_))
-            && entry.earliest() <= now.boot + REFUSAL_PATIENCE;
-        let joins = matches!(entry.phase, Phase::Renewing | Phase::Queued);
-        if is_current && (joins || may_start) {
-            if !joins {
+        let starts = is_current && entry.may_renew_at_once(now, REFUSAL_PATIENCE);
+        if starts && entry.spec.is_bundle() {
+            if self.renew_parts(shared.owner(), REFUSAL_PATIENCE) {
+                self.show(shared.owner());
+            } else {
+                shared.clear_suspicion();
+            }
+        } else if starts {
+            if !entry.is_renewing() {
                 entry.next = Next::Now;
                 self.consider(shared.owner());
             }

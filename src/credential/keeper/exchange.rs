@@ -48,6 +48,8 @@ pub(super) struct Exchange {
     pub(super) spec: Arc<CredentialSpec>,
     pub(super) shared: Arc<Shared>,
     pub(super) parents: ParentValues,
+    /// Of a bundle: the end of the part that ends first.
+    pub(super) bound: Option<Expiry>,
     /// Ask the issuer only if the inputs are no longer these.
     pub(super) unless: Option<Fingerprint>,
     /// What the record tells is enough: the issuer is not asked.
@@ -121,6 +123,8 @@ pub(super) struct Obtained {
     pub(super) rotate_at: Option<Timestamp>,
     /// It comes from the record, and the issuer is asked for it all the same.
     pub(super) asks_again: bool,
+    /// It ends with a part of it that is another credential's.
+    pub(super) follows: bool,
 }
 
 /// What the issuer said, or a person brought, and when.

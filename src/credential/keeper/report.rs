@@ -95,8 +95,11 @@ impl Task {
         self.follow_parents(owner, now);
         if outcome == Outcome::Ok {
             self.tell_children(owner, now);
-        } else if self.entries.get(owner).is_some_and(|entry| entry.stop.is_some()) {
-            self.disappoint_children(owner);
+        } else {
+            self.excuse_parts(owner);
+            if self.entries.get(owner).is_some_and(|entry| entry.stop.is_some()) {
+                self.disappoint_children(owner);
+            }
         }
     }
 
@@ -143,7 +146,8 @@ impl Task {
         took: Duration,
         how: &'static str,
     ) -> Result<(), Failure> {
-        let Obtained { generation, expiry, minted, inputs: mut values, rotate_at, asks_again } = obtained;
+        let Obtained { generation, expiry, minted, inputs: mut values, rotate_at, asks_again, follows } =
+            obtained;
         values.extend(minted.outputs.iter().map(|(_, value)| value.clone()));
         // Before anything can be made of the token, answers are scanned for it.
         self.note_values(owner, Generation { expiry, values });
@@ -156,7 +160,12 @@ impl Task {
         let now = self.clock.now();
         let rotation = rotate_at.map(|at| now.until(at));
         // Before its value is replaced, another one is not to be had.
-        let renewal = rotation.or_else(|| schedule::renewal(&entry.spec, &expiry, self.clock.fraction()));
+        let by_itself = || match follows {
+            // It has nothing newer before a part of it has; from its end on it waits for that.
+            true => expiry.usable_until(),
+            false => schedule::renewal(&entry.spec, &expiry, self.clock.fraction()),
+        };
+        let renewal = rotation.or_else(by_itself);
         tracing::info!(
             credential = %owner,
             generation,

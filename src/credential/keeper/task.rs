@@ -232,6 +232,7 @@ impl Task {
     fn start(&mut self, owner: &Owner, now: Moment) {
         let Some(entry) = self.entries.get(owner) else { return };
         let parents = self.parent_values(&entry.spec, now);
+        let bound = entry.spec.is_bundle().then(|| self.first_end(&entry.spec)).flatten();
         let Some(entry) = self.entries.get_mut(owner) else { return };
         let is_due = entry.due(now).is_some_and(|due| due <= now.boot);
         let order = entry.order.take().map(|ordered| {
@@ -251,6 +252,7 @@ impl Task {
             spec: Arc::clone(&entry.spec),
             shared: Arc::clone(&entry.shared),
             parents,
+            bound,
             unless: entry.inputs.filter(|_| !is_due),
             generation: entry.generation(),
             recalls,

@@ -178,6 +178,7 @@ fn spec(name: &str) -> CredentialSpec {
         exchange_timeout: seconds(30),
         optional: false,
         retry_ambiguous: false,
+        expected_upstream: None,
         only_subjects: false,
         typical_lifetime: None,
         deadline: None,
@@ -210,6 +211,8 @@ fn oauth2(grant: Grant) -> Flow {
         outputs: Vec::new(),
         dpop: None,
         id_token: IdTokenSpec::default(),
+        rotates: true,
+        rejected_errors: Vec::new(),
         revoke_on_exit: false,
         consent: ConsentSpec::default(),
     }))

@@ -11,7 +11,7 @@ use bearerd::credential::flow::login::{ExpiryRule, Step, StepBody, TimeFormat};
 use super::accepted;
 
 /// A file with one credential of a preset and a route for it, all parameters given.
-fn file(preset: Preset, further: &str) -> String {
+fn file(preset: Preset<'_>, further: &str) -> String {
     let mut text =
         format!("[listeners.app]\nbind = \"127.0.0.1:0\"\n[credentials.c]\npreset = \"{}\"\n", preset.name);
     for parameter in preset.parameters().iter().filter(|parameter| parameter.required) {

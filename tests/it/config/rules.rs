@@ -203,6 +203,7 @@ fn a_client_assertion_is_filled_from_what_is_known() {
         let text = |name: &str| match &assertion.claims[name] {
             Claim::Text(template) => template.as_text().expect("plain").to_owned(),
             Claim::Json(value) => value.to_string(),
+            Claim::Now => "now".to_owned(),
         };
         (text("iss"), text("sub"), text("aud"))
     };

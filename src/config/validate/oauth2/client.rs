@@ -121,7 +121,14 @@ fn assertion(
             fill_claims(&mut claims, client);
             let algorithm = is_shared.then(|| "HS256".to_owned());
             let header = BTreeMap::new();
-            Source::Jwt(Box::new(AssertionSpec { key, algorithm, header, claims, lifetime: LIFETIME }))
+            Source::Jwt(Box::new(AssertionSpec {
+                key,
+                algorithm,
+                header,
+                claims,
+                lifetime: LIFETIME,
+                backdate: Duration::ZERO,
+            }))
         }
     };
     inputs.put("client_assertion", source, at, context);

@@ -41,9 +41,11 @@ pub(super) fn grant(
         RawGrant::ClientCredentials => Grant::ClientCredentials,
         RawGrant::RefreshToken => {
             needed("refresh_token", raw.refresh_token.as_ref(), place, inputs, context);
-            let message = "the refresh token may rotate, and no durable store keeps the next one";
-            let loss = "after a restart the configured refresh token may be used up";
-            context.warn_unless_durable(place.key("grant"), message, loss);
+            if raw.rotates != Some(false) {
+                let message = "the refresh token may rotate, and no durable store keeps the next one";
+                let loss = "after a restart the configured refresh token may be used up";
+                context.warn_unless_durable(place.key("grant"), message, loss);
+            }
             Grant::RefreshToken
         }
         RawGrant::AuthorizationCode | RawGrant::DeviceCode => {

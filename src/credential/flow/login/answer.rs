@@ -38,6 +38,12 @@ pub(super) fn read(
             .map_err(|what| transient(format!("{who} answered {status}, but output `{name}`: {what}")))?;
         minted.outputs.insert(name.clone(), value);
     }
+    // Which step tells it is not said: one that has nothing there says nothing.
+    if let Some(json) = json {
+        let elsewhere =
+            |what| MintError::Stubborn { message: format!("{who} answered {status}, but {what}") };
+        exchange.check_upstream(json).map_err(elsewhere)?;
+    }
     let said = step.expiry.iter().find_map(|rule| expiry::read(rule, json, &minted.outputs));
     minted.lifetime = said.or(minted.lifetime);
     let said = step.warn.as_ref().and_then(|pointer| json?.at(pointer)).and_then(scalar_text);

@@ -42,7 +42,8 @@ pub(super) fn read(
     if let Some(error) = &error {
         let shown = quote(error, exchange.inputs).unwrap_or_else(|| "(not shown)".to_owned());
         let message = format!("{origin} answered {status} with the error `{shown}`");
-        if let Some(meaning) = error::rejection(error) {
+        let own = flow.rejected_errors.contains(error).then_some("for this issuer that means a wrong input");
+        if let Some(meaning) = error::rejection(error).or(own) {
             let message = format!("{message}: {meaning}");
             return Err(match error.as_str() {
                 "invalid_grant" => MintError::Withdrawn { message },
@@ -89,6 +90,7 @@ fn accept(flow: &OAuth2Flow, exchange: &Exchange<'_>, json: &Json) -> Result<Min
     let mut warnings = Vec::new();
     let access_token = token(json, "access_token").map_err(Fault::Unreadable)?;
     check_type(flow, json, exchange)?;
+    warnings.extend(exchange.check_upstream(json).map_err(Fault::Unusable)?);
     let lifetime = json
         .member("expires_in")
         .and_then(|value| from_now(value, Duration::from_secs(1)))

@@ -38,6 +38,8 @@ fn flow(server: &Server, grant: Grant, client_auth: ClientAuth) -> OAuth2Flow {
         outputs: Vec::new(),
         dpop: None,
         id_token: IdTokenSpec::default(),
+        rotates: true,
+        rejected_errors: Vec::new(),
         revoke_on_exit: false,
         consent: ConsentSpec::default(),
     }

@@ -56,6 +56,9 @@ impl Exchange {
         let generation = self.generation.max(before) + 1;
         let grace = self.spec.rotation.as_ref().map_or(Duration::ZERO, |rotation| rotation.grace);
         let expiry = Expiry::new(at, lifetime).with_grace(grace);
+        let end = |expiry: &Expiry| expiry.usable_until().map(|end| end.wall);
+        let bound = self.bound.filter(|bound| end(&expiry).is_none_or(|own| end(bound) < Some(own)));
+        let (follows, expiry) = (bound.is_some(), bound.unwrap_or(expiry));
         minted.warnings.extend(in_grace(&expiry, at));
         minted
             .warnings
@@ -70,7 +73,7 @@ impl Exchange {
         minted.warnings.extend(question.unscanned(&minted.outputs));
         let successor = record.replacement.iter().map(|(_, value)| value);
         let inputs = question.secrets.iter().chain(successor).cloned().collect();
-        (record, Ok(Obtained { generation, expiry, minted, inputs, rotate_at, asks_again: false }))
+        (record, Ok(Obtained { generation, expiry, minted, inputs, rotate_at, asks_again: false, follows }))
     }
 
     /// When the value is to be replaced, by what its issuer said of its end.

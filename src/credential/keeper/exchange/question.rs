@@ -172,6 +172,7 @@ impl Exchange {
             rotate_at: None,
             // Whether it was replaced meanwhile, the issuer knows.
             asks_again: self.spec.rotation.is_some(),
+            follows: false,
         })
     }
 

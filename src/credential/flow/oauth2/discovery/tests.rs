@@ -48,6 +48,8 @@ impl House {
             outputs: Vec::new(),
             dpop: None,
             id_token: IdTokenSpec::default(),
+            rotates: true,
+            rejected_errors: Vec::new(),
             revoke_on_exit: false,
             consent: ConsentSpec::default(),
         };

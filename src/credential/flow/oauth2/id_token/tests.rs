@@ -78,6 +78,8 @@ fn flow(token: Url, id_token: IdTokenSpec) -> Flow {
         outputs: Vec::new(),
         dpop: None,
         id_token,
+        rotates: true,
+        rejected_errors: Vec::new(),
         revoke_on_exit: false,
         consent: ConsentSpec::default(),
     }))

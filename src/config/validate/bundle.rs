@@ -1,0 +1,78 @@
+//! Bundles: where an injection names more than the outputs of its credential, such as another credential's
+//! token or a secret that goes on each request, the route takes its tokens from a credential of its own that
+//! puts all of it together. Each part is kept fresh by itself.
+
+use std::collections::BTreeSet;
+
+use crate::config::validate::context::Context;
+use crate::config::validate::credential::Credential;
+use crate::credential::flow::StaticFlow;
+use crate::credential::flow::fixed::Expires;
+use crate::credential::{CredentialName, CredentialSpec, Flow, Source};
+use crate::inject::Injection;
+use crate::template::Template;
+
+/// What stands between the name of a credential and those of the further parts. No credential of the file
+/// is called so.
+const JOINT: char = '+';
+
+/// The bundle that an injection needs; `None` if the credential has all that it names.
+pub(crate) fn of(
+    credential: &Credential,
+    injection: &Injection,
+    context: &mut Context<'_>,
+) -> Option<CredentialSpec> {
+    let own = context.outputs.get(credential.spec.name.as_str())?.clone()?;
+    let further: BTreeSet<String> = names(injection).filter(|name| !own.contains(name)).collect();
+    if further.is_empty() {
+        return None;
+    }
+    let mut name = credential.spec.name.to_string();
+    for part in &further {
+        name.push(JOINT);
+        name += part;
+    }
+    let output = |credential: &CredentialName, output: &str| Source::Output {
+        credential: credential.clone(),
+        output: output.to_owned(),
+    };
+    let mut inputs: Vec<(String, Source)> =
+        own.iter().map(|name| (name.clone(), output(&credential.spec.name, name))).collect();
+    for part in further {
+        let source = match part.split_once('.') {
+            Some((other, of)) => output(&CredentialName::from(other), of),
+            None => credential.sources.get(&part)?.clone(),
+        };
+        inputs.push((part, source));
+    }
+    let spec = CredentialSpec {
+        name: CredentialName::from(name.as_str()),
+        flow: Flow::Static(StaticFlow { expires: Expires::Never }),
+        inputs: inputs.into_iter().collect(),
+        egress: credential.spec.egress.clone(),
+        renew_before: None,
+        max_renewals: None,
+        only_subjects: false,
+        typical_lifetime: None,
+        expected_upstream: None,
+        deadline: None,
+        rotation: None,
+        ..credential.spec.clone()
+    };
+    for (parent, _) in spec.parents() {
+        context.links.push((name.clone(), parent.to_string()));
+    }
+    Some(spec)
+}
+
+/// The credential that a route names, of the one that it takes its tokens from.
+pub(crate) fn base(name: &CredentialName) -> &str {
+    name.as_str().split(JOINT).next().unwrap_or_default()
+}
+
+fn names(injection: &Injection) -> impl Iterator<Item = String> {
+    let Injection { headers, query, cookies, .. } = injection;
+    let headers = headers.iter().map(|(_, template)| template);
+    let pairs = query.iter().chain(cookies).map(|(_, template)| template);
+    headers.chain(pairs).flat_map(Template::names).map(str::to_owned)
+}
