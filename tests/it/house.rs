@@ -8,8 +8,24 @@ use std::path::{Path, PathBuf};
 const LONGEST_FILE: usize = 600;
 
 /// What vendors are called, in lower case; only presets and simulators may say it.
-const VENDORS: [&str; 7] =
-    ["sahamati", "payhub", "digilocker", "meripehchaan", "antyodaya", "nic-ma", "nic_ma"];
+const VENDORS: [&str; 16] = [
+    "sahamati",
+    "payhub",
+    "digilocker",
+    "meripehchaan",
+    "antyodaya",
+    "nic-ma",
+    "nic_ma",
+    "napix",
+    "apisetu",
+    "abdm",
+    "cashfree",
+    "zoho",
+    "salesforce",
+    "cognito",
+    "keycloak",
+    "github",
+];
 
 #[test]
 fn imports_point_down_only() {

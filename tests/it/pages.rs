@@ -1,16 +1,19 @@
 //! What the pages say, held against the code: links, error codes, keys, and every example.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
+use std::sync::{LazyLock, Mutex};
 
 use bearerd::credential::State;
 use bearerd::proxy::Code;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::house::{files, read};
 use crate::support::bearerd;
 use crate::support::sidecar::run;
+use crate::vendors::material::Material;
 
 #[test]
 fn every_link_between_the_pages_leads_somewhere() {
@@ -85,8 +88,9 @@ fn collect_keys(schema: &Value, keys: &mut BTreeSet<String>) {
 fn every_configuration_on_the_pages_is_valid() {
     let mut checked = 0;
     for page in files(Path::new("docs"), "md").into_iter().chain(["README.md".into()]) {
-        for example in examples(&read(&page)) {
-            is_valid(&page, &example);
+        let text = read(&page);
+        for example in examples(&text) {
+            is_valid(&page, &example, own_preset(&text));
             checked += 1;
         }
     }
@@ -99,9 +103,15 @@ fn examples(page: &str) -> Vec<String> {
     blocks.filter(|block| block.contains("[credentials.")).map(str::to_owned).collect()
 }
 
+/// The preset of one's own that a page shows.
+fn own_preset(page: &str) -> Option<&str> {
+    let mut blocks = page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    blocks.find(|block| block.contains("\n[credential]"))
+}
+
 /// Checks an example with what it takes for granted: a listener, its secrets' files, its variables.
 #[track_caller]
-fn is_valid(page: &Path, example: &str) {
+fn is_valid(page: &Path, example: &str, own_preset: Option<&str>) {
     let folder = tempfile::tempdir().expect("a folder");
     let place = folder.path().display().to_string();
     let mut text = example.replace("/run/secrets", &place);
@@ -109,7 +119,12 @@ fn is_valid(page: &Path, example: &str) {
         text += "\n[listeners.app]\nbind = \"127.0.0.1:8080\"\n";
     }
     for path in quoted_after(&text, "file = ") {
-        fs::write(folder.path().join(path), "value").expect("a file of a secret");
+        fs::write(folder.path().join(path), content(path)).expect("a file of a secret");
+    }
+    if let (Some(preset), Some((_, presets))) = (own_preset, text.split_once("[presets]")) {
+        let path = folder.path().join(presets.split('"').nth(1).expect("a file"));
+        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        fs::write(path, preset).expect("a preset");
     }
     let file = folder.path().join("bearerd.toml");
     fs::write(&file, &text).expect("a configuration");
@@ -118,6 +133,21 @@ fn is_valid(page: &Path, example: &str) {
     let output = run(check, "");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "an example of {} is wrong:\n{said}\n{example}", page.display());
+}
+
+/// What a file of a secret holds, by its name.
+fn content(path: &str) -> String {
+    static MATERIAL: LazyLock<Mutex<Material>> = LazyLock::new(|| Mutex::new(Material::new(&[])));
+    let mut material = MATERIAL.lock().expect("no panic");
+    match Path::new(path).extension().and_then(OsStr::to_str) {
+        Some("pem") if path.contains("certificate") => material.text("<certificate>"),
+        Some("pem") => material.text("<private key>"),
+        Some("json") => {
+            let key = material.text("<private key>");
+            json!({ "private_key": key, "private_key_id": "1", "client_email": "a@b.example" }).to_string()
+        }
+        _ => "value".to_owned(),
+    }
 }
 
 /// The quoted texts that follow a key.

@@ -6,7 +6,7 @@
 //! nobody who may not see a secret does.
 
 mod fixture;
-mod material;
+pub mod material;
 mod run;
 
 use std::path::{Path, PathBuf};

@@ -49,7 +49,7 @@ fn overlay_one(user: &mut Node, own: &Own, findings: &mut Findings) {
         }
     }
     for (name, parameter) in &about.parameters {
-        if parameter.required && !is_given(name, &given, &about) {
+        if is_missing(name, parameter, &given, &about) {
             let what = if parameter.secret { "by reference" } else { "as a text" };
             findings
                 .error_at(named_at.clone(), format!("the preset `{preset}` needs `{name}`"))
@@ -88,6 +88,12 @@ fn overlay_one(user: &mut Node, own: &Own, findings: &mut Findings) {
         }
     }
     *user = merged;
+}
+
+/// Whether the user should have given a parameter.
+fn is_missing(name: &str, parameter: &ParameterFile, given: &Table, about: &PresetFile) -> bool {
+    let is_given = |name: &str| is_given(name, given, about);
+    parameter.required && !is_given(name) && !parameter.unless.iter().any(|other| is_given(other))
 }
 
 /// Whether the user gave a parameter, or tried to.

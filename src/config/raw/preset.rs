@@ -28,6 +28,8 @@ pub(crate) struct Parameter {
     pub(crate) secret: bool,
     /// It must be given.
     pub(crate) required: bool,
+    /// Parameters of which one will do in its place.
+    pub(crate) unless: Vec<String>,
     /// What `bearerd init` writes, as TOML; the name where there is nothing to say.
     pub(crate) example: Option<String>,
     /// The table of the credential that it goes to, where that is not `secrets` or `values`.

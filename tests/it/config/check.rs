@@ -148,15 +148,29 @@ fn compare(root: &Value, schema: &Value, value: &Value, place: &str, unknown: &m
 fn presets_are_listed_and_printed() {
     let listed = run(&["presets"]);
     insta::assert_snapshot!(text(&listed.stdout), @r#"
-    bearer           any API that takes a bearer token
-    basic            any API that takes a name and a password
-    api-key          any API that takes a key in a header field
-    digilocker       DigiLocker: a person consents once, then a refresh token that rotates
-    nic-ma           NIC Mission Antyodaya: a token that comes by mail
-    payhub           PayHub: token and API key by mail address and password
-    sahamati-entity  Sahamati: an entity's token
-    sahamati-secret  Sahamati: an entity's secret, read, and reset before it ends
-    sahamati-user    Sahamati: an administrator's token
+    bearer                  any API that takes a bearer token
+    basic                   any API that takes a name and a password
+    api-key                 any API that takes a key in a header field
+    digilocker              DigiLocker: a person consents once, then a refresh token that rotates
+    nic-ma                  NIC Mission Antyodaya: a token that comes by mail
+    payhub                  PayHub: token and API key by mail address and password
+    sahamati-entity         Sahamati: an entity's token
+    sahamati-secret         Sahamati: an entity's secret, read, and reset before it ends
+    sahamati-user           Sahamati: an administrator's token
+    abdm                    ABDM (ABHA): a session of the gateway, and a person's token beside it
+    apisetu                 API Setu: a client's identifier and key, on each request
+    cashfree-payouts        Cashfree Payouts: a short token that is bound to the caller's address
+    cognito                 Amazon Cognito: a program's token of a user pool
+    data-gov-in             data.gov.in: a key in the query of each request
+    entra                   Microsoft Entra ID: a program's token by certificate, secret or federated assertion
+    github-app              GitHub: an installation of an App, by the App's private key
+    google-service-account  Google: a service account, by its key file
+    keycloak                Keycloak: a client's token of a realm
+    napix                   NAPIX (NIC): a publisher's token by key and secret
+    salesforce-jwt          Salesforce: a token by signed assertion, for one instance
+    setu-aa                 Setu AA and UMAP (version 2): a short token by client identifier and secret
+    setu-bridge             Setu Bridge (version 1): a token by client identifier and secret
+    zoho                    Zoho: a refresh token that stays, and a limit on tokens
     "#);
     let printed = run(&["presets", "payhub"]);
     assert_eq!(printed.stdout, fs::read("presets/payhub.toml").expect("a file"));

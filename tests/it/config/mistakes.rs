@@ -252,7 +252,7 @@ token = { value = "" }
     );
     insta::assert_snapshot!(told, @r#"
     1:1 there is no route: no request will be forwarded
-    4:1 this reference does not say where the secret is (say one of `file`, `env`, `systemd`, `command`, `credential`, `jwt` and `value`)
+    4:1 this reference does not say where the secret is (say one of `file`, `env`, `systemd`, `command`, `credential`, `secret`, `jwt` and `value`)
     7:37 `timeout` is for `command`
     10:17 the environment has no variable of this name
     13:21 this is not the name of a credential of systemd

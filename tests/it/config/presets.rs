@@ -14,7 +14,8 @@ use super::accepted;
 fn file(preset: Preset<'_>, further: &str) -> String {
     let mut text =
         format!("[listeners.app]\nbind = \"127.0.0.1:0\"\n[credentials.c]\npreset = \"{}\"\n", preset.name);
-    for parameter in preset.parameters().iter().filter(|parameter| parameter.required) {
+    let is_left = |name: &str| !further.contains(&format!("{name} = "));
+    for parameter in preset.parameters().iter().filter(|it| it.required && is_left(&it.name)) {
         let value = match &parameter.example {
             Some(example) => example.clone(),
             None if parameter.secret => "{ env = \"SECRET\" }".to_owned(),
