@@ -102,7 +102,7 @@ fn is_given(name: &str, given: &Table, about: &PresetFile) -> bool {
         given.get(place).and_then(Node::as_table).is_some_and(|table| table.get(name).is_some())
     };
     given.entries.contains_key(name)
-        || ADDED.iter().any(|place| is_under(place))
+        || ADDED.iter().any(is_under)
         || given.entries.keys().any(|key| meant(key, about) == Some(name))
 }
 
@@ -216,13 +216,16 @@ fn is_possible(key: &str, about: &PresetFile, node: &Node, findings: &mut Findin
 /// Puts a value in place of the preset's, or its names among those of the preset.
 fn put(merged: &mut Node, key: &str, node: Node) {
     let is_there = merged.as_table().is_some_and(|table| table.get(key).is_some());
-    let Some(over) = node.as_table().filter(|_| is_there && ADDED.contains(&key)) else {
-        merged.as_table_mut().into_iter().for_each(|table| table.set(key, node.clone()));
-        return;
-    };
-    if let Some(under) = merged.table_at(key) {
-        for (name, value) in over.entries.clone() {
-            under.set(&name, value);
+    match node.value {
+        Value::Table(over) if is_there && ADDED.contains(&key) => {
+            if let Some(under) = merged.table_at(key) {
+                under.entries.extend(over.entries);
+            }
+        }
+        value => {
+            if let Some(table) = merged.as_table_mut() {
+                table.set(key, Node { value, ..node });
+            }
         }
     }
 }

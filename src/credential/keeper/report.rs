@@ -160,12 +160,14 @@ impl Task {
         let now = self.clock.now();
         let rotation = rotate_at.map(|at| now.until(at));
         // Before its value is replaced, another one is not to be had.
-        let by_itself = || match follows {
-            // It has nothing newer before a part of it has; from its end on it waits for that.
-            true => expiry.usable_until(),
-            false => schedule::renewal(&entry.spec, &expiry, self.clock.fraction()),
-        };
-        let renewal = rotation.or_else(by_itself);
+        let renewal = rotation.or_else(|| {
+            if follows {
+                // It has nothing newer before a part of it has; from its end on it waits for that.
+                expiry.usable_until()
+            } else {
+                schedule::renewal(&entry.spec, &expiry, self.clock.fraction())
+            }
+        });
         tracing::info!(
             credential = %owner,
             generation,

@@ -83,7 +83,8 @@ impl Material {
             "hmac" => {
                 let (key, text) = further.rsplit_once(' ').expect(name);
                 let key = hmac::Key::new(hmac::HMAC_SHA256, self.value(key).as_bytes());
-                hmac::sign(&key, text.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+                let tag = hmac::sign(&key, text.as_bytes());
+                tag.as_ref().iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
             }
             "date" => {
                 let at = jiff::Timestamp::from_second(now() + further.parse::<i64>().expect(name));

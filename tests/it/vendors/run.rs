@@ -1,10 +1,12 @@
 //! One vendor, run.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Write;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bearerd::clock::Clock;
 use serde_json::{Value, json};
 
 use super::fixture::{Answer, Call, Exchange, Expected, Failure, Fixture};
@@ -83,7 +85,7 @@ impl House {
         };
         let mut fields = format!("Content-Type: {media_type}\r\n");
         for (name, value) in &answer.headers {
-            fields += &format!("{name}: {}\r\n", self.material.text(value));
+            write!(fields, "{name}: {}\r\n", self.material.text(value)).expect("a text takes all");
         }
         Reply::with_fields(answer.status, &fields, &body)
     }
@@ -214,7 +216,7 @@ fn call(house: &mut House, sidecar: &Sidecar, call: &Call, seen: usize) -> Resul
     let (method, target) = call.app.split_once(' ').unwrap_or(("GET", &call.app));
     let mut fields = String::new();
     for (name, value) in &call.headers {
-        fields += &format!("{name}: {value}\r\n");
+        write!(fields, "{name}: {value}\r\n").expect("a text takes all");
     }
     let got = sidecar.app().request(method, target, &fields, call.body.as_bytes());
     let came = house.upstream.requests().split_off(seen);
@@ -259,9 +261,12 @@ fn failure(fixture: &Fixture, failure: &Failure) -> Result<(), String> {
     if failure.class == "rejected" {
         let first = fixture.call.first().ok_or("there is no call")?;
         let (method, target) = first.app.split_once(' ').unwrap_or(("GET", &first.app));
-        let begun = std::time::Instant::now();
+        let begun = Clock::system().boot();
         let got = sidecar.app().request(method, target, "", first.body.as_bytes());
-        if got.status() != 503 || begun.elapsed() > PATIENCE / 4 || house.issuer.requests().len() != 1 {
+        if got.status() != 503
+            || Clock::system().boot() - begun > PATIENCE / 4
+            || house.issuer.requests().len() != 1
+        {
             return Err(format!("{:?}: the app got {}", failure.answer, got.head()));
         }
     }
