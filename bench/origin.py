@@ -10,7 +10,8 @@ from pathlib import Path
 from server import Server, free_port
 
 TOKEN = "bench-0f7c2b1e9d6a4853"
-BULK_PATH = "/bulk"
+#: A file, of which nobody reads the bytes as text, and as many bytes of JSON.
+BULK_PATH, BULK_TEXT_PATH = "/bulk", "/bulk-text"
 BULK_BYTES = 10 * 1024 * 1024
 SMALL_BYTES = 1024
 
@@ -45,6 +46,9 @@ class Origin(Server):
         self.closing = Upstream(free_port(), authority)
         self.sessions = folder / "sessions.log"
         (folder / "bulk.bin").write_bytes(bytes(range(256)) * (BULK_BYTES // 256))
+        rows = "".join(f'{{"id":"tx-{number:06}","amount":"{number}.99","text":"Invoice {number}"}},\n'
+                       for number in range(BULK_BYTES // 50))
+        (folder / "bulk.json").write_text(rows[:BULK_BYTES])
         config = folder / "origin.conf"
         config.write_text(self._config())
         super().__init__("origin", ["nginx", "-c", str(config)], self.plain.port,
@@ -67,7 +71,12 @@ class Origin(Server):
             }}
             location = {BULK_PATH} {{
                 if ($http_authorization != "Bearer {TOKEN}") {{ return 401; }}
+                default_type application/octet-stream;
                 alias {folder}/bulk.bin;
+            }}
+            location = {BULK_TEXT_PATH} {{
+                if ($http_authorization != "Bearer {TOKEN}") {{ return 401; }}
+                alias {folder}/bulk.json;
             }}
             location = /login {{ return 200 '{{"token":"{TOKEN}"}}'; }}
             location ~ ^/tenant-(?<tenant>[0-9]+)/ {{

@@ -3,13 +3,15 @@
 import subprocess
 
 from contestants import Setup
-from origin import BULK_BYTES, BULK_PATH, SMALL_BYTES, Origin
+from origin import BULK_BYTES, BULK_PATH, BULK_TEXT_PATH, SMALL_BYTES, Origin
 from server import APP_HEADER, PATH, Failed, Server
+
+BULK_PATHS = (BULK_PATH, BULK_TEXT_PATH)
 
 
 def origin_refuses(origin: Origin) -> None:
     """Nothing but the token opens the origin: without this, the other proof would say nothing."""
-    for path in (PATH, BULK_PATH, "/tenant-0000/data"):
+    for path in (PATH, *BULK_PATHS, "/tenant-0000/data"):
         for header in ("", APP_HEADER):
             for status, _ in fetch(origin.port, [path], header):
                 if status != "401":
@@ -23,11 +25,11 @@ def injects(server: Server, setup: Setup) -> None:
     """
     if setup.http2 and not server.http2:
         raise Failed("speaks no HTTP/2 without TLS")
-    paths = [*server.paths, *([BULK_PATH] if setup.bulk else [])]
+    paths = [*server.paths, *(BULK_PATHS if setup.bulk else [])]
     for path, (status, length) in zip(paths, fetch(server.port, paths, server.header, setup.http2)):
         if status != "200":
             raise Failed(f"answered {status} at {path}")
-        if length != (BULK_BYTES if path == BULK_PATH else SMALL_BYTES):
+        if length != (BULK_BYTES if path in BULK_PATHS else SMALL_BYTES):
             raise Failed(f"answered {length} bytes at {path}")
 
 

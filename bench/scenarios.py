@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from contestants import Setup
 from kinds import Bulk, Closed, Counted, Http2, Kind, Memory, Paced, Start
+from origin import BULK_TEXT_PATH
 from verdicts import Bound, difference
 
 #: Those who inject on a TCP connection of the app's, the first of which is judged.
@@ -70,6 +71,12 @@ SCENARIOS = [
             Bound("peak_over_idle_mib", must=4.0, against=(), highest=True),
         ),
         Setup(bulk=True),
+    ),
+    Scenario(
+        "bulk-text", "GET 10 MiB of JSON, 8 connections", Bulk(path=BULK_TEXT_PATH), (*PROXIES, "tcp"),
+        (Bound("peak_over_idle_mib", must=4.0, against=(), highest=True),),
+        Setup(bulk=True),
+        note="What the guard costs where it looks: the others do not read what they pass on.",
     ),
     Scenario(
         "open-loop", "GET 1 KiB, 2,000 requests a second, open loop", Paced(), (*PROXIES, "direct"),

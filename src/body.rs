@@ -25,6 +25,17 @@ pub enum Fill<'a> {
     End(Option<&'a Fields>),
 }
 
+impl Fill<'_> {
+    /// The same, but of data the first `count` bytes only.
+    #[must_use]
+    pub fn up_to(self, count: usize) -> Self {
+        match self {
+            Self::Data(data) => Self::Data(&data[..count.min(data.len())]),
+            end @ Self::End(_) => end,
+        }
+    }
+}
+
 /// Why a body ends before its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyError {
@@ -81,6 +92,11 @@ impl Default for Passage {
 }
 
 impl Passage {
+    /// For what goes to an app, and holds no secret.
+    pub fn to_app() -> Self {
+        Self { output: Output::to_app(), ..Self::default() }
+    }
+
     /// Begins a body of this framing, behind what is in the output.
     pub fn begin(&mut self, framing: Framing) {
         self.encoder = Encoder::new(framing);

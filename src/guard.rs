@@ -14,6 +14,7 @@ mod screen;
 mod sentry;
 mod text;
 mod token_answer;
+mod trail;
 
 use std::sync::Arc;
 
@@ -45,6 +46,9 @@ pub(crate) struct Withheld;
 
 /// Masks what is in the fields of a head or of trailers, and says how many values that were.
 pub fn mask_fields(patterns: &Arc<Patterns>, fields: &mut Fields) -> u64 {
+    if !patterns.are_in(fields.text()) {
+        return 0;
+    }
     let mut scanner = Scanner::new(Arc::clone(patterns), 1);
     let mut spans = Vec::new();
     let (text, mut at) = (fields.text(), 0);

@@ -22,6 +22,7 @@ pub mod forward;
 pub mod guarded;
 mod hold;
 mod incoming;
+pub mod lent;
 pub mod logins;
 pub mod pointer;
 mod pools;
@@ -55,6 +56,7 @@ use crate::inject::Prepared;
 use crate::proxy::admit::{Door, Found};
 use crate::proxy::choose::{Chosen, choose};
 use crate::proxy::exchange::{Awaited, Exchange};
+use crate::proxy::lent::Lent;
 use crate::proxy::pools::Pools;
 use crate::proxy::record::Record;
 use crate::proxy::sanitize::{Outbound, Sanitized};
@@ -106,7 +108,7 @@ pub enum Answer {
     /// By bearerd, and not with an error of its own.
     Own(Response<Bytes>),
     /// By the upstream; the head is where the caller wanted it.
-    Upstream(Box<Exchange>),
+    Upstream(Lent),
     /// By nobody: the app does not wait any more.
     Gone,
 }
@@ -263,7 +265,7 @@ impl Proxy {
         request: &Request<'_>,
         caller: &mut S,
         answer: &mut AnswerHead,
-    ) -> Result<Option<Box<Exchange>>, ProxyError> {
+    ) -> Result<Option<Lent>, ProxyError> {
         // An app that has sent all may go away while it waits; what it asked for is not sent then.
         let has_body = request.framing != Framing::NONE;
         let Some(sent) = while_awaited(caller, has_body, self.send(request)).await else {
@@ -304,10 +306,10 @@ impl Proxy {
     async fn after_challenge<S: Caller>(
         &self,
         request: &Request<'_>,
-        (generation, mut exchange): (u64, Box<Exchange>),
+        (generation, mut exchange): (u64, Lent),
         caller: &mut S,
         answer: &mut AnswerHead,
-    ) -> Result<Option<(u64, Box<Exchange>)>, ProxyError> {
+    ) -> Result<Option<(u64, Lent)>, ProxyError> {
         let Some(held) = exchange.upload.take_held() else { return Ok(Some((generation, exchange))) };
         drop(exchange);
         let (generation, exchange, awaited) = self.again(request, None, &held, caller, answer).await?;
@@ -323,10 +325,10 @@ impl Proxy {
         &self,
         request: &Request<'_>,
         generation: u64,
-        mut exchange: Box<Exchange>,
+        mut exchange: Lent,
         caller: &mut S,
         answer: &mut AnswerHead,
-    ) -> Result<Option<Box<Exchange>>, ProxyError> {
+    ) -> Result<Option<Lent>, ProxyError> {
         let (route, clock) = (request.route, &self.shared.clock);
         if exchange.upload.outgrew() {
             route.metrics.limited(Limit::ReplayBody);
@@ -371,7 +373,7 @@ impl Proxy {
         sent: &Held,
         caller: &mut S,
         answer: &mut AnswerHead,
-    ) -> Result<(u64, Box<Exchange>, Awaited), ProxyError> {
+    ) -> Result<(u64, Lent, Awaited), ProxyError> {
         let pool = self.pool(request.route);
         let (generation, mut exchange) = self.send_fresh(request, pool, given).await?;
         exchange.upload.send_again(sent);
@@ -380,7 +382,7 @@ impl Proxy {
     }
 
     /// Writes the head, with the current token, for a connection that is there, or a fresh one.
-    async fn send(&self, request: &Request<'_>) -> Result<(u64, Box<Exchange>), ProxyError> {
+    async fn send(&self, request: &Request<'_>) -> Result<(u64, Lent), ProxyError> {
         let route = request.route;
         let pool = self.pool(route);
         if let Some(current) = request.slot.current(self.shared.clock.now())
@@ -398,7 +400,7 @@ impl Proxy {
         request: &Request<'_>,
         pool: Rc<Pool>,
         given: Option<Arc<Current<Prepared>>>,
-    ) -> Result<(u64, Box<Exchange>), ProxyError> {
+    ) -> Result<(u64, Lent), ProxyError> {
         let route = request.route;
         if given.is_none() {
             self.token(request).await?;
@@ -515,12 +517,7 @@ struct Request<'a> {
 
 impl Request<'_> {
     /// Puts the head, with the token on it, on a connection.
-    fn begin(
-        &self,
-        current: &Current<Prepared>,
-        ready: Ready,
-        pool: Rc<Pool>,
-    ) -> Result<Box<Exchange>, ProxyError> {
+    fn begin(&self, current: &Current<Prepared>, ready: Ready, pool: Rc<Pool>) -> Result<Lent, ProxyError> {
         let route = self.route;
         let unusable = |why: String| {
             ProxyError::new(Code::CredentialUnavailable, "the token cannot be put on this request")
@@ -555,7 +552,7 @@ impl Request<'_> {
         };
         let upload = Upload::new(limits, self.framing);
         let watch = self.watch.clone();
-        Ok(Box::new(Exchange::new(route.clone(), pool, watch, link, asked, upload)))
+        Ok(Lent::new(Exchange::new(route.clone(), pool, watch, link, asked, upload)))
     }
 }
 

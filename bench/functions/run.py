@@ -42,7 +42,7 @@ def main() -> None:
 def counted() -> dict[str, int]:
     """Runs the benchmarks; gungraun prints a line of JSON for each."""
     command = ["cargo", "bench", "--manifest-path", str(HERE / "Cargo.toml"), "--target-dir", str(TARGET / "functions"),
-               "--quiet", "--", "--output-format=json"]
+               "--quiet", "--bench", "functions", "--", "--output-format=json"]
     environment = {**os.environ, "GUNGRAUN_HOME": str(TARGET / "gungraun")}
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
     counts = {}

@@ -19,6 +19,7 @@ GIB = 1024**3
 class Bulk(Kind):
     """Several connections download one answer after the other; the client throws the bytes away unread."""
 
+    path: str = BULK_PATH
     connections: int = 8
     #: Memory of each contestant once it has answered a small request.
     idle: dict[str, float] = field(default_factory=dict)
@@ -44,7 +45,7 @@ class Bulk(Kind):
 
     def _download(self, server: Server, end: float) -> int:
         """Downloads until the time is over, and then to the end: how many whole answers came."""
-        request, poll, answers = client.head(server, BULK_PATH), select.poll(), 0
+        request, poll, answers = client.head(server, self.path), select.poll(), 0
         open_ones: dict[int, socket.socket] = {}
         left: dict[int, int] = {}  # of the answer on each connection; without it, a head is to come
         for _ in range(self.connections):

@@ -109,24 +109,36 @@ impl Iterator for Readings<'_> {
 
 /// The same as [`settled`] for an escape that is one character and no more, if this is one: nearly all are.
 pub(super) fn plain(bytes: &[u8]) -> Option<Escape> {
-    let (byte, length) = match *bytes {
-        [b'%', high, low, ..] => (hexadecimal(high)? << 4 | hexadecimal(low)?, 3),
-        [b'\\', b'u', b'0', b'0', high, low, ..] => (hexadecimal(high)? << 4 | hexadecimal(low)?, 6),
-        [b'\\', sign, ..] => (control(sign)?, 2),
+    let escape = match *bytes {
+        [b'%', high, low, ..] => Escape::of_byte(hexadecimal(high)? << 4 | hexadecimal(low)?, 3),
+        [b'\\', b'u', first, second, third, fourth, ..] => {
+            let digits = [first, second, third, fourth];
+            let add = |unit: u32, digit| Some(unit << 4 | u32::from(hexadecimal(digit)?));
+            Escape::of_char(char::from_u32(digits.into_iter().try_fold(0, add)?)?, 6)
+        }
+        [b'\\', sign, ..] => Escape::of_byte(control(sign)?, 2),
         _ => return None,
     };
-    let is_whole = !is_lead(byte) && (length == 3 || byte.is_ascii());
-    is_whole.then(|| Escape::of_byte(byte, length))
+    escape.lead().is_none().then_some(escape)
 }
 
 fn hexadecimal(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        b'A'..=b'F' => Some(digit - b'A' + 10),
-        _ => None,
-    }
+    let value = DIGITS[usize::from(digit)];
+    (value < 16).then_some(value)
 }
+
+/// By byte: its value as a hexadecimal digit, or more than 15.
+const DIGITS: [u8; 256] = {
+    let mut digits = [u8::MAX; 256];
+    let mut value = 0;
+    while value < 16 {
+        let digit = b"0123456789abcdef"[value as usize];
+        digits[digit as usize] = value;
+        digits[digit.to_ascii_uppercase() as usize] = value;
+        value += 1;
+    }
+    digits
+};
 
 /// What a sign behind a `\` stands for.
 fn control(sign: u8) -> Option<u8> {

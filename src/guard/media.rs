@@ -39,19 +39,24 @@ impl Handling {
     /// that is missing or unknown is scanned.
     pub fn of(content_type: Option<&[u8]>) -> Self {
         let whole = content_type.unwrap_or_default();
+        if whole == b"application/json" {
+            return Self::Json;
+        }
         let essence = whole.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-        let essence = essence.to_ascii_lowercase();
-        let (tree, kind) = match memchr::memchr(b'/', &essence) {
+        let (tree, kind) = match memchr::memchr(b'/', essence) {
             Some(slash) => (&essence[..slash], &essence[slash + 1..]),
-            None => (&essence[..], &b""[..]),
+            None => (essence, &b""[..]),
         };
-        if memchr::memmem::find(kind, b"json").is_some() {
+        let is = |name: &[u8], other: &[u8]| name.eq_ignore_ascii_case(other);
+        if kind.windows(4).any(|part| is(part, b"json")) {
             Self::Json
-        } else if essence == b"text/event-stream" {
+        } else if is(essence, b"text/event-stream") {
             Self::Lively
-        } else if kind.ends_with(b"xml") {
+        } else if kind.len() >= 3 && is(&kind[kind.len() - 3..], b"xml") {
             Self::Scanned
-        } else if BINARY_TREES.contains(&tree) || (tree == b"application" && BINARY.contains(&kind)) {
+        } else if BINARY_TREES.iter().any(|binary| is(tree, binary))
+            || (is(tree, b"application") && BINARY.iter().any(|binary| is(kind, binary)))
+        {
             Self::Ignored
         } else {
             Self::Scanned

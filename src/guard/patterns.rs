@@ -8,12 +8,14 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::Range;
 
 use zeroize::Zeroizing;
 
 use crate::guard::escape::{Escape, Miss, Readings, is_lead, plain, settled};
 use crate::guard::form::Form;
 use crate::guard::text::Text;
+use crate::guard::trail::Trail;
 use crate::secret::Secret;
 
 /// Shorter values are not looked for: too much that is none of them would be masked.
@@ -23,7 +25,7 @@ pub const SHORTEST: usize = 8;
 const LONGEST_WINDOW: usize = 32;
 
 /// Bytes of an entry of the index.
-const GRAM: usize = 4;
+pub(super) const GRAM: usize = 4;
 
 /// Bits of the index for each entry: one in so many places is looked at for nothing.
 const SPARSITY: usize = 64;
@@ -39,14 +41,12 @@ pub struct Patterns {
     window: usize,
     /// A bit for each entry, by its hash.
     index: Box<[u64]>,
+    /// What takes the number of such a bit from a hash.
+    shift: u32,
     /// The entries themselves, in their order.
     grams: Zeroizing<Vec<u32>>,
     /// By byte: whether a form begins with it.
     begins: [bool; 256],
-    /// By byte: whether it stands in a window.
-    in_windows: [bool; 256],
-    /// By byte: a bit for each of the first three places of a window at which it stands.
-    early: [u8; 256],
     /// Whether a value has bytes that begin escapes.
     has_leads: bool,
 }
@@ -85,27 +85,24 @@ impl Patterns {
         let forms: Box<[Form]> = distinct.iter().flat_map(|value| Form::all_of(value)).collect();
         let window = forms.iter().map(|form| form.length).fold(LONGEST_WINDOW, usize::min);
         let mut grams = Zeroizing::new(Vec::with_capacity(forms.len() * (window - GRAM + 1)));
-        let (mut begins, mut in_windows, mut early) = ([false; 256], [false; 256], [0; 256]);
-        let mut has_leads = false;
+        let (mut begins, mut has_leads) = ([false; 256], false);
         for form in &forms {
             begins[usize::from(form.first)] = true;
             let bytes = Zeroizing::new((0..form.length).map(|at| form.at(at)).collect::<Vec<u8>>());
             has_leads |= bytes.iter().any(|byte| is_lead(*byte));
-            bytes[..window].iter().for_each(|byte| in_windows[usize::from(*byte)] = true);
-            for (place, byte) in bytes[..GRAM - 1].iter().enumerate() {
-                early[usize::from(*byte)] |= 1 << place;
-            }
-            grams.extend(bytes[..window].windows(GRAM).filter_map(gram));
+            grams.extend(bytes[..window].array_windows().map(|gram| u32::from_le_bytes(*gram)));
         }
         grams.sort_unstable();
         grams.dedup();
         let bits = (grams.len() * SPARSITY).next_power_of_two().clamp(64, 1 << 16);
-        let mut index = vec![0_u64; bits / 64].into_boxed_slice();
-        for gram in grams.iter() {
-            let (word, bit) = place(*gram, index.len());
-            index[word] |= bit;
+        let index = vec![0; bits / 64].into_boxed_slice();
+        let shift = u32::BITS - bits.trailing_zeros();
+        let mut patterns = Self { forms, window, index, shift, grams, begins, has_leads };
+        for at in 0..patterns.grams.len() {
+            let (word, bit) = patterns.place(patterns.grams[at]);
+            patterns.index[word] |= bit;
         }
-        Self { forms, window, index, grams, begins, in_windows, early, has_leads }
+        patterns
     }
 
     /// Whether a whole text has a value in it.
@@ -158,22 +155,35 @@ impl Patterns {
             .find_map(judge)
     }
 
-    /// The next place, of those to be looked at, where an indexed run of bytes stands.
-    fn next_gram(&self, bytes: &[u8], mut at: usize) -> Option<usize> {
+    /// The next place, of those to be looked at, where an indexed run of bytes stands. A function of its own,
+    /// so that all that it needs is in registers.
+    #[inline(never)]
+    fn next_gram(&self, bytes: &[u8], from: usize) -> Option<usize> {
         let skip = self.window - GRAM + 1;
-        loop {
-            let entry = gram(bytes.get(at..at + GRAM)?)?;
-            let (word, bit) = place(entry, self.index.len());
-            if self.index[word] & bit != 0 && self.grams.binary_search(&entry).is_ok() {
-                return Some(at);
-            }
-            at += skip;
+        let mut rest = bytes.get(from..)?;
+        while !self.has(u32::from_le_bytes(*rest.first_chunk()?)) {
+            rest = rest.get(skip..)?;
         }
+        Some(bytes.len() - rest.len())
     }
 
+    /// Whether an entry is in the index.
+    #[inline]
     fn has(&self, entry: u32) -> bool {
-        let (word, bit) = place(entry, self.index.len());
-        self.index[word] & bit != 0 && self.grams.binary_search(&entry).is_ok()
+        let (word, bit) = self.place(entry);
+        self.index[word] & bit != 0 && self.holds(entry)
+    }
+
+    /// Whether an entry that shares its bit with one is that one.
+    #[cold]
+    fn holds(&self, entry: u32) -> bool {
+        self.grams.binary_search(&entry).is_ok()
+    }
+
+    /// Where an entry has its bit.
+    fn place(&self, entry: u32) -> (usize, u64) {
+        let bit = entry.wrapping_mul(0x9e37_79b1).wrapping_shr(self.shift);
+        ((bit / u64::BITS) as usize, 1 << (bit % u64::BITS))
     }
 
     /// The first place before `until` at which a window stands whose first escape is in what is fresh.
@@ -181,66 +191,121 @@ impl Patterns {
         &self,
         text: Text<'_>,
         from: usize,
-        until: usize,
+        mut until: usize,
         judge: &impl Fn(usize) -> Option<(usize, Match)>,
     ) -> Option<(usize, Match)> {
-        let (bytes, base) = (text.fresh, text.held.len());
-        let mut at = from;
-        let mut first: Option<(usize, Match)> = None;
+        let base = text.held.len();
+        let mut first = None;
+        let mut trail = Trail::new(from);
         // A window begins up to its own length before its first escape.
-        while at < bytes.len() && base + at < first.map_or(until, |(at, _)| at) + self.window {
-            if !is_lead(bytes[at]) {
-                let Some(offset) = memchr::memchr2(b'%', b'\\', &bytes[at..]) else { break };
-                at += offset;
+        while base + trail.at < until + self.window
+            && let Some(escapes) = self.next_escapes(text, from, &mut trail)
+        {
+            let start = from.max((escapes.start + 1).saturating_sub(self.window));
+            let mut begins = base + start..until.min(base + escapes.end);
+            if let Some(found) = begins.find_map(judge) {
+                until = found.0;
+                first = Some(found);
             }
-            if self.is_suspicious(text, from, at) {
-                let before = first.map_or(until, |(at, _)| at);
-                let begins = (base + from).max((base + at + 1).saturating_sub(self.window))
-                    ..(base + at + 1).min(before);
-                first = begins.clone().find_map(judge).or(first);
-            }
-            at += 1;
         }
         first
     }
 
-    /// Whether a window may have its first escape at a place of what is fresh.
-    fn is_suspicious(&self, text: Text<'_>, from: usize, at: usize) -> bool {
+    /// The next places, in what is fresh, in which a window may have its first escape.
+    ///
+    /// Such a window holds one of two entries: the escape behind three bytes that stand for themselves, or,
+    /// if it begins later, the escape before three bytes that are read behind it.
+    fn next_escapes(&self, text: Text<'_>, from: usize, trail: &mut Trail) -> Option<Range<usize>> {
         let (bytes, base) = (text.fresh, text.held.len());
-        if self.has_leads {
-            return true;
-        }
-        let escape = match plain(&bytes[at..]).map_or_else(|| settled(text, base + at), Ok) {
-            Ok(escape) => escape,
-            Err(Miss::Cut) => return true,
-            Err(Miss::Other) => return false,
-        };
-        let first = escape.bytes()[0];
-        if !self.in_windows[usize::from(first)] {
-            return false;
-        }
-        // Three bytes of the window stand before it.
-        if at >= from + GRAM - 1 {
-            let before = &bytes[at + 1 - GRAM..at];
-            if self.has(u32::from_le_bytes([before[0], before[1], before[2], first])) {
-                return true;
+        loop {
+            if !trail.has_escape() {
+                trail.skip_to(trail.at + memchr::memchr2(b'%', b'\\', &bytes[trail.at..])?);
+            }
+            let at = trail.at;
+            let Some(byte) = bytes.get(at) else {
+                // What follows may make a window of it.
+                let escapes = trail.start()..at;
+                trail.skip_to(at);
+                return (!text.is_last).then_some(escapes);
+            };
+            if !is_lead(*byte) {
+                trail.note(*byte);
+                trail.at += 1;
+                if self.has(trail.entry) {
+                    return Some(trail.start()..trail.at);
+                }
+                continue;
+            }
+            if self.has_leads {
+                trail.skip_to(at + 1);
+                return Some(at..at + 1);
+            }
+            let (escape, is_plain) = match plain(&bytes[at..]) {
+                Some(escape) => (escape, true),
+                None => match settled(text, base + at) {
+                    Ok(escape) => (escape, false),
+                    Err(Miss::Other) => {
+                        trail.skip_to(at + 1);
+                        continue;
+                    }
+                    Err(Miss::Cut) => {
+                        let escapes = trail.start()..bytes.len();
+                        trail.skip_to(bytes.len());
+                        return Some(escapes);
+                    }
+                },
+            };
+            let mut is_suspicious = self.has_behind(bytes, from, at, escape)
+                || (!is_plain && self.has_inside(text, from, at, escape.length));
+            trail.begin_escape();
+            for byte in escape.bytes() {
+                trail.note(*byte);
+                is_suspicious |= self.has(trail.entry);
+            }
+            trail.at += escape.length;
+            if is_suspicious {
+                return Some(trail.start()..trail.at);
             }
         }
-        // Or it is one of the first three, and others follow.
-        let mut places = self.early[usize::from(first)];
-        let mut entry = [0; GRAM];
-        let (mut count, mut at) = (0, base + at);
-        let mut next = Ok(escape);
+    }
+
+    /// Whether three bytes and the escape behind them are an entry.
+    fn has_behind(&self, bytes: &[u8], from: usize, at: usize, escape: Escape) -> bool {
+        let Some([first, second, third]) = at
+            .checked_sub(GRAM - 1)
+            .filter(|start| *start >= from)
+            .map(|start| [bytes[start], bytes[start + 1], bytes[start + 2]])
+        else {
+            return false;
+        };
+        self.has(u32::from_le_bytes([first, second, third, escape.bytes()[0]]))
+    }
+
+    /// Whether a window may have its first escape inside of the longest reading of an escape of escapes. All
+    /// backslashes at its beginning are read as the first of them is.
+    fn has_inside(&self, text: Text<'_>, from: usize, at: usize, length: usize) -> bool {
+        let (bytes, base) = (text.fresh, text.held.len());
+        let whole = &bytes[at..at + length];
+        let same = whole.iter().take_while(|byte| **byte == b'\\').count().max(1);
+        (at + same..at + length).filter(|inner| is_lead(bytes[*inner])).any(|inner| {
+            let Ok(escape) = settled(text, base + inner) else { return true };
+            self.has_behind(bytes, from, inner, escape) || self.has_ahead(text, base + inner)
+        })
+    }
+
+    /// Whether what is read from a place on begins with an entry, or ends before it is one.
+    fn has_ahead(&self, text: Text<'_>, mut at: usize) -> bool {
+        let (mut entry, mut count) = ([0; GRAM], 0);
         loop {
-            let Ok(escape) = next else { return next == Err(Miss::Cut) };
+            let escape = match text.get(at) {
+                None => return true,
+                Some(byte) if is_lead(byte) => match settled(text, at) {
+                    Ok(escape) => escape,
+                    Err(miss) => return miss == Miss::Cut,
+                },
+                Some(byte) => Escape::of_byte(byte, 1),
+            };
             for byte in escape.bytes() {
-                if count > 0 {
-                    // Places behind the third are not noted.
-                    places = (places << 1) & (self.early[usize::from(*byte)] | !0b111);
-                }
-                if places == 0 {
-                    return false;
-                }
                 entry[count] = *byte;
                 count += 1;
                 if count == GRAM {
@@ -248,13 +313,6 @@ impl Patterns {
                 }
             }
             at += escape.length;
-            next = match text.get(at) {
-                None => Err(Miss::Cut),
-                Some(byte) if is_lead(byte) => {
-                    plain(&bytes[at - base..]).map_or_else(|| settled(text, at), Ok)
-                }
-                Some(byte) => Ok(Escape::of_byte(byte, 1)),
-            };
         }
     }
 
@@ -327,17 +385,6 @@ fn follow(form: &Form, text: Text<'_>, start: usize) -> Match {
         }
     }
     found
-}
-
-/// Four bytes as an entry of the index.
-fn gram(bytes: &[u8]) -> Option<u32> {
-    Some(u32::from_le_bytes(bytes.try_into().ok()?))
-}
-
-/// Where an entry has its bit in an index of so many words, a power of two.
-fn place(gram: u32, words: usize) -> (usize, u64) {
-    let hash = gram.wrapping_mul(0x9e37_79b1);
-    ((hash >> 16) as usize & (words - 1), 1 << (hash >> 26))
 }
 
 impl fmt::Debug for Patterns {

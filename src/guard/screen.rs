@@ -106,6 +106,19 @@ impl Screen {
         }
     }
 
+    /// How many fresh bytes are known to be no part of a value, where nothing is kept back.
+    pub fn passing(&self) -> Option<usize> {
+        match self.verdict {
+            Verdict::Pass(count) if !self.is_holding() => Some(count),
+            _ => None,
+        }
+    }
+
+    /// Whether what was passed on needs not be remembered: [`Self::take`] does not look at it.
+    pub fn forgets(&self) -> bool {
+        self.scanner.least == 1
+    }
+
     /// Takes the first `count` bytes of what was shown, and says how many of them were fresh.
     pub fn take(&mut self, count: usize, fresh: &[u8]) -> usize {
         let rest = |whole: usize| whole.saturating_sub(count);
@@ -117,11 +130,15 @@ impl Screen {
         let of_held = count.min(self.held());
         let of_fresh = count - of_held;
         self.start += of_held;
-        let known = self.scanner.least - 1;
         if !self.is_holding() {
-            // A value may begin in the last that was passed on.
-            self.held.extend_from_slice(&fresh[of_fresh.saturating_sub(known)..of_fresh]);
-            self.held.drain(..self.held.len().saturating_sub(known));
+            if self.forgets() {
+                self.held.clear();
+            } else {
+                // A value may begin in the last that was passed on.
+                let known = self.scanner.least - 1;
+                self.held.extend_from_slice(&fresh[of_fresh.saturating_sub(known)..of_fresh]);
+                self.held.drain(..self.held.len().saturating_sub(known));
+            }
             self.start = self.held.len();
         }
         of_fresh

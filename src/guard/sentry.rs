@@ -126,6 +126,9 @@ impl Sentry {
         if self.is_withheld {
             return Poll::Ready(Err(BodyError::Withheld));
         }
+        if let Some(count) = self.passing() {
+            return source.poll_fill(context).map_ok(|fill| fill.up_to(count));
+        }
         let next = match &mut self.way {
             Way::Plain(_) => self.next_plain(source, context),
             Way::Coded(coded) => coded.next(&mut self.left, source, context),
@@ -159,6 +162,8 @@ impl Sentry {
     pub fn consume<S: Source>(&mut self, source: &mut S, count: usize) {
         let of_source = match &mut self.way {
             Way::Coded(coded) => coded.take(count),
+            // All of it is the source's, and nothing of it is needed any more.
+            Way::Plain(screen) if screen.forgets() => screen.take(count, b""),
             Way::Plain(screen) => {
                 let mut context = Context::from_waker(std::task::Waker::noop());
                 let fresh = match source.poll_fill(&mut context) {
@@ -171,6 +176,14 @@ impl Sentry {
         if of_source > 0 {
             took(&mut self.left, of_source);
             source.consume(of_source);
+        }
+    }
+
+    /// How many of the source's next bytes are known to be nothing but what may pass.
+    fn passing(&self) -> Option<usize> {
+        match &self.way {
+            Way::Plain(screen) => screen.passing(),
+            Way::Coded(_) => None,
         }
     }
 

@@ -38,6 +38,8 @@ pub struct Field<'a> {
 pub struct Fields {
     text: Vec<u8>,
     lines: Vec<Line>,
+    /// Kinds that may be among the lines, a bit for each: most are asked for in vain.
+    kinds: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -69,6 +71,7 @@ impl Fields {
     pub fn clear(&mut self) {
         self.text.clear();
         self.lines.clear();
+        self.kinds = 0;
     }
 
     /// The number of field lines.
@@ -109,17 +112,24 @@ impl Fields {
         }
     }
 
+    /// The values of the fields of this kind, in their order.
+    pub fn all(&self, kind: Kind) -> impl Iterator<Item = &[u8]> {
+        let lines = if self.kinds & kind.bit() == 0 { &[] } else { &*self.lines };
+        lines.iter().filter(move |line| line.kind == kind).map(|line| line.value.of(&self.text))
+    }
+
     /// The value of the first field of this kind.
     pub fn get(&self, kind: Kind) -> Option<&[u8]> {
-        let line = self.lines.iter().find(|line| line.kind == kind)?;
-        Some(line.value.of(&self.text))
+        self.all(kind).next()
     }
 
     /// Adds a field line behind the others.
     pub fn push(&mut self, name: &[u8], value: &[u8]) {
         let name = self.keep(name);
         let value = self.keep(value);
-        self.lines.push(Line { name, value, kind: Kind::of(name.of(&self.text)) });
+        let kind = Kind::of(name.of(&self.text));
+        self.kinds |= kind.bit();
+        self.lines.push(Line { name, value, kind });
     }
 
     /// Takes over the fields of an answer of HTTP/2.
@@ -151,10 +161,11 @@ impl Fields {
             let start = part.as_ptr().addr().wrapping_sub(text.as_ptr().addr());
             Span::new(start, start + part.len())
         };
-        self.lines.extend(parsed.iter().map(|header| Line {
-            name: place(header.name.as_bytes()),
-            value: place(header.value.trim_ascii()),
-            kind: Kind::of(header.name.as_bytes()),
+        let kinds = &mut self.kinds;
+        self.lines.extend(parsed.iter().map(|header| {
+            let kind = Kind::of(header.name.as_bytes());
+            *kinds |= kind.bit();
+            Line { name: place(header.name.as_bytes()), value: place(header.value.trim_ascii()), kind }
         }));
     }
 
@@ -240,6 +251,11 @@ impl Kind {
         matches!(self, Self::Other | Self::Underscore | Self::Date)
     }
 
+    /// A bit of its own.
+    fn bit(self) -> u32 {
+        1 << (self as u32)
+    }
+
     /// The kind of a field of this name.
     pub fn of(name: &[u8]) -> Self {
         let (known, kind): (&[u8], Self) = match name.len() {
@@ -291,7 +307,7 @@ impl Kind {
             kind
         } else if matches!(name.first(), Some(b'x' | b'X')) && begins_with_x_forwarded(name) {
             Self::Forwarded
-        } else if memchr::memchr(b'_', name).is_some() {
+        } else if name.contains(&b'_') {
             Self::Underscore
         } else {
             Self::Other

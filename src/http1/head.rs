@@ -210,13 +210,13 @@ impl AnswerHead {
     /// Fields that `Connection` lists, but for the length, which frames the body: a sender must not list
     /// it. Nearly every answer lists options of the connection itself at most.
     pub fn listed(&self) -> Vec<Vec<u8>> {
-        let lists = self.fields.iter().filter(|field| field.kind == Kind::Connection);
-        let names = lists.flat_map(|list| members(list.value));
         let is_field = |name: &&[u8]| {
             let options: [&[u8]; 4] = [b"keep-alive", b"close", b"content-length", b"upgrade"];
             !options.iter().any(|option| name.eq_ignore_ascii_case(option))
         };
-        names.filter(is_field).map(<[u8]>::to_vec).collect()
+        let is_usual = |list: &&[u8]| matches!(*list, b"keep-alive" | b"close");
+        let lists = self.fields.all(Kind::Connection).filter(|list| !is_usual(list));
+        lists.flat_map(members).filter(is_field).map(<[u8]>::to_vec).collect()
     }
 
     /// Reads a head that came over HTTP/2.
@@ -279,6 +279,5 @@ impl AnswerHead {
 
 /// Whether `Connection` lists an option.
 fn lists(fields: &Fields, option: &[u8]) -> bool {
-    let lists_it = |value| members(value).any(|name| name.eq_ignore_ascii_case(option));
-    fields.iter().any(|field| field.kind == Kind::Connection && lists_it(field.value))
+    fields.all(Kind::Connection).flat_map(members).any(|name| name.eq_ignore_ascii_case(option))
 }

@@ -21,8 +21,8 @@ pub struct RequestReader<'a> {
     is_too_long: bool,
     is_malformed: bool,
     has: Pseudo,
-    /// The authority, while a `Host` may still say the same.
-    authority: Vec<u8>,
+    /// There was an authority, and a `Host` may still say the same.
+    may_repeat_host: bool,
     content_length: Option<u64>,
     /// The crumbs of a cookie become one field again (section 8.2.3).
     cookie: Vec<u8>,
@@ -58,7 +58,7 @@ impl<'a> RequestReader<'a> {
             is_too_long: false,
             is_malformed: false,
             has: Pseudo::default(),
-            authority: Vec::new(),
+            may_repeat_host: false,
             content_length: None,
             cookie: Vec::new(),
         }
@@ -107,7 +107,7 @@ impl<'a> RequestReader<'a> {
             b":authority" => {
                 once(&mut self.has.authority)?;
                 self.head.fields.push(b"host", value);
-                self.authority.extend_from_slice(value);
+                self.may_repeat_host = !value.is_empty();
             }
             _ => return Err(Malformed),
         }
@@ -120,7 +120,9 @@ impl<'a> RequestReader<'a> {
         }
         match Kind::of(name) {
             // Two hosts are as malformed here as in HTTP/1.1, but for one that says the same.
-            Kind::Host if !self.authority.is_empty() && self.authority == value => self.authority.clear(),
+            Kind::Host if self.may_repeat_host && self.head.fields.get(Kind::Host) == Some(value) => {
+                self.may_repeat_host = false;
+            }
             Kind::Cookie => {
                 if !self.cookie.is_empty() {
                     self.cookie.extend_from_slice(b"; ");

@@ -274,7 +274,7 @@ const ALLOWED: [[bool; 256]; 2] = {
 /// section 3.2).
 fn target<'a>(head: &'a RequestHead, names: &Names<'_>) -> Result<Target<'a>, ProxyError> {
     let bytes = head.target();
-    if memchr::memchr(b'#', bytes).is_some() {
+    if bytes.contains(&b'#') {
         return Err(ProxyError::new(Code::PathAmbiguous, "the target has a `#`").and_close());
     }
     let text = std::str::from_utf8(bytes).map_err(|_| malformed(NOT_ENCODED))?;
@@ -283,7 +283,7 @@ fn target<'a>(head: &'a RequestHead, names: &Names<'_>) -> Result<Target<'a>, Pr
         Some(b'*') if text.len() == 1 && head.method == Method::OPTIONS => (None, text),
         _ => absolute(text, names)?,
     };
-    let (path, query) = match memchr::memchr(b'?', text.as_bytes()) {
+    let (path, query) = match text.bytes().position(|byte| byte == b'?') {
         Some(at) => (&text[..at], Some(&text[at + 1..])),
         None => (text, None),
     };
@@ -327,11 +327,13 @@ impl Names<'_> {
     /// DNS.
     fn has(&self, host: &str) -> bool {
         let Some(address) = self.door.address else { return true };
+        if matches!(host, "localhost" | "127.0.0.1" | "[::1]") {
+            return true;
+        }
         if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
             return self.has(&host.to_ascii_lowercase());
         }
-        matches!(host, "localhost" | "127.0.0.1" | "[::1]")
-            || self.door.hosts.contains(host)
+        self.door.hosts.contains(host)
             || self.routes.is_some_and(|routes| routes.has_host(host))
             || is_address(host, address)
     }
@@ -350,22 +352,24 @@ fn is_address(host: &str, address: SocketAddr) -> bool {
 /// The host of `host[:port]`, an IPv6 address with its brackets; `None` if it is not of that form
 /// (RFC 9110, section 7.2).
 pub fn host_and_port(value: &[u8]) -> Option<&str> {
-    let text = std::str::from_utf8(value).ok()?;
-    let end = if text.starts_with('[') { text.find(']')? + 1 } else { text.find(':').unwrap_or(text.len()) };
-    let (host, port) = text.split_at(end);
-    let is_port = match port.strip_prefix(':') {
-        None => port.is_empty(),
-        Some("") => true,
-        Some(port) => {
-            port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok()
+    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+    let (host, port) = if value.first() == Some(&b'[') {
+        let (host, port) = value.split_at(memchr::memchr(b']', value)? + 1);
+        std::str::from_utf8(&host[1..host.len() - 1]).ok()?.parse::<std::net::Ipv6Addr>().ok()?;
+        (host, port)
+    } else {
+        let (host, port) = value.split_at(value.iter().take_while(|byte| is_name(byte)).count());
+        if host.is_empty() {
+            return None;
         }
+        (host, port)
     };
-    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
-    let is_host = match host.strip_prefix('[') {
-        Some(address) => address.trim_end_matches(']').parse::<std::net::Ipv6Addr>().is_ok(),
-        None => !host.is_empty() && host.bytes().all(is_name),
+    let is_port = match port {
+        [] | [b':'] => true,
+        [b':', digits @ ..] => content_length(digits).is_some_and(|port| digits.len() <= 5 && port <= 0xffff),
+        _ => false,
     };
-    (is_port && is_host).then_some(host)
+    if is_port { std::str::from_utf8(host).ok() } else { None }
 }
 
 /// A page of another site that the user's browser shows cannot call (RFC 6454 and Fetch Metadata).

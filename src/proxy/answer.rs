@@ -20,8 +20,8 @@ pub fn check_switch(request: &RequestHead, answer: &AnswerHead) -> Result<(), Pr
         return Ok(());
     }
     let offers = |protocol: &[u8]| {
-        let offered = request.fields.iter().filter(|field| field.kind == Kind::Upgrade);
-        offered.flat_map(|field| members(field.value)).any(|offer| offer.eq_ignore_ascii_case(protocol))
+        let mut offered = request.fields.all(Kind::Upgrade).flat_map(members);
+        offered.any(|offer| offer.eq_ignore_ascii_case(protocol))
     };
     if answer.fields.get(Kind::Upgrade).is_some_and(offers) {
         return Ok(());

@@ -220,7 +220,7 @@ impl Exchange {
     }
 
     /// Request and answer are over: the connection serves the next.
-    pub fn finish(mut self) {
+    pub fn finish(&mut self) {
         // A stream that has ended is nothing to keep.
         if let Some(Link::Http1(link)) = self.incoming.link.take()
             && self.upload.progress() == Progress::Finished
@@ -235,9 +235,9 @@ impl Exchange {
     }
 
     /// The bare connection after a 101, with what was read behind the head and what guards it.
-    pub fn into_tunnel(mut self) -> Option<(Stream, Input, Option<Box<TunnelGuard>>)> {
+    pub fn take_tunnel(&mut self) -> Option<(Stream, Input, Option<Box<TunnelGuard>>)> {
         let (stream, input) = self.incoming.link.take().and_then(Link::into_tunnel)?;
-        Some((stream, input, self.tunnel_guard))
+        Some((stream, input, self.tunnel_guard.take()))
     }
 
     /// Ready, with what is said of it, when the answer has made no progress for too long.

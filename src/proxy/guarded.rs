@@ -45,10 +45,7 @@ pub(super) fn begin(
     if exchange.framing() == Framing::NONE {
         return Ok(false);
     }
-    let handling = handling(head);
-    if handling == Handling::Ignored {
-        return Ok(false);
-    }
+    let Some(handling) = handling(head) else { return Ok(false) };
     let (blocks, allows_token_answers) = (count.route.guard == Mode::Block, count.route.allows_token_answers);
     let coding = coding(head)?;
     let length = if let Framing::Length(length) = exchange.framing() { Some(length) } else { None };
@@ -99,20 +96,18 @@ fn blocked(detail: &'static str) -> ProxyError {
     ProxyError::new(Code::LeakBlocked, detail)
 }
 
-/// What is done with the body, by its media type. If several are named, nobody knows which an app believes.
-fn handling(head: &AnswerHead) -> Handling {
-    let mut handling = None;
-    for field in head.fields.iter().filter(|field| field.kind == Kind::ContentType) {
-        let other = Handling::of(Some(field.value));
-        handling = Some(if handling.is_none_or(|one| one == other) { other } else { Handling::Json });
-    }
-    handling.unwrap_or(Handling::Scanned)
+/// What is done with the body, by its media type; nothing if it has no text. If several are named, nobody
+/// knows which an app believes.
+fn handling(head: &AnswerHead) -> Option<Handling> {
+    let mut types = head.fields.all(Kind::ContentType).map(|value| Handling::of(Some(value)));
+    let first = types.next().unwrap_or(Handling::Scanned);
+    let handling = if types.all(|other| other == first) { first } else { Handling::Json };
+    (handling != Handling::Ignored).then_some(handling)
 }
 
 /// How the body is compressed.
 fn coding(head: &AnswerHead) -> Result<Option<Coding>, ProxyError> {
-    let lines = head.fields.iter().filter(|field| field.kind == Kind::ContentEncoding);
-    let names = lines.flat_map(|line| members(line.value));
+    let names = head.fields.all(Kind::ContentEncoding).flat_map(members);
     let mut codings = names.filter(|name| !name.eq_ignore_ascii_case(b"identity")).map(Coding::of);
     match (codings.next(), codings.next()) {
         (None, _) => Ok(None),

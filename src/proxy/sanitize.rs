@@ -134,8 +134,8 @@ impl<'a> Sanitized<'a> {
     /// Whether a field is listed in `Connection`, or stands under a name that bearerd itself uses.
     fn is_taken(&self, field: &Field<'_>) -> bool {
         let is_listed = || {
-            let lists = self.head.fields.iter().filter(|field| field.kind == Kind::Connection);
-            lists.flat_map(|list| members(list.value)).any(|name| name.eq_ignore_ascii_case(field.name))
+            let mut listed = self.head.fields.all(Kind::Connection).flat_map(members);
+            listed.any(|name| name.eq_ignore_ascii_case(field.name))
         };
         let is_reserved = || {
             let names: [&[u8]; 3] = [b"authorization", b"proxy-authorization", b"proxy-connection"];
@@ -220,8 +220,8 @@ impl<'a> Outbound<'a> {
         }
         put_field(output, b"Via", via.as_bytes());
         if found.upgrades {
-            for field in head.fields.iter().filter(|field| field.kind == Kind::Upgrade) {
-                put_field(output, b"Upgrade", field.value);
+            for protocols in head.fields.all(Kind::Upgrade) {
+                put_field(output, b"Upgrade", protocols);
             }
             output.put(b"Connection: upgrade\r\n");
         }

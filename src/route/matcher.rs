@@ -2,7 +2,7 @@
 
 use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
-use std::hash::{Hash, Hasher};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::Arc;
 
 use crate::route::table::Route;
@@ -17,7 +17,7 @@ pub struct Matcher {
 /// Routes by their prefix. A look-up costs one hash a segment of the deepest prefix at most.
 #[derive(Debug, Default)]
 struct Prefixes {
-    routes: HashSet<ByPrefix>,
+    routes: HashSet<ByPrefix, BuildHasherDefault<PathHasher>>,
     /// Slashes in the deepest prefix; `/` counts none.
     depth: usize,
 }
@@ -26,6 +26,28 @@ struct Prefixes {
 /// read for the request anyway.
 #[derive(Debug)]
 struct ByPrefix(Arc<Route>);
+
+/// FNV-1a: paths are short, and only the configuration says which prefixes there are, so that nobody can
+/// make them collide.
+struct PathHasher(u64);
+
+impl Default for PathHasher {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Hasher for PathHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
 
 impl Matcher {
     /// Adds a route.

@@ -99,7 +99,7 @@ impl App {
             expects_continue: false,
             owes_continue: false,
             has_ended: false,
-            answer: Passage::default(),
+            answer: Passage::to_app(),
         }
     }
 
@@ -514,6 +514,8 @@ impl Caller for App {
         if self.has_ended || !self.input.is_empty() {
             return Poll::Pending;
         }
+        // Nearly always there is nothing: no memory is taken to find that out.
+        ready!(self.stream.poll_readable(context));
         match ready!(self.input.poll_read(&mut self.stream, context)) {
             // The next request is read when this one is answered.
             Ok(1..) => Poll::Pending,

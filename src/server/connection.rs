@@ -11,7 +11,7 @@ use http::{Method, Response, StatusCode};
 use crate::buffer::Input;
 use crate::http1::{AnswerHead, Framing, Kind, RequestHead};
 use crate::proxy::admit::Door;
-use crate::proxy::exchange::Exchange;
+use crate::proxy::lent::Lent;
 use crate::proxy::record::Record;
 use crate::proxy::watch::{Phase, Watch};
 use crate::proxy::{self, Answer, Asking, Proxy, ProxyError};
@@ -39,7 +39,7 @@ pub(super) struct Heads {
 }
 
 /// Heads that a thread keeps for later requests.
-const KEPT_HEADS: usize = 256;
+const KEPT_HEADS: usize = 512;
 
 thread_local! {
     static HEADS: RefCell<Vec<Heads>> = const { RefCell::new(Vec::new()) };
@@ -66,7 +66,7 @@ enum After {
     /// It is over.
     Gone,
     /// Another protocol is spoken on it.
-    Switch(Box<Exchange>, Record),
+    Switch(Lent, Record),
 }
 
 /// Serves one connection of `visitor` until either side ends it.
@@ -80,7 +80,7 @@ pub async fn serve(
     let door = &settings.door;
     let mut app = App::new(stream, Input::default(), watch.clone(), settings.head_limits, door.head_timeout);
     if app.speaks_http2().await {
-        return http2::serve(service, settings, watch, app.into_unspoken(), visitor).await;
+        return Box::pin(http2::serve(service, settings, watch, app.into_unspoken(), visitor)).await;
     }
     loop {
         match app.wait().await {
@@ -93,9 +93,7 @@ pub async fn serve(
         }
         let mut heads = take_heads();
         let after = match app.read_head(&mut heads.request).await {
-            Next::Request => {
-                Box::pin(answer(service, settings, &watch, &mut app, &mut heads, &visitor)).await
-            }
+            Next::Request => answer(service, settings, &watch, &mut app, &mut heads, &visitor).await,
             Next::End => After::Gone,
             Next::Refused(limit, error) => {
                 door.metrics.unrouted.limited_by(limit);
@@ -110,7 +108,7 @@ pub async fn serve(
             After::Next => {}
             After::Close => return app.close().await,
             After::Gone => return,
-            After::Switch(exchange, record) => return switch(app, *exchange, &watch, record).await,
+            After::Switch(exchange, record) => return Box::pin(switch(app, exchange, &watch, record)).await,
         }
     }
 }
@@ -213,9 +211,9 @@ async fn answer_here(
 const MOMENT: Duration = Duration::from_secs(2);
 
 /// Passes bytes in both directions after a 101.
-async fn switch(app: App, exchange: Exchange, watch: &Rc<Watch>, record: Record) {
+async fn switch(app: App, mut exchange: Lent, watch: &Rc<Watch>, record: Record) {
     watch.enter(Phase::Tunnel, Duration::ZERO);
-    if let Some((stream, input, guard)) = exchange.into_tunnel() {
+    if let Some((stream, input, guard)) = exchange.take_tunnel() {
         tunnel::run(app.into_parts(), (stream, input), guard, watch).await;
     }
     drop(record);
@@ -234,4 +232,31 @@ fn framing(head: &RequestHead) -> Framing {
 /// HTTP/1.0 has no 100 (RFC 9110, section 10.1.1).
 fn expects_continue(head: &RequestHead) -> bool {
     !head.is_http10 && head.fields.get(Kind::Expect).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+    use std::sync::Arc;
+
+    use super::{Service, serve};
+    use crate::proxy::watch::Watch;
+    use crate::server::Settings;
+    use crate::server::socket::AppStream;
+    use crate::server::visitor::Visitor;
+
+    type Served<'a> = (&'a Rc<Service>, &'a Arc<Settings>, Rc<Watch>, AppStream, Visitor);
+
+    fn size_of_output<A, F>(_: impl FnOnce(A) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// Each connection has it for as long as it is open, most of the time for nothing.
+    #[test]
+    fn what_a_connection_takes_while_it_waits_is_small() {
+        let size = size_of_output(|(service, settings, watch, stream, visitor): Served<'static>| {
+            serve(service, settings, watch, stream, visitor)
+        });
+        assert!(size <= 2560, "{size} bytes");
+    }
 }

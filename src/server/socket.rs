@@ -81,6 +81,17 @@ impl AppStream {
     }
 }
 
+impl AppStream {
+    /// Pending if there is certainly nothing to read yet; the task is woken when there may be.
+    pub fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Tcp(stream) => stream.poll_read_ready(context).map(drop),
+            Self::Unix(stream) => stream.poll_read_ready(context).map(drop),
+            Self::Tls(_) => Poll::Ready(()),
+        }
+    }
+}
+
 impl AsyncRead for AppStream {
     fn poll_read(
         mut self: Pin<&mut Self>,

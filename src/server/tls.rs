@@ -8,7 +8,6 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::pin::pin;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -167,7 +166,7 @@ pub async fn greet(stream: AppStream, settings: &Settings, watch: &Watch, clock:
     };
     let door = &settings.door;
     // It lives to the end, so that whoever sees the connection end finds it counted.
-    let handshake = pin!(shake_hands(tls, stream, clock));
+    let handshake = Box::pin(shake_hands(tls, stream, clock));
     let reason = match watch.guard(handshake).await {
         Ok(Ok(greeted)) => return greeted,
         Ok(Err(error)) => explain(&error),

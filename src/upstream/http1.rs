@@ -1,7 +1,7 @@
 //! One HTTP/1.1 connection to an upstream, and the request that is on it.
 
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use tokio::net::TcpStream;
@@ -14,7 +14,7 @@ use crate::http1::head::{HeadError, Progress};
 use crate::http1::{AnswerHead, Decoder, Framing, HeadLimits, Kind, body};
 use crate::upstream::connect::{Identity, tls_reason};
 use crate::upstream::pool::{Counted, Uses};
-use crate::upstream::stream::{Stream, look};
+use crate::upstream::stream::Stream;
 
 /// Limits of an answer's head: generous, since an upstream is chosen by the configuration.
 pub const ANSWER_LIMITS: HeadLimits = HeadLimits { bytes: 256 * 1024, fields: 256, target: 0 };
@@ -165,7 +165,10 @@ impl Http1Link {
                 let framing = framing(head, asked)?;
                 self.is_last = !head.is_persistent() || framing == Framing::Close || says_both(head);
                 self.framing = framing;
-                self.answer = Decoder::new(framing).without(head.listed());
+                let answer = Decoder::new(framing);
+                // Only chunks are followed by trailers.
+                self.answer =
+                    if framing == Framing::Chunked { answer.without(head.listed()) } else { answer };
                 return Poll::Ready(Ok(()));
             }
             let read = ready!(self.input.poll_read(&mut self.stream, context));
@@ -226,8 +229,7 @@ impl Http1Link {
     /// end of the stream, makes the connection worthless (RFC 9112, section 9.5 and 11.2).
     pub fn is_alive(&mut self) -> bool {
         self.is_reused = true;
-        let Self { input, stream, .. } = self;
-        look(|context| input.poll_read(stream, context), Waker::noop()).is_pending()
+        self.stream.is_quiet()
     }
 
     /// The bare connection after a 101, with what was read behind the head.
@@ -264,25 +266,16 @@ pub(super) fn framing(head: &AnswerHead, asked: Asked) -> Result<Framing, Answer
         return Ok(Framing::NONE);
     }
     let (mut codings, mut length) = (0_usize, None);
-    for field in head.fields.iter() {
-        match field.kind {
-            Kind::TransferEncoding => {
-                codings += 1;
-                if !field.value.eq_ignore_ascii_case(b"chunked") || head.is_http10 {
-                    return Err(AnswerError::NotHttp(
-                        "the answer's transfer coding is not exactly `chunked`",
-                    ));
-                }
-            }
-            Kind::ContentLength => {
-                for member in crate::http1::field::members(field.value) {
-                    let value = content_length(member).ok_or(BAD_LENGTH)?;
-                    if length.replace(value).is_some_and(|before| before != value) {
-                        return Err(BAD_LENGTH);
-                    }
-                }
-            }
-            _ => {}
+    for coding in head.fields.all(Kind::TransferEncoding) {
+        codings += 1;
+        if !coding.eq_ignore_ascii_case(b"chunked") || head.is_http10 {
+            return Err(AnswerError::NotHttp("the answer's transfer coding is not exactly `chunked`"));
+        }
+    }
+    for member in head.fields.all(Kind::ContentLength).flat_map(crate::http1::field::members) {
+        let value = content_length(member).ok_or(BAD_LENGTH)?;
+        if length.replace(value).is_some_and(|before| before != value) {
+            return Err(BAD_LENGTH);
         }
     }
     match (codings, length) {

@@ -41,6 +41,23 @@ macro_rules! inner {
     };
 }
 
+impl Stream {
+    /// Whether neither a byte nor the end has come so far. It is not to be read from if one has.
+    pub(super) fn is_quiet(&mut self) -> bool {
+        let mut byte = [0];
+        let read = match self {
+            Self::Plain(stream) => stream.try_read(&mut byte),
+            Self::Unix(stream) => stream.try_read(&mut byte),
+            Self::Tls(stream) => {
+                let mut buffer = ReadBuf::new(&mut byte);
+                let poll = |context: &mut Context<'_>| Pin::new(&mut *stream).poll_read(context, &mut buffer);
+                return look(poll, Waker::noop()).is_pending();
+            }
+        };
+        read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+}
+
 impl AsyncRead for Stream {
     fn poll_read(
         self: Pin<&mut Self>,

@@ -1,13 +1,16 @@
 //! What single steps of the request path take, in instructions: these repeat on any machine, so that a
 //! change of a few shows. `counts.json` has what they took when they were last recorded.
 
+mod guarding;
 mod request;
 
 use std::hint::black_box;
+use std::sync::Arc;
 
 use bearerd::app;
 use bearerd::clock::Clock;
 use bearerd::config::{self, Environment};
+use bearerd::guard::Patterns;
 use bearerd::inject::{Injection, Prepared};
 use bearerd::named::Named;
 use bearerd::route::path::{self, Ambiguity, Shape};
@@ -118,7 +121,23 @@ fn prepare_injection(
     black_box(&injection).prepare(&outputs, &clock)
 }
 
+/// A text of this kind, and what is looked for.
+fn guarded(text: fn(usize) -> Vec<u8>) -> (Arc<Patterns>, Vec<u8>) {
+    (guarding::patterns(), text(16 * 1024))
+}
+
+#[library_benchmark]
+#[bench::plain(guarded(guarding::plain))]
+#[bench::json(guarded(guarding::json))]
+#[bench::unicode(guarded(guarding::unicode))]
+#[bench::percent(guarded(guarding::percent))]
+#[bench::nested(guarded(guarding::nested))]
+fn guard_16_kib((patterns, text): (Arc<Patterns>, Vec<u8>)) -> (usize, Arc<Patterns>, Vec<u8>) {
+    (guarding::screened(&patterns, black_box(&text)), patterns, text)
+}
+
+library_benchmark_group!(name = guarding_answers, benchmarks = [guard_16_kib]);
 library_benchmark_group!(name = routing, benchmarks = [check_path, canonical_path, find_route, check_policy]);
 library_benchmark_group!(name = injecting, benchmarks = [render_template, prepare_injection]);
 
-main!(library_benchmark_groups = [routing, injecting, passing]);
+main!(library_benchmark_groups = [routing, injecting, passing, guarding_answers]);

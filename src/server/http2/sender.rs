@@ -50,7 +50,7 @@ impl Sender {
             stream,
             is_broken: false,
             is_flushed: true,
-            output: Output::default(),
+            output: Output::to_app(),
             window: USUAL_WINDOW,
             initial_window: USUAL_WINDOW,
             wants_smaller_table: false,

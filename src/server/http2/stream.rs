@@ -78,7 +78,8 @@ impl Stream {
         connection.enter(stream.clone());
         // What comes of the body before the task has its first turn is given back by this, too.
         let content = Content::new(stream.clone(), heads.request.fields.get(Kind::Expect).is_some());
-        spawn_local(stream.run(heads, read.fits, content));
+        // In a place of its own: the runtime moves what it is given several times.
+        spawn_local(Box::pin(stream.run(heads, read.fits, content)));
     }
 
     /// The stream's task.
