@@ -8,7 +8,6 @@
 //! It runs on the control thread. States and times leave it, values never do.
 
 mod access;
-mod advice;
 mod answer;
 mod console;
 mod dispatch;
@@ -35,6 +34,7 @@ use crate::control::Control;
 use crate::credential::Source;
 use crate::credential::keeper::Keeper;
 use crate::credential::store::Store;
+use crate::notification::Notifications;
 use crate::route::RouteTable;
 use crate::server::{Address, Server};
 use crate::upstream::connect::Connectors;
@@ -89,6 +89,8 @@ pub struct Admin {
     pub server: Arc<Server>,
     /// The ways out, with their certificates.
     pub egress: watch::Receiver<Connectors>,
+    /// Who is told of trouble, with what became of that.
+    pub notifications: Notifications,
     /// The numbers of the control plane.
     pub metrics: Arc<ControlMetrics>,
     /// The sessions of the console.

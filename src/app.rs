@@ -14,10 +14,12 @@
 
 mod callers;
 mod conductor;
+mod departures;
 mod disclosure;
 mod egress;
 mod issuers;
 mod needs;
+mod troubles;
 mod watch;
 mod wiring;
 
@@ -153,6 +155,7 @@ pub async fn start(
     let egress = tokio::sync::watch::Sender::new(connectors.clone());
     tasks.spawn(memory::give_back_when_settled());
     tasks.spawn(egress::keep_fresh(egress.subscribe(), clock.clone()));
+    tasks.spawn(departures::keep_checking(egress.subscribe(), clock.clone()));
 
     let mut disclosed = issuers.disclosed();
     let table = wire(config, &disclosed.borrow(), &keeper, &connectors, &clock, None);
@@ -167,6 +170,10 @@ pub async fn start(
     };
     let server = Arc::new(server::start(bound, plane).map_err(StartError::Machine)?);
 
+    let notifications = troubles::notifications(&keeper, &server, egress.subscribe(), &clock);
+    notifications.reconcile(&config.notify);
+    tasks.spawn(notifications.clone().run());
+
     let (commands, inbox) = mpsc::unbounded_channel();
     let (draining, is_draining) = tokio::sync::watch::channel(false);
     let admin = Arc::new(Admin {
@@ -178,6 +185,7 @@ pub async fn start(
         table: Arc::clone(&table),
         server: Arc::clone(&server),
         egress: egress.subscribe(),
+        notifications,
         metrics,
         sessions: Sessions::new(&clock),
         events: EventStreams::default(),

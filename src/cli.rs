@@ -15,6 +15,7 @@ pub mod init;
 pub mod login;
 pub mod logout;
 pub mod man;
+pub mod notify;
 pub mod output;
 pub mod presets;
 pub mod probe;
@@ -112,6 +113,8 @@ pub enum Command {
     Refresh(refresh::Arguments),
     /// Replace a static token in a running bearerd, read from standard input
     Set(set::Arguments),
+    /// Send a notice to the receivers of the configuration, to see whether it arrives
+    Notify(notify::Arguments),
     /// List the presets, or print one
     Presets(presets::Arguments),
     /// Ask a running bearerd whether it lives, or whether it is ready
@@ -165,6 +168,7 @@ impl Command {
             Self::Logout(arguments) => logout::run(arguments),
             Self::Refresh(arguments) => refresh::run(arguments),
             Self::Set(arguments) => set::run(arguments),
+            Self::Notify(arguments) => notify::run(arguments),
             Self::Presets(arguments) => presets::run(arguments),
             Self::Probe(arguments) => probe::run(arguments),
             Self::Reload(arguments) => reload::run(arguments),

@@ -41,6 +41,7 @@ use crate::credential::keeper::SleepRules;
 use crate::credential::store::spec::StoreSpec;
 use crate::credential::{CredentialName, CredentialSpec};
 use crate::memory;
+use crate::notification::ReceiverSpec;
 use crate::route::RouteSpec;
 use crate::secret::Secret;
 use crate::server::ListenerSpec;
@@ -69,6 +70,8 @@ pub struct Config {
     pub credentials: Vec<Arc<CredentialSpec>>,
     /// `[routes]`.
     pub routes: Vec<Arc<RouteSpec>>,
+    /// `[notify]`.
+    pub notify: Vec<Arc<ReceiverSpec>>,
 }
 
 /// `[server]`.

@@ -15,6 +15,7 @@
 //! requests read. The rules of time are in [`schedule`], what must survive is in [`store`], and
 //! [`crate::lookout`] tells when an input changed.
 
+pub mod advice;
 pub mod consent;
 pub mod deadline;
 pub mod expected_upstream;

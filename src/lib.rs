@@ -9,7 +9,7 @@
 //! 6  config                TOML -> validated specs; problems with file, line and column
 //! 5  server, admin         listeners and workers | status, metrics, control
 //! 4  proxy, control        admit -> match -> sanitize -> inject -> forward -> replay; logins as JSON
-//! 3  route                 matcher, policy, route table
+//! 3  route | notification  matcher, policy, route table | who is told of trouble, and how
 //! 2  credential | inject   life cycle and flows | templates onto requests
 //! 1  upstream, caller      connect, TLS, pool, egress; who calls, and who may
 //! 0  secret clock backoff template named memory buffer body telemetry lookout confinement
@@ -40,6 +40,7 @@ pub mod jose;
 pub mod lookout;
 pub mod memory;
 pub mod named;
+pub mod notification;
 pub mod proxy;
 pub mod route;
 pub mod sandbox;

@@ -3,6 +3,7 @@
 
 pub mod address;
 pub mod connect;
+pub mod departure;
 pub mod destination;
 pub mod egress;
 pub mod exchange;
@@ -18,5 +19,5 @@ pub(crate) mod testing;
 mod tls;
 
 pub use destination::Destination;
-pub use egress::{CertificateSpec, EgressSpec, MinimumTls, ProxyLogin, ProxySpec};
+pub use egress::{CertificateSpec, EgressSpec, ExpectSpec, MinimumTls, ProxyLogin, ProxySpec};
 pub use origin::{Origin, Scheme, Url};

@@ -13,6 +13,7 @@ use crate::confinement::{Confinement, Measure};
 use crate::credential::consent::Consents;
 use crate::credential::keeper::{Keeper, Outcome, SubjectNumbers};
 use crate::credential::{CredentialName, State, Status};
+use crate::notification::{Notifications, Numbers};
 use crate::proxy::Code;
 use crate::route::RouteTable;
 use crate::route::metrics::{Durations, Limit, RouteMetrics};
@@ -20,6 +21,7 @@ use crate::secret;
 use crate::server::Listener;
 use crate::telemetry::{self, Counter};
 use crate::upstream::connect::Connectors;
+use crate::upstream::departure::Departure;
 use crate::upstream::pool::Bites;
 
 /// The numbers that the control plane counts.
@@ -77,6 +79,8 @@ pub(super) async fn encode(admin: &Admin) -> String {
     subjects(&mut text, &numbers);
     renewals(&mut text, &admin.metrics);
     store(&mut text, admin.store.errors());
+    departures(&mut text, &admin.egress.borrow());
+    notifications(&mut text, &admin.notifications);
     reloads(&mut text, &admin.metrics);
     confinement(&mut text, &admin.metrics.confinement);
     memory(&mut text);
@@ -172,6 +176,11 @@ fn limits(text: &mut Exposition, rows: &[Row<'_>], admin: &Admin) {
     }
     metric.sample(&[("limit", "max_event_streams")], admin.events.limited.get());
     metric.sample(&[("limit", "max_logins")], admin.control.consents.numbers().refused.get());
+    let receivers = admin.notifications.numbers();
+    let sum = |count: fn(&Numbers) -> u64| receivers.iter().map(|(_, numbers, _)| count(numbers)).sum::<u64>();
+    metric.sample(&[("limit", "notify_flaps")], sum(|of| of.flapped.get()));
+    metric.sample(&[("limit", "notify_rate")], sum(|of| of.crowded.get()));
+    metric.sample(&[("limit", "notify_max_queue")], sum(|of| of.dropped.get()));
 }
 
 fn logins(text: &mut Exposition, consents: &Consents) {
@@ -338,6 +347,52 @@ fn renewals(text: &mut Exposition, metrics: &ControlMetrics) {
     for ((name, outcome), of) in &renewals {
         let labels = [("credential", name.as_str()), ("outcome", outcome.as_str())];
         histogram(&mut metric, &labels, of.buckets.map(u64::from), of.took.as_secs_f64());
+    }
+}
+
+/// The addresses that connections leave from, where they are asked for.
+fn departures(text: &mut Exposition, egress: &Connectors) {
+    let watched: Vec<_> = egress.iter().filter(|(_, connector)| connector.spec().expect.is_some()).collect();
+    let help = "What is known of the address that connections leave from: 1 for what holds.";
+    let mut metric = text.metric("bearerd_egress_address", Kind::Gauge, help);
+    for (name, connector) in &watched {
+        let known = connector.departures().report().departure.as_str();
+        for state in Departure::NAMES {
+            metric.sample(&[("egress", name.as_str()), ("state", state)], u8::from(state == known));
+        }
+    }
+    let help = "Checks of the address that connections leave from.";
+    let mut metric = text.metric("bearerd_egress_address_checks_total", Kind::Counter, help);
+    for (name, connector) in &watched {
+        let board = connector.departures();
+        for (outcome, count) in
+            [("expected", &board.expected), ("other", &board.other), ("failed", &board.failed)]
+        {
+            metric.sample(&[("egress", name.as_str()), ("outcome", outcome)], count.get());
+        }
+    }
+}
+
+fn notifications(text: &mut Exposition, notifications: &Notifications) {
+    let receivers = notifications.numbers();
+    let help = "Notices to a receiver that arrived, were given up, or made room for younger ones.";
+    let mut metric = text.metric("bearerd_notifications_total", Kind::Counter, help);
+    for (name, numbers, _) in &receivers {
+        for (outcome, count) in
+            [("sent", &numbers.sent), ("failed", &numbers.failed), ("dropped", &numbers.dropped)]
+        {
+            metric.sample(&[("receiver", name.as_str()), ("outcome", outcome)], count.get());
+        }
+    }
+    let help = "Deliveries of notices that failed and were tried again.";
+    let mut metric = text.metric("bearerd_notification_retries_total", Kind::Counter, help);
+    for (name, numbers, _) in &receivers {
+        metric.sample(&[("receiver", name.as_str())], numbers.retries.get());
+    }
+    let help = "Notices that wait for a receiver.";
+    let mut metric = text.metric("bearerd_notifications_waiting", Kind::Gauge, help);
+    for (name, _, waiting) in &receivers {
+        metric.sample(&[("receiver", name.as_str())], *waiting);
     }
 }
 

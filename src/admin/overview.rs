@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::admin::Admin;
-use crate::admin::advice::advice;
+use crate::credential::advice::advice;
 use crate::admin::view::{CredentialView, subjects_of};
 use crate::control::view::rfc3339;
 use crate::credential::flow::oauth2::Grant;

@@ -166,6 +166,7 @@ impl Conductor {
         self.server.set_access_log(new.server.access_log);
         self.admin.control.consents.set_room(new.server.max_logins);
         self.admin.spec.store(Arc::new(new.admin.clone()));
+        self.admin.notifications.reconcile(&new.notify);
         if let Some((address, listener)) = admin_listener {
             self.serving.abort();
             self.serving = self.tasks.spawn(listener.serve(Arc::clone(&self.admin)));

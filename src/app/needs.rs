@@ -11,6 +11,7 @@ use crate::credential::flow::login::Step;
 use crate::credential::flow::oauth2::endpoints::Endpoints;
 use crate::credential::store::spec::StoreSpec;
 use crate::credential::{Flow, Source};
+use crate::notification::Way;
 use crate::server::listener::{Address, Bind};
 use crate::server::tls::TlsSpec;
 use crate::upstream::{Origin, Scheme};
@@ -23,7 +24,7 @@ pub(crate) fn of(loaded: &Loaded, environment: &Environment) -> Needs {
     }
     // Systemd's credentials are all of one folder.
     needs.read.extend(environment.credentials_directory.clone());
-    let Config { server: _, store, admin, listeners, egress, credentials, routes } = &loaded.config;
+    let Config { server: _, store, admin, listeners, egress, credentials, routes, notify } = &loaded.config;
     if let StoreSpec::File(file) = store {
         needs.write_file(&file.path);
         std::iter::once(&file.key).chain(&file.previous_keys).for_each(|key| source(key, &mut needs));
@@ -43,6 +44,14 @@ pub(crate) fn of(loaded: &Loaded, environment: &Environment) -> Needs {
             needs.read_file(file);
         }
         egress.proxy.iter().for_each(|proxy| connect(&proxy.origin, &mut needs));
+        egress.expect.iter().for_each(|expect| connect(&expect.url.origin, &mut needs));
+    }
+    for receiver in notify {
+        receiver.way.origin().into_iter().for_each(|origin| connect(origin, &mut needs));
+        receiver.way.secret().into_iter().for_each(|secret| source(secret, &mut needs));
+        if let Way::Command(argv) = &receiver.way {
+            needs.commands.insert(argv.clone());
+        }
     }
     for credential in credentials {
         credential.inputs.iter().for_each(|(_, input)| source(input, &mut needs));
@@ -74,7 +83,7 @@ pub(crate) fn of(loaded: &Loaded, environment: &Environment) -> Needs {
 
 /// The files that hold secrets, or should.
 pub(super) fn secret_files(config: &Config) -> BTreeSet<PathBuf> {
-    let Config { server: _, store, admin, listeners, egress, credentials, routes: _ } = config;
+    let Config { server: _, store, admin, listeners, egress, credentials, routes: _, notify } = config;
     let mut files = BTreeSet::new();
     let mut of = |source: &Source| {
         if let Source::File(path) = source.leaf() {
@@ -85,6 +94,7 @@ pub(super) fn secret_files(config: &Config) -> BTreeSet<PathBuf> {
         std::iter::once(&file.key).chain(&file.previous_keys).for_each(&mut of);
     }
     admin.token.iter().for_each(&mut of);
+    notify.iter().filter_map(|receiver| receiver.way.secret()).for_each(&mut of);
     credentials.iter().flat_map(|credential| credential.inputs.iter()).for_each(|(_, input)| of(input));
     let listening = listeners.iter().filter_map(|listener| listener.tls.as_ref()?.key.file());
     let leaving = egress.iter().filter_map(|egress| egress.certificate.as_ref()?.key.file());

@@ -23,7 +23,7 @@ pub struct Arguments {
     /// Which configuration.
     #[command(flatten)]
     pub file: ConfigFile,
-    /// Ask each issuer for its time too, without any credential
+    /// Ask each issuer for its time, and each echo for the address that it sees, without any credential
     #[arg(long)]
     pub connect: bool,
     /// Print JSON
@@ -53,6 +53,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
             }
         };
         findings.extend(runtime.block_on(network::clocks(&loaded.config, &clock)));
+        findings.extend(runtime.block_on(network::addresses(&loaded.config)));
     }
     findings.sort_by_key(|finding| finding.severity);
     let text = if arguments.json { finding::json(&findings) } else { finding::text(&findings) };

@@ -3,10 +3,6 @@
 
 /// Keys, by a key that only their table has.
 const KEYS: &[(&str, &[&str])] = &[
-    // The whole file.
-    ("credentials", &["notify"]),
-    // An egress.
-    ("min_tls", &["expect_address"]),
     // A credential.
     ("preset", &["subject"]),
     // A step of a login, and an output of it.

@@ -7,6 +7,7 @@ pub(crate) mod credential;
 pub(crate) mod inject;
 pub(crate) mod json;
 pub(crate) mod listener;
+pub(crate) mod notify;
 pub(crate) mod preset;
 pub(crate) mod rotate;
 pub(crate) mod route;
@@ -23,6 +24,7 @@ use serde::Deserialize;
 
 pub(crate) use credential::Credential;
 pub(crate) use listener::{Egress, Listener};
+pub(crate) use notify::Notify;
 pub(crate) use route::Route;
 pub(crate) use scalar::Map;
 pub(crate) use server::{Admin, Server, Store};
@@ -49,6 +51,8 @@ pub(crate) struct File {
     pub(crate) credentials: Map<Credential>,
     /// Which request goes where with which credential, by name.
     pub(crate) routes: Map<Route>,
+    /// Who is told of trouble and of deadlines, by name.
+    pub(crate) notify: Map<Notify>,
 }
 
 /// Whether a word is one of the keys of any table: of a text that cannot be parsed nothing else is
@@ -65,6 +69,8 @@ pub(crate) fn is_key(word: &str) -> bool {
             keys_of::<listener::ServiceAccounts>(),
             keys_of::<listener::Tls>(),
             keys_of::<Egress>(),
+            keys_of::<listener::ExpectAddress>(),
+            keys_of::<Notify>(),
             keys_of::<Credential>(),
             keys_of::<credential::Dpop>(),
             keys_of::<credential::IdToken>(),

@@ -22,6 +22,14 @@ pub async fn read_all(loaded: &Loaded, clock: &Clock) -> Vec<Problem> {
     {
         problems.push(store_problem(loaded, &fault));
     }
+    for receiver in &loaded.config.notify {
+        if let Some(secret) = receiver.way.secret()
+            && let Err(error) = read_source("secret", secret, &stand_in, clock).await
+        {
+            let message = format!("the secret of `[notify.{}]` cannot be read: {}", receiver.name, error.message);
+            problems.push(Problem { severity: Severity::Error, message, help: None, location: None });
+        }
+    }
     for spec in &loaded.config.credentials {
         for error in read_one(spec, clock).await {
             problems.push(problem(loaded, Some(&spec.name), &error));

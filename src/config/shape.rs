@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use crate::config::deserialize::{Deserializer, Kind, Mistake, Step};
 use crate::config::findings::Findings;
 use crate::config::later;
-use crate::config::raw::{Credential, Egress, File, Listener, Route};
+use crate::config::raw::{Credential, Egress, File, Listener, Notify, Route};
 use crate::config::suggest::{list, nearest};
 use crate::config::tree::{Node, Place, Value};
 
@@ -17,6 +17,7 @@ pub(crate) fn file(tree: &mut Node, findings: &mut Findings) -> File {
     each::<Egress>(tree, "egress", findings);
     each::<Credential>(tree, "credentials", findings);
     each::<Route>(tree, "routes", findings);
+    each::<Notify>(tree, "notify", findings);
     read(tree, findings)
 }
 

@@ -14,6 +14,7 @@ pub(crate) mod inject;
 pub(crate) mod listener;
 pub(crate) mod login;
 pub(crate) mod names;
+pub(crate) mod notify;
 pub(crate) mod oauth2;
 pub(crate) mod rotation;
 pub(crate) mod route;
@@ -61,6 +62,8 @@ pub(crate) fn file(raw: &raw::File, root: Place<'_>, context: &mut Context<'_>) 
         context,
     );
     let credentials = chain::in_order(credentials, bundles, root.key("credentials"), context);
+    chain::check_ways(&credentials, root.key("credentials"), context);
+    let notify = notify::all(&raw.notify, root.key("notify"), context);
     let egress = std::mem::take(&mut context.egresses);
-    Some(Config { server, store: store?, admin: admin?, listeners, egress, credentials, routes })
+    Some(Config { server, store: store?, admin: admin?, listeners, egress, credentials, routes, notify })
 }

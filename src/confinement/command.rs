@@ -48,11 +48,18 @@ impl Command {
     /// of its own. What it says on standard error is dropped: it may hold a secret. The error says why it
     /// cannot be started.
     pub fn start(argv: &[String], output: OwnedFd) -> Result<Self, String> {
+        // A pipe into which nobody writes is at its end: that needs no file, not even `/dev/null`.
+        let (nothing, _) = io::pipe().map_err(|error| cannot_start(&error))?;
+        Self::start_with(argv, nothing.into(), output)
+    }
+
+    /// The same, with something to read on standard input.
+    pub fn start_with(argv: &[String], input: OwnedFd, output: OwnedFd) -> Result<Self, String> {
         #[cfg(target_os = "linux")]
         if let Some(helper) = Helper::of_process() {
-            return helper.ask(argv, output.as_fd()).map(Self::There);
+            return helper.ask(argv, input.as_fd(), output.as_fd()).map(Self::There);
         }
-        Group::start(argv, output).map(Self::Here).map_err(|error| cannot_start(&error))
+        Group::start(argv, input, output).map(Self::Here).map_err(|error| cannot_start(&error))
     }
 
     /// Waits for its end. The error says how it failed.
@@ -77,13 +84,13 @@ pub struct Group {
 }
 
 impl Group {
-    pub(super) fn start(argv: &[String], output: OwnedFd) -> io::Result<Self> {
+    pub(super) fn start(argv: &[String], input: OwnedFd, output: OwnedFd) -> io::Result<Self> {
         let [program, arguments @ ..] = argv else { return Err(io::ErrorKind::InvalidInput.into()) };
         let child = tokio::process::Command::new(program)
             .args(arguments)
             .env_clear()
             .envs(environment())
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(output)
             .stderr(Stdio::null())
             .process_group(0)

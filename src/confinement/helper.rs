@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! bearerd ── the commands, once ────────────────────────────────▶ helper
-//!         ── number of a command, pipe for its output, socket ──▶ (starts it)
+//!         ── number of a command, its two pipes, a socket ──────▶ (starts it)
 //!         ◀═════════════ output, straight from the command ══════ command
 //!         ◀── how it ended, by that socket ─────────────────────── helper
 //! ```
@@ -77,25 +77,30 @@ impl Helper {
         OF_PROCESS.get()
     }
 
-    /// Has a command started that writes to `output`. The error says why it cannot be.
-    pub(super) fn ask(&self, argv: &[String], output: BorrowedFd<'_>) -> Result<Asked, String> {
+    /// Has a command started that reads from `input` and writes to `output`. The error says why it cannot be.
+    pub(super) fn ask(
+        &self,
+        argv: &[String],
+        input: BorrowedFd<'_>,
+        output: BorrowedFd<'_>,
+    ) -> Result<Asked, String> {
         let number = self.commands.iter().position(|known| known == argv);
         let number = number.ok_or("is not one of those that were configured at start: restart needed")?;
         let gone = |error: io::Error| {
             format!("cannot be started, since the helper is gone ({}): restart needed", error.kind())
         };
         let (ending, its) = UnixStream::pair().map_err(gone)?;
-        send(&self.control, number as u64, [output, its.as_fd()]).map_err(gone)?;
+        send(&self.control, number as u64, [input, output, its.as_fd()]).map_err(gone)?;
         ending.set_nonblocking(true).map_err(gone)?;
         Ok(Asked { ending: tokio::net::UnixStream::from_std(ending).map_err(gone)? })
     }
 }
 
 /// Sends a number with descriptors, in one piece.
-fn send(control: &UnixStream, number: u64, passed: [BorrowedFd<'_>; 2]) -> io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+fn send(control: &UnixStream, number: u64, passed: [BorrowedFd<'_>; 3]) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
     let mut beside = SendAncillaryBuffer::new(&mut space);
-    // The space is made for two.
+    // The space is made for three.
     beside.push(SendAncillaryMessage::ScmRights(&passed));
     sendmsg(control, &[IoSlice::new(&number.to_le_bytes())], &mut beside, SendFlags::NOSIGNAL)?;
     Ok(())
@@ -130,10 +135,10 @@ pub fn serve() -> io::Result<()> {
         (&mut control).take(length).read_to_end(&mut list).await?;
         let commands: Vec<Vec<String>> = serde_json::from_slice(&list)?;
         let mut running = JoinSet::new();
-        while let Some((number, [output, ending])) = receive(&control).await? {
+        while let Some((number, [input, output, ending])) = receive(&control).await? {
             while running.try_join_next().is_some() {}
             if let Some(argv) = usize::try_from(number).ok().and_then(|at| commands.get(at)) {
-                running.spawn(run(argv.clone(), output, ending));
+                running.spawn(run(argv.clone(), input, output, ending));
             }
         }
         Ok(())
@@ -147,12 +152,12 @@ fn adopt(socket: OwnedFd) -> io::Result<tokio::net::UnixStream> {
 }
 
 /// A number with the descriptors that came with it; `None` when the other end is closed.
-async fn receive(control: &tokio::net::UnixStream) -> io::Result<Option<(u64, [OwnedFd; 2])>> {
+async fn receive(control: &tokio::net::UnixStream) -> io::Result<Option<(u64, [OwnedFd; 3])>> {
     let mut number = [0; 8];
     let mut passed = Vec::new();
     let length = control
         .async_io(Interest::READABLE, || {
-            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
             let mut beside = RecvAncillaryBuffer::new(&mut space);
             let mut bytes = [IoSliceMut::new(&mut number)];
             let message = recvmsg(control, &mut bytes, &mut beside, RecvFlags::CMSG_CLOEXEC)?;
@@ -164,7 +169,7 @@ async fn receive(control: &tokio::net::UnixStream) -> io::Result<Option<(u64, [O
             Ok(message.bytes)
         })
         .await?;
-    match (length, <[OwnedFd; 2]>::try_from(passed)) {
+    match (length, <[OwnedFd; 3]>::try_from(passed)) {
         (0, _) => Ok(None),
         (8, Ok(passed)) => Ok(Some((u64::from_le_bytes(number), passed))),
         _ => Err(io::ErrorKind::InvalidData.into()),
@@ -172,9 +177,9 @@ async fn receive(control: &tokio::net::UnixStream) -> io::Result<Option<(u64, [O
 }
 
 /// Runs a command, and tells how it ended. When nobody waits for that any more, it is ended.
-async fn run(argv: Vec<String>, output: OwnedFd, ending: OwnedFd) -> io::Result<()> {
+async fn run(argv: Vec<String>, input: OwnedFd, output: OwnedFd, ending: OwnedFd) -> io::Result<()> {
     let mut ending = adopt(ending)?;
-    let mut group = match Group::start(&argv, output) {
+    let mut group = match Group::start(&argv, input, output) {
         Ok(group) => group,
         Err(error) => return ending.write_all(command::cannot_start(&error).as_bytes()).await,
     };

@@ -62,6 +62,8 @@ pub enum Code {
     SubjectMissing,
     /// The answer holds a secret, or a token, or nobody can tell.
     LeakBlocked,
+    /// Connections leave from another address than the one that the token is bound to.
+    WrongAddress,
 }
 
 /// One line of the table.
@@ -75,7 +77,7 @@ struct Line {
 
 impl Code {
     /// All codes, in the order of the table.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::NoRoute,
         Self::PathAmbiguous,
         Self::NotAllowed,
@@ -98,6 +100,7 @@ impl Code {
         Self::RateLimited,
         Self::SubjectMissing,
         Self::LeakBlocked,
+        Self::WrongAddress,
     ];
 
     const fn line(self) -> Line {
@@ -215,6 +218,12 @@ impl Code {
                 StatusCode::BAD_GATEWAY,
                 "The answer would show a secret",
                 "http_response_incomplete",
+            ),
+            Self::WrongAddress => (
+                "wrong_address",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Connections leave from an address that the token is not bound to",
+                "proxy_configuration_error",
             ),
         };
         Line { name, status, title, kind }

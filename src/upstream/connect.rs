@@ -29,6 +29,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::clock::Clock;
 use crate::upstream::connect::dial::DialError;
 use crate::upstream::connect::lookup::Resolver;
+use crate::upstream::departure::{Departure, DepartureBoard, WrongAddress};
 use crate::upstream::material::Material;
 use crate::upstream::tls::Tls;
 use crate::upstream::{EgressSpec, MinimumTls, Origin, ProxySpec, Scheme, address};
@@ -62,6 +63,8 @@ struct Shared {
     renewing: Mutex<()>,
     /// The identity of `current`, for those who ask at each request.
     identity: AtomicU64,
+    /// From which address the world sees connections.
+    departures: DepartureBoard,
 }
 
 /// What connections are opened as.
@@ -77,6 +80,8 @@ struct Current {
 /// Which versions of HTTP are offered where the other side chooses (ALPN, RFC 7301).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Offer {
+    /// Nothing: what is spoken is not HTTP, as with a mail server.
+    Nothing,
     /// HTTP/1.1 only: what an upgrade and an exchange with an issuer need.
     Http1,
     /// HTTP/2 and HTTP/1.1, in this order.
@@ -90,6 +95,7 @@ impl Offer {
     /// The protocols of ALPN, the preferred one first.
     pub(super) fn protocols(self) -> Vec<Vec<u8>> {
         match self {
+            Self::Nothing => Vec::new(),
             Self::Http1 => vec![b"http/1.1".to_vec()],
             Self::Both => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
         }
@@ -131,6 +137,12 @@ impl Identity {
 impl Current {
     fn new(material: Material, spec: &EgressSpec) -> Self {
         Self { identity: Identity::next(), material, tls: OnceLock::new(), lowest: spec.min_tls }
+    }
+
+    /// The same under another identity.
+    fn of_another_identity(&self) -> Self {
+        let (material, tls) = (self.material.clone(), self.tls.clone());
+        Self { identity: Identity::next(), material, tls, lowest: self.lowest }
     }
 
     /// TLS, made on a thread of the runtime's pool at the first call.
@@ -180,6 +192,7 @@ impl Connector {
             identity: AtomicU64::new(current.identity.0),
             current: ArcSwap::from_pointee(current),
             renewing: Mutex::default(),
+            departures: DepartureBoard::default(),
             spec: egress.clone(),
         })))
     }
@@ -216,6 +229,32 @@ impl Connector {
         Identity(self.0.identity.load(Ordering::Acquire))
     }
 
+    /// What is known of the address that connections leave from.
+    pub fn departures(&self) -> &DepartureBoard {
+        &self.0.departures
+    }
+
+    /// The address that connections leave from, if it is not one that is expected.
+    pub fn wrong_address(&self) -> Option<WrongAddress> {
+        let expect = self.0.spec.expect.as_ref()?;
+        let Departure::Other(actual) = self.0.departures.report().departure else { return None };
+        Some(WrongAddress { expected: expect.addresses.clone(), actual })
+    }
+
+    /// Notes what a check of the address brought. If it is another one than before, no connection that stands
+    /// is used for another request: it may have been opened from the wrong one.
+    pub(super) fn note_departure(&self, outcome: Result<Departure, String>, at: Timestamp) {
+        let is_wrong = matches!(outcome, Ok(Departure::Other(_)));
+        if self.0.departures.note(outcome, at) && is_wrong {
+            let _turn = self.0.renewing.lock().unwrap_or_else(PoisonError::into_inner);
+            let current = self.0.current.load();
+            let next = current.of_another_identity();
+            let identity = next.identity;
+            self.0.current.store(Arc::new(next));
+            self.0.identity.store(identity.0, Ordering::Release);
+        }
+    }
+
     /// When the client certificate ends, if there is one.
     pub fn certificate_ends_at(&self) -> Option<Timestamp> {
         self.0.current.load().material.certificate.as_ref().map(|own| own.ends_at)
@@ -229,6 +268,9 @@ impl Connector {
         offer: Offer,
         limit: Duration,
     ) -> Result<Opened, ConnectError> {
+        if let Some(wrong) = self.wrong_address().filter(|_| origin.scheme != Scheme::Unix) {
+            return Err(ConnectError::WrongAddress(Box::new(wrong)));
+        }
         let attempt = Attempt::new(origin, limit);
         let current = self.0.current.load_full();
         let (stream, protocol) = match origin.scheme {
@@ -240,18 +282,26 @@ impl Connector {
             Scheme::H2c => (Stream::Plain(self.reach(&attempt, &current).await?), Protocol::Http2),
             Scheme::Https => {
                 let stream = self.reach(&attempt, &current).await?;
-                let handshake = async {
-                    let outcome = match current.tls().await {
-                        Ok(tls) => tls.handshake(&origin.host, stream, offer).await,
-                        Err(reason) => Err(reason),
-                    };
-                    outcome.map_err(|reason| ConnectError::Tls { origin: origin.clone(), reason })
-                };
-                let (stream, protocol) = attempt.within("the TLS handshake", handshake).await?;
-                (Stream::Tls(stream), protocol)
+                shake_hands(&attempt, &current, stream, offer).await?
             }
         };
         Ok(Opened { stream, protocol, identity: current.identity })
+    }
+
+    /// Begins TLS on a plain connection that stands, where both sides have agreed on that in what they spoke
+    /// so far (as by STARTTLS, RFC 3207).
+    pub async fn secure(
+        &self,
+        origin: &Origin,
+        stream: Stream,
+        limit: Duration,
+    ) -> Result<Stream, ConnectError> {
+        let Stream::Plain(stream) = stream else {
+            let reason = "this connection is no plain one".to_owned();
+            return Err(ConnectError::Tls { origin: origin.clone(), reason });
+        };
+        let (attempt, current) = (Attempt::new(origin, limit), self.0.current.load_full());
+        Ok(shake_hands(&attempt, &current, stream, Offer::Nothing).await?.0)
     }
 
     /// A TCP connection that leads to the origin.
@@ -307,6 +357,24 @@ impl Connector {
         let dial = dial::tcp(addresses.map_err(its_fault)?, spec.source);
         attempt.within("connecting to the outbound proxy", attempt.dialed(dial)).await.map_err(its_fault)
     }
+}
+
+/// TLS on a connection that stands.
+async fn shake_hands(
+    attempt: &Attempt<'_>,
+    current: &Arc<Current>,
+    stream: TcpStream,
+    offer: Offer,
+) -> Result<(Stream, Protocol), ConnectError> {
+    let handshake = async {
+        let outcome = match current.tls().await {
+            Ok(tls) => tls.handshake(&attempt.origin.host, stream, offer).await,
+            Err(reason) => Err(reason),
+        };
+        outcome.map_err(|reason| ConnectError::Tls { origin: attempt.origin.clone(), reason })
+    };
+    let (stream, protocol) = attempt.within("the TLS handshake", handshake).await?;
+    Ok((Stream::Tls(stream), protocol))
 }
 
 /// One attempt to connect: to where, and until when.

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -10,7 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::certificate::KeySource;
 use crate::secret::{Secret, SecretBuffer};
-use crate::upstream::Origin;
+use crate::upstream::{Origin, Url};
 
 /// The longest password of a proxy, in bytes.
 const LONGEST_PASSWORD: usize = 4096;
@@ -34,6 +35,22 @@ pub struct EgressSpec {
     pub ipv4_only: bool,
     /// Names may resolve to loopback and private addresses.
     pub allow_private: bool,
+    /// The address that the world has to see.
+    pub expect: Option<Box<ExpectSpec>>,
+}
+
+/// Which address connections have to leave from, as `expect_address` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExpectSpec {
+    /// The addresses that are right: one, or several behind one exit.
+    pub addresses: Vec<IpAddr>,
+    /// Who tells from which address it was asked.
+    pub url: Url,
+    /// Where in a JSON answer the address stands (RFC 6901); `None` for an answer that is the address, or an
+    /// object with it as `ip`, `address` or `origin`.
+    pub pointer: Option<String>,
+    /// Between two checks.
+    pub every: Duration,
 }
 
 /// An outbound HTTP proxy, spoken to in plain text.
@@ -83,6 +100,13 @@ impl EgressSpec {
         let login = self.proxy.iter().filter_map(|proxy| proxy.login.as_ref());
         let login = login.map(|login| login.password.file());
         [self.ca.as_ref()].into_iter().chain(certificate).chain(login).flatten()
+    }
+
+    /// Whether connections by both leave in the same way, so that others see the same address.
+    pub fn leaves_like(&self, other: &Self) -> bool {
+        let origin = |egress: &Self| egress.proxy.as_ref().map(|proxy| proxy.origin.clone());
+        let expected = |egress: &Self| egress.expect.as_ref().map(|expect| expect.addresses.clone());
+        self.source == other.source && origin(self) == origin(other) && expected(self) == expected(other)
     }
 
     /// Whether the kind of the address fits.

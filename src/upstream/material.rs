@@ -10,6 +10,7 @@ use crate::secret::Secret;
 use crate::upstream::EgressSpec;
 
 /// What an egress is made of at a time.
+#[derive(Clone)]
 pub(super) struct Material {
     /// Who may vouch for servers; `None` for the authorities of this machine.
     own_authorities: Option<Arc<RootCertStore>>,

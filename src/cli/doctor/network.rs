@@ -15,6 +15,7 @@ use crate::cli::doctor::finding::Finding;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::upstream::connect::Connector;
+use crate::upstream::departure::{self, Departure, WrongAddress};
 use crate::upstream::exchange::{Limits, Request, exchange};
 use crate::upstream::{EgressSpec, Url};
 
@@ -113,6 +114,32 @@ pub(super) async fn clocks(config: &Config, clock: &Clock) -> Vec<Finding> {
                 let date = date.and_then(|date| Timestamp::try_from(date).ok());
                 findings.extend(date.and_then(|theirs| off(&origin.to_string(), theirs, clock.wall())));
             }
+        }
+    }
+    findings
+}
+
+/// Asks the echo of each egress that expects an address which one the world sees.
+pub(super) async fn addresses(config: &Config) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for egress in &config.egress {
+        let Some(expect) = &egress.expect else { continue };
+        let name = &egress.name;
+        match departure::look(egress, expect).await {
+            Ok(Departure::Other(actual)) => {
+                let wrong = WrongAddress { expected: expect.addresses.clone(), actual };
+                findings.push(Finding::fault(
+                    "address",
+                    format!("the egress `{name}`: {wrong}"),
+                    "see to its `source` and to the network's way out, or to the address that the other side knows",
+                ));
+            }
+            Ok(_) => {}
+            Err(reason) => findings.push(Finding::advice(
+                "address",
+                format!("which address the world sees of the egress `{name}` is not known: {reason}"),
+                "see to the service at the `url` of its `expect_address`",
+            )),
         }
     }
     findings

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
+use crate::config::raw::choice::Texts;
 use crate::config::raw::scalar::{Rate, Size, TextOr, Time};
 use crate::config::raw::secret::{SecretReference, SecretReferences};
 
@@ -169,6 +170,23 @@ pub(crate) struct Egress {
     pub(crate) ipv4_only: Option<bool>,
     /// Names may resolve to loopback and private addresses; default `false`.
     pub(crate) allow_private: Option<bool>,
+    /// The address that the world has to see connections leave from: asked for at start and every hour.
+    pub(crate) expect_address: Option<ExpectAddress>,
+}
+
+/// The address that the world has to see.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ExpectAddress {
+    /// The address, or several behind one exit; default `source`.
+    pub(crate) address: Option<Texts>,
+    /// A service of your own that answers with the address that it was asked from.
+    pub(crate) url: Option<String>,
+    /// Where in its JSON answer the address stands, such as `"/client/ip"`; default the whole answer, or `ip`,
+    /// `address` or `origin` of an object.
+    pub(crate) json: Option<String>,
+    /// Between two checks; default `"1h"`.
+    pub(crate) every: Option<Time>,
 }
 
 /// The lowest TLS version.

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use crate::config::tree::Place;
 use crate::config::validate::context::Context;
 use crate::config::validate::credential::Credential;
-use crate::credential::CredentialSpec;
+use crate::config::validate::egress;
+use crate::credential::{CredentialSpec, Flow};
 
 /// The specs, parents first; else in the order of the file. Tells every circle, also one through a
 /// credential that could not be built.
@@ -41,6 +42,26 @@ pub(crate) fn in_order(
     }
     specs.sort_by_key(|spec| rank.get(spec.name.as_str()).copied());
     specs
+}
+
+/// Tells a link of a chain whose two ends leave in different ways: what a parent obtained from one address is
+/// not shown from another.
+pub(crate) fn check_ways(specs: &[Arc<CredentialSpec>], place: Place<'_>, context: &mut Context<'_>) {
+    // One that is only put together of others' outputs sends nothing itself.
+    for spec in specs.iter().filter(|spec| !matches!(spec.flow, Flow::Static(_))) {
+        for (name, _) in spec.parents() {
+            let Some(parent) = specs.iter().find(|parent| parent.name == *name) else { continue };
+            let is_brought = matches!(parent.flow, Flow::Static(_)) && parent.egress.is_empty();
+            if !is_brought && egress::differ(&spec.egress, &parent.egress, context) {
+                let message = format!(
+                    "what `{name}` obtains by its egress is sent by another one here, and an address may be \
+                     what it is bound to"
+                );
+                let problem = context.findings.error(place.key(spec.name.as_str()), message);
+                problem.help(format!("say the same `egress` here and on `{name}`"));
+            }
+        }
+    }
 }
 
 /// A walk over all chains, from dependents to parents. It keeps a stack of its own, since a chain

@@ -1,9 +1,11 @@
 //! Egresses.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use crate::certificate::{self, CertificateError, Identity};
-use crate::config::raw::listener::MinimumTls as RawTls;
+use crate::config::raw::choice::Texts;
+use crate::config::raw::listener::{ExpectAddress, MinimumTls as RawTls};
 use crate::config::raw::scalar::TextOr;
 use crate::config::raw::secret::SecretReference;
 use crate::config::raw::{self, Map};
@@ -11,7 +13,16 @@ use crate::config::tree::Place;
 use crate::config::validate::context::Context;
 use crate::config::validate::credential::check_name;
 use crate::config::validate::secret;
-use crate::upstream::{CertificateSpec, EgressSpec, MinimumTls, ProxyLogin, ProxySpec, Scheme, Url};
+use crate::credential::{CredentialSpec, Flow};
+use crate::upstream::{
+    CertificateSpec, EgressSpec, ExpectSpec, MinimumTls, ProxyLogin, ProxySpec, Scheme, Url,
+};
+
+/// How often the address is asked for, where the file does not say.
+const CHECK_EVERY: Duration = Duration::from_secs(3600);
+
+/// The most often that it may be.
+const SHORTEST_CHECK: Duration = Duration::from_secs(1);
 
 /// All egresses, in the order of the file.
 pub(crate) fn all(raw: &Map<raw::Egress>, place: Place<'_>, context: &mut Context<'_>) -> Vec<EgressSpec> {
@@ -53,7 +64,100 @@ fn egress(name: &str, raw: &raw::Egress, place: Place<'_>, context: &mut Context
         },
         ipv4_only,
         allow_private: raw.allow_private == Some(true),
+        expect: raw
+            .expect_address
+            .as_ref()
+            .and_then(|raw| expect(raw, source, place.key("expect_address"), context))
+            .map(Box::new),
     })
+}
+
+/// The address that the world has to see.
+fn expect(
+    raw: &ExpectAddress,
+    source: Option<IpAddr>,
+    place: Place<'_>,
+    context: &mut Context<'_>,
+) -> Option<ExpectSpec> {
+    let mut addresses = Vec::new();
+    match &raw.address {
+        Some(Texts(texts)) => {
+            let at = place.key("address");
+            for (index, text) in texts.iter().enumerate() {
+                let at = if at.is_list() { at.item(index) } else { at };
+                match text.parse() {
+                    Ok(address) => addresses.push(address),
+                    Err(_) => {
+                        let problem = context.findings.error(at, "this is not an address");
+                        problem.help("such as \"203.0.113.10\"");
+                    }
+                }
+            }
+            if texts.is_empty() {
+                context.findings.error(at, "an empty list expects no address at all");
+            }
+        }
+        None => addresses.extend(source),
+    }
+    if addresses.is_empty() && raw.address.is_none() {
+        let why = "the address that the world has to see, since the egress has no `source`";
+        context.findings.missing(place, "address", why);
+    }
+    let Some(url) = &raw.url else {
+        let why = "a service of your own that answers with the address that it was asked from";
+        context.findings.missing(place, "url", why);
+        return None;
+    };
+    let at = place.key("url");
+    let url = url.parse::<Url>().map_err(|mistake| {
+        context.findings.error(at, mistake).help("such as \"https://address.example.org/\"");
+    });
+    if raw.json.as_ref().is_some_and(|pointer| !pointer.is_empty() && !pointer.starts_with('/')) {
+        let problem = context.findings.error(place.key("json"), "this is not a JSON pointer");
+        problem.help("such as \"/client/ip\" (RFC 6901)");
+    }
+    let every = raw.every.map_or(CHECK_EVERY, |time| time.0);
+    if every < SHORTEST_CHECK {
+        context.findings.error(place.key("every"), "the address is asked for once a second at the most");
+    }
+    Some(ExpectSpec { addresses, url: url.ok()?, pointer: raw.json.clone(), every })
+}
+
+/// How a route leaves whose token is that of a credential: as the token was obtained. One that says another
+/// way is told, unless nothing was obtained: a `static` token without `egress` was brought by a person.
+pub(crate) fn of_route(
+    said: Option<&str>,
+    credential: &CredentialSpec,
+    place: Place<'_>,
+    context: &mut Context<'_>,
+) -> String {
+    let bound = &credential.egress;
+    let is_brought = matches!(credential.flow, Flow::Static(_)) && bound.is_empty();
+    let Some(said) = said else {
+        let differs = differ("", bound, context);
+        return if differs { bound.clone() } else { String::new() };
+    };
+    if !is_brought && differ(said, bound, context) {
+        let message = "the token is obtained by another egress than this one, and an address may be what it is \
+                       bound to";
+        let problem = context.findings.error(place.key("egress"), message);
+        problem.help(if bound.is_empty() {
+            "say the same `egress` on the credential, too"
+        } else {
+            "without `egress` the route leaves as its token was obtained"
+        });
+    }
+    said.to_owned()
+}
+
+/// Whether connections by the two leave in different ways. Of one with mistakes of its own it is not known.
+pub(crate) fn differ(one: &str, other: &str, context: &Context<'_>) -> bool {
+    let default = EgressSpec::default();
+    let spec = |name: &str| match name {
+        "" => Some(&default),
+        name => context.egresses.iter().find(|egress| egress.name == name),
+    };
+    matches!((spec(one), spec(other)), (Some(one), Some(other)) if !one.leaves_like(other))
 }
 
 fn proxy(raw: &raw::Egress, place: Place<'_>, context: &mut Context<'_>) -> Option<ProxySpec> {

@@ -13,7 +13,7 @@ use crate::config::validate::context::{Context, unknown};
 use crate::config::validate::credential::{Credential, check_name, is_exposed};
 use crate::config::validate::names::Names;
 use crate::config::validate::oauth2::certificate;
-use crate::config::validate::{address, bundle, callers, inject, login, subject};
+use crate::config::validate::{address, bundle, callers, egress, inject, login, subject};
 use crate::credential::{CredentialName, CredentialSpec};
 use crate::guard::Mode;
 use crate::inject::Injection;
@@ -101,6 +101,13 @@ impl Reader<'_> {
         }
         if let Some(credential) = credential.filter(|credential| credential.is_address_bound) {
             egress = address::egress_of_route(raw.egress.as_deref(), &credential.spec.egress, place, context);
+        } else if let (Some(credential), Some(upstream)) = (credential, &upstream)
+            && upstream.origin.scheme != Scheme::Unix
+        {
+            let by_address = egress::of_route(raw.egress.as_deref(), &credential.spec, place, context);
+            if egress.is_empty() {
+                egress = by_address;
+            }
         }
         let injection = injection(raw, credential, place, context);
         let subject = subject::source(raw, credential, injection.as_ref(), place, context);

@@ -5,6 +5,7 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::upstream::departure::WrongAddress;
 use crate::upstream::{Origin, ProxySpec, address};
 
 /// Why there is no connection. The message is for people; it names hosts and addresses only.
@@ -64,6 +65,8 @@ pub enum ConnectError {
     /// This machine, or what bearerd may use of it, has no room for another connection: nobody else is
     /// at fault.
     Exhausted(Shortage),
+    /// Connections leave from another address than the one that is expected: none is opened.
+    WrongAddress(Box<WrongAddress>),
 }
 
 /// What this machine has no more of.
@@ -125,6 +128,7 @@ impl fmt::Display for ConnectError {
                 write!(formatter, "no connection to {origin} within {limit:?}: {stage} took too long")
             }
             Self::Exhausted(shortage) => shortage.fmt(formatter),
+            Self::WrongAddress(wrong) => wrong.fmt(formatter),
         }
     }
 }

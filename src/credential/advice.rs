@@ -3,7 +3,7 @@
 use crate::credential::{CredentialSpec, ErrorClass, State, Status};
 
 /// What to do; `None` if all is well, or bearerd is at it.
-pub(super) fn advice(status: &Status, spec: &CredentialSpec) -> Option<&'static str> {
+pub fn advice(status: &Status, spec: &CredentialSpec) -> Option<&'static str> {
     let by_person = spec.flow.is_interactive();
     let class = status.last_error.as_ref().map(|error| error.class);
     Some(match (status.state, class) {
