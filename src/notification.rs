@@ -32,7 +32,7 @@ use crate::upstream::{Origin, Url};
 pub use event::{Event, Notice};
 pub use mail::{MailLogin, MailSpec, Security};
 pub use outbox::Numbers;
-pub use post::{Failure, Notifications, deliver_test};
+pub use post::{Exists, Failure, Notifications, Troubles, deliver_test};
 pub use trouble::{Topic, Trouble, of_credentials};
 
 /// A receiver of notices, as validated from `[notify.NAME]`.

@@ -64,6 +64,8 @@ pub struct RouteSpec {
     pub allows_token_answers: bool,
     /// Limits of this route.
     pub limits: Arc<RouteLimits>,
+    /// Fields that are not forwarded, in any spelling: what an earlier hop has put on, say.
+    pub remove: Arc<[HeaderName]>,
 }
 
 impl RouteSpec {

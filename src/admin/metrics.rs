@@ -177,7 +177,8 @@ fn limits(text: &mut Exposition, rows: &[Row<'_>], admin: &Admin) {
     metric.sample(&[("limit", "max_event_streams")], admin.events.limited.get());
     metric.sample(&[("limit", "max_logins")], admin.control.consents.numbers().refused.get());
     let receivers = admin.notifications.numbers();
-    let sum = |count: fn(&Numbers) -> u64| receivers.iter().map(|(_, numbers, _)| count(numbers)).sum::<u64>();
+    let sum =
+        |count: fn(&Numbers) -> u64| receivers.iter().map(|(_, numbers, _)| count(numbers)).sum::<u64>();
     metric.sample(&[("limit", "notify_flaps")], sum(|of| of.flapped.get()));
     metric.sample(&[("limit", "notify_rate")], sum(|of| of.crowded.get()));
     metric.sample(&[("limit", "notify_max_queue")], sum(|of| of.dropped.get()));

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::admin::Admin;
-use crate::credential::advice::advice;
 use crate::admin::view::{CredentialView, subjects_of};
 use crate::control::view::rfc3339;
+use crate::credential::advice::advice;
 use crate::credential::flow::oauth2::Grant;
 use crate::credential::{CredentialName, CredentialSpec, Flow, State, Status};
 use crate::proxy::Code;

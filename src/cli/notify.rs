@@ -72,12 +72,14 @@ async fn send_all(config: &Config, receivers: &[Arc<ReceiverSpec>]) -> ExitCode 
     for receiver in receivers {
         let spec = config.egress.iter().find(|spec| spec.name == receiver.egress).unwrap_or(&default);
         let outcome = match Connector::new(spec) {
-            Ok(connector) => deliver_test(receiver, &connector, &clock).await.map_err(|failure| failure.message),
+            Ok(connector) => {
+                deliver_test(receiver, &connector, &clock).await.map_err(|failure| failure.message)
+            }
             Err(error) => Err(error.0),
         };
-        let (name, way) = (&receiver.name, receiver.way.as_str());
+        let (name, way) = (receiver.name.as_str(), receiver.way.as_str());
         match outcome {
-            Ok(()) => told += &format!("{name}: delivered ({way})\n"),
+            Ok(()) => told.extend([name, ": delivered (", way, ")\n"]),
             Err(reason) => {
                 exit = Exit::Unavailable;
                 output::talk(format_args!("bearerd: `{name}` ({way}): {reason}"));

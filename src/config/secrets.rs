@@ -26,7 +26,8 @@ pub async fn read_all(loaded: &Loaded, clock: &Clock) -> Vec<Problem> {
         if let Some(secret) = receiver.way.secret()
             && let Err(error) = read_source("secret", secret, &stand_in, clock).await
         {
-            let message = format!("the secret of `[notify.{}]` cannot be read: {}", receiver.name, error.message);
+            let message =
+                format!("the secret of `[notify.{}]` cannot be read: {}", receiver.name, error.message);
             problems.push(Problem { severity: Severity::Error, message, help: None, location: None });
         }
     }

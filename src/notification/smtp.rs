@@ -86,11 +86,14 @@ struct Abilities(Vec<String>);
 
 impl Abilities {
     fn has(&self, keyword: &str) -> bool {
-        self.0.iter().any(|line| line.split_whitespace().next().is_some_and(|it| it.eq_ignore_ascii_case(keyword)))
+        self.0
+            .iter()
+            .any(|line| line.split_whitespace().next().is_some_and(|it| it.eq_ignore_ascii_case(keyword)))
     }
 
     fn has_mechanism(&self, mechanism: &str) -> bool {
-        let auth = |line: &&String| line.split_whitespace().next().is_some_and(|it| it.eq_ignore_ascii_case("AUTH"));
+        let auth =
+            |line: &&String| line.split_whitespace().next().is_some_and(|it| it.eq_ignore_ascii_case("AUTH"));
         let mechanisms = self.0.iter().filter(auth).flat_map(|line| line.split_whitespace().skip(1));
         mechanisms.into_iter().any(|it| it.eq_ignore_ascii_case(mechanism))
     }

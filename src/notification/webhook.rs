@@ -47,7 +47,9 @@ pub(super) async fn send(
     let message = || format!("{} answered {}", url.origin, answer.status.as_u16());
     match answer.status {
         status if status.is_success() => Ok(()),
-        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => Err(again(message(), &answer.headers, now)),
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
+            Err(again(message(), &answer.headers, now))
+        }
         status if status.is_server_error() => Err(again(message(), &answer.headers, now)),
         _ => Err(Failure::for_good(message())),
     }
@@ -63,7 +65,8 @@ fn headers(notice: &Notice, key: &Secret, body: &[u8], now: Timestamp) -> Result
     let signed = [format!("{}.{seconds}.", notice.id).as_bytes(), body].concat();
     let key = hmac::Key::new(hmac::HMAC_SHA256, key_bytes(key)?.expose());
     let signature = format!("v1,{}", STANDARD.encode(hmac::sign(&key, &signed)));
-    let value = |text: &str| HeaderValue::try_from(text).map_err(|error| Failure::for_good(error.to_string()));
+    let value =
+        |text: &str| HeaderValue::try_from(text).map_err(|error| Failure::for_good(error.to_string()));
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(HeaderName::from_static("webhook-id"), value(&notice.id)?);

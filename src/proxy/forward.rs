@@ -111,7 +111,8 @@ fn unreachable(error: &ConnectError, route: &Route) -> ProxyError {
             return error.retry_after(Duration::from_secs(1));
         }
         ConnectError::WrongAddress(wrong) => {
-            return ProxyError::new(Code::WrongAddress, wrong.to_string()).retry_after(Duration::from_secs(60));
+            return ProxyError::new(Code::WrongAddress, wrong.to_string())
+                .retry_after(Duration::from_secs(60));
         }
         ConnectError::Tls { .. } => {
             (Code::UpstreamTls, "tls_protocol_error", "the upstream's certificate or TLS is not acceptable")

@@ -187,13 +187,15 @@ impl Route {
         }
     }
 
-    /// Whether a field is not for the upstream, in whatever spelling: it is injected, or tells the subject.
+    /// Whether a field is not for the upstream, in whatever spelling: it is injected, tells the subject, or is
+    /// taken off.
     pub fn takes_header(&self, name: &[u8]) -> bool {
         let tells_subject = match self.subject() {
             Some(SubjectSource::Header(own)) => is_same_name(own.as_str().as_bytes(), name),
             _ => false,
         };
-        tells_subject || self.injected.has_header(name)
+        let is_removed = || self.spec.remove.iter().any(|own| is_same_name(own.as_str().as_bytes(), name));
+        tells_subject || self.injected.has_header(name) || is_removed()
     }
 
     /// What is left of a path that the route takes when its prefix is gone; empty, or with a slash

@@ -195,9 +195,12 @@ mod tests {
         assert_eq!(found("{\"ip\": \"203.0.113.10\"}", None), right);
         assert_eq!(found("{\"origin\": \"203.0.113.10\"}", None), right);
         assert_eq!(found("{\"a\": [\"203.0.113.10\"]}", Some("/a/0")), right);
-        for (body, pointer) in
-            [("", None), ("it works", None), ("{\"a\": \"203.0.113.10\"}", None), ("203.0.113.10", Some("/ip"))]
-        {
+        for (body, pointer) in [
+            ("", None),
+            ("it works", None),
+            ("{\"a\": \"203.0.113.10\"}", None),
+            ("203.0.113.10", Some("/ip")),
+        ] {
             assert_eq!(found(body, pointer), None, "{body}");
         }
     }

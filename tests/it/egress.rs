@@ -2,6 +2,7 @@
 
 mod addresses;
 mod certificates;
+mod expected;
 mod proxies;
 mod shortage;
 mod sockets;

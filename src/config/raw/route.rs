@@ -30,6 +30,8 @@ pub(crate) struct Route {
     pub(crate) allow: Option<Vec<String>>,
     /// What is put on requests, in place of the credential's rule.
     pub(crate) inject: Option<TextOr<Inject>>,
+    /// Fields that are not forwarded, such as those that an earlier hop has put on.
+    pub(crate) remove: Option<Vec<String>>,
     /// How the upstream says that the token is dead, in place of the credential's rule.
     pub(crate) refusal: Option<RefusalRule>,
     /// What is done where a secret is found in an answer; default `"mask"`.

@@ -85,12 +85,11 @@ fn expect(
             let at = place.key("address");
             for (index, text) in texts.iter().enumerate() {
                 let at = if at.is_list() { at.item(index) } else { at };
-                match text.parse() {
-                    Ok(address) => addresses.push(address),
-                    Err(_) => {
-                        let problem = context.findings.error(at, "this is not an address");
-                        problem.help("such as \"203.0.113.10\"");
-                    }
+                if let Ok(address) = text.parse() {
+                    addresses.push(address);
+                } else {
+                    let problem = context.findings.error(at, "this is not an address");
+                    problem.help("such as \"203.0.113.10\"");
                 }
             }
             if texts.is_empty() {

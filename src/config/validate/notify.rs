@@ -57,7 +57,8 @@ fn receiver(
         let message = format!("from 1 to {LARGEST_QUEUE} notices may wait");
         context.findings.error(place.key("max_queue"), message);
     }
-    let credentials = raw.credentials.as_ref().map(|names| credentials(names, place.key("credentials"), context));
+    let credentials =
+        raw.credentials.as_ref().map(|names| credentials(names, place.key("credentials"), context));
     Some(ReceiverSpec {
         name: name.to_owned(),
         way: way?,
@@ -116,8 +117,11 @@ fn credentials(names: &[String], place: Place<'_>, context: &mut Context<'_>) ->
 }
 
 fn way(raw: &raw::Notify, place: Place<'_>, context: &mut Context<'_>) -> Option<Way> {
-    let ways =
-        [("webhook", raw.webhook.is_some()), ("command", raw.command.is_some()), ("mail", raw.mail.is_some())];
+    let ways = [
+        ("webhook", raw.webhook.is_some()),
+        ("command", raw.command.is_some()),
+        ("mail", raw.mail.is_some()),
+    ];
     let given: Vec<&str> = ways.iter().filter(|(_, given)| *given).map(|(way, _)| *way).collect();
     let belonging = [
         ("key", raw.key.is_some(), "webhook"),
@@ -131,9 +135,10 @@ fn way(raw: &raw::Notify, place: Place<'_>, context: &mut Context<'_>) -> Option
         [one] => {
             for (key, is_given, of) in belonging {
                 if is_given && of != *one {
-                    context
-                        .findings
-                        .error_at(place.key(key).key_span(), format!("`{key}` belongs to `{of}`, not to `{one}`"));
+                    context.findings.error_at(
+                        place.key(key).key_span(),
+                        format!("`{key}` belongs to `{of}`, not to `{one}`"),
+                    );
                 }
             }
         }
@@ -167,7 +172,8 @@ fn way(raw: &raw::Notify, place: Place<'_>, context: &mut Context<'_>) -> Option
 fn webhook(url: &str, raw: &raw::Notify, place: Place<'_>, context: &mut Context<'_>) -> Option<Way> {
     let at = place.key("webhook");
     let url = url.parse::<Url>();
-    let url = url.map_err(|mistake| context.findings.error(at, mistake).help("such as \"https://host/path\"")).ok();
+    let url =
+        url.map_err(|mistake| context.findings.error(at, mistake).help("such as \"https://host/path\"")).ok();
     if let Some(url) = &url {
         check_plaintext(&url.origin, raw, at, context);
     }
@@ -193,7 +199,11 @@ fn mail(to: &[String], raw: &raw::Notify, place: Place<'_>, context: &mut Contex
         Some(from) => check_address(from, place.key("from"), context),
     }
     if raw.server.is_none() {
-        context.findings.missing(place, "server", "the server that takes mails, such as \"smtp://localhost\"");
+        context.findings.missing(
+            place,
+            "server",
+            "the server that takes mails, such as \"smtp://localhost\"",
+        );
     }
     for (key, other, lacks) in [
         ("user", "password", raw.user.is_some() && raw.password.is_none()),
@@ -258,7 +268,10 @@ fn server(
 
 /// What goes out in plain text is allowed in so many words.
 fn check_plaintext(origin: &Origin, raw: &raw::Notify, place: Place<'_>, context: &mut Context<'_>) {
-    let plain = Origin { scheme: if origin.scheme == Scheme::Https { Scheme::Https } else { Scheme::Http }, ..origin.clone() };
+    let plain = Origin {
+        scheme: if origin.scheme == Scheme::Https { Scheme::Https } else { Scheme::Http },
+        ..origin.clone()
+    };
     if !is_exposed(&plain, raw.egress.as_deref(), context) {
         return;
     }
@@ -266,7 +279,8 @@ fn check_plaintext(origin: &Origin, raw: &raw::Notify, place: Place<'_>, context
         let message = format!("notices are sent to {} in plain text", origin.host_and_port());
         context.findings.warning(place, message).help("`allow_plaintext` permits it");
     } else {
-        let message = format!("everyone on the way to {} could read and forge notices", origin.host_and_port());
+        let message =
+            format!("everyone on the way to {} could read and forge notices", origin.host_and_port());
         let help = "use TLS, or say `allow_plaintext = true` if the receiver has nothing else";
         context.findings.error(place, message).help(help);
     }

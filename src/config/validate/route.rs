@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderName;
+
 use crate::config::raw;
 use crate::config::raw::route::{EncodedSlash, Guard};
 use crate::config::raw::scalar::TextOr;
@@ -153,6 +155,7 @@ impl Reader<'_> {
             allows_token_answers: raw.allow_token_answers == Some(true),
             limits: common.limits.one(limits),
             rate: raw.rate.map(|rate| Rate { count: rate.count, per: rate.per }),
+            remove: removed(raw.remove.as_deref().unwrap_or_default(), place.key("remove"), context),
         })
     }
 
@@ -253,6 +256,19 @@ fn injection(
     let names = Names { plain, sources, ..Names::default() };
     let dpop = credential.is_some_and(|credential| credential.is_key_bound);
     Some(inject::injection(raw, at, &names, (outputs.as_deref(), dpop), context))
+}
+
+/// The fields that a route does not forward.
+fn removed(names: &[String], place: Place<'_>, context: &mut Context<'_>) -> Arc<[HeaderName]> {
+    let mut fields = Vec::with_capacity(names.len());
+    for (index, name) in names.iter().enumerate() {
+        if let Ok(field) = name.parse() {
+            fields.push(field);
+        } else {
+            context.findings.error(place.item(index), "this is not the name of a header field");
+        }
+    }
+    fields.into()
 }
 
 fn guard(raw: &raw::Route, place: Place<'_>, context: &mut Context<'_>) -> Mode {

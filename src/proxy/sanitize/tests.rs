@@ -62,6 +62,7 @@ fn route(upstream: &str, injection: Injection) -> Arc<Route> {
         guard: Mode::Off,
         allows_token_answers: false,
         limits: Arc::new(RouteLimits::default()),
+        remove: Arc::default(),
     };
     let mut wire = |_: &Arc<RouteSpec>| {
         let (pokes, _) = mpsc::unbounded_channel();

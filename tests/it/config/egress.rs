@@ -67,7 +67,7 @@ egress = "proxied"
     26:6 the file nowhere/ca.pem does not exist
     29:15 the file nowhere/cert.pem does not exist
     30:24 this secret stands in the configuration itself (a file, the environment or systemd keeps it apart)
-    31:1 `expect_address` is not available in this version
+    31:18 a table is wanted here, not a text
     33:9 the password of the proxy is sent to http://proxy.example over plain HTTP (whoever is on the way to the proxy can read it)
     35:1 the file nowhere/password cannot be read: entity not found
     45:10 connections to a Unix socket do not leave the machine: they have no egress
