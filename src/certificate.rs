@@ -17,7 +17,7 @@ use zeroize::Zeroize;
 
 use crate::secret::{Secret, SecretBuffer};
 
-pub use names::{AlternativeNames, Names, end};
+pub use names::{AlternativeNames, Names, validity};
 
 /// The largest PEM file that is read, in bytes.
 const LARGEST: usize = 4 << 20;
@@ -37,6 +37,8 @@ pub enum KeySource {
 pub struct Identity {
     /// As rustls takes it.
     pub certified: Arc<CertifiedKey>,
+    /// When the certificate began to be valid.
+    pub begins_at: Timestamp,
     /// When the certificate ends.
     pub ends_at: Timestamp,
 }
@@ -98,7 +100,7 @@ impl Identity {
             );
             CertificateError::Certificate(reason)
         };
-        let ends_at = certificates.first().and_then(end).ok_or_else(unusable)?;
+        let (begins_at, ends_at) = certificates.first().and_then(validity).ok_or_else(unusable)?;
         let mut key = private_key(key).map_err(CertificateError::Key)?;
         let signer = any_supported_type(&key);
         key.zeroize();
@@ -114,7 +116,7 @@ impl Identity {
             }
             Err(_) => return Err(unusable()),
         }
-        Ok(Self { certified: Arc::new(certified), ends_at })
+        Ok(Self { certified: Arc::new(certified), begins_at, ends_at })
     }
 
     /// Whether both show the same certificate, and so have the same key.

@@ -42,13 +42,11 @@ pub(super) fn notifications(
     Notifications::new(clock.clone(), egress, troubles, exists)
 }
 
-const OF_CERTIFICATE: &str = "A person puts a new one in its place, or sees why its renewal has not come.";
-
 fn of_egress(connector: &Connector, now: Timestamp) -> Vec<Trouble> {
     let name = format!("egress.{}", connector.spec().name);
     let mut troubles = Vec::new();
-    if let Some(end) = connector.certificate_ends_at() {
-        troubles.push(Trouble::end(name.clone(), "its client certificate", end, now, OF_CERTIFICATE));
+    if let Some(validity) = connector.certificate_validity() {
+        troubles.push(Trouble::end_of_certificate(name.clone(), "its client certificate", validity, now));
     }
     if let Some(wrong) = connector.wrong_address() {
         troubles.push(Trouble {
@@ -69,9 +67,10 @@ fn of_egress(connector: &Connector, now: Timestamp) -> Vec<Trouble> {
 
 fn of_listeners(server: &Server, now: Timestamp) -> Vec<Trouble> {
     let listeners = server.listeners();
-    let shown = listeners.iter().filter_map(|listener| Some((listener, listener.tls()?.ends_at())));
-    let trouble = |(listener, end): (&Arc<Listener>, Timestamp)| {
-        Trouble::end(format!("listener.{}", listener.name), "its certificate", end, now, OF_CERTIFICATE)
+    let shown = listeners.iter().filter_map(|listener| Some((listener, listener.tls()?.validity())));
+    let trouble = |(listener, validity): (&Arc<Listener>, (Timestamp, Timestamp))| {
+        let name = format!("listener.{}", listener.name);
+        Trouble::end_of_certificate(name, "its certificate", validity, now)
     };
     shown.map(trouble).collect()
 }

@@ -72,13 +72,17 @@ impl AlternativeNames {
     }
 }
 
-/// When a certificate ends; `None` if it cannot be read.
-pub fn end(certificate: &CertificateDer<'_>) -> Option<Timestamp> {
-    let validity = Body::of(certificate)?.validity;
-    let (_not_before, rest) = Element::read(validity)?;
+/// When a certificate begins and ends; `None` if it cannot be read.
+pub fn validity(certificate: &CertificateDer<'_>) -> Option<(Timestamp, Timestamp)> {
+    let (not_before, rest) = Element::read(Body::of(certificate)?.validity)?;
     let (not_after, _) = Element::read(rest)?;
-    let text = std::str::from_utf8(not_after.content).ok()?.strip_suffix('Z')?;
-    let digits = match (not_after.tag, text.get(..2)?.parse::<u32>().ok()?) {
+    Some((time(&not_before)?, time(&not_after)?))
+}
+
+/// A time (RFC 5280, section 4.1.2.5).
+fn time(element: &Element<'_>) -> Option<Timestamp> {
+    let text = std::str::from_utf8(element.content).ok()?.strip_suffix('Z')?;
+    let digits = match (element.tag, text.get(..2)?.parse::<u32>().ok()?) {
         // Two digits of the year: from 1950 to 2049 (RFC 5280, section 4.1.2.5.1).
         (UTC_TIME, 50..) => format!("19{text}"),
         (UTC_TIME, _) => format!("20{text}"),

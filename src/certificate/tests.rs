@@ -54,7 +54,7 @@ fn what_is_no_certificate_has_no_names_and_no_end() {
         // However it is cut, reading it ends.
         let cut = whole[..length].to_vec().into();
         assert_eq!(Names::of(&cut).all().count(), 0, "{length}");
-        assert_eq!(super::end(&cut), None, "{length}");
+        assert_eq!(super::validity(&cut), None, "{length}");
     }
 }
 

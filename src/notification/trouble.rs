@@ -58,6 +58,18 @@ impl Trouble {
         }
     }
 
+    /// That a certificate ends. One that lives for a day is renewed by a machine, and is near its end always.
+    pub fn end_of_certificate(
+        name: String,
+        of: &str,
+        (begin, end): (Timestamp, Timestamp),
+        now: Timestamp,
+    ) -> Self {
+        let advice = "A person puts a new one in its place, or sees why its renewal has not come.";
+        let lifetime = Duration::try_from(end.duration_since(begin)).unwrap_or_default();
+        Self { lead: lifetime / 5, ..Self::end(name, of, end, now, advice) }
+    }
+
     /// Whether it is near enough for a receiver that wants to know so long before.
     pub(super) fn is_near(&self, before: Duration, now: Timestamp) -> bool {
         let Some(end) = self.ends_at.filter(|_| self.event == Event::Deadline) else { return true };
@@ -85,7 +97,9 @@ pub fn of_credentials(keeper: &Keeper, now: Timestamp) -> Vec<Trouble> {
 }
 
 fn of_status(status: &Status, spec: &CredentialSpec, now: Timestamp) -> Option<Trouble> {
-    if spec.only_subjects {
+    // Of what is only put together of others' outputs those others are told.
+    let is_bundle = matches!(spec.flow, Flow::Static(_)) && spec.parents().next().is_some();
+    if spec.only_subjects || is_bundle {
         return None;
     }
     // What it waits for is told of the one that it waits for, until requests fail.

@@ -12,7 +12,7 @@ use crate::route::metrics::Limit;
 use crate::upstream::Destination;
 use crate::upstream::connect::{ConnectError, Offer, Protocol};
 use crate::upstream::http1::Http1Link;
-use crate::upstream::http2::Http2Connection;
+use crate::upstream::http2::{Http2Connection, NotBegun};
 use crate::upstream::pool::{Counted, Pool, Ready};
 
 /// Opens a connection to the upstream of a route, or waits for one that another request opens and that
@@ -76,8 +76,12 @@ async fn open(
         let detail = "the upstream did not begin HTTP/2 in time";
         ProxyError::new(Code::UpstreamTimeout, detail).of_kind("connection_timeout")
     })?;
-    let connection = spoken.map_err(|error| {
-        ProxyError::new(Code::UpstreamProtocol, "the upstream broke off before it answered").because(error)
+    let connection = spoken.map_err(|why| match why {
+        NotBegun::Tls(reason) => unreachable(&ConnectError::Tls { origin: origin.clone(), reason }, route),
+        NotBegun::BrokeOff(error) => {
+            let detail = "the upstream broke off before it answered";
+            ProxyError::new(Code::UpstreamProtocol, detail).because(error)
+        }
     })?;
     pool.share(connection.clone());
     Ok(Ready::Http2(connection))

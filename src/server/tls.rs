@@ -98,6 +98,11 @@ impl Tls {
         self.shown.identity.ends_at
     }
 
+    /// When the certificate that is shown begins and ends.
+    pub fn validity(&self) -> (Timestamp, Timestamp) {
+        (self.shown.identity.begins_at, self.shown.identity.ends_at)
+    }
+
     /// Why the caller may not call, if it may not. rustls has verified the certificate, but for one of
     /// a session that is resumed, which may have ended since.
     fn refusal(&self, stream: &TlsStream<TcpStream>, now: Timestamp) -> Option<ProxyError> {
@@ -108,7 +113,7 @@ impl Tls {
             error.because(format_args!("its certificate is for {}", names.join(", ")))
         };
         let names = Names::of(certificate);
-        if certificate::end(certificate).is_none_or(|end| end < now) {
+        if certificate::validity(certificate).is_none_or(|(_, end)| end < now) {
             return Some(denied("the certificate that this caller showed has ended", &names));
         }
         let allowed = &self.spec.allow_names;

@@ -260,6 +260,12 @@ impl Connector {
         self.0.current.load().material.certificate.as_ref().map(|own| own.ends_at)
     }
 
+    /// When the client certificate begins and ends, if there is one.
+    pub fn certificate_validity(&self) -> Option<(Timestamp, Timestamp)> {
+        let current = self.0.current.load();
+        current.material.certificate.as_ref().map(|own| (own.begins_at, own.ends_at))
+    }
+
     /// Opens a connection to `origin` within `limit`, which covers the look-up, all addresses and
     /// the TLS handshake; zero is no limit. An `h2c` origin speaks HTTP/2 whatever is offered.
     pub async fn connect(

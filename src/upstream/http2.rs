@@ -31,7 +31,7 @@ use crate::upstream::http2::connection::Place;
 use crate::upstream::http2::outgoing::{Outgoing, Writer};
 use crate::upstream::http2::received::Received;
 
-pub use connection::Http2Connection;
+pub use connection::{Http2Connection, NotBegun};
 
 /// One request and its answer: a stream. Dropped before its end, it resets the stream.
 pub struct Http2Link {

@@ -23,7 +23,7 @@ fn each_command_has_a_help_of_its_own() {
     let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1);
     let names: Vec<&str> =
         commands.map_while(|line| line.strip_prefix("  ")?.split_whitespace().next()).collect();
-    assert_eq!(names.len(), 22, "{names:?}");
+    assert_eq!(names.len(), 23, "{names:?}");
     for name in names {
         let output = run(bearerd(&[name, "--help"]), "");
         assert_eq!(output.status.code(), Some(0), "{name}");

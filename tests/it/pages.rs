@@ -14,6 +14,7 @@ use crate::house::{files, read};
 use crate::support::bearerd;
 use crate::support::sidecar::run;
 use crate::vendors::material::Material;
+use crate::support::tls::{Authority, Identity};
 
 #[test]
 fn every_link_between_the_pages_leads_somewhere() {
@@ -114,7 +115,7 @@ fn own_preset(page: &str) -> Option<&str> {
 fn is_valid(page: &Path, example: &str, own_preset: Option<&str>) {
     let folder = tempfile::tempdir().expect("a folder");
     let place = folder.path().display().to_string();
-    let mut text = example.replace("/run/secrets", &place);
+    let mut text = example.replace("/run/secrets", &place).replace(CERTIFICATES, &format!("{place}/tls"));
     if !text.contains("[listeners.") {
         text += "\n[listeners.app]\nbind = \"127.0.0.1:8080\"\n";
     }
@@ -125,6 +126,19 @@ fn is_valid(page: &Path, example: &str, own_preset: Option<&str>) {
         let path = folder.path().join(presets.split('"').nth(1).expect("a file"));
         fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
         fs::write(path, preset).expect("a preset");
+    }
+    let (authority, identity) = authority_and_identity();
+    let tls = folder.path().join("tls");
+    fs::create_dir(&tls).expect("a folder");
+    for path in text.split('"').filter(|quoted| Path::new(quoted).starts_with(&tls)) {
+        let kind = Path::new(path).extension().and_then(|extension| extension.to_str());
+        match kind {
+            Some("pem") if path.ends_with("/ca.pem") => fs::write(path, &authority),
+            Some("pem") => fs::write(path, &identity.cert),
+            Some("key") => fs::write(path, &identity.key),
+            _ => Ok(()),
+        }
+        .expect("a file of TLS");
     }
     let file = folder.path().join("bearerd.toml");
     fs::write(&file, &text).expect("a configuration");
@@ -148,6 +162,12 @@ fn content(path: &str) -> String {
         }
         _ => "value".to_owned(),
     }
+/// Where certificates, their keys and their authorities lie in the examples.
+const CERTIFICATES: &str = "/etc/bearerd/tls";
+
+fn authority_and_identity() -> (String, Identity) {
+    let authority = Authority::new();
+    (authority.pem(), authority.server())
 }
 
 /// The quoted texts that follow a key.

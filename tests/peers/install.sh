@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the peers' tests run against, in pinned versions, into target/peers: oidc-provider and
-# Prism and playwright-core (npm), requests, httpx, gRPC, websockets and kubernetes-validate (pip); and
+# Prism and playwright-core (npm), requests, httpx, gRPC, websockets, aiosmtpd, standardwebhooks and
+# kubernetes-validate (pip); and
 # Chromium, curl, nginx, HAProxy, h2load, systemd-analyze and tinyproxy, where they are not.
 # Does nothing if that is done already.
 set -euo pipefail

@@ -116,7 +116,8 @@ impl Reader<'_> {
         if let Some(upstream) = &upstream {
             let of_credential = named.and_then(|credential| credential.allow_plaintext);
             let allowed = raw.allow_plaintext.or(of_credential) == Some(true);
-            check_plaintext(upstream, raw.egress.as_deref(), allowed, place, context);
+            let by = (!egress.is_empty()).then_some(egress.as_str());
+            check_plaintext(upstream, by, allowed, place, context);
             check_metadata(upstream, place, context);
             if upstream.origin.scheme == Scheme::Unix && raw.egress.is_some() {
                 let message = "connections to a Unix socket do not leave the machine: they have no egress";

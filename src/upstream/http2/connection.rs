@@ -20,7 +20,7 @@ use tokio::task::spawn_local;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
-use crate::upstream::connect::{Identity, Opened};
+use crate::upstream::connect::{Identity, Opened, tls_reason};
 use crate::upstream::http1::ANSWER_LIMITS;
 use crate::upstream::http2::outgoing::Outgoing;
 use crate::upstream::pool::{Counted, Uses};
@@ -41,6 +41,22 @@ const SEND_BUFFER: usize = 64 * 1024;
 /// after 1,024 faults the connection is given up, with all that runs on it.
 const REMEMBERED: usize = 4096;
 const REMEMBERED_FOR: Duration = Duration::from_secs(5);
+
+/// Why there is no HTTP/2 on a connection.
+#[derive(Debug)]
+pub enum NotBegun {
+    /// The upstream broke TLS off after the handshake: why, in words that follow its name.
+    Tls(String),
+    /// It broke off.
+    BrokeOff(io::Error),
+}
+
+fn read_error(read: &Poll<io::Result<()>>) -> Option<&io::Error> {
+    match read {
+        Poll::Ready(Err(error)) => Some(error),
+        _ => None,
+    }
+}
 
 /// A connection that many requests share.
 pub struct Http2Connection {
@@ -77,8 +93,9 @@ struct Driver {
 impl Http2Connection {
     /// Begins HTTP/2 on a connection that was opened for it, and waits until the upstream has said how many
     /// streams it takes: one too many would be refused. Fails if it broke off before.
-    pub async fn begin(opened: Opened, counted: Counted) -> io::Result<Rc<Self>> {
+    pub async fn begin(opened: Opened, counted: Counted) -> Result<Rc<Self>, NotBegun> {
         let (tasks, heard) = (Tasks::default(), Rc::<Cell<u64>>::default());
+        let refusal = Rc::<RefCell<Option<String>>>::default();
         let (sender, requests) = Builder::new(tasks.clone())
             .initial_max_send_streams(0)
             .initial_stream_window_size(STREAM_WINDOW)
@@ -87,9 +104,13 @@ impl Http2Connection {
             .max_concurrent_reset_streams(REMEMBERED)
             .reset_stream_duration(REMEMBERED_FOR)
             .max_header_list_size(u32::try_from(ANSWER_LIMITS.bytes).unwrap_or(u32::MAX))
-            .handshake(TokioIo::new(Heard { stream: opened.stream, times: heard.clone() }))
+            .handshake(TokioIo::new(Heard {
+                stream: opened.stream,
+                times: heard.clone(),
+                refusal: Some(refusal.clone()),
+            }))
             .await
-            .map_err(io::Error::other)?;
+            .map_err(|error| NotBegun::BrokeOff(io::Error::other(error)))?;
         let driver = Rc::new(RefCell::new(Driver {
             most_streams: requests.current_max_send_streams(),
             requests: Some(requests),
@@ -99,7 +120,8 @@ impl Http2Connection {
         }));
         let has_begun = poll_fn(|context| driver.borrow_mut().poll_settings(context)).await;
         if !has_begun {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+            let broke_off = || NotBegun::BrokeOff(io::ErrorKind::UnexpectedEof.into());
+            return Err(refusal.take().map_or_else(broke_off, NotBegun::Tls));
         }
         let now = Clock::instant();
         let counted = Rc::new(RefCell::new(Some(counted)));
@@ -279,6 +301,9 @@ impl Drop for Place {
 struct Heard {
     stream: Stream,
     times: Rc<Cell<u64>>,
+    /// Where it is noted that TLS was broken off, until something has come: by TLS 1.3 a server refuses a
+    /// certificate when the client takes the handshake for done.
+    refusal: Option<Rc<RefCell<Option<String>>>>,
 }
 
 impl AsyncRead for Heard {
@@ -290,6 +315,9 @@ impl AsyncRead for Heard {
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
         if read.is_ready() {
             self.times.set(self.times.get() + 1);
+            if let Some(refusal) = self.refusal.take() {
+                *refusal.borrow_mut() = read_error(&read).and_then(tls_reason);
+            }
         }
         read
     }

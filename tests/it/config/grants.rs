@@ -141,7 +141,6 @@ bind = "127.0.0.1:0"
 [egress.other]
 source = "127.0.0.1"
 [egress.same]
-source = "127.0.0.1"
 client_cert = "{folder}/cert.pem"
 client_key = "{folder}/key.pem"
 [credentials.c]
