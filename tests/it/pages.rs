@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use crate::house::{files, read};
 use crate::support::bearerd;
 use crate::support::sidecar::run;
-use crate::vendors::material::Material;
 use crate::support::tls::{Authority, Identity};
+use crate::vendors::material::Material;
 
 #[test]
 fn every_link_between_the_pages_leads_somewhere() {
@@ -162,6 +162,8 @@ fn content(path: &str) -> String {
         }
         _ => "value".to_owned(),
     }
+}
+
 /// Where certificates, their keys and their authorities lie in the examples.
 const CERTIFICATES: &str = "/etc/bearerd/tls";
 

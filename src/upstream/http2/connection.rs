@@ -51,8 +51,8 @@ pub enum NotBegun {
     BrokeOff(io::Error),
 }
 
-fn read_error(read: &Poll<io::Result<()>>) -> Option<&io::Error> {
-    match read {
+fn error_of<T>(outcome: &Poll<io::Result<T>>) -> Option<&io::Error> {
+    match outcome {
         Poll::Ready(Err(error)) => Some(error),
         _ => None,
     }
@@ -316,10 +316,25 @@ impl AsyncRead for Heard {
         if read.is_ready() {
             self.times.set(self.times.get() + 1);
             if let Some(refusal) = self.refusal.take() {
-                *refusal.borrow_mut() = read_error(&read).and_then(tls_reason);
+                *refusal.borrow_mut() = error_of(&read).and_then(tls_reason);
             }
         }
         read
+    }
+}
+
+impl Heard {
+    /// Whoever breaks off with something unread answers a write by a reset: what it said before is still there
+    /// to be read.
+    fn ask_why<T>(&mut self, written: &Poll<io::Result<T>>, context: &mut Context<'_>) {
+        if error_of(written).is_none() {
+            return;
+        }
+        if let Some(refusal) = self.refusal.take() {
+            let mut nothing = [0; 64];
+            let read = Pin::new(&mut self.stream).poll_read(context, &mut ReadBuf::new(&mut nothing));
+            *refusal.borrow_mut() = error_of(&read).and_then(tls_reason);
+        }
     }
 }
 
@@ -329,7 +344,9 @@ impl AsyncWrite for Heard {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.ask_why(&written, context);
+        written
     }
 
     fn poll_write_vectored(
@@ -337,7 +354,9 @@ impl AsyncWrite for Heard {
         context: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, pieces)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
+        self.ask_why(&written, context);
+        written
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -345,7 +364,9 @@ impl AsyncWrite for Heard {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        self.ask_why(&flushed, context);
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
