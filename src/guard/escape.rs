@@ -107,9 +107,17 @@ impl Iterator for Readings<'_> {
     }
 }
 
-/// The same as [`settled`] for an escape that is one character and no more, if this is one: nearly all are.
+/// The same as [`settled`] for an escape in which nothing but backslashes is escaped, if this is one: nearly
+/// all are, also in JSON that stands in JSON.
 pub(super) fn plain(bytes: &[u8]) -> Option<Escape> {
-    let escape = match *bytes {
+    let before = match *bytes {
+        [b'\\', b'\\', ..] => bytes.iter().take(LONGEST).take_while(|byte| **byte == b'\\').count() - 1,
+        _ => 0,
+    };
+    if before + 1 >= LONGEST {
+        return None;
+    }
+    let escape = match bytes[before..] {
         [b'%', high, low, ..] => Escape::of_byte(hexadecimal(high)? << 4 | hexadecimal(low)?, 3),
         [b'\\', b'u', first, second, third, fourth, ..] => {
             let digits = [first, second, third, fourth];
@@ -119,7 +127,7 @@ pub(super) fn plain(bytes: &[u8]) -> Option<Escape> {
         [b'\\', sign, ..] => Escape::of_byte(control(sign)?, 2),
         _ => return None,
     };
-    escape.lead().is_none().then_some(escape)
+    escape.lead().is_none().then_some(escape.longer_by(before))
 }
 
 fn hexadecimal(digit: u8) -> Option<u8> {
