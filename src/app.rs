@@ -226,7 +226,7 @@ pub async fn start(
         tracing::info!(listener, %address, "listening");
     }
     environment.confinement.tell();
-    warn(&loaded);
+    warn(&mut loaded);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
     let conductor = Conductor {
         loaded,
@@ -287,9 +287,9 @@ fn callback(admin: &Address) -> Option<String> {
     Some(format!("http://{address}/oauth/callback"))
 }
 
-/// Logs what is worth a warning, at every start and reload.
-fn warn(loaded: &Loaded) {
-    for problem in &loaded.warnings {
+/// Logs what is worth a warning, at every start and reload; then nobody needs it any more.
+fn warn(loaded: &mut Loaded) {
+    for problem in std::mem::take(&mut loaded.warnings) {
         let place = problem.location.as_ref().map(|at| format!("{}:{}:{}", at.file, at.line, at.column));
         let (place, help) = (place.unwrap_or_default(), problem.help.as_deref().unwrap_or_default());
         tracing::warn!(warning = problem.message, help, place, "configuration");

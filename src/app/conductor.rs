@@ -143,7 +143,7 @@ impl Conductor {
             let connectors = connectors(&next.config.egress, &in_force).map_err(one)?;
             Ok::<_, Vec<String>>((next, connectors))
         };
-        let (next, connectors) = tokio::task::spawn_blocking(read)
+        let (mut next, connectors) = tokio::task::spawn_blocking(read)
             .await
             .map_err(|error| one(format!("the configuration could not be read: {error}")))??;
         let (old, new) = (&self.loaded.config, &next.config);
@@ -198,7 +198,7 @@ impl Conductor {
         if old.store != new.store {
             tracing::warn!("this change of `[store]` counts from the next start");
         }
-        super::warn(&next);
+        super::warn(&mut next);
         self.loaded = next;
         self.loaded.forget_advice();
         // It ends by itself.

@@ -16,6 +16,7 @@ use crate::config::{Environment, Loaded};
 use crate::confinement::ConfinementError;
 use crate::credential::store::file::{OpenError, OpenFault};
 use crate::credential::store::spec::StoreFault;
+use crate::memory;
 use crate::server::BindError;
 use crate::server::inherited::Inherited;
 use crate::server::listener::Fault;
@@ -62,6 +63,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         Ok(logs) => logs,
         Err(error) => return failed(&error, Exit::Internal),
     };
+    memory::forget_start();
     match control_thread() {
         Ok(runtime) => {
             let exit = runtime.block_on(live(loaded, environment, clock, logs));

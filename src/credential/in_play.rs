@@ -9,14 +9,14 @@ use crate::secret::Secret;
 /// the credentials that it is made of.
 #[derive(Debug, Default)]
 pub struct InPlay {
-    values: Vec<Secret>,
+    values: Box<[Secret]>,
     /// Made with the first answer that is looked through: many owners have none.
     patterns: OnceLock<Arc<Patterns>>,
 }
 
 impl InPlay {
     /// These values.
-    pub fn new(values: Vec<Secret>) -> Self {
+    pub fn new(values: Box<[Secret]>) -> Self {
         Self { values, patterns: OnceLock::new() }
     }
 

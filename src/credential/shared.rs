@@ -172,7 +172,7 @@ impl Shared {
     }
 
     /// For the keeper: these are the values that must not reach an app.
-    pub(in crate::credential) fn set_in_play(&self, values: Vec<Secret>) {
+    pub(in crate::credential) fn set_in_play(&self, values: Box<[Secret]>) {
         self.in_play.store(Some(Arc::new(InPlay::new(values))));
     }
 

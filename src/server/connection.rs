@@ -42,14 +42,14 @@ pub(super) struct Heads {
 const KEPT_HEADS: usize = 512;
 
 thread_local! {
-    static HEADS: RefCell<Vec<Heads>> = const { RefCell::new(Vec::new()) };
+    static HEADS: RefCell<Vec<Box<Heads>>> = const { RefCell::new(Vec::new()) };
 }
 
-pub(super) fn take_heads() -> Heads {
+pub(super) fn take_heads() -> Box<Heads> {
     HEADS.with_borrow_mut(Vec::pop).unwrap_or_default()
 }
 
-pub(super) fn give_heads(heads: Heads) {
+pub(super) fn give_heads(heads: Box<Heads>) {
     HEADS.with_borrow_mut(|kept| {
         if kept.len() < KEPT_HEADS {
             kept.push(heads);
@@ -69,7 +69,8 @@ enum After {
     Switch(Lent, Record),
 }
 
-/// Serves one connection of `visitor` until either side ends it.
+/// Serves one connection of `visitor` until either side ends it. Most connections lie idle most of the time:
+/// what one needs only for a while, or at its end, stands apart from what it keeps.
 pub async fn serve(
     service: &Rc<Service>,
     settings: &Arc<Settings>,
@@ -85,10 +86,10 @@ pub async fn serve(
     loop {
         match app.wait().await {
             Next::Request => {}
-            Next::End => return app.part().await,
+            Next::End => return Box::pin(app.part()).await,
             Next::Refused(limit, _) => {
                 door.metrics.unrouted.limited_by(limit);
-                return app.part().await;
+                return Box::pin(app.part()).await;
             }
         }
         let mut heads = take_heads();
@@ -98,7 +99,7 @@ pub async fn serve(
             Next::Refused(limit, error) => {
                 door.metrics.unrouted.limited_by(limit);
                 match error {
-                    Some(error) => refuse_head(service, door, &mut app, &error).await,
+                    Some(error) => Box::pin(refuse_head(service, door, &mut app, &error)).await,
                     None => After::Gone,
                 }
             }
@@ -106,7 +107,7 @@ pub async fn serve(
         give_heads(heads);
         match after {
             After::Next => {}
-            After::Close => return app.close().await,
+            After::Close => return Box::pin(app.close()).await,
             After::Gone => return,
             After::Switch(exchange, record) => return Box::pin(switch(app, exchange, &watch, record)).await,
         }
@@ -143,7 +144,7 @@ async fn answer(
     };
     let asking = Asking { head: request, is_over: false, peer: visitor.peer.as_deref() };
     let answered = match &visitor.refusal {
-        Some(error) => Err(error.clone()),
+        Some(error) => Err((**error).clone()),
         None => service.proxy.serve(&mut record, asking, app, &mut heads.answer).await,
     };
     manner.closes |= watch.is_draining();

@@ -16,7 +16,7 @@ pub struct Visitor {
     /// What is known of him, if any rule asks.
     pub peer: Option<Box<Peer>>,
     /// What his requests are answered with, if he may not call.
-    pub refusal: Option<ProxyError>,
+    pub refusal: Option<Box<ProxyError>>,
 }
 
 impl Visitor {
@@ -46,8 +46,8 @@ impl Visitor {
     }
 }
 
-fn refusal(denied: Denied) -> ProxyError {
-    ProxyError::new(Code::CallerDenied, denied.detail).because(denied.cause).and_close()
+fn refusal(denied: Denied) -> Box<ProxyError> {
+    Box::new(ProxyError::new(Code::CallerDenied, denied.detail).because(denied.cause).and_close())
 }
 
 /// A listener on loopback takes nobody from elsewhere, not even where the network leads him there

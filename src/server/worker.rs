@@ -182,7 +182,7 @@ impl Worker {
         spawn_local(async move {
             let Accepted { stream, listener: _, mut visitor, place } = accepted;
             if let Some(greeted) = tls::greet(stream, &settings, &watch, &worker.clock).await {
-                visitor.refusal = visitor.refusal.or(greeted.refusal);
+                visitor.refusal = visitor.refusal.or(greeted.refusal.map(Box::new));
                 visitor.introduce(&greeted.stream, &settings);
                 connection::serve(&worker.service, &settings, watch, greeted.stream, visitor).await;
             }

@@ -1,9 +1,9 @@
-//! What many routes have in common, kept once.
+//! What many routes or credentials have in common, kept once.
 
 use std::borrow::Borrow;
 use std::sync::Arc;
 
-/// How many different values are remembered: routes that are alike stand close together.
+/// How many different values are remembered: those that are alike stand close together.
 const REMEMBERED: usize = 16;
 
 /// Values that were seen before.

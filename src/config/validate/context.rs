@@ -6,8 +6,12 @@ use std::path::{Path, PathBuf};
 use crate::config::findings::Findings;
 use crate::config::suggest::{list, nearest};
 use crate::config::tree::Place;
+use crate::config::validate::alike::Alike;
 use crate::config::{Environment, SecretPlace};
 use crate::credential::CredentialName;
+use crate::credential::consent::ConsentSpec;
+use crate::credential::flow::IdTokenSpec;
+use crate::credential::flow::oauth2::endpoints::Endpoints;
 use crate::upstream::EgressSpec;
 
 /// The surroundings of a file that is validated.
@@ -32,12 +36,22 @@ pub(crate) struct Context<'a> {
     pub(crate) is_durable: bool,
     /// Browsers can come back to the admin listener.
     pub(crate) has_callback: bool,
+    /// What clients of one issuer have in common.
+    pub(crate) alike: AlikeClients,
     /// Where each secret reference stands.
     pub(crate) secrets: Vec<SecretPlace>,
     /// Further files that were read.
     pub(crate) files: BTreeSet<PathBuf>,
     /// Variables of the environment that secrets were taken from.
     pub(crate) variables: BTreeSet<String>,
+}
+
+/// What clients of one issuer have in common, kept once.
+#[derive(Default)]
+pub(crate) struct AlikeClients {
+    pub(crate) endpoints: Alike<Endpoints>,
+    pub(crate) id_tokens: Alike<IdTokenSpec>,
+    pub(crate) consents: Alike<ConsentSpec>,
 }
 
 impl<'a> Context<'a> {
@@ -54,6 +68,7 @@ impl<'a> Context<'a> {
             remote_proxies: BTreeSet::new(),
             is_durable: false,
             has_callback: false,
+            alike: AlikeClients::default(),
             secrets: Vec::new(),
             files: BTreeSet::new(),
             variables: BTreeSet::new(),

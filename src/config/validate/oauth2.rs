@@ -54,18 +54,18 @@ pub(crate) fn flow(
     let consent = consent(raw, place, inputs, context);
     Some(OAuth2Flow {
         grant: grant?,
-        endpoints: urls,
+        endpoints: context.alike.endpoints.one(urls),
         client_id,
         client_auth,
         scopes: raw.scopes.clone().unwrap_or_default(),
         params,
         outputs: raw.outputs.into_iter().map(|(name, pointer)| (name.clone(), pointer.clone())).collect(),
         dpop,
-        id_token,
+        id_token: context.alike.id_tokens.one(id_token),
         rotates: raw.rotates != Some(false),
         rejected_errors: raw.rejected_errors.clone().unwrap_or_default(),
         revoke_on_exit: raw.revoke_on_exit == Some(true),
-        consent,
+        consent: context.alike.consents.one(consent),
     })
 }
 

@@ -11,6 +11,8 @@ pub mod id_token;
 pub(in crate::credential::flow) mod key_sets;
 pub mod revocation;
 
+use std::sync::Arc;
+
 use crate::credential::Minted;
 use crate::credential::consent::ConsentSpec;
 use crate::credential::flow::form::Form;
@@ -28,13 +30,13 @@ pub use dpop::DpopSpec;
 pub use id_token::IdTokenSpec;
 pub use revocation::TokenHint;
 
-/// One OAuth 2 client at one token endpoint.
+/// One OAuth 2 client at one token endpoint. What many clients of one issuer have in common they share.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OAuth2Flow {
     /// Which grant.
     pub grant: Grant,
     /// Where it asks.
-    pub endpoints: Endpoints,
+    pub endpoints: Arc<Endpoints>,
     /// The client identifier; a template, so that it may be a secret too (`{client_id}`).
     pub client_id: Template,
     /// How the client proves who it is.
@@ -49,7 +51,7 @@ pub struct OAuth2Flow {
     /// Tokens are bound to a key, where that is wanted.
     pub dpop: Option<DpopSpec>,
     /// How ID tokens are checked.
-    pub id_token: IdTokenSpec,
+    pub id_token: Arc<IdTokenSpec>,
     /// The issuer may give another refresh token with each renewal.
     pub rotates: bool,
     /// Errors that mean "the input is wrong", beside those of RFC 6749.
@@ -57,7 +59,7 @@ pub struct OAuth2Flow {
     /// The token is revoked when the process ends.
     pub revoke_on_exit: bool,
     /// How a person is asked, where the grant needs one.
-    pub consent: ConsentSpec,
+    pub consent: Arc<ConsentSpec>,
 }
 
 /// The grants, and the inputs that they take.

@@ -73,7 +73,7 @@ pub(super) struct Entry {
     pub(super) recalls: bool,
     /// It renews because its refresh token would end by itself.
     pub(super) lapses: bool,
-    /// The lane of its issuer in which it has a place, or waits for one.
+    /// The lane of its issuer in which it waits for a place.
     pub(super) lane: Issuer,
     /// When a subject was last known to be held, beside what requests tell, in time since boot.
     pub(super) held: Duration,

@@ -1,8 +1,9 @@
 //! The values in play of each owner: what the guard looks for in answers.
 
+use crate::clock::Moment;
+use crate::credential::Owner;
 use crate::credential::keeper::entry::Entry;
 use crate::credential::keeper::task::Task;
-use crate::credential::{Expiry, Owner};
 use crate::secret::Secret;
 
 /// Generations before the current one whose values are remembered: a static token that never ends may be
@@ -11,8 +12,9 @@ const MOST_GENERATIONS: usize = 32;
 
 /// The values of one generation.
 pub(super) struct Generation {
-    pub(super) expiry: Expiry,
-    pub(super) values: Vec<Secret>,
+    /// When they can be used no more; `None` if they do not end.
+    pub(super) end: Option<Moment>,
+    pub(super) values: Box<[Secret]>,
 }
 
 impl Task {
@@ -21,10 +23,11 @@ impl Task {
     pub(super) fn note_values(&mut self, owner: &Owner, generation: Generation) {
         let now = self.clock.now();
         let Some(entry) = self.entries.get_mut(owner) else { return };
-        let may_be_used = |expiry: &Expiry| expiry.left(now).is_none_or(|left| !left.is_zero());
-        entry.in_play.retain(|before| may_be_used(&before.expiry));
+        entry.in_play.retain(|before| before.end.is_none_or(|end| !end.left(now).is_zero()));
         let surplus = (entry.in_play.len() + 1).saturating_sub(MOST_GENERATIONS);
         entry.in_play.drain(..surplus);
+        // Most have one or two, and there may be thousands.
+        entry.in_play.reserve_exact(1);
         entry.in_play.push(generation);
         self.show_values(owner);
     }
@@ -34,7 +37,7 @@ impl Task {
         let Some(entry) = self.entries.get(owner) else { return };
         let mut values = Vec::new();
         self.gather_values(entry, &mut values);
-        entry.shared.set_in_play(values);
+        entry.shared.set_in_play(values.into());
         for child in self.children_of(owner) {
             self.show_values(&child);
         }

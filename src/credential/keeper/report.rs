@@ -150,7 +150,7 @@ impl Task {
             obtained;
         values.extend(minted.outputs.iter().map(|(_, value)| value.clone()));
         // Before anything can be made of the token, answers are scanned for it.
-        self.note_values(owner, Generation { expiry, values });
+        self.note_values(owner, Generation { end: expiry.end, values: values.into() });
         let Some(entry) = self.entries.get_mut(owner) else { return Ok(()) };
         let published = entry.shared.publish(Published { generation, expiry, minted });
         let published = published.map_err(|message| Failure::Transient {

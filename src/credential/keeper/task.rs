@@ -268,7 +268,7 @@ impl Task {
         entry.force &= recalls;
         let running = Running {
             id: entry.id,
-            lane: entry.lane.clone(),
+            lane: entry.lane.take(),
             precious: entry.spec.flow.is_single_use()
                 || exchange.rotates
                 || exchange.unsaved.is_some()

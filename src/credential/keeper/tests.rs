@@ -26,9 +26,8 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
-use crate::credential::consent::ConsentSpec;
 use crate::credential::flow::oauth2::endpoints::Endpoints;
-use crate::credential::flow::oauth2::{ClientAuth, Grant, IdTokenSpec};
+use crate::credential::flow::oauth2::{ClientAuth, Grant};
 use crate::credential::flow::{
     Mint, MintError, MintFuture, OAuth2Flow, RevokeFuture, StaticFlow, TokenHint, VerifyFuture,
     fixed::Expires,
@@ -203,18 +202,18 @@ fn child(name: &str, parent: &str) -> CredentialSpec {
 fn oauth2(grant: Grant) -> Flow {
     Flow::OAuth2(Box::new(OAuth2Flow {
         grant,
-        endpoints: Endpoints::of_token("https://issuer.test/token".parse().expect("a URL")),
+        endpoints: Endpoints::of_token("https://issuer.test/token".parse().expect("a URL")).into(),
         client_id: Template::text("client"),
         client_auth: ClientAuth::None,
         scopes: Vec::new(),
         params: Vec::new(),
         outputs: Vec::new(),
         dpop: None,
-        id_token: IdTokenSpec::default(),
+        id_token: Arc::default(),
         rotates: true,
         rejected_errors: Vec::new(),
         revoke_on_exit: false,
-        consent: ConsentSpec::default(),
+        consent: Arc::default(),
     }))
 }
 

@@ -60,7 +60,7 @@ type Ended = Result<(), Reason>;
 
 impl Stream {
     /// Begins a stream with the head of its request, which is all of it if `is_over`.
-    pub(super) fn begin(connection: &Rc<Connection>, id: u32, is_over: bool, heads: Heads, read: Read) {
+    pub(super) fn begin(connection: &Rc<Connection>, id: u32, is_over: bool, heads: Box<Heads>, read: Read) {
         let stream = Rc::new(Self {
             id,
             connection: connection.clone(),
@@ -83,7 +83,7 @@ impl Stream {
     }
 
     /// The stream's task.
-    async fn run(self: Rc<Self>, mut heads: Heads, fits: Result<(), HeadError>, content: Content) {
+    async fn run(self: Rc<Self>, mut heads: Box<Heads>, fits: Result<(), HeadError>, content: Content) {
         let ended = {
             let mut answer = pin!(self.answer(&mut heads, fits, content));
             poll_fn(|context| {
@@ -119,7 +119,7 @@ impl Stream {
                 settings.door.metrics.unrouted.limited_by(limit);
                 Err(error)
             }
-            (Ok(()), Some(refusal)) => Err(refusal.clone()),
+            (Ok(()), Some(refusal)) => Err((**refusal).clone()),
             (Ok(()), None) => {
                 let (is_over, peer) = (self.has_no_content(), visitor.peer.as_deref());
                 let asking = Asking { head: request, is_over, peer };

@@ -1,5 +1,7 @@
 //! How ID tokens are checked, and whether something relies on them.
 
+use std::sync::Arc;
+
 use crate::config::raw;
 use crate::config::tree::Place;
 use crate::config::validate::context::Context;
@@ -73,7 +75,7 @@ pub(crate) fn note_uses<'a>(
         if !used.iter().any(|used| used == name.as_str()) {
             continue;
         }
-        flow.id_token.required = true;
+        Arc::make_mut(&mut flow.id_token).required = true;
         if flow.id_token.jwks.is_none() && flow.endpoints.issuer.is_none() {
             let message =
                 format!("the ID token of `{name}` is used, and nothing says by which keys it is signed");

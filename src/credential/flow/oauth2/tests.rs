@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -5,8 +6,7 @@ use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 
 use super::endpoints::Endpoints;
-use super::{ClientAuth, Grant, IdTokenSpec, OAuth2Flow};
-use crate::credential::consent::ConsentSpec;
+use super::{ClientAuth, Grant, OAuth2Flow};
 use crate::credential::flow::testing::{class, mint, mint_within, only_request, output};
 use crate::credential::flow::{Flow, MintError};
 use crate::credential::{Lifetime, Minted};
@@ -30,18 +30,18 @@ const INPUTS: [(&str, &str); 7] = [
 fn flow(server: &Server, grant: Grant, client_auth: ClientAuth) -> OAuth2Flow {
     OAuth2Flow {
         grant,
-        endpoints: Endpoints::of_token(server.url("/oauth/token?tenant=a")),
+        endpoints: Endpoints::of_token(server.url("/oauth/token?tenant=a")).into(),
         client_id: Template::text("my client:1"),
         client_auth,
         scopes: Vec::new(),
         params: Vec::new(),
         outputs: Vec::new(),
         dpop: None,
-        id_token: IdTokenSpec::default(),
+        id_token: Arc::default(),
         rotates: true,
         rejected_errors: Vec::new(),
         revoke_on_exit: false,
-        consent: ConsentSpec::default(),
+        consent: Arc::default(),
     }
 }
 

@@ -68,7 +68,7 @@ async fn one_slow_issuer_does_not_hold_up_the_others() {
     house.issuer.answers("slow", |_| Answer::Hangs);
     let mut other = spec("other");
     if let Flow::OAuth2(flow) = &mut other.flow {
-        flow.endpoints = Endpoints::of_token("https://elsewhere.test/token".parse().expect("a URL"));
+        flow.endpoints = Endpoints::of_token("https://elsewhere.test/token".parse().expect("a URL")).into();
     }
     house.keep([spec("slow"), spec("waiting"), other]);
     pass(seconds(1)).await;

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::credential::Minted;
-use crate::credential::consent::ConsentSpec;
 use crate::credential::flow::oauth2::endpoints::{Endpoints, IssuerIdentifier, Plaintext};
-use crate::credential::flow::oauth2::{ClientAuth, Grant, IdTokenSpec, OAuth2Flow};
+use crate::credential::flow::oauth2::{ClientAuth, Grant, OAuth2Flow};
 use crate::credential::flow::testing::{NOW, class, credential, output};
 use crate::credential::flow::{Flow, Issuer, Mint, MintError};
 use crate::credential::input::Inputs;
@@ -40,18 +39,18 @@ impl House {
         let endpoints = Endpoints { issuer: Some(IssuerIdentifier { text, url }), ..Endpoints::default() };
         let flow = OAuth2Flow {
             grant: Grant::ClientCredentials,
-            endpoints,
+            endpoints: endpoints.into(),
             client_id: Template::text("c"),
             client_auth: ClientAuth::None,
             scopes: Vec::new(),
             params: Vec::new(),
             outputs: Vec::new(),
             dpop: None,
-            id_token: IdTokenSpec::default(),
+            id_token: Arc::default(),
             rotates: true,
             rejected_errors: Vec::new(),
             revoke_on_exit: false,
-            consent: ConsentSpec::default(),
+            consent: Arc::default(),
         };
         Self { server, issuer, clock, flow }
     }
@@ -118,7 +117,7 @@ async fn an_issuer_is_compared_exactly() {
 #[tokio::test]
 async fn what_is_configured_wins_over_what_is_discovered() {
     let mut house = House::new("", |issuer| vec![metadata(issuer), Reply::json(TOKEN)]).await;
-    house.flow.endpoints.token = Some(house.server.url("/mine"));
+    Arc::make_mut(&mut house.flow.endpoints).token = Some(house.server.url("/mine"));
     house.mint().await.expect("a token");
     assert_eq!(house.targets().await[1], "POST /mine HTTP/1.1");
 }
@@ -183,7 +182,7 @@ async fn a_missing_endpoint_is_told_by_its_name() {
 #[tokio::test]
 async fn plain_http_is_refused_where_a_proxy_elsewhere_would_see_it() {
     let mut house = House::new("", |issuer| vec![metadata(issuer), Reply::answer(NOTHING, "")]).await;
-    house.flow.endpoints.plaintext = Plaintext::Nowhere;
+    Arc::make_mut(&mut house.flow.endpoints).plaintext = Plaintext::Nowhere;
     let error = house.mint().await.expect_err("plain HTTP");
     let (class, message) = class(&error);
     assert!(class == "stubborn" && message.contains("plain HTTP"), "{message}");

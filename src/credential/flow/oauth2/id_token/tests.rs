@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
@@ -5,7 +7,6 @@ use serde_json::{Value, json};
 
 use super::{Expected, IdTokenSpec};
 use crate::credential::Minted;
-use crate::credential::consent::ConsentSpec;
 use crate::credential::flow::oauth2::endpoints::Endpoints;
 use crate::credential::flow::oauth2::{ClientAuth, Grant, OAuth2Flow};
 use crate::credential::flow::testing::{NOW, class, mint};
@@ -70,18 +71,18 @@ async fn renew(replies: Vec<Reply>, required: bool) -> (Result<Minted, MintError
 fn flow(token: Url, id_token: IdTokenSpec) -> Flow {
     Flow::OAuth2(Box::new(OAuth2Flow {
         grant: Grant::RefreshToken,
-        endpoints: Endpoints::of_token(token),
+        endpoints: Endpoints::of_token(token).into(),
         client_id: Template::text("me"),
         client_auth: ClientAuth::None,
         scopes: Vec::new(),
         params: Vec::new(),
         outputs: Vec::new(),
         dpop: None,
-        id_token,
+        id_token: id_token.into(),
         rotates: true,
         rejected_errors: Vec::new(),
         revoke_on_exit: false,
-        consent: ConsentSpec::default(),
+        consent: Arc::default(),
     }))
 }
 
