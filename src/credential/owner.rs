@@ -4,6 +4,8 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
+use aws_lc_rs::digest::{SHA256, digest};
+
 use crate::credential::CredentialName;
 
 /// Whose token of a credential: what the app calls the person (or tenant) for whom it asks.
@@ -72,6 +74,11 @@ impl Owner {
     pub fn subject(credential: CredentialName, subject: Subject) -> Self {
         Self { credential, subject: Some(subject) }
     }
+
+    /// How the log calls it: without the name of its subject.
+    pub fn in_log(&self) -> InLog<'_> {
+        InLog(self)
+    }
 }
 
 /// The owner of the token that a credential has by itself.
@@ -104,6 +111,41 @@ impl fmt::Display for Owner {
     }
 }
 
+/// How the log calls a subject: by the first eight digits of the SHA-256 of its name, which may be a telephone
+/// number. Whoever knows the name finds its lines; whoever reads the log learns no name from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pseudonym([u8; 4]);
+
+impl Pseudonym {
+    /// The pseudonym of a subject of this name.
+    pub fn of(subject: &str) -> Self {
+        let mut first = [0; 4];
+        first.copy_from_slice(&digest(&SHA256, subject.as_bytes()).as_ref()[..4]);
+        Self(first)
+    }
+}
+
+/// No name of a subject that is part of a path can look so.
+impl fmt::Display for Pseudonym {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "#{:08x}", u32::from_be_bytes(self.0))
+    }
+}
+
+/// An owner as the log calls it: `name`, or `name (#5e884898)`.
+#[derive(Debug, Clone, Copy)]
+pub struct InLog<'a>(&'a Owner);
+
+impl fmt::Display for InLog<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.credential.fmt(formatter)?;
+        match &self.0.subject {
+            Some(subject) => write!(formatter, " ({})", Pseudonym::of(subject.as_str())),
+            None => Ok(()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::{NotASubject, Owner, Subject};
@@ -124,5 +166,13 @@ mod tests {
         assert_eq!(owner.to_string(), "digital");
         let alice = Subject::new("alice").expect("a subject");
         assert_eq!(Owner::subject("digital".into(), alice).to_string(), "digital (alice)");
+    }
+
+    #[test]
+    fn the_log_calls_a_subject_by_the_beginning_of_its_digest() {
+        assert_eq!(Owner::from("digital").in_log().to_string(), "digital");
+        // printf password | sha256sum | cut -c1-8
+        let owner = Owner::subject("digital".into(), Subject::new("password").expect("a subject"));
+        assert_eq!(owner.in_log().to_string(), "digital (#5e884898)");
     }
 }

@@ -1,5 +1,6 @@
 //! What is noted of a request when it is over: its numbers, and its line in the access log.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::http1::RequestHead;
 use crate::proxy::admit::Door;
+use crate::proxy::subject;
 use crate::proxy::watch::{Phase, Watch};
 use crate::route::Route;
 use crate::telemetry::AccessLog;
@@ -97,12 +99,14 @@ impl Drop for Record {
         if line.only_errors && status.as_u16() < 400 && !self.is_broken {
             return;
         }
+        let route = self.route.as_deref();
+        let path = route.map_or_else(|| Cow::from(&line.path), |route| subject::in_log(route, &line.path));
         tracing::info!(
             target: "bearerd::access",
             listener = self.door.listener,
-            route = self.route.as_ref().map_or("", |route| route.spec.name.as_str()),
+            route = route.map_or("", |route| route.spec.name.as_str()),
             method = line.method.as_str(),
-            path = line.path,
+            path = &*path,
             status = status.as_u16(),
             milliseconds = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
             broken_off = self.is_broken,

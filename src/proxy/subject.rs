@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use percent_encoding::percent_decode_str;
 
 use crate::credential::Subject;
+use crate::credential::owner::Pseudonym;
 use crate::http1::RequestHead;
 use crate::http1::field::is_same_name;
 use crate::proxy::error::{Code, ProxyError};
@@ -84,6 +85,20 @@ fn cut(path: &str, number: usize) -> Option<(&str, &str, &str)> {
     let behind = path.get(start + 1..)?;
     let end = behind.find('/').unwrap_or(behind.len());
     Some((&path[..start], &behind[..end], &behind[end..]))
+}
+
+/// A path as the log may show it: a segment that tells a subject is covered by the subject's pseudonym. What
+/// does not begin with the route's prefix, in the form in which it was sent, is not shown further.
+pub(super) fn in_log<'path>(route: &Route, path: &'path str) -> Cow<'path, str> {
+    let Some(SubjectSource::Path(number)) = route.subject() else { return path.into() };
+    let prefix = route.prefix();
+    match path.strip_prefix(prefix).and_then(|stripped| cut(stripped, *number)) {
+        Some((before, segment, after)) => {
+            let pseudonym = Pseudonym::of(&percent_decode_str(segment).decode_utf8_lossy());
+            format!("{prefix}{before}/{pseudonym}{after}").into()
+        }
+        None => format!("{prefix}/").into(),
+    }
 }
 
 /// Puts a segment back where [`Claim::of`] took it from; `None` if the path ends before.

@@ -94,6 +94,10 @@ impl Task {
         let mut entry = Entry::new(self.last_id, kept, self.clock.boot());
         let outlives = self.store.is_durable() || owner.subject.is_some();
         entry.recalls = outlives && !matches!(kept.spec.flow, Flow::Static(_));
+        if owner.subject.is_some() {
+            // The one line that tells both names.
+            tracing::debug!(credential = %owner, in_log = %owner.in_log(), "wakes");
+        }
         self.entries.insert(owner.clone(), Box::new(entry));
         self.follow_inputs(owner, &kept.spec);
     }

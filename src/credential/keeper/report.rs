@@ -169,7 +169,7 @@ impl Task {
             }
         });
         tracing::info!(
-            credential = %owner,
+            credential = %owner.in_log(),
             generation,
             expires_at = expiry.end.map(|end| tracing::field::display(end.wall)),
             renew_at = renewal.map(|renewal| tracing::field::display(renewal.wall)),
@@ -179,7 +179,7 @@ impl Task {
         let old_warnings = entry.current.as_ref().map(|current| current.minted.warnings.as_slice());
         for warning in &published.minted.warnings {
             if old_warnings.is_none_or(|old| !old.contains(warning)) {
-                tracing::warn!(credential = %owner, warning, "renewed with a warning");
+                tracing::warn!(credential = %owner.in_log(), warning, "renewed with a warning");
             }
         }
         entry.next = match renewal {
@@ -202,7 +202,7 @@ impl Task {
     /// There is no token any more, as a person ordered.
     fn forget(&mut self, owner: &Owner) {
         let Some(entry) = self.entries.get_mut(owner) else { return };
-        tracing::info!(credential = %owner, "logged out");
+        tracing::info!(credential = %owner.in_log(), "logged out");
         entry.shared.withdraw();
         entry.current = None;
         entry.recalls = false;
@@ -222,7 +222,7 @@ impl Task {
     fn retry_saving(&mut self, owner: &Owner, message: String, now: Moment) {
         let Some(entry) = self.entries.get_mut(owner) else { return };
         let pause = entry.backoff.next(&self.clock);
-        tracing::warn!(credential = %owner, reason = message, retry_in = ?pause, "not saved");
+        tracing::warn!(credential = %owner.in_log(), reason = message, retry_in = ?pause, "not saved");
         if entry.trouble.is_none() {
             entry.trouble = Some(Box::new(Trouble::new(Cause::Local, ErrorClass::Transient, message, now)));
         }
@@ -262,7 +262,7 @@ impl Task {
         };
         let local = matches!(failure, Failure::Local(_));
         if let Some(pause) = pause {
-            tracing::warn!(credential = %owner, reason = message, retry_in = ?pause, "not renewed");
+            tracing::warn!(credential = %owner.in_log(), reason = message, retry_in = ?pause, "not renewed");
             let at = now.after(pause);
             match (phase, &entry.stop) {
                 (Phase::Looking, _) if local => entry.look = Some(at.boot),
@@ -270,7 +270,7 @@ impl Task {
                 _ => entry.next = Next::Retry(at),
             }
         } else {
-            tracing::error!(credential = %owner, reason = message, class = class.as_str(), "not renewed");
+            tracing::error!(credential = %owner.in_log(), reason = message, class = class.as_str(), "not renewed");
             entry.next = Next::Nothing;
         }
         // What the issuer said last is worth more than a file that could not be looked at.
@@ -328,7 +328,7 @@ impl Task {
                 State::Pending | State::Ready | State::Renewing | State::Failing => {
                     tracing::debug!(credential = %owner, from, to, "state");
                 }
-                _ => tracing::warn!(credential = %owner, from, to, "state"),
+                _ => tracing::warn!(credential = %owner.in_log(), from, to, "state"),
             }
         }
         entry.shared.set_status(status);

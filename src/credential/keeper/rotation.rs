@@ -74,7 +74,7 @@ impl Task {
         let message = format!("its value is due to be replaced, and `{parent}` cannot be renewed for that");
         let trouble = Trouble::new(Cause::Far, ErrorClass::Rejected, message, now);
         if entry.trouble.as_ref().is_none_or(|before| before.error.message != trouble.error.message) {
-            tracing::error!(credential = %owner, reason = trouble.error.message, "not replaced");
+            tracing::error!(credential = %owner.in_log(), reason = trouble.error.message, "not replaced");
             entry.trouble = Some(Box::new(trouble));
         }
     }
