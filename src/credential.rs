@@ -86,6 +86,25 @@ pub struct CredentialSpec {
     pub inputs: Named<Source>,
     /// The egress that exchanges leave by; empty for the default.
     pub egress: String,
+    /// The times of its renewals, which many credentials have in common.
+    pub times: Arc<Times>,
+    /// Whether readiness does without it.
+    pub optional: bool,
+    /// Whether an exchange whose answer was lost may be repeated: the issuer has a grace window.
+    pub retry_ambiguous: bool,
+    /// Whether each of its readers asks for a subject: then it has no token by itself.
+    pub only_subjects: bool,
+    /// Where the issuer says that requests go, and the routes that are held to it.
+    pub expected_upstream: Option<Box<ExpectedUpstream>>,
+    /// What ends beside the token, and is told in it.
+    pub deadline: Option<Box<DeadlineRule>>,
+    /// How its value is replaced before it ends, if it can be.
+    pub rotation: Option<Box<Rotation>>,
+}
+
+/// The times of a credential's renewals, as configured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Times {
     /// How long before its end to renew, in place of 70 % to 80 % of the lifetime.
     pub renew_before: Option<Duration>,
     /// The lifetime where the issuer names none, or an absurd one.
@@ -94,20 +113,20 @@ pub struct CredentialSpec {
     pub max_renewals: Option<RenewalRate>,
     /// How long a whole exchange may take.
     pub exchange_timeout: Duration,
-    /// Whether readiness does without it.
-    pub optional: bool,
-    /// Whether an exchange whose answer was lost may be repeated: the issuer has a grace window.
-    pub retry_ambiguous: bool,
-    /// Whether each of its readers asks for a subject: then it has no token by itself.
-    pub only_subjects: bool,
     /// How long its tokens usually live, where no answer has told yet: what forecasts go by.
     pub typical_lifetime: Option<Duration>,
-    /// Where the issuer says that requests go, and the routes that are held to it.
-    pub expected_upstream: Option<Box<ExpectedUpstream>>,
-    /// What ends beside the token, and is told in it.
-    pub deadline: Option<Box<DeadlineRule>>,
-    /// How its value is replaced before it ends, if it can be.
-    pub rotation: Option<Box<Rotation>>,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self {
+            renew_before: None,
+            default_lifetime: Duration::from_secs(3600),
+            max_renewals: None,
+            exchange_timeout: Duration::from_secs(30),
+            typical_lifetime: None,
+        }
+    }
 }
 
 /// `max_renewals = "10/10m"`.

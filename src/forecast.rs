@@ -283,7 +283,7 @@ fn outlook(
         Some(rotation) => Some(rotation.before + rotation.grace),
         None if !spec.is_renewable() => None,
         // It is renewed after 80 % of its lifetime at the latest.
-        None => Some(spec.renew_before.unwrap_or_else(|| lifetime.unwrap_or_default() / 5)),
+        None => Some(spec.times.renew_before.unwrap_or_else(|| lifetime.unwrap_or_default() / 5)),
     };
     Outlook {
         name: spec.name.to_string(),

@@ -157,11 +157,14 @@ impl Lookout {
         let folders = folders_of(path);
         // A folder that was deleted and made again has to be watched again: so each time, all.
         let folders = folders.iter().map(|folder| self.lead_through(folder, path)).collect();
-        let before = self.files.remove(path).unwrap_or_default();
         let now = Seen { look: signature(path).ok(), folders };
-        let has_changed = before.look != now.look;
-        self.leave(path, before.folders.iter().filter(|folder| !now.folders.contains(folder)));
-        self.files.insert(Arc::clone(path), now);
+        // In its place, which leaves no gaps in the map.
+        let seen = self.files.entry(Arc::clone(path)).or_default();
+        let left =
+            seen.folders.iter().filter(|folder| !now.folders.contains(folder)).cloned().collect::<Vec<_>>();
+        let has_changed = seen.look != now.look;
+        *seen = now;
+        self.leave(path, &left);
         has_changed
     }
 

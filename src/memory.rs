@@ -23,6 +23,21 @@ pub fn give_back() {
     glibc::malloc_trim(0);
 }
 
+/// Has glibc's allocator give back what lies unused at the end of its memory, for each thread. By itself it
+/// gives up doing so as soon as something large was used once, as a configuration is. Elsewhere it does
+/// nothing.
+pub fn keep_little() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    for (parameter, bytes) in [(glibc::M_TRIM_THRESHOLD, KEPT_UNUSED), (glibc::M_TOP_PAD, KEPT_UNUSED / 4)] {
+        // What cannot be set stays as it was.
+        let _ = glibc::mallopt(parameter, bytes);
+    }
+}
+
+/// So many bytes may lie unused at the end of a thread's memory: as many as glibc starts with.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+const KEPT_UNUSED: i32 = 128 * 1024;
+
 /// Lets go of what is mapped of the program itself: call it when only the start had need of most of that. To
 /// read the command line and the configuration touches several times as much of it as to serve requests. What
 /// is needed again comes from the system's cache, page by page. Elsewhere it does nothing.
@@ -49,10 +64,17 @@ mod glibc {
 
     use std::ffi::{c_int, c_ulong};
 
-    // SAFETY: malloc_trim(3) is MT-safe, and leaves what is in use as it is.
+    /// mallopt(3): from how much on what lies unused is given back.
+    pub(super) const M_TRIM_THRESHOLD: c_int = -1;
+    /// mallopt(3): how much is taken or left beside what is needed.
+    pub(super) const M_TOP_PAD: c_int = -2;
+
+    // SAFETY: malloc_trim(3) and mallopt(3) are MT-safe, and leave what is in use as it is.
     unsafe extern "C" {
         /// Returns whether anything was given back.
         pub(super) safe fn malloc_trim(keep: c_ulong) -> c_int;
+        /// Returns whether it was set.
+        pub(super) safe fn mallopt(parameter: c_int, value: c_int) -> c_int;
     }
 }
 

@@ -39,7 +39,7 @@ pub struct ControlMetrics {
 /// may be tens of thousands of credentials.
 #[derive(Debug, Clone, Default)]
 struct Renewals {
-    took: Duration,
+    took_microseconds: u64,
     buckets: [u32; Durations::BOUNDS.len() + 1],
 }
 
@@ -53,7 +53,7 @@ impl ControlMetrics {
     pub fn renewed(&self, name: &CredentialName, outcome: Outcome, took: Duration) {
         let mut renewals = self.renewals.lock().unwrap_or_else(PoisonError::into_inner);
         let renewals = renewals.entry((name.clone(), outcome)).or_default();
-        renewals.took += took;
+        renewals.took_microseconds += u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         renewals.buckets[Durations::bucket(took)] += 1;
     }
 
@@ -347,7 +347,12 @@ fn renewals(text: &mut Exposition, metrics: &ControlMetrics) {
     let mut metric = text.metric("bearerd_renewal_duration_seconds", Kind::Histogram, help);
     for ((name, outcome), of) in &renewals {
         let labels = [("credential", name.as_str()), ("outcome", outcome.as_str())];
-        histogram(&mut metric, &labels, of.buckets.map(u64::from), of.took.as_secs_f64());
+        histogram(
+            &mut metric,
+            &labels,
+            of.buckets.map(u64::from),
+            Duration::from_micros(of.took_microseconds).as_secs_f64(),
+        );
     }
 }
 

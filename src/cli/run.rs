@@ -37,6 +37,7 @@ pub struct Arguments {
 
 /// Runs the proxy until it is told to end.
 pub fn run(arguments: &Arguments) -> ExitCode {
+    memory::keep_little();
     // Before there are threads: it takes variables out of the environment.
     let inherited = Inherited::of_process();
     let mut environment = Environment::of_process();

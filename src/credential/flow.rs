@@ -253,7 +253,7 @@ impl Issuer {
                 })?)
             }
         };
-        let deadline = Clock::instant() + spec.exchange_timeout.min(LONGEST_EXCHANGE);
+        let deadline = Clock::instant() + spec.times.exchange_timeout.min(LONGEST_EXCHANGE);
         let (memory, clock) = (&*self.memory, self.clock.clone());
         Ok(Exchange { spec, inputs, way, memory, clock, deadline })
     }

@@ -40,7 +40,7 @@ pub fn lifetime(
         Some(Some(length)) if length > LONGEST_LIFETIME => "the issuer names a lifetime of over 366 days",
         Some(Some(length)) => return (Lifetime::For(length), None),
     };
-    let assumed = spec.default_lifetime;
+    let assumed = spec.times.default_lifetime;
     let warning = format!("{problem}; {assumed:?} is assumed (`default_lifetime`)");
     (Lifetime::For(assumed), Some(warning))
 }
@@ -52,8 +52,8 @@ pub fn lifetime(
 pub fn renewal(spec: &CredentialSpec, expiry: &Expiry, fraction: f64) -> Option<Moment> {
     let lifetime = expiry.lifetime().filter(|_| spec.is_renewable())?;
     // What has ended and still works is looked at as often as what has no known end.
-    let lifetime = if lifetime.is_zero() { spec.default_lifetime } else { lifetime };
-    let asked = spec.renew_before.and_then(|before| lifetime.checked_sub(before));
+    let lifetime = if lifetime.is_zero() { spec.times.default_lifetime } else { lifetime };
+    let asked = spec.times.renew_before.and_then(|before| lifetime.checked_sub(before));
     let (start, width) = RENEWAL_WINDOW;
     let age =
         asked.filter(|age| !age.is_zero()).unwrap_or_else(|| lifetime.mul_f64(start + width * fraction));
@@ -110,6 +110,7 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::Duration;
 
     use jiff::Timestamp;
@@ -119,7 +120,7 @@ mod tests {
     use crate::clock::Moment;
     use crate::credential::flow::fixed::Expires;
     use crate::credential::flow::{LoginFlow, StaticFlow};
-    use crate::credential::{CredentialSpec, Expiry, Flow, Lifetime, RenewalRate};
+    use crate::credential::{CredentialSpec, Expiry, Flow, Lifetime, RenewalRate, Times};
     use crate::named::Named;
 
     const START: Moment = Moment { wall: Timestamp::UNIX_EPOCH, boot: Duration::from_secs(500) };
@@ -130,15 +131,11 @@ mod tests {
             flow,
             inputs: Named::new(),
             egress: String::new(),
-            renew_before: None,
-            default_lifetime: Duration::from_secs(3600),
-            max_renewals: None,
-            exchange_timeout: Duration::from_secs(30),
+            times: Arc::default(),
             optional: false,
             retry_ambiguous: false,
             expected_upstream: None,
             only_subjects: false,
-            typical_lifetime: None,
             deadline: None,
             rotation: None,
         }
@@ -205,7 +202,7 @@ mod tests {
         ) {
             let length = Duration::from_millis(u64::try_from(milliseconds).expect("a year fits"));
             let before = before.map(|seconds| Duration::from_secs(seconds.into()));
-            let spec = CredentialSpec { renew_before: before, ..login() };
+            let spec = CredentialSpec { times: Times { renew_before: before, ..Times::default() }.into(), ..login() };
             let expiry = Expiry::new(START, Lifetime::For(length));
             let at = renewal(&spec, &expiry, fraction).expect("it ends, so it is renewed");
             let age = at.boot - START.boot;

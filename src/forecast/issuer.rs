@@ -67,9 +67,9 @@ pub(super) fn lifetime(spec: &CredentialSpec, records: Option<&Archive>) -> (Dur
         }),
         Flow::OAuth2(_) | Flow::Static(_) => None,
     };
-    match (said, spec.typical_lifetime) {
+    match (said, spec.times.typical_lifetime) {
         (Some(length), _) | (None, Some(length)) => (length, Source::Configuration),
-        (None, None) => (spec.default_lifetime, Source::Assumed),
+        (None, None) => (spec.times.default_lifetime, Source::Assumed),
     }
 }
 

@@ -38,18 +38,21 @@ pub(super) struct Heads {
     pub(super) answer: AnswerHead,
 }
 
+/// Heads on loan: they go from hand to hand without a copy.
+pub(super) type LentHeads = Box<Heads>;
+
 /// Heads that a thread keeps for later requests.
 const KEPT_HEADS: usize = 512;
 
 thread_local! {
-    static HEADS: RefCell<Vec<Box<Heads>>> = const { RefCell::new(Vec::new()) };
+    static HEADS: RefCell<Vec<LentHeads>> = const { RefCell::new(Vec::new()) };
 }
 
-pub(super) fn take_heads() -> Box<Heads> {
+pub(super) fn take_heads() -> LentHeads {
     HEADS.with_borrow_mut(Vec::pop).unwrap_or_default()
 }
 
-pub(super) fn give_heads(heads: Box<Heads>) {
+pub(super) fn give_heads(heads: LentHeads) {
     HEADS.with_borrow_mut(|kept| {
         if kept.len() < KEPT_HEADS {
             kept.push(heads);

@@ -27,7 +27,7 @@ impl Visitor {
         let refusal = check_way(from, &listener.address)
             .and_then(|()| check_process(stream, peer.as_deref(), &settings))
             .err()
-            .map(refusal);
+            .map(|denied| Box::new(refusal(denied)));
         Self { peer, refusal }
     }
 
@@ -42,12 +42,12 @@ impl Visitor {
         };
         peer.names = certificate.map(AlternativeNames::of).ok_or_else(|| "it showed no certificate".into());
         let checked = settings.allow.as_ref().map_or(Ok(()), |rule| rule.check_names(peer));
-        self.refusal = self.refusal.take().or_else(|| checked.err().map(refusal));
+        self.refusal = self.refusal.take().or_else(|| checked.err().map(|denied| Box::new(refusal(denied))));
     }
 }
 
-fn refusal(denied: Denied) -> Box<ProxyError> {
-    Box::new(ProxyError::new(Code::CallerDenied, denied.detail).because(denied.cause).and_close())
+fn refusal(denied: Denied) -> ProxyError {
+    ProxyError::new(Code::CallerDenied, denied.detail).because(denied.cause).and_close()
 }
 
 /// A listener on loopback takes nobody from elsewhere, not even where the network leads him there

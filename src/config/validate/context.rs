@@ -8,10 +8,10 @@ use crate::config::suggest::{list, nearest};
 use crate::config::tree::Place;
 use crate::config::validate::alike::Alike;
 use crate::config::{Environment, SecretPlace};
-use crate::credential::CredentialName;
 use crate::credential::consent::ConsentSpec;
 use crate::credential::flow::IdTokenSpec;
 use crate::credential::flow::oauth2::endpoints::Endpoints;
+use crate::credential::{CredentialName, Times};
 use crate::upstream::EgressSpec;
 
 /// The surroundings of a file that is validated.
@@ -36,8 +36,8 @@ pub(crate) struct Context<'a> {
     pub(crate) is_durable: bool,
     /// Browsers can come back to the admin listener.
     pub(crate) has_callback: bool,
-    /// What clients of one issuer have in common.
-    pub(crate) alike: AlikeClients,
+    /// What credentials have in common.
+    pub(crate) alike: AlikeCredentials,
     /// Where each secret reference stands.
     pub(crate) secrets: Vec<SecretPlace>,
     /// Further files that were read.
@@ -46,9 +46,10 @@ pub(crate) struct Context<'a> {
     pub(crate) variables: BTreeSet<String>,
 }
 
-/// What clients of one issuer have in common, kept once.
+/// What credentials have in common, above all those of one issuer, kept once.
 #[derive(Default)]
-pub(crate) struct AlikeClients {
+pub(crate) struct AlikeCredentials {
+    pub(crate) times: Alike<Times>,
     pub(crate) endpoints: Alike<Endpoints>,
     pub(crate) id_tokens: Alike<IdTokenSpec>,
     pub(crate) consents: Alike<ConsentSpec>,
@@ -68,7 +69,7 @@ impl<'a> Context<'a> {
             remote_proxies: BTreeSet::new(),
             is_durable: false,
             has_callback: false,
-            alike: AlikeClients::default(),
+            alike: AlikeCredentials::default(),
             secrets: Vec::new(),
             files: BTreeSet::new(),
             variables: BTreeSet::new(),

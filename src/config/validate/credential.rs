@@ -13,7 +13,7 @@ use crate::config::validate::context::Context;
 use crate::config::validate::names::Names;
 use crate::config::validate::{fixed, inject, login, oauth2, rotation, secret};
 use crate::credential::{
-    CredentialName, CredentialSpec, DeadlineRule, ExpectedUpstream, Flow, RenewalRate, Source,
+    CredentialName, CredentialSpec, DeadlineRule, ExpectedUpstream, Flow, RenewalRate, Source, Times,
 };
 use crate::inject::Injection;
 use crate::route::Refusal;
@@ -157,6 +157,13 @@ fn one(name: &str, raw: &raw::Credential, place: Place<'_>, context: &mut Contex
             context.findings.error(place.key(key), format!("`{key}` is longer than nothing"));
         }
     }
+    let times = Times {
+        renew_before: raw.renew_before.map(|time| time.0),
+        default_lifetime,
+        max_renewals: raw.max_renewals.map(|rate| RenewalRate { count: rate.count, per: rate.per }),
+        exchange_timeout,
+        typical_lifetime: raw.typical_lifetime.map(|time| time.0),
+    };
     let egress = oauth2::certificate::egress(name, raw, place, context);
     let Inputs { names, sources, .. } = inputs;
     let own = names.sources;
@@ -168,13 +175,9 @@ fn one(name: &str, raw: &raw::Credential, place: Place<'_>, context: &mut Contex
             flow: flow?,
             inputs,
             egress,
-            renew_before: raw.renew_before.map(|time| time.0),
-            default_lifetime,
-            max_renewals: raw.max_renewals.map(|rate| RenewalRate { count: rate.count, per: rate.per }),
-            exchange_timeout,
+            times: context.alike.times.one(times),
             optional: raw.optional == Some(true),
             only_subjects: false,
-            typical_lifetime: raw.typical_lifetime.map(|time| time.0),
             expected_upstream: expected_upstream(raw, place.key("expect_upstream"), context),
             deadline: deadline.map(Box::new),
             rotation: rotation.map(Box::new),

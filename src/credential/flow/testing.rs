@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::clock::Clock;
 use crate::credential::flow::{Flow, Issuer, Mint, MintError};
 use crate::credential::input::Inputs;
-use crate::credential::{CredentialName, CredentialSpec, Minted};
+use crate::credential::{CredentialName, CredentialSpec, Minted, Times};
 use crate::named::Named;
 use crate::secret::Secret;
 use crate::upstream::EgressSpec;
@@ -46,15 +46,11 @@ pub(in crate::credential) fn credential(flow: Flow, limit: Duration) -> Credenti
         flow,
         inputs: Named::new(),
         egress: String::new(),
-        renew_before: None,
-        default_lifetime: Duration::from_secs(3600),
-        max_renewals: None,
-        exchange_timeout: limit,
+        times: Arc::new(Times { exchange_timeout: limit, ..Times::default() }),
         optional: false,
         retry_ambiguous: false,
         expected_upstream: None,
         only_subjects: false,
-        typical_lifetime: None,
         deadline: None,
         rotation: None,
     }

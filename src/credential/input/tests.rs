@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::encoding::{AsDer, EcPrivateKeyRfc5915Der, Pkcs8V1Der};
@@ -153,15 +154,11 @@ async fn sign(key: &str, algorithm: Option<&str>, clock: &Clock) -> Result<Input
             ("id".to_owned(), Source::Value(Secret::from("7"))),
         ]),
         egress: String::new(),
-        renew_before: None,
-        default_lifetime: Duration::from_secs(3600),
-        max_renewals: None,
-        exchange_timeout: Duration::from_secs(30),
+        times: Arc::default(),
         optional: false,
         retry_ambiguous: false,
         expected_upstream: None,
         only_subjects: false,
-        typical_lifetime: None,
         deadline: None,
         rotation: None,
     };

@@ -60,7 +60,7 @@ pub(super) struct Entry {
     /// Parents were renewed after a rejection, and no exchange has succeeded since.
     pub(super) parents_renewed: bool,
     /// When its value is to be replaced, by whichever clock gets there first.
-    pub(super) rotate_at: Option<Moment>,
+    pub(super) rotate_at: Option<Box<Moment>>,
     /// It waits for parents that are renewed before its value is replaced.
     pub(super) freshens: bool,
     /// They were, and the value has not been replaced yet.
@@ -246,7 +246,7 @@ impl Entry {
 
     /// No exchange starts before this time since boot.
     pub(super) fn earliest(&self) -> Duration {
-        self.pace.earliest(self.spec.max_renewals)
+        self.pace.earliest(self.spec.times.max_renewals)
     }
 
     /// When the task has to look at this entry again, in time since boot: its plan, or the end of its

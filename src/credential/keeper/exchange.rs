@@ -253,7 +253,7 @@ impl Exchange {
 
     /// What the issuer says, if it says it in time.
     async fn in_time<T>(&self, asked: impl Future<Output = Result<T, MintError>>) -> Result<T, MintError> {
-        let limit = self.spec.exchange_timeout;
+        let limit = self.spec.times.exchange_timeout;
         tokio::time::timeout(limit, asked).await.unwrap_or_else(|_| {
             Err(MintError::Unanswered { message: format!("the exchange took longer than {limit:?}") })
         })

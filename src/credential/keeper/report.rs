@@ -28,7 +28,7 @@ impl Task {
             entry.stop = None;
         }
         if report.asked {
-            entry.pace.note_exchange(report.started, entry.spec.max_renewals);
+            entry.pace.note_exchange(report.started, entry.spec.times.max_renewals);
         }
         if let Some(at) = report.renew_by {
             self.look_by(at, now);
@@ -186,7 +186,7 @@ impl Task {
             _ if asks_again => Next::Now,
             renewal => renewal.map_or(Next::Nothing, Next::Renewal),
         };
-        entry.rotate_at = rotation;
+        entry.rotate_at = rotation.map(Box::new);
         entry.freshened &= entry.is_rotation_due(now);
         entry.doubted = false;
         entry.current = Some(published);

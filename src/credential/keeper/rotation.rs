@@ -17,7 +17,7 @@ const STILL_FRESH: Duration = Duration::from_secs(3600);
 impl Entry {
     /// Whether it is time to replace the value.
     pub(super) fn is_rotation_due(&self, now: Moment) -> bool {
-        self.rotate_at.is_some_and(|at| at.left(now).is_zero())
+        self.rotate_at.as_ref().is_some_and(|at| at.left(now).is_zero())
     }
 
     /// Whether its token is so new that what depends on it may be replaced.

@@ -28,7 +28,7 @@ impl Entry {
         }
         let only_waits = self.next == Next::Nothing && self.stop.is_some();
         let idle = if only_waits { rules.idle.min(WITHOUT_TOKEN) } else { rules.idle };
-        Some((self.last_use() + idle).max(self.pace.forgotten(self.spec.max_renewals)))
+        Some((self.last_use() + idle).max(self.pace.forgotten(self.spec.times.max_renewals)))
     }
 
     fn may_sleep(&self) -> bool {

@@ -38,7 +38,7 @@ use crate::credential::slot::{AfterRefusal, Slot, Unavailable};
 use crate::credential::store::{MemoryStore, Store};
 use crate::credential::{
     CredentialName, CredentialSpec, ErrorClass, Flow, Lifetime, Minted, Outputs, Owner, Source, State,
-    Status, Subject,
+    Status, Subject, Times,
 };
 use crate::named::Named;
 use crate::secret::Secret;
@@ -171,15 +171,11 @@ fn spec(name: &str) -> CredentialSpec {
         flow: oauth2(Grant::ClientCredentials),
         inputs: Named::new(),
         egress: String::new(),
-        renew_before: None,
-        default_lifetime: HOUR,
-        max_renewals: None,
-        exchange_timeout: seconds(30),
+        times: Arc::default(),
         optional: false,
         retry_ambiguous: false,
         expected_upstream: None,
         only_subjects: false,
-        typical_lifetime: None,
         deadline: None,
         rotation: None,
     }

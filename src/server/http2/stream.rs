@@ -24,7 +24,7 @@ use crate::proxy::watch::{Phase, Watch};
 use crate::proxy::{Answer, Asking};
 use crate::route::metrics::Limit;
 use crate::server::app::refused;
-use crate::server::connection::{Heads, give_heads};
+use crate::server::connection::{Heads, LentHeads, give_heads};
 use crate::server::http2::connection::{Connection, STREAM_WINDOW};
 use crate::server::http2::content::Content;
 use crate::server::http2::window::Window;
@@ -60,7 +60,7 @@ type Ended = Result<(), Reason>;
 
 impl Stream {
     /// Begins a stream with the head of its request, which is all of it if `is_over`.
-    pub(super) fn begin(connection: &Rc<Connection>, id: u32, is_over: bool, heads: Box<Heads>, read: Read) {
+    pub(super) fn begin(connection: &Rc<Connection>, id: u32, is_over: bool, heads: LentHeads, read: Read) {
         let stream = Rc::new(Self {
             id,
             connection: connection.clone(),
@@ -83,7 +83,7 @@ impl Stream {
     }
 
     /// The stream's task.
-    async fn run(self: Rc<Self>, mut heads: Box<Heads>, fits: Result<(), HeadError>, content: Content) {
+    async fn run(self: Rc<Self>, mut heads: LentHeads, fits: Result<(), HeadError>, content: Content) {
         let ended = {
             let mut answer = pin!(self.answer(&mut heads, fits, content));
             poll_fn(|context| {

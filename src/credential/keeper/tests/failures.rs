@@ -79,7 +79,10 @@ async fn what_will_not_mend_itself_soon_is_tried_at_the_longest_pause() {
 async fn an_issuer_that_hangs_is_given_up_after_the_exchange_timeout() {
     let house = House::new();
     house.issuer.answers("a", |call| if call.number == 1 { Answer::Hangs } else { next_token(call) });
-    house.keep([CredentialSpec { exchange_timeout: seconds(12), ..spec("a") }]);
+    house.keep([CredentialSpec {
+        times: Times { exchange_timeout: seconds(12), ..Times::default() }.into(),
+        ..spec("a")
+    }]);
     pass(seconds(11)).await;
     assert_eq!(house.error_class("a"), None);
     pass(seconds(2)).await;

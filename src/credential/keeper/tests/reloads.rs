@@ -19,7 +19,10 @@ async fn an_unchanged_credential_keeps_its_token_and_its_plan() {
 async fn a_changed_credential_starts_anew_and_old_readers_keep_what_they_had() {
     let (house, old) = House::with_one(spec("a"));
     pass(seconds(100)).await;
-    house.keep([CredentialSpec { default_lifetime: 2 * HOUR, ..spec("a") }]);
+    house.keep([CredentialSpec {
+        times: Times { default_lifetime: 2 * HOUR, ..Times::default() }.into(),
+        ..spec("a")
+    }]);
     let new = house.slot("a");
     assert_eq!(house.wait(&new).await.expect("a token"), "t2");
     assert_eq!((house.token(&old).as_deref(), house.status("a").generation), (Some("t1"), 1));
@@ -75,7 +78,10 @@ async fn a_changed_credential_never_has_two_exchanges_at_once() {
     let house = House::new();
     house.issuer.answers("a", |call| next_token(call).after(seconds(5)));
     for wait in 1..10 {
-        house.keep([CredentialSpec { default_lifetime: seconds(wait * 600), ..refresh_spec("a", "r0") }]);
+        house.keep([CredentialSpec {
+            times: Times { default_lifetime: seconds(wait * 600), ..Times::default() }.into(),
+            ..refresh_spec("a", "r0")
+        }]);
         pass(seconds(1)).await;
     }
     pass(seconds(20)).await;

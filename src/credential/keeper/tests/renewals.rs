@@ -31,9 +31,14 @@ async fn renewal_starts_between_seventy_and_eighty_percent_of_the_lifetime_for_a
     assert!(spread > 0.05, "the point is random: {spread}");
 }
 
+fn renewed_before(before: u64) -> CredentialSpec {
+    let times = Times { renew_before: Some(seconds(before)), ..Times::default() };
+    CredentialSpec { times: times.into(), ..spec("a") }
+}
+
 #[tokio::test(start_paused = true)]
 async fn renew_before_overrides_the_point_of_renewal() {
-    let (house, _slot) = House::with_one(CredentialSpec { renew_before: Some(seconds(600)), ..spec("a") });
+    let (house, _slot) = House::with_one(renewed_before(600));
     pass(seconds(2999)).await;
     assert_eq!(house.issuer.count("a"), 1);
     pass(seconds(2)).await;
@@ -42,7 +47,7 @@ async fn renew_before_overrides_the_point_of_renewal() {
 
 #[tokio::test(start_paused = true)]
 async fn a_renew_before_longer_than_the_lifetime_does_not_renew_without_a_pause() {
-    let (house, _slot) = House::with_one(CredentialSpec { renew_before: Some(seconds(7200)), ..spec("a") });
+    let (house, _slot) = House::with_one(renewed_before(7200));
     pass(seconds(2500)).await;
     assert_eq!(house.issuer.count("a"), 1);
     pass(seconds(400)).await;
@@ -86,7 +91,10 @@ async fn max_renewals_bounds_the_exchanges_in_a_time() {
     let house = House::new();
     house.issuer.answers("a", |_| token("short", seconds(3)));
     let rate = crate::credential::RenewalRate { count: 5, per: seconds(600) };
-    house.keep([CredentialSpec { max_renewals: Some(rate), ..spec("a") }]);
+    house.keep([CredentialSpec {
+        times: Times { max_renewals: Some(rate), ..Times::default() }.into(),
+        ..spec("a")
+    }]);
     pass(seconds(590)).await;
     assert_eq!(house.issuer.count("a"), 5);
     assert_eq!(house.refresh("a", true).await, Outcome::Transient, "it holds for operators too");

@@ -75,7 +75,11 @@ fn rotating(before: Duration) -> CredentialSpec {
         steps: Vec::new(),
         verify: Vec::new(),
     };
-    CredentialSpec { rotation: Some(Box::new(rotation)), default_lifetime: DAY, ..child("secret", "user") }
+    CredentialSpec {
+        rotation: Some(Box::new(rotation)),
+        times: Times { default_lifetime: DAY, ..Times::default() }.into(),
+        ..child("secret", "user")
+    }
 }
 
 fn family() -> [CredentialSpec; 3] {
