@@ -8,7 +8,7 @@ use crate::config::validate::context::Context;
 use crate::config::validate::credential::Credential;
 use crate::credential::flow::StaticFlow;
 use crate::credential::flow::fixed::Expires;
-use crate::credential::{CredentialName, CredentialSpec, Flow, Source};
+use crate::credential::{CredentialName, CredentialSpec, Flow, Source, Times};
 use crate::inject::Injection;
 use crate::template::Template;
 
@@ -45,15 +45,15 @@ pub(crate) fn of(
         };
         inputs.push((part, source));
     }
+    let Times { default_lifetime, exchange_timeout, .. } = *credential.spec.times;
+    let times = Times { default_lifetime, exchange_timeout, ..Times::default() };
     let spec = CredentialSpec {
         name: CredentialName::from(name.as_str()),
         flow: Flow::Static(StaticFlow { expires: Expires::Never }),
         inputs: inputs.into_iter().collect(),
         egress: credential.spec.egress.clone(),
-        renew_before: None,
-        max_renewals: None,
+        times: context.alike.times.one(times),
         only_subjects: false,
-        typical_lifetime: None,
         expected_upstream: None,
         deadline: None,
         rotation: None,
