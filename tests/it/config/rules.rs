@@ -26,8 +26,8 @@ fn defaults_are_those_of_the_documentation() {
     assert_eq!(config.admin.listen.to_string(), "127.0.0.1:9180");
     assert!(config.admin.token.is_none() && !config.admin.allow_quit);
     let credential = &config.credentials[0];
-    assert_eq!(credential.default_lifetime, Duration::from_secs(3600));
-    assert!(credential.renew_before.is_none() && !credential.optional && !credential.retry_ambiguous);
+    assert_eq!(credential.times.default_lifetime, Duration::from_secs(3600));
+    assert!(credential.times.renew_before.is_none() && !credential.optional && !credential.retry_ambiguous);
     let Flow::Static(flow) = &credential.flow else { panic!("{credential:?}") };
     assert_eq!(flow.expires, Expires::Unsaid);
     let route = &config.routes[0];
