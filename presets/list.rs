@@ -3,6 +3,7 @@
     Preset { name: "basic", text: include_str!("basic.toml") },
     Preset { name: "api-key", text: include_str!("api-key.toml") },
     Preset { name: "digilocker", text: include_str!("digilocker.toml") },
+    Preset { name: "digilocker-partner", text: include_str!("digilocker-partner.toml") },
     Preset { name: "nic-ma", text: include_str!("nic-ma.toml") },
     Preset { name: "payhub", text: include_str!("payhub.toml") },
     Preset { name: "sahamati-entity", text: include_str!("sahamati-entity.toml") },

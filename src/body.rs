@@ -45,6 +45,8 @@ pub enum BodyError {
     BrokenOff,
     /// The guard keeps the rest back.
     Withheld,
+    /// It does not fit what its sender says of it.
+    Unverified,
 }
 
 /// Where a body comes from.

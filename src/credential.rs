@@ -100,6 +100,8 @@ pub struct CredentialSpec {
     pub deadline: Option<Box<DeadlineRule>>,
     /// How its value is replaced before it ends, if it can be.
     pub rotation: Option<Box<Rotation>>,
+    /// The inputs that readers sign and verify with: they get them beside the outputs, but not to keep.
+    pub lends: Box<[Box<str>]>,
 }
 
 /// The times of a credential's renewals, as configured.

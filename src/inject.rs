@@ -3,22 +3,32 @@
 //!
 //! An [`Injection`] is what the configuration says; [`Injection::prepare`] renders it once per
 //! generation into a [`Prepared`], whose field values are marked sensitive (hyper's `Debug` and the
-//! HPACK encoder obey that). What holds a time or a random number is rendered at each request.
+//! HPACK encoder obey that). What holds a time or a random number is rendered at each request, and so is
+//! what is put into its [`Content`] or made of it.
 
+pub mod content;
 pub mod names;
+mod rendered;
+pub mod verification;
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 
 use crate::clock::Clock;
+use crate::jose::detached::DetachedSigner;
 use crate::jose::proof::{self, Proof, ProofKey};
 use crate::named::Named;
 use crate::secret::{Secret, SecretBuffer};
 use crate::template::Template;
+use rendered::render;
 
+pub use content::Content;
 pub use names::InjectedNames;
+pub use rendered::Rendered;
+pub use verification::{Verification, Verifier};
 
 /// What is put on a request: templates over a credential's outputs.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -29,8 +39,44 @@ pub struct Injection {
     pub query: Vec<(String, Template)>,
     /// Cookies.
     pub cookies: Vec<(String, Template)>,
+    /// Members of a JSON object, or fields of a form.
+    pub body: Vec<(String, BodyValue)>,
+    /// What a body that the app leaves empty becomes.
+    pub empty_body: BodyForm,
+    /// Fields that sign the content.
+    pub signatures: Vec<(HeaderName, SignatureSpec)>,
     /// The token is bound to a key: a proof goes with it (DPoP, RFC 9449), made anew for each request.
     pub dpop: bool,
+}
+
+/// What is put into a body.
+#[derive(Debug, Clone, PartialEq)]
+pub enum BodyValue {
+    /// A text.
+    Text(Template),
+    /// A number, or `true` or `false`; a form has its text.
+    Literal(serde_json::Value),
+}
+
+/// How a body is written into which something is put.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum BodyForm {
+    /// A JSON object (RFC 8259).
+    #[default]
+    Json,
+    /// `application/x-www-form-urlencoded`.
+    Form,
+}
+
+/// A detached signature over the content ([`crate::jose::detached`]).
+#[derive(Debug, Clone, PartialEq)]
+pub struct SignatureSpec {
+    /// The name of the input or output that is the key.
+    pub key: String,
+    /// The algorithm; `None` lets the key choose.
+    pub algorithm: Option<String>,
+    /// Further parameters of the header.
+    pub header: Vec<(String, serde_json::Value)>,
 }
 
 /// An injection rendered for one generation.
@@ -43,6 +89,7 @@ pub struct Prepared {
 }
 
 /// What not every injection has.
+#[derive(Default)]
 struct More {
     /// `name=value` pairs for the query, percent-encoded.
     query: Vec<Secret>,
@@ -52,6 +99,8 @@ struct More {
     dynamic: Option<Dynamic>,
     /// What makes proofs; `None` where the token is not bound to a key.
     prover: Option<Prover>,
+    /// What answers have to fit; `None` where they are not verified.
+    verifier: Option<Arc<Verifier>>,
 }
 
 /// Makes the proofs of one generation.
@@ -61,41 +110,84 @@ struct Prover {
     clock: Clock,
 }
 
-/// Templates with a time or a random number in them, and what they need.
+/// What is rendered for each request, and what it needs.
 struct Dynamic {
     injection: Injection,
+    signers: Vec<(HeaderName, DetachedSigner)>,
     outputs: Named<Secret>,
     clock: Clock,
 }
 
-/// What is put on one request.
-#[derive(Default)]
-pub struct Rendered {
-    /// Fields.
-    pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// `name=value` pairs for the query, percent-encoded.
-    pub query: Vec<Secret>,
-    /// `name=value` pairs for the `Cookie` field.
-    pub cookies: Vec<Secret>,
-}
-
 impl Injection {
+    /// Whether the content of a request has to be there before its head can be written.
+    pub fn holds_content(&self) -> bool {
+        !self.signatures.is_empty() || !self.body.is_empty() || self.templates().any(Template::takes_body)
+    }
+
+    /// Whether it has to be known how the content is written: something is put in, or made of a member.
+    pub fn reads_body(&self) -> bool {
+        !self.body.is_empty() || self.templates().any(|template| !template.members().is_empty())
+    }
+
+    /// Whether something is made of the member of this name.
+    fn names_member(&self, name: &str) -> bool {
+        self.templates().any(|template| template.members().contains(&name))
+    }
+
+    /// All templates.
+    pub fn templates(&self) -> impl Iterator<Item = &Template> {
+        let fields = self.headers.iter().map(|(_, template)| template);
+        let pairs = self.query.iter().chain(&self.cookies).map(|(_, template)| template);
+        let body = self.body.iter().filter_map(|(_, value)| match value {
+            BodyValue::Text(template) => Some(template),
+            BodyValue::Literal(_) => None,
+        });
+        fields.chain(pairs).chain(body)
+    }
+
+    /// The names of the values that it needs.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let keys = self.signatures.iter().map(|(_, signature)| signature.key.as_str());
+        self.templates().flat_map(Template::names).chain(keys)
+    }
+
+    /// Whether nothing is put on a request.
+    pub fn is_empty(&self) -> bool {
+        self.headers.is_empty()
+            && self.query.is_empty()
+            && self.cookies.is_empty()
+            && self.body.is_empty()
+            && self.signatures.is_empty()
+    }
+
     /// Renders the injection for one generation of a credential. An error says which field cannot be
     /// made of it and why, never with a value.
     pub fn prepare(&self, outputs: &Named<Secret>, clock: &Clock) -> Result<Prepared, String> {
         let (stable, unstable) = self.split();
-        // What changes with each request is tried once, so that a missing output is told now.
-        render(&unstable, outputs, clock)?;
-        let Rendered { headers, query, cookies } = render(&stable, outputs, clock)?;
-        let dynamic = (unstable != Self::default()).then(|| Dynamic {
-            injection: unstable,
-            outputs: outputs.clone(),
-            clock: clock.clone(),
-        });
+        let Rendered { headers, query, cookies, .. } = render(&stable, &[], outputs, clock, None)?;
+        let dynamic = (!unstable.is_empty()).then(|| unstable.dynamic(outputs, clock)).transpose()?;
         let prover = self.dpop.then(|| prover(outputs, clock)).transpose()?;
         let is_plain = query.is_empty() && cookies.is_empty() && dynamic.is_none() && prover.is_none();
-        let more = (!is_plain).then(|| Box::new(More { query, cookies, dynamic, prover }));
+        let more = (!is_plain).then(|| Box::new(More { query, cookies, dynamic, prover, verifier: None }));
         Ok(Prepared { lines: lines(&headers), more })
+    }
+
+    fn dynamic(self, outputs: &Named<Secret>, clock: &Clock) -> Result<Dynamic, String> {
+        let mut signers = Vec::with_capacity(self.signatures.len());
+        for (name, signature) in &self.signatures {
+            let SignatureSpec { key, algorithm, header } = signature;
+            let told = |error: &str| format!("header `{name}`: {error}");
+            let key = outputs.get(key).ok_or_else(|| told(&format!("`{key}` has no value")))?;
+            let signer = DetachedSigner::read(key, algorithm.as_deref(), header);
+            signers.push((name.clone(), signer.map_err(|error| told(&error))?));
+        }
+        // What changes with each request is tried once, so that a missing output is told now.
+        let mut tried = self.clone();
+        // Of an empty body nothing may come that could stand in a field.
+        tried.headers.retain(|(_, template)| template.members().is_empty());
+        render(&tried, &[], outputs, clock, Some(&Content::empty()))?;
+        let (outputs, clock) = (outputs.clone(), clock.clone());
+        Ok(Dynamic { injection: self, signers, outputs, clock })
     }
 
     /// What stays the same for a generation, and what does not.
@@ -106,6 +198,7 @@ impl Injection {
         stable.query.retain(|(_, template)| stays(template));
         stable.cookies.retain(|(_, template)| stays(template));
         (stable.dpop, unstable.dpop) = (false, false);
+        (stable.body, stable.signatures) = (Vec::new(), Vec::new());
         unstable.headers.retain(|(_, template)| !stays(template));
         unstable.query.retain(|(_, template)| !stays(template));
         unstable.cookies.retain(|(_, template)| !stays(template));
@@ -114,10 +207,28 @@ impl Injection {
 }
 
 impl Prepared {
-    /// What is rendered for this request alone, if anything is.
-    pub fn dynamic(&self) -> Option<Result<Rendered, String>> {
-        let dynamic = self.more.as_ref()?.dynamic.as_ref()?;
-        Some(render(&dynamic.injection, &dynamic.outputs, &dynamic.clock))
+    /// Has answers verified.
+    pub fn verifying(
+        mut self,
+        by: &Arc<Verification>,
+        outputs: &Named<Secret>,
+        clock: &Clock,
+    ) -> Result<Self, String> {
+        let verifier = Some(Arc::new(Verifier::new(by, outputs, clock)?));
+        self.more.get_or_insert_default().verifier = verifier;
+        Ok(self)
+    }
+
+    /// What answers have to fit.
+    pub fn verifier(&self) -> Option<&Arc<Verifier>> {
+        self.more.as_ref()?.verifier.as_ref()
+    }
+
+    /// What is rendered for this request alone, if anything is; `content` is what it holds, where the
+    /// injection wants that.
+    pub fn dynamic(&self, content: Option<&Content>) -> Option<Result<Rendered, String>> {
+        let Dynamic { injection, signers, outputs, clock } = self.more.as_ref()?.dynamic.as_ref()?;
+        Some(render(injection, signers, outputs, clock, content))
     }
 
     /// The fields of [`Self::lines`] by themselves, marked sensitive; they share its memory.
@@ -186,45 +297,6 @@ fn prover(outputs: &Named<Secret>, clock: &Clock) -> Result<Prover, String> {
     let key = ProofKey::open(output(proof::KEY_OUTPUT)?)?;
     let token_digest = proof::token_digest(output("access_token")?);
     Ok(Prover { key, token_digest, clock: clock.clone() })
-}
-
-fn render(injection: &Injection, outputs: &Named<Secret>, clock: &Clock) -> Result<Rendered, String> {
-    let value = |name: &str| outputs.get(name).cloned();
-    let text = |what: &str, name: &str, template: &Template| {
-        template.render(&value, clock).map_err(|missing| format!("{what} `{name}`: {missing}"))
-    };
-    let mut rendered = Rendered {
-        headers: Vec::with_capacity(injection.headers.len()),
-        query: Vec::with_capacity(injection.query.len()),
-        cookies: Vec::with_capacity(injection.cookies.len()),
-    };
-    for (name, template) in &injection.headers {
-        let bytes = text("header", name.as_str(), template)?;
-        let mut field = HeaderValue::from_bytes(&bytes).map_err(|_| {
-            format!("header `{name}`: the value has a control character, such as a line break")
-        })?;
-        if field.is_empty() || bytes.trim_ascii().len() != bytes.len() {
-            return Err(format!("header `{name}`: the value is empty, or begins or ends with a space"));
-        }
-        field.set_sensitive(true);
-        rendered.headers.push((name.clone(), field));
-    }
-    for (name, template) in &injection.query {
-        let bytes = text("query parameter", name, template)?;
-        let pair = format!("{}={}", names::percent_encode(name.as_bytes()), names::percent_encode(&bytes));
-        rendered.query.push(Secret::from(pair));
-    }
-    for (name, template) in &injection.cookies {
-        let bytes = text("cookie", name, template)?;
-        // The bytes that RFC 6265, section 4.1.1, allows in a cookie's value.
-        let is_allowed =
-            |byte: &u8| matches!(byte, 0x21 | 0x23..=0x2b | 0x2d..=0x3a | 0x3c..=0x5b | 0x5d..=0x7e);
-        if !bytes.iter().all(is_allowed) {
-            return Err(format!("cookie `{name}`: the value has a byte that a cookie cannot hold"));
-        }
-        rendered.cookies.push(Secret::new([name.as_bytes(), b"=", &bytes].concat()));
-    }
-    Ok(rendered)
 }
 
 impl fmt::Debug for Prepared {

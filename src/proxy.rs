@@ -16,6 +16,7 @@ pub mod answer;
 mod callers;
 pub mod challenge;
 pub mod choose;
+mod content;
 pub mod error;
 pub mod exchange;
 pub mod forward;
@@ -28,9 +29,11 @@ pub mod pointer;
 mod pools;
 pub mod record;
 pub mod refusal;
+mod request;
 pub mod sanitize;
 pub mod subject;
 pub mod upload;
+mod verified;
 pub mod watch;
 
 use std::cell::RefCell;
@@ -43,7 +46,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::{Method, Response, StatusCode};
+use http::{Response, StatusCode};
 
 use crate::buffer::Held;
 use crate::caller::Peer;
@@ -59,16 +62,14 @@ use crate::proxy::exchange::{Awaited, Exchange};
 use crate::proxy::lent::Lent;
 use crate::proxy::pools::Pools;
 use crate::proxy::record::Record;
-use crate::proxy::sanitize::{Outbound, Sanitized};
+use crate::proxy::request::Request;
+use crate::proxy::sanitize::Sanitized;
 use crate::proxy::subject::Claim;
-use crate::proxy::upload::{Caller, Upload, UploadLimits};
+use crate::proxy::upload::Caller;
 use crate::proxy::watch::{Phase, Sweeper, Watch};
 use crate::route::metrics::Limit;
 use crate::route::{Route, RouteTable, Tokens};
 use crate::telemetry::AccessLog;
-use crate::upstream::http1::Asked;
-use crate::upstream::http2::Http2Link;
-use crate::upstream::link::Link;
 use crate::upstream::pool::{Bites, Pool, Ready};
 
 pub use error::{Code, ProxyError};
@@ -207,28 +208,36 @@ impl Proxy {
                 &of_subject
             }
         };
-        let request = Request {
+        let mut request = Request {
             sanitized: Sanitized::new(head, &found, &route, &claim.rest, &self.shared.via),
             route: &route,
             slot,
             claim: &claim,
             framing,
+            content: None,
             held: record.held,
             watch: record.watch(),
             body_timeout: record.door().body_timeout,
         };
+        if route.holds_content {
+            request.content = Some(Box::pin(self.content(&request, head, caller)).await?);
+        }
         let Some(mut exchange) = self.exchange(&request, caller, answer).await? else {
             return Ok(Answer::Gone);
         };
         answer::check_switch(head, answer)?;
         answer::sanitize(answer, &route, &claim, found.authority, record.door());
         exchange.begin_answer();
+        if let Some(verifier) = exchange.verifier.take() {
+            verified::begin(&mut exchange, answer, &verifier)?;
+        }
         if route.guard != Mode::Off {
             let waits = guarded::begin(&mut exchange, answer, slot)?;
             if !guarded::first_piece(&mut exchange, caller, waits).await? {
                 return Ok(Answer::Gone);
             }
         }
+        exchange.commit();
         Ok(Answer::Upstream(exchange))
     }
 
@@ -267,7 +276,7 @@ impl Proxy {
         answer: &mut AnswerHead,
     ) -> Result<Option<Lent>, ProxyError> {
         // An app that has sent all may go away while it waits; what it asked for is not sent then.
-        let has_body = request.framing != Framing::NONE;
+        let has_body = request.framing != Framing::NONE && request.content.is_none();
         let Some(sent) = while_awaited(caller, has_body, self.send(request)).await else {
             return Ok(None);
         };
@@ -330,6 +339,13 @@ impl Proxy {
         answer: &mut AnswerHead,
     ) -> Result<Option<Lent>, ProxyError> {
         let (route, clock) = (request.route, &self.shared.clock);
+        if route.refusal.proof.is_some() {
+            let (method, path) = (request.sanitized.method(), request.sanitized.path());
+            if !refusal::may_repeat(&mut exchange, answer, method, &path).await? {
+                request.slot.refused(generation, clock, Duration::ZERO).await;
+                return Ok(Some(exchange));
+            }
+        }
         if exchange.upload.outgrew() {
             route.metrics.limited(Limit::ReplayBody);
         }
@@ -499,60 +515,6 @@ impl Asking<'_> {
             None if self.head.is_http2 && !self.is_over => Framing::Chunked,
             _ => found.framing(),
         }
-    }
-}
-
-/// A request that may be sent.
-struct Request<'a> {
-    sanitized: Sanitized<'a>,
-    route: &'a Arc<Route>,
-    slot: &'a Arc<Slot<Prepared>>,
-    claim: &'a Claim<'a>,
-    framing: Framing,
-    /// How long it was held back.
-    held: Duration,
-    watch: &'a Rc<Watch>,
-    body_timeout: Duration,
-}
-
-impl Request<'_> {
-    /// Puts the head, with the token on it, on a connection.
-    fn begin(&self, current: &Current<Prepared>, ready: Ready, pool: Rc<Pool>) -> Result<Lent, ProxyError> {
-        let route = self.route;
-        let unusable = |why: String| {
-            ProxyError::new(Code::CredentialUnavailable, "the token cannot be put on this request")
-                .because(why)
-        };
-        let outbound = Outbound::new(self.sanitized, &current.value).map_err(unusable)?;
-        route.metrics.injections.increment();
-        let link = match ready {
-            Ready::Http1(mut link) => {
-                link.count_for(&route.metrics);
-                outbound.write(self.framing, link.output());
-                link.begin(self.framing);
-                Link::Http1(link)
-            }
-            Ready::Http2(connection) => {
-                connection.count_for(&route.metrics);
-                let head = outbound.request(self.framing).map_err(unusable)?;
-                Link::Http2(Box::new(Http2Link::new(&connection, head, self.framing)))
-            }
-        };
-        let asked =
-            Asked { head: *self.sanitized.method() == Method::HEAD, upgrade: self.sanitized.upgrades() };
-        // A refusal of the token, or of the stream, must be possible.
-        let may_repeat = self.slot.is_renewable() || matches!(link, Link::Http2(_));
-        let limits = &route.limits;
-        let limits = UploadLimits {
-            max_body: limits.max_body,
-            replay_body: if may_repeat { limits.replay_body } else { 0 },
-            body_timeout: self.body_timeout,
-            stall_timeout: limits.stall_timeout,
-            answer_timeout: limits.answer_timeout,
-        };
-        let upload = Upload::new(limits, self.framing);
-        let watch = self.watch.clone();
-        Ok(Lent::new(Exchange::new(route.clone(), pool, watch, link, asked, upload)))
     }
 }
 

@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::caller::Rule;
 use crate::credential::CredentialName;
 use crate::guard::Mode;
-use crate::inject::Injection;
+use crate::inject::{Injection, Verification};
 use crate::upstream::Url;
 use crate::upstream::pool::PoolLimits;
 
@@ -44,6 +44,8 @@ pub struct RouteSpec {
     pub injection: Arc<Injection>,
     /// How the upstream says that the token is dead.
     pub refusal: Arc<Refusal>,
+    /// What the bodies of answers have to fit.
+    pub verification: Option<Arc<Verification>>,
     /// Who of those that may call the listener: whoever one of these rules takes; empty for all.
     pub callers: Arc<[Rule]>,
     /// What may be asked for; empty means everything but the denied endpoints.
@@ -113,11 +115,30 @@ pub struct Refusal {
     pub json: Vec<(String, Vec<Value>)>,
     /// How much of a JSON answer is looked at, in bytes.
     pub peek: usize,
+    /// Requests that are sent once more only after a refusal that proves that nothing was done.
+    pub proof: Option<Proof>,
+}
+
+/// What proves that a refused request did nothing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Proof {
+    /// The requests that need it, over the canonical path upstream ([`path::canonical`]).
+    pub requests: Vec<AllowRule>,
+    /// Pointers (RFC 6901) into a JSON answer, with the values that prove it.
+    pub json: Vec<(String, Vec<Value>)>,
+}
+
+impl Proof {
+    /// Whether a request to this path upstream needs it.
+    pub fn is_needed(&self, method: &Method, path: &str) -> bool {
+        let path = path::canonical(path);
+        self.requests.iter().any(|rule| rule.takes(method, &path))
+    }
 }
 
 impl Default for Refusal {
     fn default() -> Self {
-        Self { status: vec![401], except: Vec::new(), json: Vec::new(), peek: 4096 }
+        Self { status: vec![401], except: Vec::new(), json: Vec::new(), peek: 4096, proof: None }
     }
 }
 
@@ -134,6 +155,8 @@ pub struct RouteLimits {
     pub stall_timeout: Duration,
     /// The longest request body that is held for one replay, in bytes.
     pub replay_body: usize,
+    /// The longest request body that is held for the injection, in bytes.
+    pub inject_body: usize,
     /// How connections to the upstream are kept.
     pub pool: PoolLimits,
 }
@@ -146,6 +169,7 @@ impl Default for RouteLimits {
             answer_timeout: Duration::from_secs(60),
             stall_timeout: Duration::from_secs(300),
             replay_body: 64 * 1024,
+            inject_body: 1024 * 1024,
             pool: PoolLimits::default(),
         }
     }

@@ -125,20 +125,8 @@ impl Template {
     /// The names that it needs values for, `credential.output` in one string, with repetitions.
     pub fn names(&self) -> Vec<&str> {
         let mut names = Vec::new();
-        self.walk(&mut |part, _| {
+        self.walk(&mut |part| {
             if let Expression::Name(name) = part {
-                names.push(name.as_str());
-            }
-        });
-        names
-    }
-
-    /// Those of the names whose values could be read back from what is rendered: no digest stands around
-    /// them.
-    pub fn open_names(&self) -> Vec<&str> {
-        let mut names = Vec::new();
-        self.walk(&mut |part, is_closed| {
-            if let (Expression::Name(name), false) = (part, is_closed) {
                 names.push(name.as_str());
             }
         });
@@ -153,7 +141,7 @@ impl Template {
     /// The members of the body that it names, with repetitions.
     pub fn members(&self) -> Vec<&str> {
         let mut names = Vec::new();
-        self.walk(&mut |part, _| {
+        self.walk(&mut |part| {
             if let Expression::Member(name) = part {
                 names.push(name.as_str());
             }
@@ -165,31 +153,33 @@ impl Template {
     /// in a digest, and nothing else that changes.
     pub fn is_digest_of_body(&self) -> bool {
         let (mut bodies, mut others) = (0, 0);
-        self.walk(&mut |part, _| match part {
+        self.walk(&mut |part| match part {
             Expression::Body => bodies += 1,
             Expression::Member(_) | Expression::Uuid | Expression::Now(_) => others += 1,
             _ => {}
         });
-        let (mut called, mut calls) = (false, 0);
-        for piece in &self.0 {
-            if let Piece::Value(expression) = piece {
-                called |= expression.body_digest().is_some();
-                calls += usize::from(expression.body_digest().is_some());
-            }
-        }
-        called && calls == 1 && bodies == 1 && others == 0
+        let digests = self.0.iter().filter_map(|piece| match piece {
+            Piece::Value(expression) => expression.body_digest(),
+            Piece::Text(_) => None,
+        });
+        digests.count() == 1 && bodies == 1 && others == 0
+    }
+
+    /// Whether the body stands in it as a whole.
+    pub fn has_body(&self) -> bool {
+        self.has(&|part| *part == Expression::Body)
     }
 
     fn has(&self, is_it: &dyn Fn(&Expression) -> bool) -> bool {
         let mut found = false;
-        self.walk(&mut |part, _| found |= is_it(part));
+        self.walk(&mut |part| found |= is_it(part));
         found
     }
 
-    fn walk<'a>(&'a self, look: &mut dyn FnMut(&'a Expression, bool)) {
+    fn walk<'a>(&'a self, look: &mut dyn FnMut(&'a Expression)) {
         for piece in &self.0 {
             if let Piece::Value(expression) = piece {
-                expression.walk(false, look);
+                expression.walk(look);
             }
         }
     }

@@ -74,8 +74,13 @@ pub(super) fn wire(
     let reticent = reticent(&config.credentials, disclosed);
     let mut wiring = |route: &Arc<RouteSpec>| {
         let (spec, clock) = (Arc::clone(route), clock.clone());
-        let prepare: Prepare<Prepared> =
-            Arc::new(move |minted| spec.injection.prepare(&minted.outputs, &clock));
+        let prepare: Prepare<Prepared> = Arc::new(move |minted| {
+            let prepared = spec.injection.prepare(&minted.outputs, &clock)?;
+            match &spec.verification {
+                None => Ok(prepared),
+                Some(verification) => prepared.verifying(verification, &minted.outputs, &clock),
+            }
+        });
         let tokens = match &route.subject {
             None => keeper.slot(&Owner::from(&route.credential), prepare).map(Tokens::Own),
             Some(_) => keeper.roster(&route.credential, prepare).map(Tokens::Subjects),

@@ -17,6 +17,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Environment};
 use crate::credential::Flow;
 use crate::http1::RequestHead;
+use crate::inject::BodyValue;
 use crate::proxy::ProxyError;
 use crate::proxy::admit::{Door, PSEUDONYM, admit};
 use crate::proxy::choose::{Choice, Chosen, choose};
@@ -222,6 +223,20 @@ fn describe(told: &mut Told, config: &Config, route: &Route) {
     }
     for (name, template) in &injection.cookies {
         told.line("injects", format_args!("cookie {name}={}", redacted(template)));
+    }
+    for (name, value) in &injection.body {
+        let value = match value {
+            BodyValue::Text(template) => redacted(template),
+            BodyValue::Literal(_) => "[a fixed value]".to_owned(),
+        };
+        told.line("injects", format_args!("body member {name}: {value}"));
+    }
+    for (name, signature) in &injection.signatures {
+        told.line("injects", format_args!("header {name}: [a signature by {}]", signature.key));
+    }
+    if let Some(verification) = &spec.verification {
+        let value = redacted(&verification.value);
+        told.line("verifies", format_args!("answers by their field {}: {value}", verification.header));
     }
 }
 

@@ -8,10 +8,6 @@ const KEYS: &[(&str, &[&str])] = &[
     // A step of a login, and an output of it.
     ("form", &["mail"]),
     ("regex", &["css", "attribute"]),
-    // An injection.
-    ("cookies", &["body"]),
-    // A route.
-    ("upstream", &["inject_body"]),
 ];
 
 /// Words, by a word that stands for the same key.

@@ -11,6 +11,7 @@ pub(crate) mod credential;
 pub(crate) mod egress;
 pub(crate) mod fixed;
 pub(crate) mod inject;
+mod lend;
 pub(crate) mod listener;
 pub(crate) mod login;
 pub(crate) mod names;
@@ -20,6 +21,7 @@ pub(crate) mod rotation;
 pub(crate) mod route;
 pub(crate) mod secret;
 pub(crate) mod server;
+pub(crate) mod signature;
 pub(crate) mod store;
 pub(crate) mod subject;
 pub(crate) mod tls;
@@ -55,6 +57,7 @@ pub(crate) fn file(raw: &raw::File, root: Place<'_>, context: &mut Context<'_>) 
     callers::gather(&mut listeners, &routes);
     subject::mark(&mut credentials, &bundles, &routes);
     address::note_routes(&mut credentials, &routes);
+    lend::mark(&mut credentials, &routes);
     oauth2::id_token::note_uses(
         &mut credentials,
         routes.iter().map(|route| &**route),

@@ -138,6 +138,7 @@ mod tests {
             only_subjects: false,
             deadline: None,
             rotation: None,
+            lends: Box::default(),
         }
     }
 

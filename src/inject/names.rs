@@ -8,6 +8,10 @@ use crate::http1::field::is_same_name;
 use crate::inject::Injection;
 use crate::jose::proof;
 
+/// Fields that say what a content comes to (RFC 9530; RFC 1864): those of the app do not fit any more when
+/// something was put into it.
+const DIGESTS: [&str; 4] = ["content-digest", "repr-digest", "digest", "content-md5"];
+
 /// The names that an injection takes; the app cannot send anything under them.
 #[derive(Debug, Clone)]
 pub struct InjectedNames(Arc<Injection>);
@@ -22,8 +26,16 @@ impl InjectedNames {
     /// variables of fields (RFC 3875, section 4.1.18) see one name in all of them.
     pub fn has_header(&self, name: &[u8]) -> bool {
         let is_proof = || self.has_proof() && is_same_name(proof::FIELD.as_str().as_bytes(), name);
+        let is_signature = || {
+            let signatures = self.0.signatures.iter();
+            signatures.map(|(of, _)| of.as_str()).any(|of| is_same_name(of.as_bytes(), name))
+        };
+        let is_digest =
+            || !self.0.body.is_empty() && DIGESTS.iter().any(|digest| is_same_name(digest.as_bytes(), name));
         self.0.headers.iter().any(|(injected, _)| is_same_name(injected.as_str().as_bytes(), name))
             || is_proof()
+            || is_signature()
+            || is_digest()
     }
 
     /// Whether a proof of possession is injected.

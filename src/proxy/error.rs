@@ -64,6 +64,10 @@ pub enum Code {
     LeakBlocked,
     /// Connections leave from another address than the one that the token is bound to.
     WrongAddress,
+    /// Something is put into the body, and it is of a type or coding for which nobody can.
+    BodyUnsupported,
+    /// The answer does not fit what it says of its content.
+    AnswerUnverified,
 }
 
 /// One line of the table.
@@ -77,7 +81,7 @@ struct Line {
 
 impl Code {
     /// All codes, in the order of the table.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::NoRoute,
         Self::PathAmbiguous,
         Self::NotAllowed,
@@ -101,6 +105,8 @@ impl Code {
         Self::SubjectMissing,
         Self::LeakBlocked,
         Self::WrongAddress,
+        Self::BodyUnsupported,
+        Self::AnswerUnverified,
     ];
 
     const fn line(self) -> Line {
@@ -224,6 +230,18 @@ impl Code {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "Connections leave from an address that the token is not bound to",
                 "proxy_configuration_error",
+            ),
+            Self::BodyUnsupported => (
+                "body_unsupported",
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "Nothing can be put into a body of this kind",
+                "http_request_error",
+            ),
+            Self::AnswerUnverified => (
+                "answer_unverified",
+                StatusCode::BAD_GATEWAY,
+                "The answer does not fit its digest",
+                "http_response_incomplete",
             ),
         };
         Line { name, status, title, kind }

@@ -11,10 +11,12 @@ use tokio::net::TcpStream;
 use crate::body::{BodyError, Fill, PassError, Source};
 use crate::buffer::{Held, Input};
 use crate::http1::{AnswerHead, Framing};
+use crate::inject::Verifier;
 use crate::proxy::error::{Code, ProxyError};
 use crate::proxy::guarded::{BodyGuard, TunnelGuard};
 use crate::proxy::incoming::Incoming;
 use crate::proxy::upload::{Caller, Metered, Progress, Upload};
+use crate::proxy::verified::AnswerCheck;
 use crate::proxy::watch::{Phase, Watch};
 use crate::route::Route;
 use crate::route::metrics::Limit;
@@ -45,6 +47,8 @@ pub struct Exchange {
     asked: Asked,
     /// The request's body.
     pub upload: Upload,
+    /// What the answer has to fit, if anything.
+    pub(super) verifier: Option<Arc<Verifier>>,
     /// What stands between the answer's body and the app.
     pub(super) body_guard: Option<BodyGuard>,
     /// The same for what follows a 101.
@@ -61,8 +65,9 @@ impl Exchange {
         asked: Asked,
         upload: Upload,
     ) -> Self {
-        let incoming = Incoming { link: Some(link), peeked: Input::default() };
-        Self { route, pool, watch, incoming, asked, upload, body_guard: None, tunnel_guard: None }
+        let incoming = Incoming { link: Some(link), peeked: Input::default(), check: None };
+        let (verifier, body_guard, tunnel_guard) = (None, None, None);
+        Self { route, pool, watch, incoming, asked, upload, verifier, body_guard, tunnel_guard }
     }
 
     /// Sends the request on until the head of the answer is there.
@@ -148,6 +153,18 @@ impl Exchange {
         self.watch.enter(Phase::Streaming, self.route.limits.stall_timeout);
     }
 
+    /// Has the content of the answer verified.
+    pub(super) fn verify(&mut self, check: AnswerCheck) {
+        self.incoming.check = Some(Box::new(check));
+    }
+
+    /// The head of the answer goes to the app.
+    pub(super) fn commit(&mut self) {
+        if let Some(check) = &mut self.incoming.check {
+            check.begun();
+        }
+    }
+
     /// How the answer's body is delimited.
     pub fn framing(&self) -> Framing {
         self.incoming.link.as_ref().map_or(Framing::NONE, Link::framing)
@@ -159,6 +176,11 @@ impl Exchange {
         &mut self,
         mut judge: impl FnMut(&[u8], bool) -> Option<bool>,
     ) -> Result<bool, ProxyError> {
+        if !self.incoming.peeked.is_empty()
+            && let Some(verdict) = judge(self.incoming.peeked.bytes(), false)
+        {
+            return Ok(verdict);
+        }
         poll_fn(|context| {
             loop {
                 let Some(link) = &mut self.incoming.link else { return Poll::Ready(Ok(false)) };
@@ -186,6 +208,7 @@ impl Exchange {
     /// connection and its data.
     pub fn may_be_bypassed(&self) -> bool {
         self.body_guard.is_none()
+            && self.incoming.check.is_none()
             && matches!(&self.incoming.link, Some(Link::Http1(link)) if link.is_plain())
             && self.incoming.peeked.is_empty()
     }

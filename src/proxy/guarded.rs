@@ -18,6 +18,7 @@ use crate::inject::Prepared;
 use crate::proxy::error::{Code, ProxyError};
 use crate::proxy::exchange::Exchange;
 use crate::proxy::upload::Caller;
+use crate::proxy::verified;
 use crate::route::Route;
 
 /// Looks through the head of an answer, and sees to what becomes of its body. True if the head has to wait
@@ -75,6 +76,7 @@ pub(super) async fn first_piece<S: Caller>(
                 let detail = "the upstream's answer holds a secret or a token, or cannot be looked into";
                 return Poll::Ready(Err(blocked(detail)));
             }
+            Poll::Ready(Err(BodyError::Unverified)) => return Poll::Ready(Err(verified::unfit())),
             // A break is told again when the body is passed on.
             Poll::Ready(_) => return Poll::Ready(Ok(true)),
             Poll::Pending if !waits => return Poll::Ready(Ok(true)),

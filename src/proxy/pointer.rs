@@ -1,7 +1,8 @@
 //! Reading values out of the beginning of a JSON document.
 //!
 //! An answer may be longer than what is looked at, so the document may break off anywhere: what
-//! stands whole before the break is found, and nothing is guessed.
+//! stands whole before the break is found, and nothing is guessed. Reading ends with the last value that
+//! is asked for, so that an answer which tells it first does not wait for the rest.
 
 use std::borrow::Cow;
 
@@ -20,10 +21,11 @@ pub enum Verdict {
 
 /// Whether `beginning` has, at one of the pointers (RFC 6901), one of the values that stand with it.
 pub fn test(beginning: &[u8], tests: &[(String, Vec<Value>)]) -> Verdict {
-    let mut reader = Reader { bytes: beginning, at: 0, tests, path: Vec::new(), found: false };
+    let unseen = tests.iter().map(|(pointer, _)| pointer.as_str()).collect();
+    let mut reader = Reader { bytes: beginning, at: 0, tests, unseen, path: Vec::new(), found: false };
     match reader.value() {
         _ if reader.found => Verdict::Holds,
-        Ok(()) | Err(Stop::Malformed) => Verdict::Fails,
+        Ok(()) | Err(Stop::Malformed | Stop::Settled) => Verdict::Fails,
         Err(Stop::End) => Verdict::Open,
     }
 }
@@ -34,6 +36,8 @@ enum Stop {
     End,
     /// This is not JSON.
     Malformed,
+    /// All that is asked for was there.
+    Settled,
 }
 
 /// Deeper documents are not looked into.
@@ -43,6 +47,8 @@ struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
     tests: &'a [(String, Vec<Value>)],
+    /// The pointers at which nothing was found yet.
+    unseen: Vec<&'a str>,
     /// The reference tokens that lead to the value at hand, unescaped.
     path: Vec<String>,
     found: bool,
@@ -78,12 +84,17 @@ impl Reader<'_> {
                     && tokens.next().is_none()
                     && !pointer.is_empty()
         };
-        let wanted: Vec<&Vec<Value>> =
-            self.tests.iter().filter(|(pointer, _)| here(pointer)).map(|(_, values)| values).collect();
+        let wanted: Vec<&(String, Vec<Value>)> =
+            self.tests.iter().filter(|(pointer, _)| here(pointer)).collect();
         if !wanted.is_empty() {
             let value: Value =
                 serde_json::from_slice(&self.bytes[start..self.at]).map_err(|_| Stop::Malformed)?;
-            self.found |= wanted.iter().any(|values| values.iter().any(|wanted| is_equal(wanted, &value)));
+            let is_met = |values: &[Value]| values.iter().any(|wanted| is_equal(wanted, &value));
+            self.found |= wanted.iter().any(|(_, values)| is_met(values));
+            self.unseen.retain(|pointer| !wanted.iter().any(|(wanted, _)| wanted == pointer));
+            if self.found || self.unseen.is_empty() {
+                return Err(Stop::Settled);
+            }
         }
         Ok(())
     }
@@ -223,6 +234,21 @@ mod tests {
         ] {
             assert_eq!(test(document.as_bytes(), &tests()), verdict, "{document}");
         }
+    }
+
+    #[test]
+    fn a_document_that_has_told_all_that_is_asked_for_needs_no_end() {
+        let code = [("/responseCode".to_owned(), vec![json!(403)])];
+        for (beginning, verdict) in [
+            (r#"{"responseCode":200,"data":["#, Verdict::Fails),
+            (r#"{"a":{"responseCode":200},"data":["#, Verdict::Open),
+            (r#"{"responseCode":403,"data":["#, Verdict::Holds),
+            // A number may go on.
+            (r#"{"responseCode":403"#, Verdict::Open),
+        ] {
+            assert_eq!(test(beginning.as_bytes(), &code), verdict, "{beginning}");
+        }
+        assert_eq!(test(br#"{"responseCode":200,"data":["#, &tests()), Verdict::Open);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! request is forwarded: a wrong order does not compile. Both borrow the app's head; nothing is copied
 //! before the outbound head is written.
 
+use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue};
 use http::{Method, Request};
 
@@ -16,7 +17,7 @@ use crate::guard::Mode;
 use crate::http1::body::put_field;
 use crate::http1::field::{Field, is_same_name, members};
 use crate::http1::{Framing, Kind, RequestHead};
-use crate::inject::{Prepared, Rendered};
+use crate::inject::{Content, Prepared, Rendered};
 use crate::jose::proof;
 use crate::proxy::admit::Found;
 use crate::route::Route;
@@ -65,10 +66,14 @@ impl<'a> Sanitized<'a> {
 
     /// The URI that the upstream is asked for, without its query.
     fn uri(&self) -> String {
-        let origin = self.route.spec.upstream.origin.in_links();
+        format!("{}{}", self.route.spec.upstream.origin.in_links(), self.path())
+    }
+
+    /// The path that the upstream is asked for.
+    pub fn path(&self) -> String {
         let (base, stripped) = (self.route.base(), self.route.strip(self.found.path));
         let path = if base.is_empty() && stripped.is_empty() { "/" } else { stripped };
-        format!("{origin}{base}{path}")
+        format!("{base}{path}")
     }
 
     /// Whether another protocol is asked for.
@@ -101,8 +106,9 @@ impl<'a> Sanitized<'a> {
     /// The fields that pass, in their order. Cookies are told by [`Self::cookies`] where some are
     /// injected.
     fn put_fields(&self, put: &mut impl FnMut(&[u8], &[u8])) {
-        // A refusal inside the answer must be readable, and so must a secret.
-        let wants_plain = !self.route.refusal.json.is_empty() || self.is_guarded();
+        // A refusal inside the answer must be readable, and so must a secret; a digest is of what is not
+        // compressed on its way.
+        let wants_plain = !self.route.refusal.json.is_empty() || self.is_guarded() || self.route.verifies;
         for field in self.head.fields.iter() {
             match field.kind {
                 Kind::Host
@@ -190,9 +196,14 @@ fn put_cookie(cookies: &mut Vec<u8>, pair: &[u8]) {
 }
 
 impl<'a> Outbound<'a> {
-    /// Puts a credential on a request. An error says which value could not be made, never with one.
-    pub fn new(sanitized: Sanitized<'a>, prepared: &'a Prepared) -> Result<Self, String> {
-        let mut rendered = prepared.dynamic().transpose()?.unwrap_or_default();
+    /// Puts a credential on a request, and into the content that it holds. An error says which value could
+    /// not be made, never with one.
+    pub fn new(
+        sanitized: Sanitized<'a>,
+        prepared: &'a Prepared,
+        content: Option<&Content>,
+    ) -> Result<Self, String> {
+        let mut rendered = prepared.dynamic(content).transpose()?.unwrap_or_default();
         if prepared.wants_proof() {
             let nonce = sanitized.route.destination.nonce.load();
             let (method, uri) = (sanitized.head.method.as_str(), sanitized.uri());
@@ -200,6 +211,11 @@ impl<'a> Outbound<'a> {
             rendered.headers.extend(proof.map(|proof| (proof::FIELD, proof)));
         }
         Ok(Self { sanitized, prepared, rendered })
+    }
+
+    /// What is sent as content, where it was held.
+    pub fn content(&self) -> Option<&Bytes> {
+        self.rendered.content.as_ref()
     }
 
     /// Writes the head for HTTP/1.1.
@@ -243,8 +259,7 @@ impl<'a> Outbound<'a> {
         // `:scheme` is that of a URL (RFC 9113, section 8.3.1), whatever names the protocol in the configuration.
         let mut uri = format!("{}://{}", origin.in_links().scheme.as_str(), origin.authority()).into_bytes();
         self.put_target(&mut |part| uri.extend_from_slice(part));
-        let uri =
-            http::Uri::from_maybe_shared(bytes::Bytes::from(uri)).map_err(|_| "the target is too long")?;
+        let uri = http::Uri::from_maybe_shared(Bytes::from(uri)).map_err(|_| "the target is too long")?;
         let mut request = Request::new(());
         *request.method_mut() = head.method.clone();
         *request.uri_mut() = uri;

@@ -3,10 +3,10 @@
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 use crate::body::{BodyError, Fill, Source};
-use crate::buffer::{Held, Input};
+use crate::buffer::Held;
 use crate::http1::Framing;
 use crate::proxy::watch::{Phase, Watch};
 
@@ -49,8 +49,8 @@ pub struct Upload {
     is_waiting: bool,
     length: u64,
     hold: Hold,
-    /// What was sent before, and is sent again before the rest.
-    again: Input,
+    /// What is held and sent before the rest: what was sent before, or a content that was made.
+    ready: Bytes,
 }
 
 #[derive(Debug)]
@@ -58,6 +58,8 @@ enum Hold {
     Never,
     Whole(Held),
     Outgrown,
+    /// Whoever made the content makes it again.
+    Elsewhere,
 }
 
 impl Upload {
@@ -70,14 +72,12 @@ impl Upload {
             Framing::Length(length) if length > longest => Hold::Outgrown,
             _ => Hold::Whole(Held::default()),
         };
-        Self {
-            limits,
-            progress: Progress::Running,
-            is_waiting: false,
-            length: 0,
-            hold,
-            again: Input::default(),
-        }
+        Self { limits, progress: Progress::Running, is_waiting: false, length: 0, hold, ready: Bytes::new() }
+    }
+
+    /// A body that was made, and is made anew for each time that it is sent.
+    pub fn of_content(limits: UploadLimits, content: Bytes) -> Self {
+        Self { hold: Hold::Elsewhere, ready: content, ..Self::new(limits, Framing::NONE) }
     }
 
     /// How far it has come.
@@ -90,10 +90,11 @@ impl Upload {
         matches!(self.hold, Hold::Outgrown)
     }
 
-    /// The whole body, if it was sent to its end and held.
+    /// The whole body, if it was sent to its end and held; nothing of it, if it is made anew.
     pub fn take_held(&mut self) -> Option<Held> {
         match std::mem::replace(&mut self.hold, Hold::Never) {
             Hold::Whole(held) if self.progress == Progress::Finished => Some(held),
+            Hold::Elsewhere => Some(Held::default()),
             _ => None,
         }
     }
@@ -102,18 +103,21 @@ impl Upload {
     pub fn take_sent(&mut self) -> Option<Held> {
         match std::mem::replace(&mut self.hold, Hold::Never) {
             Hold::Whole(mut held) => {
-                if !self.again.is_empty() {
-                    held.push(self.again.bytes());
+                if !self.ready.is_empty() {
+                    held.push(&self.ready);
                 }
                 Some(held)
             }
+            Hold::Elsewhere => Some(Held::default()),
             _ => (self.length == 0).then(Held::default),
         }
     }
 
     /// Sends this again before the rest.
     pub fn send_again(&mut self, sent: &Held) {
-        self.again.put(sent.bytes());
+        if !sent.bytes().is_empty() {
+            self.ready = Bytes::copy_from_slice(sent.bytes());
+        }
     }
 
     /// Whether so many more bytes are to be held.
@@ -131,7 +135,7 @@ impl Upload {
         match &mut self.hold {
             Hold::Whole(held) if held.bytes().is_empty() => *held = kept,
             Hold::Whole(held) => held.push(kept.bytes()),
-            Hold::Never | Hold::Outgrown => {}
+            Hold::Never | Hold::Outgrown | Hold::Elsewhere => {}
         }
     }
 
@@ -211,15 +215,18 @@ impl<'a, S: Source> Metered<'a, S> {
 impl<S: Source> Metered<'_, S> {
     /// Takes what is shown away, and keeps it.
     fn remove(&mut self, count: usize) -> Held {
-        if self.upload.again.is_empty() { self.source.keep(count) } else { self.upload.again.detach(count) }
+        match &mut self.upload.ready {
+            ready if ready.is_empty() => self.source.keep(count),
+            ready => ready.split_to(count).to_vec().into(),
+        }
     }
 }
 
 impl<S: Source> Source for Metered<'_, S> {
     fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<Result<Fill<'_>, BodyError>> {
-        if !self.upload.again.is_empty() {
+        if !self.upload.ready.is_empty() {
             self.upload.proceed(self.watch);
-            return Poll::Ready(Ok(Fill::Data(self.upload.again.bytes())));
+            return Poll::Ready(Ok(Fill::Data(&self.upload.ready)));
         }
         match self.source.poll_fill(context) {
             Poll::Pending => {
@@ -248,10 +255,10 @@ impl<S: Source> Source for Metered<'_, S> {
         if self.upload.holds(count) {
             let kept = self.remove(count);
             self.upload.hold(kept);
-        } else if self.upload.again.is_empty() {
+        } else if self.upload.ready.is_empty() {
             self.source.consume(count);
         } else {
-            self.upload.again.consume(count);
+            self.upload.ready.advance(count);
         }
     }
 
@@ -262,10 +269,9 @@ impl<S: Source> Source for Metered<'_, S> {
 
     fn take(&mut self, count: usize) -> Bytes {
         self.upload.count(count, self.watch);
-        let piece = if self.upload.again.is_empty() {
-            self.source.take(count)
-        } else {
-            Bytes::copy_from_slice(self.upload.again.detach(count).bytes())
+        let piece = match &mut self.upload.ready {
+            ready if ready.is_empty() => self.source.take(count),
+            ready => ready.split_to(count),
         };
         if self.upload.holds(count) {
             let mut kept = Held::default();

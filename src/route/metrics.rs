@@ -195,6 +195,8 @@ pub enum Limit {
     StallTimeout,
     /// Route: a body too long to be held for a replay.
     ReplayBody,
+    /// Route: a body too long to be held for the injection.
+    InjectBody,
     /// Route: requests in a time.
     Rate,
     /// Route: an upstream connection without requests.
@@ -207,7 +209,7 @@ pub enum Limit {
 
 impl Limit {
     /// All limits.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::MaxConnections,
         Self::MaxHead,
         Self::MaxFields,
@@ -222,6 +224,7 @@ impl Limit {
         Self::AnswerTimeout,
         Self::StallTimeout,
         Self::ReplayBody,
+        Self::InjectBody,
         Self::Rate,
         Self::PoolIdleTimeout,
         Self::PoolMaxAge,
@@ -245,6 +248,7 @@ impl Limit {
             Self::AnswerTimeout => "answer_timeout",
             Self::StallTimeout => "stall_timeout",
             Self::ReplayBody => "replay_body",
+            Self::InjectBody => "inject_body",
             Self::Rate => "rate",
             Self::PoolIdleTimeout => "pool_idle_timeout",
             Self::PoolMaxAge => "pool_max_age",

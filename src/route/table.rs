@@ -75,6 +75,10 @@ pub struct Route {
     pub injected: InjectedNames,
     /// How many requests it still takes; outlives a reload that leaves `rate` as it is.
     pub bucket: Option<Arc<Bucket>>,
+    /// The content of a request is held, and put on or made something of.
+    pub holds_content: bool,
+    /// The bodies of answers are verified.
+    pub verifies: bool,
     /// What it lets pass.
     pub policy: Policy,
     /// An issuer on the upstream's server has not told its endpoints yet: each path there could be one.
@@ -163,6 +167,8 @@ impl Route {
             allows_token_answers: spec.allows_token_answers,
             injected: InjectedNames::new(&spec.injection),
             bucket: kept.or_else(|| spec.rate.map(|rate| Arc::new(Bucket::new(rate)))),
+            holds_content: spec.injection.holds_content(),
+            verifies: spec.verification.is_some(),
             policy: Policy::new(spec),
             awaits_issuer,
             spec: Arc::clone(spec),

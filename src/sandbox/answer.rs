@@ -3,7 +3,7 @@
 use std::fmt;
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 use serde_json::Value;
 
@@ -12,6 +12,7 @@ use serde_json::Value;
 pub struct Answer {
     status: StatusCode,
     content_type: &'static str,
+    fields: Vec<(&'static str, String)>,
     body: Bytes,
     complaint: Option<String>,
 }
@@ -39,9 +40,22 @@ impl Answer {
         Self::new(status.as_u16(), "text/plain", format!("{status}\n"))
     }
 
+    /// A file.
+    pub fn file(content_type: &'static str, content: Vec<u8>) -> Self {
+        let empty = Self::new(200, content_type, String::new());
+        Self { body: content.into(), ..empty }
+    }
+
+    /// Adds a field.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: String) -> Self {
+        self.fields.push((name, value));
+        self
+    }
+
     fn new(status: u16, content_type: &'static str, body: String) -> Self {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Self { status, content_type, body: body.into(), complaint: None }
+        Self { status, content_type, fields: Vec::new(), body: body.into(), complaint: None }
     }
 
     /// Notes what was off about the request.
@@ -67,6 +81,9 @@ impl Answer {
         *response.status_mut() = self.status;
         let fields = response.headers_mut();
         fields.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.content_type));
+        for (name, value) in self.fields {
+            fields.extend(HeaderValue::try_from(value).map(|value| (HeaderName::from_static(name), value)));
+        }
         fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response
     }

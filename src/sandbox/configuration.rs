@@ -3,7 +3,7 @@
 use super::{Sandbox, Vendor, digilocker, nic, payhub, sahamati};
 
 impl Sandbox {
-    /// A whole configuration file for this sandbox: one route a vendor on a listener at `listen`, the
+    /// A whole configuration file for this sandbox: the routes of each vendor on a listener at `listen`, the
     /// admin listener at `admin`. The secrets stand in it, since they are no secrets.
     pub fn configuration(&self, listen: &str, admin: &str) -> String {
         let origin = |vendor| self.station(vendor).origin();
@@ -82,6 +82,25 @@ grant = "refresh_token"
 client_id = "{client_id}"
 client_secret = {{ value = "{client_secret}" }}
 refresh_token = {{ value = "{refresh_token}" }}
+
+# Uploads carry a digest over the whole file.
+[routes.digilocker-upload]
+credential = "digilocker"
+path = "/digilocker/oauth2/1/file/upload"
+upstream = "{digilocker_origin}/public/oauth2/1/file/upload"
+inject = "upload"
+inject_body = "10MiB"
+
+# What a partner asks in its own name carries no token.
+[credentials.digilocker-partner]
+preset = "digilocker-partner"
+client_id = "{client_id}"
+client_secret = {{ value = "{client_secret}" }}
+
+[routes.digilocker-partner]
+credential = "digilocker-partner"
+path = "/digilocker-partner"
+upstream = "{digilocker_origin}/public"
 
 [routes.digilocker]
 path = "/digilocker"

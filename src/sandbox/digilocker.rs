@@ -2,11 +2,14 @@
 //!
 //! A person consents on a page (with PKCE), or types a one-time password, which here is always [`OTP`].
 //! Every refresh replaces the refresh token. Whoever shows an old one loses the grant, with all its
-//! tokens, as RFC 9700, section 4.14.2 advises. Trouble with a document's issuer is HTTP 530, which
+//! tokens, as RFC 9700, section 4.14.2 advises. Files come and go with a digest by the client's secret, and
+//! so do the calls that a partner makes in its own name. Trouble with a document's issuer is HTTP 530, which
 //! says nothing about the token.
 
 mod consent;
+mod files;
 mod grants;
+mod partner;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -146,6 +149,12 @@ impl Digilocker {
     }
 
     fn data(&self, request: &Received, status: u16, body: &serde_json::Value) -> Result<Answer, Answer> {
+        self.authorize(request)?;
+        Ok(Answer::json(status, body))
+    }
+
+    /// Whether the token on a request is good.
+    fn authorize(&self, request: &Received) -> Result<(), Answer> {
         let unauthorized = || {
             let description = "The access token is invalid";
             Answer::json(401, &json!({"error": "invalid_token", "error_description": description}))
@@ -155,39 +164,43 @@ impl Digilocker {
         if !self.book().grants.is_alive(&grant) {
             return Err(unauthorized().because("the grant is dead"));
         }
-        Ok(Answer::json(status, body))
+        Ok(())
     }
 }
 
 impl Simulator for Digilocker {
     fn answer(&self, request: &Received) -> Answer {
-        let answer =
-            match (request.method.as_str(), request.path()) {
-                ("GET", AUTHORIZE) => self.book().consents.page(request, &self.clock),
-                ("POST", CODE) => self.book().consents.send_password(request, &self.clock),
-                ("POST", TOKEN) => self.token(request),
-                ("POST", REVOKE) => self.revoke(request),
-                ("GET", USER) => self.data(
-                    request,
-                    200,
-                    &json!({"digilockerid": "d8b3a4f2-5c1e-4f7a-9e0b-1a2b3c4d5e6f", "name": "Sunil Kumar",
+        let answer = match (request.method.as_str(), request.path()) {
+            ("GET", AUTHORIZE) => self.book().consents.page(request, &self.clock),
+            ("POST", CODE) => self.book().consents.send_password(request, &self.clock),
+            ("POST", TOKEN) => self.token(request),
+            ("POST", REVOKE) => self.revoke(request),
+            ("GET", USER) => self.data(
+                request,
+                200,
+                &json!({"digilockerid": "d8b3a4f2-5c1e-4f7a-9e0b-1a2b3c4d5e6f", "name": "Sunil Kumar",
                         "dob": "31121970", "gender": "M", "eaadhaar": "Y"}),
-                ),
-                ("GET", ISSUED) => self.data(
-                    request,
-                    200,
-                    &json!({"items": [{"name": "PAN Verification Record", "doctype": "PANCR",
+            ),
+            ("GET", ISSUED) => self.data(
+                request,
+                200,
+                &json!({"items": [{"name": "PAN Verification Record", "doctype": "PANCR",
                         "issuer": "Income Tax Department", "uri": "in.gov.pan-PANCR-ABCPK1234D"}]}),
-                ),
-                ("GET", BROKEN_FILE) => self.data(
-                    request,
-                    530,
-                    &json!({"error": "repository_service_unavailable",
+            ),
+            ("GET", BROKEN_FILE) => self.data(
+                request,
+                530,
+                &json!({"error": "repository_service_unavailable",
                         "error_description": "The issuer of the document did not answer"}),
-                ),
-                _ => Err(Answer::json(404, &json!({"error": "uri_not_found"}))
+            ),
+            ("POST", files::UPLOAD) => self.authorize(request).and_then(|()| files::upload(request)),
+            ("POST", path) if partner::is_call(path) => partner::answer(request, &self.clock),
+            (method, path) => match files::download(path).filter(|_| method == "GET") {
+                Some(file) => self.authorize(request).map(|()| file),
+                None => Err(Answer::json(404, &json!({"error": "uri_not_found"}))
                     .because("there is no such endpoint")),
-            };
+            },
+        };
         answer.unwrap_or_else(|refusal| refusal)
     }
 

@@ -24,7 +24,7 @@ use super::{Answer, Received, Simulator, Vendor};
 use crate::clock::Clock;
 
 /// Bodies longer than this are not taken.
-const BODY_LIMIT: usize = 8 * 1024 * 1024;
+const BODY_LIMIT: usize = 16 * 1024 * 1024;
 /// The ledger keeps the last so many requests.
 const LEDGER_LIMIT: usize = 10_000;
 /// The ledger keeps so much of a body.

@@ -6,14 +6,17 @@ use aws_lc_rs::{digest, hmac};
 #[derive(Clone)]
 pub(super) enum Digest {
     Plain(digest::Context),
-    Keyed(hmac::Context),
+    Keyed(Box<hmac::Context>),
 }
 
 impl Digest {
     /// A digest over nothing yet; with a key if there is one.
     pub(super) fn begin(key: Option<&[u8]>) -> Self {
         match key {
-            Some(key) => Self::Keyed(hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, key))),
+            Some(key) => {
+                let key = hmac::Key::new(hmac::HMAC_SHA256, key);
+                Self::Keyed(Box::new(hmac::Context::with_key(&key)))
+            }
             None => Self::Plain(digest::Context::new(&digest::SHA256)),
         }
     }

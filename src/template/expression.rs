@@ -41,13 +41,13 @@ pub(super) enum Function {
 }
 
 impl Expression {
-    /// Shows each part of the expression, and what it is a part of, to `look`: outer ones first, with
-    /// whether a digest stands around them.
-    pub(super) fn walk<'a>(&'a self, is_closed: bool, look: &mut dyn FnMut(&'a Self, bool)) {
-        look(self, is_closed);
-        if let Self::Call(function, arguments) = self {
-            let is_closed = is_closed || function.is_digest();
-            arguments.iter().for_each(|argument| argument.walk(is_closed, look));
+    /// Shows each part of the expression to `look`, outer ones first.
+    pub(super) fn walk<'a>(&'a self, look: &mut dyn FnMut(&'a Self)) {
+        look(self);
+        if let Self::Call(_, arguments) = self {
+            for argument in arguments {
+                argument.walk(look);
+            }
         }
     }
 
@@ -164,11 +164,7 @@ impl Function {
         (&text[..at], text.get(at + 1..).unwrap_or_default())
     }
 
-    fn call(
-        self,
-        arguments: &[Expression],
-        scene: &Scene<'_>,
-    ) -> Result<Zeroizing<Vec<u8>>, RenderError> {
+    fn call(self, arguments: &[Expression], scene: &Scene<'_>) -> Result<Zeroizing<Vec<u8>>, RenderError> {
         if self.is_digest() {
             if let Body::Digested(digest) = scene.body
                 && self.text_of(arguments).contains(&Expression::Body)

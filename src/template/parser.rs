@@ -1,7 +1,7 @@
 //! Templates as they are written.
 
-use crate::template::expression::{Expression, Function, Precision};
 use crate::template::TemplateError;
+use crate::template::expression::{Expression, Function, Precision};
 
 /// Reads a template from its text.
 pub(super) struct Parser<'a> {

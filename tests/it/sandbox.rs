@@ -26,7 +26,7 @@ impl Sandbox {
         // The configuration comes in one write; its last line ends the reading.
         let mut configuration = String::new();
         let mut stdout = BufReader::new(process.stdout.take().expect("a pipe"));
-        while !configuration.ends_with("credential = \"digilocker\"\n") {
+        while !configuration.ends_with("/public\"\ncredential = \"digilocker\"\n") {
             assert_ne!(stdout.read_line(&mut configuration).expect("text"), 0, "{configuration}");
         }
         Self { process, configuration }

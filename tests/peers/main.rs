@@ -26,5 +26,6 @@ mod oidc_provider;
 mod origins;
 mod outbound_proxy;
 mod protocols;
+mod signatures;
 mod specification;
 mod yardstick;

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::config::raw::choice::{SwitchOr, Texts};
 use crate::config::raw::consent::Otp;
-use crate::config::raw::inject::{Inject, RefusalRule};
+use crate::config::raw::inject::{Inject, RefusalRule, Verify};
 use crate::config::raw::rotate::{Deadline, Rotate};
 use crate::config::raw::scalar::{Map, Plain, Rate, TextOr, Time};
 use crate::config::raw::secret::SecretReference;
@@ -58,6 +58,8 @@ pub(crate) struct Credential {
     pub(crate) injections: Map<Inject>,
     /// How the upstream says that the token is dead.
     pub(crate) refusal: Option<RefusalRule>,
+    /// What the bodies of answers have to fit; none if they are not verified.
+    pub(crate) verify: Option<TextOr<Verify>>,
 
     /// Secrets by the names that templates use.
     pub(crate) secrets: Map<SecretReference>,
@@ -254,7 +256,7 @@ pub(crate) enum ClientAuth {
 
 /// Keys that belong to some flows only.
 pub(crate) const FLOW_KEYS: &[(&str, &[FlowKind])] = &[
-    ("params", &[FlowKind::OAuth2, FlowKind::Login]),
+    ("params", &[FlowKind::Static, FlowKind::OAuth2, FlowKind::Login]),
     ("token", &[FlowKind::Static]),
     ("expires", &[FlowKind::Static]),
     ("grant", &[FlowKind::OAuth2]),

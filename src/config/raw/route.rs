@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::config::raw::inject::{Inject, RefusalRule};
+use crate::config::raw::inject::{Inject, RefusalRule, Verify};
 use crate::config::raw::listener::Callers;
 use crate::config::raw::scalar::{Rate, Size, TextOr, Time};
 
@@ -34,6 +34,8 @@ pub(crate) struct Route {
     pub(crate) remove: Option<Vec<String>>,
     /// How the upstream says that the token is dead, in place of the credential's rule.
     pub(crate) refusal: Option<RefusalRule>,
+    /// What the bodies of answers have to fit, in place of the credential's rule; `"off"` for nothing.
+    pub(crate) verify: Option<TextOr<Verify>>,
     /// What is done where a secret is found in an answer; default `"mask"`.
     pub(crate) guard: Option<Guard>,
     /// Whether answers of token endpoints pass; default `false`.
@@ -50,6 +52,9 @@ pub(crate) struct Route {
     pub(crate) max_body: Option<Size>,
     /// The longest request body that is held for one replay; default `"64KiB"`.
     pub(crate) replay_body: Option<Size>,
+    /// The longest request body that is held to put something into it, or to make something of it;
+    /// default `"1MiB"`.
+    pub(crate) inject_body: Option<Size>,
     /// Until a connection stands; default `"5s"`.
     pub(crate) connect_timeout: Option<Time>,
     /// From the last request byte to the head of the answer; default `"60s"`.

@@ -9,22 +9,25 @@ use crate::config::validate::credential::Credential;
 use crate::credential::flow::StaticFlow;
 use crate::credential::flow::fixed::Expires;
 use crate::credential::{CredentialName, CredentialSpec, Flow, Source, Times};
-use crate::inject::Injection;
-use crate::template::Template;
+use crate::inject::{Injection, Verification};
 
 /// What stands between the name of a credential and those of the further parts. No credential of the file
 /// is called so.
 const JOINT: char = '+';
 
-/// The bundle that an injection needs; `None` if the credential has all that it names.
+/// The bundle that an injection and a verification need; `None` if the credential has all that they name, or
+/// `lends` the secrets that they name beside its outputs.
 pub(crate) fn of(
     credential: &Credential,
     injection: &Injection,
+    verification: Option<&Verification>,
+    lends: bool,
     context: &mut Context<'_>,
 ) -> Option<CredentialSpec> {
     let own = context.outputs.get(credential.spec.name.as_str())?.clone()?;
-    let further: BTreeSet<String> = names(injection).filter(|name| !own.contains(name)).collect();
-    if further.is_empty() {
+    let names = injection.names().chain(verification.into_iter().flat_map(|it| it.value.names()));
+    let further: BTreeSet<String> = names.map(str::to_owned).filter(|name| !own.contains(name)).collect();
+    if further.is_empty() || (lends && !further.iter().any(|name| name.contains('.'))) {
         return None;
     }
     let mut name = credential.spec.name.to_string();
@@ -68,11 +71,4 @@ pub(crate) fn of(
 /// The credential that a route names, of the one that it takes its tokens from.
 pub(crate) fn base(name: &CredentialName) -> &str {
     name.as_str().split(JOINT).next().unwrap_or_default()
-}
-
-fn names(injection: &Injection) -> impl Iterator<Item = String> {
-    let Injection { headers, query, cookies, .. } = injection;
-    let headers = headers.iter().map(|(_, template)| template);
-    let pairs = query.iter().chain(cookies).map(|(_, template)| template);
-    headers.chain(pairs).flat_map(Template::names).map(str::to_owned)
 }

@@ -1,6 +1,7 @@
 //! Credentials: what all flows have in common.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::raw::credential::{FLOW_KEYS, FlowKind};
@@ -11,11 +12,11 @@ use crate::config::suggest::list;
 use crate::config::tree::Place;
 use crate::config::validate::context::Context;
 use crate::config::validate::names::Names;
-use crate::config::validate::{fixed, inject, login, oauth2, rotation, secret};
+use crate::config::validate::{fixed, inject, login, oauth2, rotation, secret, signature};
 use crate::credential::{
     CredentialName, CredentialSpec, DeadlineRule, ExpectedUpstream, Flow, RenewalRate, Source, Times,
 };
-use crate::inject::Injection;
+use crate::inject::{Injection, Verification};
 use crate::route::Refusal;
 use crate::upstream::{Origin, Scheme, Url};
 
@@ -31,6 +32,10 @@ pub(crate) struct Credential {
     /// Further injections, by the names that routes may say.
     pub(crate) injections: Vec<(String, Injection)>,
     pub(crate) refusal: Refusal,
+    /// What answers have to fit where the route does not say.
+    pub(crate) verification: Option<Arc<Verification>>,
+    /// The names of its inputs.
+    pub(crate) secrets: Vec<String>,
     pub(crate) wait: Duration,
     /// Its tokens are bound to a key.
     pub(crate) is_key_bound: bool,
@@ -91,7 +96,8 @@ fn one(name: &str, raw: &raw::Credential, place: Place<'_>, context: &mut Contex
     }
 
     let places = ["secrets", "values", "params"];
-    let spoiled = places.iter().flat_map(|key| place.key(key).spoiled()).cloned().collect();
+    let spoiled = places.iter().flat_map(|key| place.key(key).spoiled());
+    let spoiled = spoiled.chain(place.spoiled()).cloned().collect();
     let numbers = raw.values.into_iter().chain(&raw.params).filter(|(_, value)| value.is_number);
     let numbers = numbers.map(|(name, _)| name.clone()).collect();
     let names = Names { plain: plain(raw, kind, place, context), numbers, spoiled, ..Names::default() };
@@ -146,6 +152,9 @@ fn one(name: &str, raw: &raw::Credential, place: Place<'_>, context: &mut Contex
         Some(TextOr::Text(of)) => inject::named(of, &injections, place.key("inject"), context),
         None => inject::by_default(kind, outputs.as_deref().unwrap_or_default(), dpop),
     };
+    let verification = raw.verify.as_ref().and_then(|raw| {
+        signature::verification(raw, place.key("verify"), &inputs.names, outputs.as_deref(), context)
+    });
     let refusal = match &raw.refusal {
         Some(raw) => inject::refusal(raw, place.key("refusal"), context),
         None => Refusal::default(),
@@ -166,6 +175,7 @@ fn one(name: &str, raw: &raw::Credential, place: Place<'_>, context: &mut Contex
     };
     let egress = oauth2::certificate::egress(name, raw, place, context);
     let Inputs { names, sources, .. } = inputs;
+    let secrets = names.secrets.clone();
     let own = names.sources;
     let inputs = sources.into_iter().chain(names.links.take()).collect();
     Some(Credential {
@@ -182,11 +192,14 @@ fn one(name: &str, raw: &raw::Credential, place: Place<'_>, context: &mut Contex
             deadline: deadline.map(Box::new),
             rotation: rotation.map(Box::new),
             retry_ambiguous: raw.retry_ambiguous == Some(true),
+            lends: Box::default(),
         },
         plain: names.plain,
         injection,
         injections,
         refusal,
+        verification,
+        secrets,
         wait: raw.wait.map_or(Duration::from_secs(5), |time| time.0),
         is_key_bound: dpop,
         is_address_bound: raw.address_bound == Some(true),

@@ -3,16 +3,17 @@
 use http::{HeaderName, StatusCode};
 
 use crate::config::raw::credential::FlowKind;
-use crate::config::raw::inject::{Inject, RefusalRule};
+use crate::config::raw::inject::{EmptyBody, Inject, Proof as RawProof, RefusalRule, Signed};
 use crate::config::raw::json::Json;
-use crate::config::raw::scalar::Map;
+use crate::config::raw::scalar::{Map, TextOr};
 use crate::config::tree::Place;
 use crate::config::validate::context::{Context, unknown};
 use crate::config::validate::names::Names;
+use crate::config::validate::{route, signature};
 use crate::http1::field::is_same_name;
-use crate::inject::Injection;
+use crate::inject::{BodyForm, BodyValue, Injection, content};
 use crate::jose::proof;
-use crate::route::Refusal;
+use crate::route::{Proof, Refusal};
 use crate::template::Template;
 
 /// Fields that frame a message or belong to one hop (RFC 9110, section 7.6.1): no injection sets
@@ -57,9 +58,17 @@ pub(crate) fn injection(
     context: &mut Context<'_>,
 ) -> Injection {
     let mut injection = Injection { dpop, ..Injection::default() };
-    for (name, text) in &raw.headers {
+    for (name, value) in &raw.headers {
         let at = place.key("headers").key(name);
         let field = field_name(name, at, context);
+        let text = match value {
+            TextOr::Text(text) => text,
+            TextOr::Table(Signed { jws }) => {
+                let signature = signature::jws(jws.as_ref(), at, names, outputs, context);
+                injection.signatures.extend(field.zip(signature));
+                continue;
+            }
+        };
         let template = names.over_outputs(text, at, outputs, context);
         if let (Some(field), Some(template)) = (field, template)
             && is_single_line(&template, at, context)
@@ -101,7 +110,70 @@ pub(crate) fn injection(
             into.push((name.clone(), template));
         }
     }
+    check_signatures(&injection, place.key("headers"), context);
+    injection.body = body(&raw.body, place.key("body"), names, outputs, context);
+    injection.empty_body = match raw.empty_body {
+        Some(EmptyBody::Form) => BodyForm::Form,
+        Some(EmptyBody::Json) | None => BodyForm::Json,
+    };
+    if raw.empty_body.is_some() && injection.body.is_empty() && !place.is_spoiled("body") {
+        let message = "nothing is put into bodies here: `empty_body` belongs to `body`";
+        context.findings.error_at(place.key("empty_body").key_span(), message);
+    }
     injection
+}
+
+/// Tells fields that are signatures and something else, too.
+fn check_signatures(injection: &Injection, place: Place<'_>, context: &mut Context<'_>) {
+    let names = injection.headers.iter().map(|(name, _)| name);
+    let names: Vec<_> = names.chain(injection.signatures.iter().map(|(name, _)| name)).collect();
+    let is_same = |one: &HeaderName, other: &HeaderName| {
+        is_same_name(one.as_str().as_bytes(), other.as_str().as_bytes())
+    };
+    for (index, (name, _)) in injection.signatures.iter().enumerate() {
+        let own = injection.headers.len() + index;
+        let is_proof = injection.dpop && is_same(name, &proof::FIELD);
+        if is_proof || names.iter().enumerate().any(|(at, other)| at != own && is_same(name, other)) {
+            let message = "this field is injected twice: letter case, `-` and `_` do not count";
+            context.findings.error(place, message);
+        }
+    }
+}
+
+/// What is put into bodies.
+fn body(
+    raw: &Map<Json>,
+    place: Place<'_>,
+    names: &Names,
+    outputs: Option<&[String]>,
+    context: &mut Context<'_>,
+) -> Vec<(String, BodyValue)> {
+    let mut body: Vec<(String, BodyValue)> = Vec::new();
+    for (name, value) in raw {
+        let at = place.key(name);
+        if body.iter().any(|(other, _)| content::is_same(other, name)) {
+            let message = "this name is injected twice: letter case, `-` and `_` do not count";
+            context.findings.error_at(at.key_span(), message);
+        }
+        let value = match value {
+            Json::Text(text) => {
+                let Some(template) = names.over_outputs(text, at, outputs, context) else { continue };
+                if template.has_body() {
+                    let message = "a body that holds itself cannot be made: `body.name` names a member of it";
+                    context.findings.error(at, message);
+                }
+                BodyValue::Text(template)
+            }
+            Json::Number(_) | Json::Boolean(_) => BodyValue::Literal(value.to_value()),
+            Json::Array(_) | Json::Object(_) => {
+                let message = "what is put into a body is a text, a number, `true` or `false`";
+                context.findings.error(at, message);
+                continue;
+            }
+        };
+        body.push((name.clone(), value));
+    }
+    body
 }
 
 /// What is injected where nobody says: the token as RFC 6750 has it; a login has no rule.
@@ -135,7 +207,28 @@ pub(crate) fn refusal(raw: &RefusalRule, place: Place<'_>, context: &mut Context
         except: raw.except.clone().unwrap_or_default(),
         json: tests(&raw.json, place.key("json"), context),
         peek: usize::try_from(peek.min(limit)).unwrap_or(default.peek),
+        proof: raw.proof.as_ref().map(|raw| proof(raw, place.key("proof"), context)),
     }
+}
+
+/// What proves that a refused request did nothing.
+fn proof(raw: &RawProof, place: Place<'_>, context: &mut Context<'_>) -> Proof {
+    for (key, is_empty) in [("requests", raw.requests.is_empty()), ("json", raw.json.is_empty())] {
+        if is_empty && place.key(key).spoiled().is_empty() && !place.is_spoiled(key) {
+            context.findings.missing(
+                place,
+                key,
+                "a proof is what `json` says of the answer to one of `requests`",
+            );
+        }
+    }
+    let requests = raw.requests.iter().enumerate().filter_map(|(index, rule)| {
+        let mut rule = route::allow_rule(rule, place.key("requests").item(index), context)?;
+        // It is held against paths in lower case.
+        rule.pattern = rule.pattern.to_ascii_lowercase();
+        Some(rule)
+    });
+    Proof { requests: requests.collect(), json: tests(&raw.json, place.key("json"), context) }
 }
 
 /// JSON tests: pointers, and the values that they may point at.

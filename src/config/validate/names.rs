@@ -21,6 +21,8 @@ pub(crate) struct Names {
     pub(crate) secrets: Vec<String>,
     /// Those of them that are right, and where they come from.
     pub(crate) sources: BTreeMap<String, Source>,
+    /// The credential has mistakes that may hide secrets.
+    pub(crate) hides_secrets: bool,
     /// Names that were meant to have a value and whose mistake has been told.
     pub(crate) spoiled: Vec<String>,
     /// Outputs of other credentials that templates name, as inputs.
@@ -56,7 +58,8 @@ impl Names {
     }
 
     /// Parses a template over the outputs and secrets of this credential, and the outputs of others, for an
-    /// injection. Without outputs, which mistakes of the credential may hide, no name is wrong.
+    /// injection, and over the message that it is put on. Without outputs, which mistakes of the
+    /// credential may hide, no name is wrong.
     pub(crate) fn over_outputs(
         &self,
         text: &str,
@@ -64,11 +67,17 @@ impl Names {
         outputs: Option<&[String]>,
         context: &mut Context<'_>,
     ) -> Option<Template> {
+        let is_output_of_own =
+            |name: &str| outputs.is_some_and(|outputs| outputs.iter().any(|output| output == name));
+        // A credential may be called `body`.
+        let is_shadowed = context.outputs.contains_key("body");
         let template = self.bound(text, place, context)?;
+        let template =
+            template.over_message(&|name| is_output_of_own(name) || (is_shadowed && name.contains('.')));
         let Some(outputs) = outputs else { return Some(template) };
         let mut known = true;
         for name in template.names() {
-            if outputs.iter().any(|output| output == name) {
+            if is_output_of_own(name) {
                 continue;
             }
             if let Some((credential, output)) = name.split_once('.') {
@@ -79,7 +88,7 @@ impl Names {
                 continue;
             }
             known = false;
-            if self.secrets.iter().chain(&self.spoiled).any(|told| told == name) {
+            if self.hides_secrets || self.secrets.iter().chain(&self.spoiled).any(|told| told == name) {
                 continue;
             }
             let near = nearest(name, outputs.iter().map(String::as_str));

@@ -15,10 +15,10 @@ use crate::config::validate::context::{Context, unknown};
 use crate::config::validate::credential::{Credential, check_name, is_exposed};
 use crate::config::validate::names::Names;
 use crate::config::validate::oauth2::certificate;
-use crate::config::validate::{address, bundle, callers, egress, inject, login, subject};
+use crate::config::validate::{address, bundle, callers, egress, inject, login, signature, subject};
 use crate::credential::{CredentialName, CredentialSpec};
 use crate::guard::Mode;
-use crate::inject::Injection;
+use crate::inject::{Injection, Verification};
 use crate::route::path::canonical;
 use crate::route::{AllowRule, Rate, Refusal, RouteLimits, RouteSpec};
 use crate::upstream::pool::PoolLimits;
@@ -112,6 +112,7 @@ impl Reader<'_> {
             }
         }
         let injection = injection(raw, credential, place, context);
+        let verification = Self::verification(raw, credential, place, context);
         let subject = subject::source(raw, credential, injection.as_ref(), place, context);
         if let Some(upstream) = &upstream {
             let of_credential = named.and_then(|credential| credential.allow_plaintext);
@@ -128,10 +129,15 @@ impl Reader<'_> {
         let callers = callers::of_route(raw, behind, place, context);
         let denied = upstream.as_ref().map(|upstream| self.denied(upstream));
         let credential = credential?;
-        let bundle = injection.as_ref().and_then(|injection| bundle::of(credential, injection, context));
+        let bundle = injection.as_ref().and_then(|injection| {
+            let lends = subject.is_some()
+                || credential.is_key_bound
+                || verification.is_some()
+                || injection.holds_content();
+            bundle::of(credential, injection, verification.as_deref(), lends, context)
+        });
         if bundle.is_some() && (subject.is_some() || credential.is_key_bound) {
-            let message =
-                "with subjects or `dpop` only the outputs of the route's credential can be injected";
+            let message = "with subjects or `dpop` only the route's own credential can be injected";
             context.findings.error(place, message);
         }
         let name_of_tokens = bundle.as_ref().unwrap_or(&credential.spec).name.clone();
@@ -147,6 +153,7 @@ impl Reader<'_> {
             subject: subject.map(Box::new),
             injection: common.injections.one(injection?),
             refusal: common.refusals.one(refusal.unwrap_or_else(|| credential.refusal.clone())),
+            verification,
             callers: callers?,
             allow: common.allowed.one(allow?),
             wait: credential.wait,
@@ -206,6 +213,19 @@ impl Reader<'_> {
         (written, self.by_name.get(&name).copied())
     }
 
+    /// What answers have to fit: by the route's own rule, or that of its credential.
+    fn verification(
+        raw: &raw::Route,
+        credential: Option<&Credential>,
+        place: Place<'_>,
+        context: &mut Context<'_>,
+    ) -> Option<Arc<Verification>> {
+        let Some(own) = &raw.verify else { return credential?.verification.clone() };
+        let outputs = raw.credential.as_ref().and_then(|name| context.outputs.get(name)?.clone());
+        let place = place.key("verify");
+        signature::verification(own, place, &names(credential), outputs.as_deref(), context)
+    }
+
     /// The token endpoints of all credentials on the server of a route: no app gets a token there.
     fn denied(&self, upstream: &Url) -> Vec<String> {
         let mut denied: Vec<String> = self
@@ -232,7 +252,7 @@ fn injection(
     let outputs = raw.credential.as_ref().and_then(|name| context.outputs.get(name)?.clone());
     let Some(raw) = &raw.inject else {
         let credential = credential?;
-        let of_credential = credential.injection.clone().filter(|injection| !is_empty(injection));
+        let of_credential = credential.injection.clone().filter(|injection| !injection.is_empty());
         if of_credential.is_none() {
             let message = format!("nothing is injected: `{}` has no rule of its own", credential.spec.name);
             let output = outputs.unwrap_or_default().first().cloned().unwrap_or_else(|| "token".to_owned());
@@ -248,13 +268,13 @@ fn injection(
         TextOr::Table(raw) => raw,
         TextOr::Text(name) => return inject::named(name, &credential?.injections, at, context),
     };
-    if raw.headers.is_empty() && raw.query.is_empty() && raw.cookies.is_empty() && at.spoiled().is_empty() {
+    let is_empty =
+        raw.headers.is_empty() && raw.query.is_empty() && raw.cookies.is_empty() && raw.body.is_empty();
+    if is_empty && at.spoiled().is_empty() {
         let problem = context.findings.error(at, "this injects nothing");
         problem.help("without `inject` the credential's rule counts");
     }
-    let plain = credential.map(|credential| credential.plain.clone()).unwrap_or_default();
-    let sources = credential.map(|credential| credential.sources.clone()).unwrap_or_default();
-    let names = Names { plain, sources, ..Names::default() };
+    let names = names(credential);
     let dpop = credential.is_some_and(|credential| credential.is_key_bound);
     Some(inject::injection(raw, at, &names, (outputs.as_deref(), dpop), context))
 }
@@ -286,8 +306,12 @@ fn guard(raw: &raw::Route, place: Place<'_>, context: &mut Context<'_>) -> Mode 
     }
 }
 
-fn is_empty(injection: &Injection) -> bool {
-    injection.headers.is_empty() && injection.query.is_empty() && injection.cookies.is_empty()
+/// What the templates of a route may name beside outputs.
+fn names(credential: Option<&Credential>) -> Names {
+    let plain = credential.map(|credential| credential.plain.clone()).unwrap_or_default();
+    let secrets = credential.map(|credential| credential.secrets.clone()).unwrap_or_default();
+    let sources = credential.map(|credential| credential.sources.clone()).unwrap_or_default();
+    Names { plain, secrets, sources, hides_secrets: credential.is_none(), ..Names::default() }
 }
 
 fn check_metadata(upstream: &Url, place: Place<'_>, context: &mut Context<'_>) {
@@ -394,7 +418,8 @@ fn allow(raw: &raw::Route, place: Place<'_>, context: &mut Context<'_>) -> Optio
     rules.into_iter().collect()
 }
 
-fn allow_rule(rule: &str, place: Place<'_>, context: &mut Context<'_>) -> Option<AllowRule> {
+/// A method and a pattern of paths, or a pattern alone.
+pub(crate) fn allow_rule(rule: &str, place: Place<'_>, context: &mut Context<'_>) -> Option<AllowRule> {
     let (method, pattern) = match rule.trim().split_once(char::is_whitespace) {
         Some((method, pattern)) => (Some(method), pattern.trim_start()),
         None => (None, rule.trim()),
@@ -417,15 +442,17 @@ fn limits(raw: &raw::Route, place: Place<'_>, context: &mut Context<'_>) -> Rout
         let message = "`timeout` and `answer_timeout` are the same: one is enough";
         context.findings.error_at(place.key("timeout").key_span(), message);
     }
+    let size = |given: Option<raw::scalar::Size>, default: usize| {
+        given.map_or(default, |size| usize::try_from(size.0).unwrap_or(usize::MAX))
+    };
     let time = |given: Option<raw::scalar::Time>, default: Duration| given.map_or(default, |time| time.0);
     RouteLimits {
         max_body: raw.max_body.map(|size| size.0),
         connect_timeout: time(raw.connect_timeout, default.connect_timeout),
         answer_timeout: time(raw.answer_timeout.or(raw.timeout), default.answer_timeout),
         stall_timeout: time(raw.stall_timeout, default.stall_timeout),
-        replay_body: raw
-            .replay_body
-            .map_or(default.replay_body, |size| usize::try_from(size.0).unwrap_or(usize::MAX)),
+        replay_body: size(raw.replay_body, default.replay_body),
+        inject_body: size(raw.inject_body, default.inject_body),
         pool: PoolLimits {
             idle_timeout: time(raw.pool_idle_timeout, default.pool.idle_timeout),
             max_age: time(raw.pool_max_age, default.pool.max_age),

@@ -17,7 +17,7 @@ use crate::credential::input::{AssertionSpec, Claim};
 use crate::credential::{CredentialName, Source};
 use crate::secret::Secret;
 
-const ALGORITHMS: [&str; 14] = [
+pub(crate) const ALGORITHMS: [&str; 14] = [
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "HS256",
     "HS384", "HS512", "Ed25519",
 ];

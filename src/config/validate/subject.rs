@@ -81,7 +81,8 @@ fn header(
 /// Whether an injection puts something under this name.
 fn takes(injection: &Injection, name: &HeaderName) -> bool {
     let is_same = |other: &HeaderName| is_same_name(other.as_str().as_bytes(), name.as_str().as_bytes());
-    injection.headers.iter().any(|(other, _)| is_same(other))
+    let fields = injection.headers.iter().map(|(other, _)| other);
+    fields.chain(injection.signatures.iter().map(|(other, _)| other)).any(is_same)
 }
 
 /// Marks the credentials whose own token nobody reads: no route, and no other credential.

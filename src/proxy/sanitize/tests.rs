@@ -38,6 +38,7 @@ fn injection() -> Injection {
         ],
         query: vec![("api key".into(), template("{token}"))],
         cookies: vec![("sid".into(), template("{token}"))],
+        ..Injection::default()
     }
 }
 
@@ -52,6 +53,7 @@ fn route(upstream: &str, injection: Injection) -> Arc<Route> {
         subject: None,
         injection: Arc::new(injection),
         refusal: Arc::new(Refusal::default()),
+        verification: None,
         callers: [].into(),
         allow: [].into(),
         denied: [].into(),
@@ -121,7 +123,7 @@ fn pass(route: &Route, target: &str, fields: &[(&str, &[u8])]) -> Option<(String
     let sanitized = Sanitized::new(&head, &found, route, route.strip(found.path), VIA);
     let outputs = crate::named::Named::from([("token", Secret::from("t/1="))]);
     let prepared = route.spec.injection.prepare(&outputs, &Clock::system()).expect("a value");
-    let outbound = Outbound::new(sanitized, &prepared).expect("an outbound request");
+    let outbound = Outbound::new(sanitized, &prepared, None).expect("an outbound request");
     let mut output = Output::default();
     outbound.write(found.framing(), &mut output);
     let written = read(output.bytes());

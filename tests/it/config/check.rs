@@ -152,6 +152,7 @@ fn presets_are_listed_and_printed() {
     basic                   any API that takes a name and a password
     api-key                 any API that takes a key in a header field
     digilocker              DigiLocker: a person consents once, then a refresh token that rotates
+    digilocker-partner      DigiLocker: what a partner asks in its own name, without a person
     nic-ma                  NIC Mission Antyodaya: a token that comes by mail
     payhub                  PayHub: token and API key by mail address and password
     sahamati-entity         Sahamati: an entity's token

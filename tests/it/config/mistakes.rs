@@ -481,8 +481,6 @@ upstream = "http://localhost:1"
 credential = "c"
 guard = "block"
 allow_token_answers = false
-inject_body = "1MiB"
-inject = { body = { x = "{token}" } }
 [store]
 kind = "shared"
 [listeners.fd]
@@ -501,11 +499,9 @@ subject = { header = "X" }
     ));
     insta::assert_snapshot!(told, @r#"
     6:9 `listener` is missing: there are several
-    12:1 `inject_body` is not available in this version
-    13:12 `body` is not available in this version
-    15:8 `shared` is not available in this version
-    18:9 `client_key` is missing: the private key of `client_cert`
-    27:1 `subject` is not available in this version
+    13:8 `shared` is not available in this version
+    16:9 `client_key` is missing: the private key of `client_cert`
+    25:1 `subject` is not available in this version
     "#);
 }
 

@@ -82,3 +82,67 @@ fn a_person_types_the_password_that_came_by_sms() {
     assert_eq!(ended["state"], "ready");
     house.is_served();
 }
+
+/// A bearerd with the sandbox's own configuration, before it.
+fn whole_house() -> House {
+    let (sender, started) = mpsc::channel();
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime").block_on(async {
+            let sandbox = Sandbox::start(0, &[], &Clock::system()).await.expect("free ports");
+            sender.send(sandbox).expect("the test waits");
+            std::future::pending::<()>().await;
+        });
+    });
+    let sandbox = started.recv().expect("the sandbox starts");
+    let configuration = sandbox.configuration("127.0.0.1:0", "127.0.0.1:0");
+    let (_, rest) = configuration.split_once("[credentials").expect("credentials");
+    let bearerd = Setup::new(&format!("[credentials{rest}")).start();
+    House { sandbox, bearerd }
+}
+
+#[test]
+fn a_file_is_put_with_a_digest_that_the_app_cannot_make_and_fetched_with_one_that_it_cannot_check() {
+    let house = whole_house();
+    house.bearerd.wait_for_state("digilocker", "ready");
+    let app = house.bearerd.app();
+    let file: Vec<u8> = (0..9_000_000_u32).map(|at| (at % 253) as u8).collect();
+    let fields = "path: certificates/degree.png\r\nContent-Type: image/png\r\nhmac: forged\r\n";
+    let answer = app.request("POST", "/digilocker/oauth2/1/file/upload", fields, &file);
+    assert_eq!(
+        (answer.status(), answer.json()["size"].as_str()),
+        (200, Some("9000000")),
+        "{}",
+        answer.text()
+    );
+    assert_eq!(house.sandbox.complaints(), Vec::<String>::new());
+
+    let fetched = app.get("/digilocker/oauth2/1/file/in.gov.pan-PANCR-ABCPK1234D");
+    assert_eq!((fetched.status(), fetched.body.len()), (200, 96 * 1024));
+    let mut broken =
+        app.ask("GET", "/digilocker/oauth2/1/file/in.gov.pan-PANCR-TAMPERED", "Connection: close\r\n");
+    let (read, _) = broken.rest_in_bytes();
+    assert!(read.starts_with(b"HTTP/1.1 502 ") || read.len() < 96 * 1024, "{}", read.len());
+    let counted = "bearerd_errors_total{route=\"digilocker\",code=\"answer_unverified\"}";
+    assert_eq!(house.bearerd.metric(counted), 1);
+}
+
+#[test]
+fn a_partner_asks_in_its_own_name_as_a_form_as_json_and_with_nothing_at_all() {
+    let house = whole_house();
+    house.bearerd.wait_for_state("digilocker-partner", "ready");
+    let app = house.bearerd.app();
+    let (form, json) =
+        ("Content-Type: application/x-www-form-urlencoded\r\n", "Content-Type: application/json\r\n");
+    for (call, fields, body) in [
+        ("pull/issuers", "", ""),
+        ("pull/doctype", form, "orgid=001891&clientid=forged"),
+        ("pull/parameters", form, "orgid=001891&doctype=PANCR"),
+        ("pull/parameters", json, r#"{"orgid":"001891","doctype":"PANCR","ts":"1","hmac":"forged"}"#),
+    ] {
+        let target = format!("/digilocker-partner/oauth2/1/{call}");
+        let answer = app.request("POST", &target, fields, body.as_bytes());
+        assert_eq!(answer.status(), 200, "{call}: {}", answer.text());
+    }
+    assert_eq!(house.sandbox.complaints(), Vec::<String>::new());
+}

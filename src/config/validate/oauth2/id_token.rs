@@ -88,7 +88,5 @@ pub(crate) fn note_uses<'a>(
 }
 
 fn injects(injection: &Injection) -> bool {
-    let fields = injection.headers.iter().map(|(_, template)| template);
-    let pairs = injection.query.iter().chain(&injection.cookies).map(|(_, template)| template);
-    fields.chain(pairs).any(|template| template.names().contains(&OUTPUT))
+    injection.names().any(|name| name == OUTPUT)
 }

@@ -71,6 +71,7 @@ impl Exchange {
             outputs: minted.outputs.clone(),
         });
         minted.warnings.extend(question.unscanned(&minted.outputs));
+        self.lend(question, &mut minted);
         let successor = record.replacement.iter().map(|(_, value)| value);
         let inputs = question.secrets.iter().chain(successor).cloned().collect();
         (record, Ok(Obtained { generation, expiry, minted, inputs, rotate_at, asks_again: false, follows }))

@@ -164,6 +164,7 @@ impl Exchange {
                 .collect(),
         };
         minted.warnings.extend(question.unscanned(&minted.outputs));
+        self.lend(question, &mut minted);
         expiry.is_usable(now).then_some(Obtained {
             generation: current.generation,
             expiry,
@@ -174,6 +175,17 @@ impl Exchange {
             asks_again: self.spec.rotation.is_some(),
             follows: false,
         })
+    }
+
+    /// Gives readers the inputs that they sign and verify with, once the record has what it keeps.
+    pub(super) fn lend(&self, question: &Question, minted: &mut Minted) {
+        for name in &self.spec.lends {
+            if let Some(value) = question.inputs.values.get(&**name)
+                && !minted.outputs.contains_key(name)
+            {
+                minted.outputs.insert(&**name, value.clone());
+            }
+        }
     }
 
     /// Whether the issuer may be asked; a single-use value is noted as being in use.
