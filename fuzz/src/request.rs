@@ -110,7 +110,7 @@ fn pass(text: &[u8]) {
     let Ok(claim) = choice.claim(&head) else { return };
     let framing = choice.found.framing();
     let sanitized = Sanitized::new(&head, &choice.found, choice.route, &claim.rest, VIA);
-    let Ok(outbound) = Outbound::new(sanitized, prepared) else { return };
+    let Ok(outbound) = Outbound::new(sanitized, prepared, None) else { return };
     let mut output = Output::default();
     outbound.write(framing, &mut output);
     check(output.bytes(), head.method.as_str());
