@@ -54,9 +54,12 @@ impl Expression {
     pub(super) fn is_stable(&self) -> bool {
         match self {
             Self::Text(_) | Self::Name(_) => true,
-            Self::Uuid | Self::Now(_) | Self::Body | Self::Member(_) => false,
             // What is sealed is sealed anew each time.
-            Self::Call(Function::RsaOaep, _) => false,
+            Self::Uuid
+            | Self::Now(_)
+            | Self::Body
+            | Self::Member(_)
+            | Self::Call(Function::RsaOaep, _) => false,
             Self::Call(_, arguments) => arguments.iter().all(Self::is_stable),
         }
     }
