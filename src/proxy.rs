@@ -58,7 +58,7 @@ use crate::http1::{AnswerHead, Framing, RequestHead};
 use crate::inject::Prepared;
 use crate::proxy::admit::{Door, Found};
 use crate::proxy::choose::{Chosen, choose};
-use crate::proxy::exchange::{Awaited, Exchange};
+use crate::proxy::exchange::Awaited;
 use crate::proxy::lent::Lent;
 use crate::proxy::pools::Pools;
 use crate::proxy::record::Record;
