@@ -55,11 +55,9 @@ impl Expression {
         match self {
             Self::Text(_) | Self::Name(_) => true,
             // What is sealed is sealed anew each time.
-            Self::Uuid
-            | Self::Now(_)
-            | Self::Body
-            | Self::Member(_)
-            | Self::Call(Function::RsaOaep, _) => false,
+            Self::Uuid | Self::Now(_) | Self::Body | Self::Member(_) | Self::Call(Function::RsaOaep, _) => {
+                false
+            }
             Self::Call(_, arguments) => arguments.iter().all(Self::is_stable),
         }
     }

@@ -53,6 +53,7 @@ mod logins;
 mod memory;
 mod notify;
 mod pages;
+mod payouts;
 mod pipelining;
 mod pooling;
 mod presets;
