@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
 use crate::support::http2::{Http2App, Http2Origin};
-use crate::support::{Issuer, Reply, Setup, Sidecar, Upstream, canary, configuration};
+use crate::support::{Issuer, Reply, Sidecar, Upstream, canary, configuration};
 
 const JSON: &str = "Content-Type: application/json\r\n";
 const FORM: &str = "Content-Type: application/x-www-form-urlencoded\r\n";
@@ -210,14 +210,4 @@ fn an_upstream_that_speaks_http2_likewise() {
     assert_eq!(exchange.content().body, b"abc");
     exchange.text("ok");
     assert_eq!(app.answer().text(), "ok");
-}
-
-#[test]
-fn a_secret_input_leaves_within_a_digest_only() {
-    let (issuer, upstream) = (Issuer::start(3600), Upstream::start());
-    let wrong = configuration::granted(&issuer, &canary::secret(), &upstream, "")
-        + "inject = { headers = { X-Key = \"{base64(client_secret)}\" } }\n";
-    let (code, said) = Setup::new(&wrong).start_in_vain();
-    assert_eq!(code, Some(78));
-    assert!(said.contains("it leaves within `hmac_sha256` or `sha256` only"), "{said}");
 }

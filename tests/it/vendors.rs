@@ -18,12 +18,13 @@ use bearerd::config::preset::PRESETS;
 use crate::house::{files, read};
 use fixture::Fixture;
 
-/// Presets that are not of one vendor, or whose tests are older (`presets.rs`).
-const TESTED_ELSEWHERE: [&str; 9] = [
+/// Presets that are not of one vendor, or whose tests are older (`presets.rs`, `logins/sandbox.rs`).
+const TESTED_ELSEWHERE: [&str; 10] = [
     "bearer",
     "basic",
     "api-key",
     "digilocker",
+    "digilocker-partner",
     "nic-ma",
     "payhub",
     "sahamati-entity",

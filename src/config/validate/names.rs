@@ -88,10 +88,13 @@ impl Names {
                 continue;
             }
             known = false;
-            if self.hides_secrets || self.secrets.iter().chain(&self.spoiled).any(|told| told == name) {
+            if self.secrets.iter().chain(&self.spoiled).any(|told| told == name) {
                 continue;
             }
             let near = nearest(name, outputs.iter().map(String::as_str));
+            if near.is_none() && self.hides_secrets {
+                continue;
+            }
             let has = list(outputs.iter().map(String::as_str));
             let problem =
                 context.findings.error(place, format!("the template names `{name}`, which is no output"));
