@@ -3,21 +3,29 @@
 //! A connection holds memory only while bytes wait in it: an idle one holds none. What was lent goes
 //! back when the last byte was taken, and the next to need it finds it warm in the cache.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Bytes in one block: the most that is read at once.
+/// Bytes in one block: the most that is read at once, as long as less than that comes.
 pub const BLOCK: usize = 64 * 1024;
+
+/// Bytes in a large block, for what comes in floods. Memory that grew, by doubling, never has this size.
+const LARGE: usize = 3 * BLOCK;
 
 /// Blocks that a thread keeps for later.
 const KEPT: usize = 32;
 
+/// Large blocks that a thread has at all: whoever finds none does with a usual one.
+const MOST_LARGE: usize = 8;
+
 thread_local! {
     static FREE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+    static FREE_LARGE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+    static MADE_LARGE: Cell<usize> = const { Cell::new(0) };
 }
 
 /// Memory of at least [`BLOCK`] bytes, all of which may be written.
@@ -25,14 +33,30 @@ fn take_block() -> Vec<u8> {
     FREE.with_borrow_mut(Vec::pop).unwrap_or_else(|| vec![0; BLOCK])
 }
 
-/// Gives memory back, if it has the usual size.
+/// The same for a flood.
+#[cold]
+fn take_large_block() -> Vec<u8> {
+    if let Some(block) = FREE_LARGE.with_borrow_mut(Vec::pop) {
+        return block;
+    }
+    let made = MADE_LARGE.get();
+    if made == MOST_LARGE {
+        return take_block();
+    }
+    MADE_LARGE.set(made + 1);
+    vec![0; LARGE]
+}
+
+/// Gives memory back, if it was lent.
 fn give_block(block: Vec<u8>) {
-    if block.len() == BLOCK {
-        FREE.with_borrow_mut(|free| {
+    match block.len() {
+        BLOCK => FREE.with_borrow_mut(|free| {
             if free.len() < KEPT {
                 free.push(block);
             }
-        });
+        }),
+        LARGE => FREE_LARGE.with_borrow_mut(|free| free.push(block)),
+        _ => {}
     }
 }
 
@@ -42,6 +66,8 @@ pub struct Input {
     block: Vec<u8>,
     start: usize,
     end: usize,
+    /// What was read last filled all the room that there was.
+    is_flooded: bool,
 }
 
 impl Input {
@@ -77,6 +103,7 @@ impl Input {
         let read = Pin::new(stream).poll_read(context, &mut room).map_ok(|()| room.filled().len());
         if let Poll::Ready(Ok(count)) = &read {
             self.end += count;
+            self.is_flooded = self.end == self.block.len();
         }
         if self.is_empty() {
             self.consume(0);
@@ -110,13 +137,15 @@ impl Input {
 
     fn make_room(&mut self) {
         if self.block.is_empty() {
-            self.block = take_block();
+            self.block = if self.is_flooded { take_large_block() } else { take_block() };
         } else if self.end == self.block.len() {
             if self.start > 0 {
                 self.block.copy_within(self.start..self.end, 0);
                 (self.start, self.end) = (0, self.end - self.start);
             } else {
-                self.block.resize(2 * self.end, 0);
+                let mut larger = vec![0; 2 * self.end];
+                larger[..self.end].copy_from_slice(&self.block);
+                give_block(std::mem::replace(&mut self.block, larger));
             }
         }
     }
@@ -144,7 +173,7 @@ impl Held {
 
     /// Keeps a copy of more bytes.
     pub fn push(&mut self, bytes: &[u8]) {
-        if self.block.len() == BLOCK || self.start > 0 {
+        if matches!(self.block.len(), BLOCK | LARGE) || self.start > 0 {
             // A lent block goes back before it is full of small pieces.
             let copy = self.bytes().to_vec();
             give_block(std::mem::replace(&mut self.block, copy));
@@ -303,5 +332,39 @@ impl Output {
 impl Drop for Output {
     fn drop(&mut self) {
         self.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Poll, Waker};
+
+    use super::{BLOCK, Input, LARGE, MOST_LARGE};
+
+    fn read(input: &mut Input, source: &mut &[u8]) -> usize {
+        match input.poll_read(source, &mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(count)) => count,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// How much the second read takes of a source that never ends.
+    fn flood(input: &mut Input) -> usize {
+        let bytes = vec![7; BLOCK + LARGE + 1];
+        let mut source = &*bytes;
+        assert_eq!(read(input, &mut source), BLOCK);
+        input.consume(BLOCK);
+        read(input, &mut source)
+    }
+
+    #[test]
+    fn a_flood_is_read_in_large_blocks_as_long_as_there_are_some() {
+        let mut inputs: Vec<Input> = (0..=MOST_LARGE).map(|_| Input::default()).collect();
+        let sizes: Vec<usize> = inputs.iter_mut().map(flood).collect();
+        assert_eq!(sizes, [[LARGE; MOST_LARGE].as_slice(), &[BLOCK]].concat());
+        drop(inputs);
+        assert_eq!(flood(&mut Input::default()), LARGE, "what was given back is lent again");
+        let (mut input, mut little) = (Input::default(), &[7; 100][..]);
+        assert_eq!(read(&mut input, &mut little), 100);
     }
 }
