@@ -269,16 +269,12 @@ impl Patterns {
         }
     }
 
-    /// Whether three bytes and the escape behind them are an entry.
+    /// Whether three bytes that stand for themselves and the escape behind them are an entry.
     fn has_behind(&self, bytes: &[u8], from: usize, at: usize, escape: Escape) -> bool {
-        let Some([first, second, third]) = at
-            .checked_sub(GRAM - 1)
-            .filter(|start| *start >= from)
-            .map(|start| [bytes[start], bytes[start + 1], bytes[start + 2]])
-        else {
-            return false;
-        };
-        self.has(u32::from_le_bytes([first, second, third, escape.bytes()[0]]))
+        let before = bytes.get(from..at).and_then(<[u8]>::last_chunk);
+        before.is_some_and(|[first, second, third]| {
+            !is_lead(*first) && self.has(u32::from_le_bytes([*first, *second, *third, escape.bytes()[0]]))
+        })
     }
 
     /// Whether a window may have its first escape inside of the longest reading of an escape of escapes. All
