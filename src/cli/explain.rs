@@ -263,6 +263,7 @@ fn rule(rule: &AllowRule) -> String {
 /// A template with its values, and what follows them, hidden.
 fn redacted(template: &Template) -> String {
     match template.names().as_slice() {
+        [] if !template.is_stable() => "[made for each request]".to_owned(),
         [] => "[a fixed value]".to_owned(),
         names => format!("{}[{}]", template.literal_prefix(), names.join(", ")),
     }
