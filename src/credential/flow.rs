@@ -89,6 +89,11 @@ impl Flow {
         matches!(self, Self::OAuth2(flow) if flow.grant.is_interactive())
     }
 
+    /// Whether an ID token is worth keeping: a route or another credential uses it.
+    pub fn keeps_id_token(&self) -> bool {
+        matches!(self, Self::OAuth2(flow) if flow.id_token.required)
+    }
+
     /// Whether its token is revoked when the process ends.
     pub fn is_revoked_on_exit(&self) -> bool {
         matches!(self, Self::OAuth2(flow) if flow.revoke_on_exit)

@@ -15,7 +15,7 @@ use crate::secret::Secret;
 use crate::upstream::{Scheme, Url};
 
 /// The output.
-const OUTPUT: &str = "id_token";
+pub(in crate::credential) const OUTPUT: &str = "id_token";
 
 /// How much clocks may differ.
 const LEEWAY: Duration = Duration::from_secs(60);

@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::Moment;
 use crate::credential::flow::MintError;
+use crate::credential::flow::oauth2::id_token::OUTPUT as ID_TOKEN;
 use crate::credential::keeper::entry::Order;
 use crate::credential::keeper::exchange::question::Question;
 use crate::credential::keeper::exchange::{Answer, Exchange, Failure, Obtained};
@@ -49,6 +50,10 @@ impl Exchange {
             return (record, Err(Failure::Local(why)));
         }
         self.settle(&mut record, &mut minted, question, at);
+        if !self.spec.flow.keeps_id_token() {
+            // It tells about a person, and nothing asks for it.
+            minted.outputs.retain(|name, _| name != ID_TOKEN);
+        }
         let rotate_at = self.rotate_at(&record, minted.lifetime, at);
         let (lifetime, warning) = schedule::lifetime(&self.spec, minted.lifetime, at);
         minted.warnings.extend(warning);
