@@ -19,6 +19,7 @@ mod crash;
 mod deployment;
 mod differential;
 mod http2;
+mod namespaces;
 mod notices;
 mod oidc_consent;
 mod oidc_grants;

@@ -83,7 +83,11 @@ client_key = "shop.internal.key"'
 sidecar bare 8081 ''
 
 call() { in_machine shop curl --silent --max-time 5 --retry 20 --retry-connrefused --retry-delay 1 "$@"; }
-until [ "$(call --output /dev/null --write-out '%{http_code}' http://127.0.0.1:8080/vendor/ready)" = 200 ]; do sleep 0.2; done
+for try in $(seq 100); do
+  [ "$(call --output /dev/null --write-out '%{http_code}' http://127.0.0.1:8080/vendor/ready)" = 200 ] && break
+  [ "$try" = 100 ] && cat ./*.log >&2 && exit 1
+  sleep 0.2
+done
 echo "through: $(call http://127.0.0.1:8080/vendor/accounts/7 | sed "s/$(cat vendor-token)/VENDOR/; s/$(cat hop-token)/HOP/")"
 echo "without a certificate: $(call http://127.0.0.1:8081/vendor/accounts/7 | sed 's/.*"code":"\([a-z_]*\)".*/\1/')"
 echo "straight: $(in_machine shop curl --silent --max-time 2 http://10.77.2.2:8000/accounts/7 || echo unreachable)"
