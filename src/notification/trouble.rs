@@ -111,11 +111,15 @@ fn of_status(status: &Status, spec: &CredentialSpec, now: Timestamp) -> Option<T
     let needs_person = matches!(class, Some(ErrorClass::Rejected | ErrorClass::Ambiguous));
     let (event, may_mend) = match status.state {
         State::Rejected => (Event::Rejected, false),
+        // Somebody has it tried again: until that is over, it is what it was.
+        State::Pending | State::Expired if status.running && class == Some(ErrorClass::Rejected) => {
+            (Event::Rejected, false)
+        }
         State::LoginRequired => (Event::LoginRequired, false),
         State::Revoked => (Event::Revoked, false),
         // Nobody may have asked for it since it ended: then the first request renews it.
         State::Expired => (Event::Expired, error.is_none() && spec.is_renewable()),
-        State::Pending => (Event::Pending, !error.is_some_and(|_| needs_person)),
+        State::Pending => (Event::Pending, !needs_person),
         State::Failing => (Event::Failing, !needs_person),
         State::Ready | State::Renewing if class == Some(ErrorClass::Refused) => (Event::Refused, false),
         State::Ready | State::Renewing => return end_of_token(status, spec, now),

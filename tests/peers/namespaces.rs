@@ -24,7 +24,7 @@ fn a_call_of_another_machine_leaves_from_the_whitelisted_address_where_namespace
     assert_eq!(
         lines,
         [
-            "through: {\"from\": \"10.77.2.10\", \"path\": \"/accounts/7\", \"authorization\": \"Bearer VENDOR\", \"x-hop\": null}",
+            "through: {\"from\": \"10.77.2.10\", \"path\": \"/accounts/7\", \"token\": \"vendor-token\", \"x-hop\": null}",
             "without a certificate: upstream_tls",
             "straight: unreachable",
             "the address: bearerd_egress_address{egress=\"whitelisted\",state=\"expected\"} 1",

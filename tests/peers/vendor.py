@@ -1,18 +1,21 @@
-"""A vendor that answers calls from one address, and tells what it saw of them."""
+"""A vendor that answers calls from one address, and tells what it saw of them. Of a token it says in which file it is."""
 
 import http.server
 import json
 import sys
 
+address, *files = sys.argv[1:]
+TOKENS = {"Bearer " + open(file).read().strip(): file for file in files}
+
 
 class Vendor(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        caller = self.client_address[0]
+        caller, token = self.client_address[0], self.headers["authorization"]
         if self.path == "/address":
             status, body = 200, caller
         else:
-            seen = {name: self.headers[name] for name in ("authorization", "x-hop")}
-            status, body = (200 if caller == sys.argv[1] else 403), json.dumps({"from": caller, "path": self.path, **seen})
+            seen = {"from": caller, "path": self.path, "token": TOKENS.get(token, token), "x-hop": self.headers["x-hop"]}
+            status, body = (200 if caller == address else 403), json.dumps(seen)
         self.send_response(status)
         self.send_header("content-length", str(len(body)))
         self.end_headers()

@@ -96,6 +96,7 @@ impl Http2Connection {
     pub async fn begin(opened: Opened, counted: Counted) -> Result<Rc<Self>, NotBegun> {
         let (tasks, heard) = (Tasks::default(), Rc::<Cell<u64>>::default());
         let refusal = Rc::<RefCell<Option<String>>>::default();
+        let not_begun = |error| refusal.take().map_or(NotBegun::BrokeOff(error), NotBegun::Tls);
         let (sender, requests) = Builder::new(tasks.clone())
             .initial_max_send_streams(0)
             .initial_stream_window_size(STREAM_WINDOW)
@@ -110,7 +111,7 @@ impl Http2Connection {
                 refusal: Some(refusal.clone()),
             }))
             .await
-            .map_err(|error| NotBegun::BrokeOff(io::Error::other(error)))?;
+            .map_err(|error| not_begun(io::Error::other(error)))?;
         let driver = Rc::new(RefCell::new(Driver {
             most_streams: requests.current_max_send_streams(),
             requests: Some(requests),
@@ -120,8 +121,7 @@ impl Http2Connection {
         }));
         let has_begun = poll_fn(|context| driver.borrow_mut().poll_settings(context)).await;
         if !has_begun {
-            let broke_off = || NotBegun::BrokeOff(io::ErrorKind::UnexpectedEof.into());
-            return Err(refusal.take().map_or_else(broke_off, NotBegun::Tls));
+            return Err(not_begun(io::ErrorKind::UnexpectedEof.into()));
         }
         let now = Clock::instant();
         let counted = Rc::new(RefCell::new(Some(counted)));
