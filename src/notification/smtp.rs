@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use crate::notification::Failure;
 use crate::notification::mail::{MailSpec, Security};
 use crate::secret::Secret;
-use crate::upstream::connect::{Connector, Offer, Stream};
+use crate::upstream::connect::{ConnectError, Connector, Offer, Stream};
 use crate::upstream::{Origin, Scheme};
 
 /// The most bytes of a line of an answer.
@@ -45,7 +45,7 @@ async fn converse(
     connector: &Connector,
     limit: Duration,
 ) -> Result<(), Failure> {
-    let told = |error: crate::upstream::connect::ConnectError| Failure::for_now(error.to_string());
+    let told = |error| Failure::for_now(why(&spec.server, &error));
     let scheme = if spec.security == Security::Tls { Scheme::Https } else { Scheme::Http };
     let origin = Origin { scheme, ..spec.server.clone() };
     let opened = connector.connect(&origin, Offer::Nothing, limit).await.map_err(told)?;
@@ -206,6 +206,15 @@ fn stuffed(message: &str) -> String {
 /// The address alone of `Name <address>`.
 pub(super) fn address(text: &str) -> &str {
     text.rsplit_once('<').map_or(text, |(_, rest)| rest.trim_end_matches('>')).trim()
+}
+
+/// Why there is no connection: an origin of HTTP is not what a mail server is called by.
+fn why(server: &Origin, error: &ConnectError) -> String {
+    match error {
+        ConnectError::Tls { reason, .. } => format!("TLS with {} failed: {reason}", named(server)),
+        ConnectError::Unreachable { reason, .. } => format!("{} cannot be reached: {reason}", named(server)),
+        other => other.to_string(),
+    }
 }
 
 fn named(server: &Origin) -> String {

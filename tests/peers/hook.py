@@ -17,7 +17,7 @@ class Receiver(http.server.BaseHTTPRequestHandler):
         except WebhookVerificationError as error:
             print("forged", error, flush=True)
         try:
-            hook.verify(body.replace(b"rejected", b"resected"), dict(self.headers))
+            hook.verify(body + b" ", {name.lower(): value for name, value in self.headers.items()})
             print("a changed body passes", flush=True)
         except WebhookVerificationError:
             pass

@@ -25,7 +25,7 @@ class Inbox:
 
 def authenticate(server, session, envelope, chosen, data):
     right = isinstance(data, LoginPassword) and (data.login, data.password) == (b"bearerd", password.encode())
-    return AuthResult(success=right and chosen == mechanism)
+    return AuthResult(success=right and chosen == mechanism, handled=False)
 
 
 async def main():
