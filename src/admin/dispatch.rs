@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use crate::admin::answer::{self, Answer, Refusal, empty, json, text, typed};
 use crate::admin::guard::{Caller, check_change, check_host, check_source};
 use crate::admin::overview::Observer;
-use crate::admin::view::{CredentialView, CredentialsView, subjects_of};
+use crate::admin::view::{CredentialView, CredentialsView, EgressesView, subjects_of};
 use crate::admin::{
     Admin, BODY_TIMEOUT, Command, MAX_BODY, access, console, events, exposition, login, metrics, readiness,
 };
@@ -32,6 +32,7 @@ enum Place {
     Session,
     Overview,
     Events,
+    Egress,
     Credentials,
     Credential(CredentialName),
     Refresh(CredentialName),
@@ -54,6 +55,7 @@ impl Place {
             ["v1", "session"] => Self::Session,
             ["v1", "overview"] => Self::Overview,
             ["v1", "events"] => Self::Events,
+            ["v1", "egress"] => Self::Egress,
             ["v1", "credentials"] => Self::Credentials,
             ["v1", "credentials", name] => Self::Credential(control::place::credential(name)?),
             ["v1", "credentials", name, "refresh"] => Self::Refresh(control::place::credential(name)?),
@@ -138,6 +140,7 @@ async fn serve(admin: &Arc<Admin>, caller: Caller, head: &Parts, body: Incoming)
             Some(why) => Err(Refusal::NotReady(why)),
         },
         Place::Metrics => Ok(typed(StatusCode::OK, exposition::MEDIA_TYPE, metrics::encode(admin).await)),
+        Place::Egress => Ok(json(StatusCode::OK, &EgressesView::of(&admin.egress.borrow()))),
         Place::Credentials => {
             let mut credentials = Vec::new();
             for status in admin.keeper.statuses() {

@@ -75,6 +75,10 @@ fn nothing_leaves_from_another_address_than_the_one_that_is_expected_until_it_is
     assert_eq!(refused.json()["detail"], words);
     assert!(refused.field("retry-after").is_some());
     assert_eq!((state("expected"), state("other")), (0, 1));
+    let told = bearerd.admin().get("/v1/egress").json();
+    let told = &told["egress"][0];
+    assert_eq!((&told["name"], &told["state"]), (&"office".into(), &"other".into()), "{told}");
+    assert_eq!((&told["address"], &told["error"]), (&"198.51.100.7".into(), &words.into()), "{told}");
     bearerd.log("what is wrong", |line| line["reason"] == words && line["egress"] == "office");
     let sent = (issuer.requests().len(), upstream.requests().len());
     assert_eq!(bearerd.app().get("/api/x").status(), 503);
