@@ -51,7 +51,8 @@ impl Task {
     pub(super) fn follow_parents(&mut self, owner: &Owner, now: Moment) {
         let Some(entry) = self.entries.get(owner) else { return };
         let values = self.parent_values(&entry.spec, now);
-        let changed = values.iter().any(|(key, value)| entry.parent_values.get(key) != Some(value));
+        let before = |key| entry.parent_values.as_ref()?.get(key);
+        let changed = values.iter().any(|(key, value)| before(key) != Some(value));
         if changed && let Some(entry) = self.entries.get_mut(owner) {
             entry.awaited.clear();
             entry.freshens = false;

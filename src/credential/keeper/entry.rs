@@ -52,7 +52,7 @@ pub(super) struct Entry {
     /// The inputs of the last exchange, for the question whether they have changed.
     pub(super) inputs: Option<Fingerprint>,
     /// What of them were outputs of other credentials.
-    pub(super) parent_values: ParentValues,
+    pub(super) parent_values: Option<Box<ParentValues>>,
     /// The first parent without a usable token, if an exchange is due and cannot start for want of it.
     pub(super) blocked_by: Option<CredentialName>,
     /// Parents that are renewed because the issuer rejected what they gave; then it is tried again.
@@ -171,7 +171,7 @@ impl Entry {
             backoff: Backoff::default(),
             pace: Pace::default(),
             inputs: None,
-            parent_values: ParentValues::new(),
+            parent_values: None,
             blocked_by: None,
             awaited: BTreeSet::new(),
             parents_renewed: false,

@@ -243,7 +243,7 @@ impl Task {
         let recalls = entry.recalls && order.is_none();
         entry.phase = if is_due { Phase::Renewing } else { Phase::Looking };
         entry.look = None;
-        entry.parent_values.clone_from(&parents);
+        entry.parent_values = (!parents.is_empty()).then(|| Box::new(parents.clone()));
         entry.shared.exchange_begins(now);
         let exchange = Exchange {
             clock: self.clock.clone(),
