@@ -325,16 +325,20 @@ impl AsyncRead for Heard {
 
 impl Heard {
     /// Whoever breaks off with something unread answers a write by a reset: what it said before is still there
-    /// to be read.
-    fn ask_why<T>(&mut self, written: &Poll<io::Result<T>>, context: &mut Context<'_>) {
-        if error_of(written).is_none() {
-            return;
+    /// to be read, as soon as this task hears of it. Until then the write is not over.
+    fn ask_why<T>(&mut self, written: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
+        if error_of(&written).is_none() || self.refusal.is_none() {
+            return written;
+        }
+        let mut nothing = [0; 64];
+        let read = Pin::new(&mut self.stream).poll_read(context, &mut ReadBuf::new(&mut nothing));
+        if read.is_pending() {
+            return Poll::Pending;
         }
         if let Some(refusal) = self.refusal.take() {
-            let mut nothing = [0; 64];
-            let read = Pin::new(&mut self.stream).poll_read(context, &mut ReadBuf::new(&mut nothing));
             *refusal.borrow_mut() = error_of(&read).and_then(tls_reason);
         }
+        written
     }
 }
 
@@ -345,8 +349,7 @@ impl AsyncWrite for Heard {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.ask_why(&written, context);
-        written
+        self.ask_why(written, context)
     }
 
     fn poll_write_vectored(
@@ -355,8 +358,7 @@ impl AsyncWrite for Heard {
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
-        self.ask_why(&written, context);
-        written
+        self.ask_why(written, context)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -365,8 +367,7 @@ impl AsyncWrite for Heard {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.stream).poll_flush(context);
-        self.ask_why(&flushed, context);
-        flushed
+        self.ask_why(flushed, context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
