@@ -43,6 +43,7 @@ use crate::server::worker::{Command, Thread};
 use crate::telemetry::AccessLog;
 use crate::upstream::pool::Bites;
 
+pub use http2::CalmLimits;
 pub use listener::{Address, Bind, BindError, Bound};
 
 /// What the data plane is made of.
@@ -102,6 +103,8 @@ pub struct Settings {
     max_connections: usize,
     /// Streams at once on an HTTP/2 connection.
     pub max_streams: u32,
+    /// How much trouble an HTTP/2 connection may make.
+    pub calm: CalmLimits,
 }
 
 /// Listeners that a reload brings: bound, but not in use before [`Server::apply`].
@@ -310,6 +313,7 @@ impl Settings {
             needs: spec.needs,
             max_connections: limits.max_connections.min(Semaphore::MAX_PERMITS),
             max_streams: limits.max_streams,
+            calm: limits.calm,
         }
     }
 }
@@ -387,6 +391,8 @@ pub struct ListenerLimits {
     pub body_timeout: Duration,
     /// Streams at once on an HTTP/2 connection.
     pub max_streams: u32,
+    /// How much trouble an HTTP/2 connection may make; beyond, it is ended.
+    pub calm: CalmLimits,
     /// Wrong tokens of callers; beyond, none is looked at.
     pub max_wrong_bearers: Rate,
 }
@@ -402,6 +408,7 @@ impl Default for ListenerLimits {
             idle_timeout: Duration::from_secs(75),
             body_timeout: Duration::from_secs(30),
             max_streams: 100,
+            calm: CalmLimits::default(),
             max_wrong_bearers: Rate { count: 50, per: Duration::from_secs(10) },
         }
     }

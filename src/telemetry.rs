@@ -11,6 +11,7 @@
 mod count;
 mod line;
 pub mod process;
+mod seldom;
 mod writer;
 
 use std::any::Any;
@@ -25,6 +26,7 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 use crate::clock::Clock;
 pub use count::{Counter, Gauge};
 use line::Style;
+pub use seldom::Seldom;
 use writer::Queue;
 pub use writer::lines_dropped;
 

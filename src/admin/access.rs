@@ -8,7 +8,6 @@ use serde_json::json;
 use crate::admin::Admin;
 use crate::admin::answer::{Answer, Refusal, empty, json};
 use crate::admin::guard::{Caller, shown_token};
-use crate::admin::session::SignInError;
 use crate::credential::input;
 use crate::secret::Secret;
 
@@ -57,10 +56,7 @@ fn sign_in(admin: &Admin, head: &Parts, configured: &Secret) -> Result<Answer, R
     let lifetime = admin.spec.load().session_lifetime;
     let opened = admin.sessions.open(shown_token(head).as_ref(), configured, lifetime).map_err(|error| {
         tracing::warn!(?error, "nobody was signed in to the console");
-        match error {
-            SignInError::Wrong => Refusal::Unauthorized,
-            SignInError::TooMany(pause) => Refusal::TooManyTries(pause),
-        }
+        Refusal::from(error)
     })?;
     tracing::info!("signed in to the console");
     // It goes to the one who showed the token, and ends with the session.

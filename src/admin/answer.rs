@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use crate::admin::session;
+use crate::admin::session::{self, SignInError};
 use crate::control;
 
 /// An answer of the admin listener.
@@ -89,6 +89,15 @@ pub(super) enum Refusal {
     TooSlow,
     /// The configuration was not taken over, for these reasons.
     InvalidConfiguration(Vec<String>),
+}
+
+impl From<SignInError> for Refusal {
+    fn from(error: SignInError) -> Self {
+        match error {
+            SignInError::Wrong => Self::Unauthorized,
+            SignInError::TooMany(pause) => Self::TooManyTries(pause),
+        }
+    }
 }
 
 impl Refusal {

@@ -1,5 +1,7 @@
 //! Accepting and serving connections of the admin listener, on the control thread.
 
+mod seats;
+
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
@@ -10,13 +12,13 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::admin::guard::{Caller, may_call};
+use crate::admin::listener::seats::{Seat, Seats};
 use crate::admin::{Admin, dispatch};
 use crate::server::listener::{Socket, SocketFile};
 
-/// Connections at once; beyond, accepting pauses.
+/// Connections at once; beyond, the one that says least has to go.
 const MAX_CONNECTIONS: usize = 64;
 /// For a whole head, and between requests.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -52,11 +54,9 @@ impl AdminListener {
 
     /// Serves until the task is ended.
     pub async fn serve(self, admin: Arc<Admin>) {
-        let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let seats = Seats::new(MAX_CONNECTIONS);
         loop {
-            // The semaphore is never closed.
-            let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
-            if let Err(error) = accept(&self.0, &admin, permit).await {
+            if let Err(error) = accept(&self.0, &admin, &seats).await {
                 tracing::warn!(%error, "the admin listener cannot accept");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
@@ -64,18 +64,19 @@ impl AdminListener {
     }
 }
 
-async fn accept(listener: &Listening, admin: &Arc<Admin>, permit: OwnedSemaphorePermit) -> io::Result<()> {
+async fn accept(listener: &Listening, admin: &Arc<Admin>, seats: &Arc<Seats>) -> io::Result<()> {
     match listener {
         Listening::Tcp(listener) => {
             let (stream, _) = listener.accept().await?;
             let caller = Caller::Tcp(stream.local_addr()?);
-            tokio::spawn(connection(stream, caller, Arc::clone(admin), permit));
+            tokio::spawn(connection(stream, caller, Arc::clone(admin), seats.take(&admin.metrics.evicted)));
         }
         Listening::Unix(listener, _) => {
             let (stream, _) = listener.accept().await?;
             let uid = stream.peer_cred()?.uid();
             if may_call(uid) {
-                tokio::spawn(connection(stream, Caller::Unix(uid), Arc::clone(admin), permit));
+                let seat = seats.take(&admin.metrics.evicted);
+                tokio::spawn(connection(stream, Caller::Unix(uid), Arc::clone(admin), seat));
             } else {
                 tracing::warn!(uid, "a user that may not has called the admin listener");
             }
@@ -88,20 +89,27 @@ async fn connection(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     caller: Caller,
     admin: Arc<Admin>,
-    _permit: OwnedSemaphorePermit,
+    seat: Seat,
 ) {
     let service = service_fn(|request| {
         let admin = Arc::clone(&admin);
-        async move { Ok::<_, Infallible>(dispatch::answer(&admin, caller, request).await) }
+        let busy = seat.serve();
+        async move {
+            let answer = dispatch::answer(&admin, caller, request).await;
+            drop(busy);
+            Ok::<_, Infallible>(answer)
+        }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(MAX_HEAD)
         .max_headers(MAX_FIELDS)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
-    if let Err(error) = served {
-        tracing::debug!(%error, "an admin connection broke off");
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::select! {
+        served = served => if let Err(error) = served {
+            tracing::debug!(%error, "an admin connection broke off");
+        },
+        () = seat.evicted() => tracing::debug!("an admin connection made room for another"),
     }
 }

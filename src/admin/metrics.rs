@@ -32,6 +32,8 @@ pub struct ControlMetrics {
     pub reloads_ok: Counter,
     /// Reloads that left all as it was.
     pub reloads_rejected: Counter,
+    /// Connections of the admin listener that made room for others.
+    pub evicted: Counter,
     confinement: Confinement,
 }
 
@@ -175,6 +177,8 @@ fn limits(text: &mut Exposition, rows: &[Row<'_>], admin: &Admin) {
         metric.sample(&[("limit", limit.as_str())], count);
     }
     metric.sample(&[("limit", "max_event_streams")], admin.events.limited.get());
+    metric.sample(&[("limit", "admin_connections")], admin.metrics.evicted.get());
+    metric.sample(&[("limit", "admin_wrong_tokens")], admin.sessions.uncompared.get());
     metric.sample(&[("limit", "max_logins")], admin.control.consents.numbers().refused.get());
     let receivers = admin.notifications.numbers();
     let sum =

@@ -17,6 +17,8 @@ use http::header::COOKIE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::clock::Clock;
+use crate::route::Rate;
+use crate::route::rate::Bucket;
 use crate::secret::Secret;
 use crate::telemetry::Counter;
 
@@ -24,6 +26,10 @@ use crate::telemetry::Counter;
 pub(super) const PROOF: HeaderName = HeaderName::from_static("x-bearerd-session");
 /// Sessions at once; the oldest gives way to one more.
 const MOST_SESSIONS: usize = 32;
+/// Wrong tokens of requests that are compared in a time: those of scripts with an old token, not those of
+/// somebody who guesses.
+const WRONG_TOKENS: Rate = Rate { count: 50, per: Duration::from_secs(10) };
+
 /// Wrong tokens in a row that are compared at once.
 const TRIES: u32 = 5;
 /// One more wrong token is compared after so long.
@@ -45,6 +51,10 @@ pub struct Sessions {
     pub rejected: Counter,
     /// Tries that were not compared, for there were too many.
     pub limited: Counter,
+    /// Requests whose token was not compared, since too many before were wrong.
+    pub uncompared: Counter,
+    /// How many wrong tokens of requests are still compared.
+    wrong: Bucket,
 }
 
 #[derive(Debug, Default)]
@@ -103,6 +113,8 @@ impl Sessions {
             opened: Counter::default(),
             rejected: Counter::default(),
             limited: Counter::default(),
+            uncompared: Counter::default(),
+            wrong: Bucket::new(WRONG_TOKENS),
         }
     }
 
@@ -149,6 +161,23 @@ impl Sessions {
         state.open.push(session);
         self.opened.increment();
         Ok(Opened { set_cookie, proof })
+    }
+
+    /// Whether a request that shows a token by itself shows the configured one. Many wrong ones are somebody who
+    /// guesses.
+    pub(super) fn check_token(&self, shown: Option<&Secret>, configured: &Secret) -> Result<(), SignInError> {
+        let now = self.clock.boot();
+        if let Some(pause) = self.wrong.pause(now) {
+            self.uncompared.increment();
+            return Err(SignInError::TooMany(pause));
+        }
+        // Secrets compare in constant time; two empty ones must not.
+        if shown.is_some_and(|shown| !shown.is_empty() && shown == configured) {
+            return Ok(());
+        }
+        // Used up or not: this one was looked at.
+        let _ = self.wrong.take(now);
+        Err(SignInError::Wrong)
     }
 
     /// Whether a request belongs to a session that was opened with this token, and has both halves of

@@ -45,7 +45,8 @@ impl Handling {
         let essence = whole.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
         let (tree, kind) = match memchr::memchr(b'/', essence) {
             Some(slash) => (&essence[..slash], &essence[slash + 1..]),
-            None => (essence, &b""[..]),
+            // That is no media type: nobody knows what is made of it.
+            None => (&b""[..], &b""[..]),
         };
         let is = |name: &[u8], other: &[u8]| name.eq_ignore_ascii_case(other);
         if kind.windows(4).any(|part| is(part, b"json")) {

@@ -1,7 +1,7 @@
 //! Where a body ends (RFC 9112, section 6), and how one is written.
 
 use crate::buffer::{Input, Output};
-use crate::http1::field::{Fields, Kind};
+use crate::http1::field::{Fields, Kind, by_letters};
 
 /// How a body is delimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,8 +77,8 @@ impl Decoder {
         Self { state, overhead: 0, of_this_hop: Vec::new(), trailers: None }
     }
 
-    /// The same, without trailer fields of these names: those that the message's `Connection` lists (RFC 9110,
-    /// section 7.6.1).
+    /// The same, without trailer fields of these names, in lower case and sorted: those that
+    /// the message's `Connection` lists (RFC 9110, section 7.6.1).
     #[must_use]
     pub fn without(self, names: Vec<Vec<u8>>) -> Self {
         Self { of_this_hop: names, ..self }
@@ -185,7 +185,7 @@ impl Decoder {
                 self.check_overhead(length)?;
                 let passes = |name: &[u8]| {
                     Kind::of(name).may_trail()
-                        && !self.of_this_hop.iter().any(|listed| listed.eq_ignore_ascii_case(name))
+                        && self.of_this_hop.binary_search_by(|listed| by_letters(listed, name)).is_err()
                 };
                 let mut lines = lines.iter().filter(|line| passes(line.name.as_bytes())).peekable();
                 if lines.peek().is_some() {

@@ -1,5 +1,7 @@
 //! The fields of a message, in the order in which they came.
 
+use std::cmp::Ordering;
+
 use http::HeaderMap;
 
 /// A part of a text.
@@ -56,7 +58,7 @@ pub enum Revision {
     Keep,
     /// It goes.
     Drop,
-    /// It gets this value; at most one field of a message.
+    /// It gets this value.
     Replace(Vec<u8>),
 }
 
@@ -96,14 +98,15 @@ impl Fields {
 
     /// Goes through all fields, and does with each what `judge` says.
     pub fn revise(&mut self, mut judge: impl FnMut(Field<'_>) -> Revision) {
-        let mut revised = None;
+        let mut revised: Option<Vec<u8>> = None;
         self.lines.retain_mut(|line| match judge(line.of(&self.text)) {
             Revision::Keep => true,
             Revision::Drop => false,
             Revision::Replace(value) => {
-                let start = self.text.len();
+                let revised = revised.get_or_insert_default();
+                let start = self.text.len() + revised.len();
                 line.value = Span::new(start, start + value.len());
-                revised.get_or_insert_with(Vec::new).extend_from_slice(&value);
+                revised.extend_from_slice(&value);
                 true
             }
         });
@@ -218,8 +221,11 @@ pub enum Kind {
     Authorization,
     /// `Via`.
     Via,
-    /// `Forwarded`, or a name that begins with `X-Forwarded-`.
+    /// `Forwarded`, a name that begins with `X-Forwarded-`, or one by which a proxy before some servers tells
+    /// which target it was asked for, and which those serve in place of the request's own: `X-Original-URL`.
     Forwarded,
+    /// `X-HTTP-Method-Override` and its kind: some servers take its value for the method.
+    MethodOverride,
     /// `Origin`.
     Origin,
     /// `Sec-Fetch-Site`.
@@ -245,6 +251,22 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// The kind of a name that begins with `X-`; those have no registered meaning, but one that servers agree
+    /// on. `-` and `_` are one.
+    fn of_experimental(name: &[u8]) -> Option<Self> {
+        if !matches!(name, [b'x' | b'X', b'-' | b'_', ..]) {
+            return None;
+        }
+        let is_one = |known: &[&[u8]]| known.iter().any(|known| is_same_name(known, name));
+        if begins_with_x_forwarded(name) || is_one(&ORIGINAL_TARGETS) {
+            Some(Self::Forwarded)
+        } else if is_one(&METHOD_OVERRIDES) {
+            Some(Self::MethodOverride)
+        } else {
+            None
+        }
+    }
+
     /// Whether such a field may stand behind a body: not one that frames or routes the message, proves
     /// who sends it, says how its content is to be read, or ends at this hop (RFC 9110, section 6.5.1).
     pub fn may_trail(self) -> bool {
@@ -305,8 +327,8 @@ impl Kind {
         };
         if is_letters_of(name, known) {
             kind
-        } else if matches!(name.first(), Some(b'x' | b'X')) && begins_with_x_forwarded(name) {
-            Self::Forwarded
+        } else if let Some(kind) = Self::of_experimental(name) {
+            kind
         } else if name.contains(&b'_') {
             Self::Underscore
         } else {
@@ -314,6 +336,13 @@ impl Kind {
         }
     }
 }
+
+/// Names of the target that a proxy before a server was asked for.
+const ORIGINAL_TARGETS: [&[u8]; 5] =
+    [b"x-original-url", b"x-original-uri", b"x-original-host", b"x-rewrite-url", b"x-rewrite-uri"];
+
+/// Names of the method that is meant.
+const METHOD_OVERRIDES: [&[u8]; 3] = [b"x-http-method-override", b"x-http-method", b"x-method-override"];
 
 fn begins_with_x_forwarded(name: &[u8]) -> bool {
     name.get(..X_FORWARDED.len()).is_some_and(|start| is_same_name(start, X_FORWARDED))
@@ -333,6 +362,11 @@ const X_FORWARDED: &[u8] = b"x-forwarded-";
 pub fn is_same_name(one: &[u8], other: &[u8]) -> bool {
     let fold = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
     one.len() == other.len() && one.iter().zip(other).all(|(one, other)| fold(*one) == fold(*other))
+}
+
+/// The order of names whose letter case does not count.
+pub fn by_letters(one: &[u8], other: &[u8]) -> Ordering {
+    one.iter().map(u8::to_ascii_lowercase).cmp(other.iter().map(u8::to_ascii_lowercase))
 }
 
 /// The members of a list (RFC 9110, section 5.6.1), without white space and empty ones.

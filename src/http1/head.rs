@@ -207,8 +207,8 @@ impl AnswerHead {
         self.fields.part(self.reason)
     }
 
-    /// Fields that `Connection` lists, but for the length, which frames the body: a sender must not list
-    /// it. Nearly every answer lists options of the connection itself at most.
+    /// Fields that `Connection` lists, in lower case and sorted, but for the length, which frames the
+    /// body: a sender must not list it. Nearly every answer lists options of the connection itself at most.
     pub fn listed(&self) -> Vec<Vec<u8>> {
         let is_field = |name: &&[u8]| {
             let options: [&[u8]; 4] = [b"keep-alive", b"close", b"content-length", b"upgrade"];
@@ -216,7 +216,10 @@ impl AnswerHead {
         };
         let is_usual = |list: &&[u8]| matches!(*list, b"keep-alive" | b"close");
         let lists = self.fields.all(Kind::Connection).filter(|list| !is_usual(list));
-        lists.flat_map(members).filter(is_field).map(<[u8]>::to_vec).collect()
+        let names = lists.flat_map(members).filter(is_field);
+        let mut listed: Vec<Vec<u8>> = names.map(<[u8]>::to_ascii_lowercase).collect();
+        listed.sort_unstable();
+        listed
     }
 
     /// Reads a head that came over HTTP/2.

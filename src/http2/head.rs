@@ -160,11 +160,13 @@ impl<'a> RequestReader<'a> {
             Some(b'/') => true,
             _ => target == b"*" && self.head.method == Method::OPTIONS,
         };
-        let Pseudo { method, scheme, path, .. } = self.has;
+        // A request whose authority stood in `Host` alone would be one of a client that this side cannot have
+        // (RFC 9113, section 8.3.1): whatever speaks for others has to tell it here.
+        let Pseudo { method, scheme, path, authority, .. } = self.has;
         let is_whole = if self.head.method == Method::CONNECT {
-            !scheme && !path
+            authority && !scheme && !path
         } else {
-            method && scheme && path && is_target
+            authority && method && scheme && path && is_target
         };
         if self.is_malformed || !is_whole {
             return Err(Malformed);
@@ -279,11 +281,12 @@ mod tests {
             [&USUAL[..], &[(":path", "/")]].concat(),
             [&[("x", "1")], &USUAL[..]].concat(),
             USUAL[..3].to_vec(),
+            [&USUAL[..2], &USUAL[3..], &[("host", "localhost")]].concat(),
             vec![(":method", "CONNECT"), (":scheme", "http"), (":path", "/")],
         ] {
             assert_eq!(read(&fields).0.map(drop), Err(Malformed), "{fields:?}");
         }
         assert!(read(&[(":method", "CONNECT"), (":authority", "a:1")]).0.is_ok());
-        assert!(read(&[&[(":method", "OPTIONS"), (":path", "*")], &USUAL[1..2]].concat()).0.is_ok());
+        assert!(read(&[&[(":method", "OPTIONS"), (":path", "*")], &USUAL[1..3]].concat()).0.is_ok());
     }
 }

@@ -63,6 +63,15 @@ impl InjectedNames {
         !self.0.cookies.is_empty()
     }
 
+    /// Whether a piece of a `Cookie`, as it stands between two `;`, is a cookie that is injected. Some servers take
+    /// a comma (RFC 2109, section 4.4) or white space for `;`.
+    pub fn has_any_cookie(&self, piece: &[u8]) -> bool {
+        let cookies = piece.split(|byte| matches!(byte, b',' | b' ' | b'\t'));
+        let name_of = |cookie: &[u8]| cookie.iter().position(|byte| *byte == b'=').unwrap_or(cookie.len());
+        let name = piece[..name_of(piece)].trim_ascii();
+        self.has_cookie(name) || cookies.into_iter().any(|cookie| self.has_cookie(&cookie[..name_of(cookie)]))
+    }
+
     /// Whether a cookie of this name is injected.
     pub fn has_cookie(&self, name: &[u8]) -> bool {
         self.0.cookies.iter().any(|(injected, _)| is_same_name(injected.as_bytes(), name))

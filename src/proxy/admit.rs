@@ -10,7 +10,7 @@ use http::Method;
 
 use crate::caller::Rule;
 use crate::caller::account::Accounts;
-use crate::http1::field::{is_same_name, members};
+use crate::http1::field::{by_letters, is_same_name, members};
 use crate::http1::{Framing, Kind, RequestHead};
 use crate::proxy::ProxyError;
 use crate::proxy::error::Code;
@@ -68,8 +68,8 @@ pub struct Found<'a> {
     pub chunked: bool,
     /// The length of the body, if it is said.
     pub content_length: Option<u64>,
-    /// `Connection` lists more than options of the connection itself.
-    pub lists_fields: bool,
+    /// What `Connection` lists beside options of the connection itself, in the order of [`by_letters`].
+    pub listed: Vec<&'a [u8]>,
     /// The connection ends with this request.
     pub closes: bool,
     /// The app waits for a 100 before it sends the body.
@@ -85,6 +85,11 @@ pub struct Found<'a> {
 }
 
 impl Found<'_> {
+    /// Whether `Connection` lists a field.
+    pub fn lists(&self, name: &[u8]) -> bool {
+        self.listed.binary_search_by(|listed| by_letters(listed, name)).is_ok()
+    }
+
     /// The host under which the app called, in lower case.
     pub fn host(&self) -> Cow<'_, str> {
         let host = host_and_port(self.authority).unwrap_or_default();
@@ -123,7 +128,7 @@ pub fn admit<'a>(
         authority: authority.map(str::as_bytes).unwrap_or_default(),
         chunked: false,
         content_length: None,
-        lists_fields: false,
+        listed: Vec::new(),
         closes: head.is_http10,
         expects_continue: false,
         upgrades: false,
@@ -165,7 +170,7 @@ pub fn admit<'a>(
                     } else if name.eq_ignore_ascii_case(b"upgrade") {
                         lists_upgrade = true;
                     } else if !name.eq_ignore_ascii_case(b"keep-alive") {
-                        found.lists_fields = true;
+                        found.listed.push(name);
                     }
                 }
             }
@@ -190,6 +195,8 @@ pub fn admit<'a>(
             _ => {}
         }
     }
+    // Sorted, since an app may list as many names as it sends fields.
+    found.listed.sort_unstable_by(|one, other| by_letters(one, other));
     if found.chunked && found.content_length.is_some() {
         return Err(malformed("`Content-Length` and `Transfer-Encoding` stand in one request"));
     }
@@ -224,20 +231,28 @@ fn denied(detail: &'static str) -> ProxyError {
     ProxyError::new(Code::CallerDenied, detail).and_close()
 }
 
-/// CONNECT would open a tunnel, TRACE would echo what is injected, and `get` is a method of its own that
-/// some servers take for GET.
+/// CONNECT would open a tunnel, TRACE would echo what is injected, and so would TRACK at some servers; PRI begins
+/// HTTP/2 (RFC 9113, section 11.4); `get` is a method of its own that some servers take for GET.
 fn check_method(method: &Method) -> Result<(), ProxyError> {
     let refused = match *method {
         Method::GET | Method::POST | Method::PUT | Method::DELETE | Method::HEAD | Method::PATCH => false,
         Method::CONNECT | Method::TRACE => true,
-        _ => method.as_str().bytes().any(|byte| byte.is_ascii_lowercase()),
+        _ => {
+            let name = method.as_str();
+            matches!(name, "TRACK" | "PRI")
+                || name.len() > LONGEST_METHOD
+                || name.bytes().any(|byte| byte.is_ascii_lowercase())
+        }
     };
     if refused {
-        let detail = "CONNECT, TRACE and methods in lower case are not forwarded";
+        let detail = "CONNECT, TRACE and methods in lower case, or without end, are not forwarded";
         return Err(ProxyError::new(Code::MethodNotAllowed, detail).and_close());
     }
     Ok(())
 }
+
+/// Letters of a method; `UPDATEREDIRECTREF` is the longest that is registered.
+const LONGEST_METHOD: usize = 64;
 
 /// A problem that is found in more than one place.
 struct Malformed(&'static str);

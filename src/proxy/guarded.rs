@@ -101,7 +101,8 @@ fn blocked(detail: &'static str) -> ProxyError {
 /// What is done with the body, by its media type; nothing if it has no text. If several are named, nobody
 /// knows which an app believes.
 fn handling(head: &AnswerHead) -> Option<Handling> {
-    let mut types = head.fields.all(Kind::ContentType).map(|value| Handling::of(Some(value)));
+    let types = head.fields.all(Kind::ContentType).flat_map(members);
+    let mut types = types.map(|value| Handling::of(Some(value)));
     let first = types.next().unwrap_or(Handling::Scanned);
     let handling = if types.all(|other| other == first) { first } else { Handling::Json };
     (handling != Handling::Ignored).then_some(handling)
@@ -131,9 +132,11 @@ impl Count {
             return;
         }
         self.route.metrics.masked.add(masked - self.masked);
-        if self.masked == 0 {
+        if self.masked == 0
+            && let Some(untold) = self.route.metrics.tell_mask()
+        {
             let (route, credential) = (&*self.route.spec.name, self.route.spec.credential.as_str());
-            tracing::warn!(route, credential, place, "a secret was masked in an answer");
+            tracing::warn!(route, credential, place, untold, "a secret was masked in an answer");
         }
         self.masked = masked;
     }

@@ -15,7 +15,7 @@ use http::{Method, Request};
 use crate::buffer::Output;
 use crate::guard::Mode;
 use crate::http1::body::put_field;
-use crate::http1::field::{Field, is_same_name, members};
+use crate::http1::field::{Field, is_same_name};
 use crate::http1::{Framing, Kind, RequestHead};
 use crate::inject::{Content, Prepared, Rendered};
 use crate::jose::proof;
@@ -127,6 +127,7 @@ impl<'a> Sanitized<'a> {
                 | Kind::Forwarded => {}
                 Kind::AcceptEncoding if wants_plain => {}
                 Kind::Cookie if self.route.injected.has_cookies() => {}
+                Kind::MethodOverride if self.route.policy.is_restricted() => {}
                 _ if self.is_taken(&field) => {}
                 Kind::MaxForwards if self.head.method == Method::OPTIONS => put_once_less(&field, put),
                 _ => put(field.name, field.value),
@@ -139,10 +140,6 @@ impl<'a> Sanitized<'a> {
 
     /// Whether a field is listed in `Connection`, or stands under a name that bearerd itself uses.
     fn is_taken(&self, field: &Field<'_>) -> bool {
-        let is_listed = || {
-            let mut listed = self.head.fields.all(Kind::Connection).flat_map(members);
-            listed.any(|name| name.eq_ignore_ascii_case(field.name))
-        };
         let is_reserved = || {
             let names: [&[u8]; 3] = [b"authorization", b"proxy-authorization", b"proxy-connection"];
             names.iter().any(|name| is_same_name(name, field.name))
@@ -151,7 +148,7 @@ impl<'a> Sanitized<'a> {
         let is_extension = || self.is_guarded() && is_same_name(field.name, b"sec-websocket-extensions");
         self.route.takes_header(field.name)
             || is_extension()
-            || (self.found.lists_fields && is_listed())
+            || self.found.lists(field.name)
             || (field.kind == Kind::Underscore && is_reserved())
     }
 
@@ -169,8 +166,7 @@ impl<'a> Sanitized<'a> {
                 continue;
             }
             for pair in field.value.split(|byte| *byte == b';').map(<[u8]>::trim_ascii) {
-                let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default();
-                if !pair.is_empty() && !injected.has_cookie(name.trim_ascii()) {
+                if !pair.is_empty() && !injected.has_any_cookie(pair) {
                     put_cookie(&mut kept, pair);
                 }
             }

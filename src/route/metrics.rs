@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::telemetry::{Counter, Gauge};
+use crate::telemetry::{Counter, Gauge, Seldom};
 use crate::upstream::pool::Uses;
 
 /// How long requests took: counts in buckets, as Prometheus wants them.
@@ -83,11 +83,18 @@ struct Rare {
     requests: [OnceLock<Box<Durations>>; 5],
     /// Errors that bearerd answered with, by the place of their code in `proxy::Code::ALL`.
     errors: OnceLock<Box<[Counter; ERROR_CODES]>>,
+    /// When a masked secret was told last.
+    masks_told: Seldom,
     /// Limits that bit, by [`Limit`].
     limited: OnceLock<Box<[Counter; Limit::ALL.len()]>>,
 }
 
 impl RouteMetrics {
+    /// Whether a masked secret is to be told now: how many were not told since the last time.
+    pub fn tell_mask(&self) -> Option<u64> {
+        self.rare().masks_told.tell()
+    }
+
     /// Counts an answered request.
     pub fn answered(&self, status: u16, duration: Duration) {
         let class = usize::from(status / 100).clamp(1, 5) - 1;
@@ -156,6 +163,8 @@ pub struct ListenerMetrics {
     pub accepted: Counter,
     /// TLS handshakes that failed.
     pub failed_handshakes: Counter,
+    /// When one of them was told last.
+    pub handshakes_told: Seldom,
     /// Times that a changed certificate was taken over.
     pub certificates_renewed: Counter,
     /// Times that a changed certificate could not be used.
@@ -183,6 +192,12 @@ pub enum Limit {
     BodyTimeout,
     /// Listener: streams at once on an HTTP/2 connection.
     MaxStreams,
+    /// Listener: frames of HTTP/2 in a time that bring nothing.
+    MaxFruitlessFrames,
+    /// Listener: streams of HTTP/2 that come to nothing.
+    MaxFruitlessStreams,
+    /// Listener: CONTINUATION frames of one head.
+    MaxContinuations,
     /// Listener: wrong bearers in a time.
     MaxWrongBearers,
     /// Route: bytes of a request body.
@@ -209,7 +224,7 @@ pub enum Limit {
 
 impl Limit {
     /// All limits.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 22] = [
         Self::MaxConnections,
         Self::MaxHead,
         Self::MaxFields,
@@ -218,6 +233,9 @@ impl Limit {
         Self::IdleTimeout,
         Self::BodyTimeout,
         Self::MaxStreams,
+        Self::MaxFruitlessFrames,
+        Self::MaxFruitlessStreams,
+        Self::MaxContinuations,
         Self::MaxWrongBearers,
         Self::MaxBody,
         Self::ConnectTimeout,
@@ -242,6 +260,9 @@ impl Limit {
             Self::IdleTimeout => "idle_timeout",
             Self::BodyTimeout => "body_timeout",
             Self::MaxStreams => "max_streams",
+            Self::MaxFruitlessFrames => "max_fruitless_frames",
+            Self::MaxFruitlessStreams => "max_fruitless_streams",
+            Self::MaxContinuations => "max_continuations",
             Self::MaxWrongBearers => "max_wrong_bearers",
             Self::MaxBody => "max_body",
             Self::ConnectTimeout => "connect_timeout",

@@ -129,7 +129,9 @@ fn has_slash_in_parameter(segment: &[u8]) -> bool {
 /// The form in which denied endpoints are compared: one that any server might make of the path.
 ///
 /// Decoded until stable, backslashes as slashes, lower case, parameters cut off each segment, dot
-/// segments resolved, slashes merged, the trailing slash cut. The root is the empty text.
+/// segments resolved, slashes merged, the trailing slash cut; so are spaces and dots at the end of a segment,
+/// which some file systems do not tell, and an extension of the last one, which some frameworks take for the
+/// wanted format (`/token.json`). The root is the empty text.
 pub fn canonical(path: &str) -> String {
     let stable = decode_until_stable(path.as_bytes());
     let mut segments: Vec<&[u8]> = Vec::new();
@@ -139,8 +141,11 @@ pub fn canonical(path: &str) -> String {
             b".." => {
                 segments.pop();
             }
-            other => segments.push(other),
+            other => segments.extend(Some(without_padding(other)).filter(|segment| !segment.is_empty())),
         }
+    }
+    if let Some(last) = segments.last_mut() {
+        *last = without_extension(last);
     }
     let mut text = String::with_capacity(stable.len());
     for segment in segments {
@@ -150,10 +155,32 @@ pub fn canonical(path: &str) -> String {
     text
 }
 
-/// Everything behind the first `;` of a segment is a parameter to some servers (RFC 3986, 3.3).
+/// Everything behind the first `;` of a segment is a parameter to some servers (RFC 3986, section 3.3). A server
+/// that decodes before it looks for the query, or the fragment, finds one behind an encoded `?` or `#`.
 fn without_parameters(segment: &[u8]) -> &[u8] {
-    segment.iter().position(|byte| *byte == b';').map_or(segment, |end| &segment[..end])
+    memchr::memchr3(b';', b'?', b'#', segment).map_or(segment, |end| &segment[..end])
 }
+
+/// A segment as a file system has it that does not tell spaces and dots at the end of a name.
+fn without_padding(segment: &[u8]) -> &[u8] {
+    let end = segment.iter().rposition(|byte| !matches!(byte, b' ' | b'.')).map_or(0, |last| last + 1);
+    segment[..end].trim_ascii_start()
+}
+
+/// A segment without an extension of a few letters.
+fn without_extension(segment: &[u8]) -> &[u8] {
+    match memchr::memrchr(b'.', segment) {
+        Some(dot @ 1..) if is_extension(&segment[dot + 1..]) => &segment[..dot],
+        _ => segment,
+    }
+}
+
+fn is_extension(text: &[u8]) -> bool {
+    text.len() <= LONGEST_EXTENSION && text.iter().all(u8::is_ascii_alphabetic)
+}
+
+/// Letters of an extension: `.action` is the longest in use.
+const LONGEST_EXTENSION: usize = 6;
 
 fn decode(bytes: &[u8]) -> Result<Vec<u8>, Ambiguity> {
     let mut decoded = Vec::with_capacity(bytes.len());
@@ -315,10 +342,43 @@ mod tests {
             "/user\\login",
             "/x/../user/./login",
             "/user/login;jsessionid=1/",
+            "/user/login%3fa=b",
+            "/user/login%23a",
+            "/user/login%2520",
+            "/user/login.",
+            "/user%20./%20login. .",
+            "/user/login.json",
+            "/user/login.Action",
         ] {
             assert_eq!(canonical(path), "/user/login", "{path}");
         }
+        for path in ["/user/login.v2", "/user/log.in.x", "/user/logins", "/user.d/login", "/user/.login"] {
+            assert_ne!(canonical(path), "/user/login", "{path}");
+        }
         assert_eq!(canonical("/"), "");
         assert_eq!(canonical(""), "");
+    }
+
+    #[test]
+    fn what_is_encoded_many_times_over_is_decoded_in_one_pass_as_in_many() {
+        let passes = |text: &str| {
+            let mut bytes = text.as_bytes().to_vec();
+            loop {
+                let decoded: Vec<u8> = percent_encoding::percent_decode(&bytes).collect();
+                if decoded == bytes {
+                    return bytes;
+                }
+                bytes = decoded;
+            }
+        };
+        let pieces = ["%", "25", "2", "5", "2e", "%25", "%32", "%35", "a", "/"];
+        for number in 0..pieces.len().pow(5) {
+            let digits = (0..5).map(|place| number / pieces.len().pow(place) % pieces.len());
+            let text: String = digits.map(|digit| pieces[digit]).collect();
+            assert_eq!(super::decode_until_stable(text.as_bytes()), passes(&text), "{text}");
+        }
+        // Decoded pass by pass, this would take a minute.
+        let deep = format!("/%{}2e", "25".repeat(1_000_000));
+        assert_eq!(canonical(&deep), "");
     }
 }

@@ -33,6 +33,11 @@ impl Policy {
         Self { allow: Arc::clone(&spec.allow), denied: Arc::clone(&spec.denied), base_is_canonical }
     }
 
+    /// Whether it takes some methods and paths only.
+    pub fn is_restricted(&self) -> bool {
+        !self.allow.is_empty()
+    }
+
     /// Judges a request by its method, its stripped path and the path before it upstream, both
     /// without the query.
     pub fn check(&self, method: &Method, base: &str, stripped: &str, shape: Shape) -> Result<(), Denial> {
@@ -43,7 +48,8 @@ impl Policy {
         if self.denied.is_empty() {
             return Ok(());
         }
-        let is_denied = if shape.plain && !stripped.contains("//") && self.base_is_canonical {
+        let is_short = || !stripped.contains("//") && !stripped.contains('.');
+        let is_denied = if shape.plain && self.base_is_canonical && is_short() {
             // Letter case and a trailing slash are all that can differ.
             let rest = stripped.trim_end_matches('/');
             self.denied.iter().any(|denied| is_concatenation(denied, base, rest))

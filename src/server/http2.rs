@@ -20,6 +20,8 @@ mod sender;
 mod stream;
 mod window;
 
+pub use calm::CalmLimits;
+
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -61,9 +63,14 @@ pub(super) async fn serve(
                 match connection.watch.poll_passed(context) {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(Elapsed(Phase::Idle)) => {
-                        connection.settings.door.metrics.unrouted.limited(Limit::IdleTimeout);
+                        connection.limited(Limit::IdleTimeout);
                     }
-                    Poll::Ready(_) => return Poll::Ready(End::Lost),
+                    Poll::Ready(Elapsed(phase)) => {
+                        if phase == Phase::Head {
+                            connection.limited(Limit::HeadTimeout);
+                        }
+                        return Poll::Ready(End::Lost);
+                    }
                 }
             }
             // Streams in flight finish.

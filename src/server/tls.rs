@@ -181,7 +181,9 @@ pub async fn greet(stream: AppStream, settings: &Settings, watch: &Watch, clock:
         }
     };
     door.metrics.failed_handshakes.increment();
-    tracing::info!(listener = door.listener, reason, "a TLS handshake failed");
+    if let Some(untold) = door.metrics.handshakes_told.tell() {
+        tracing::info!(listener = door.listener, reason, untold, "a TLS handshake failed");
+    }
     None
 }
 

@@ -19,6 +19,9 @@ use crate::upstream::stream::Stream;
 /// Limits of an answer's head: generous, since an upstream is chosen by the configuration.
 pub const ANSWER_LIMITS: HeadLimits = HeadLimits { bytes: 256 * 1024, fields: 256, target: 0 };
 
+/// Informational answers before the one that counts; an upstream that sends more sends them for ever.
+const MOST_INTERIM: u32 = 100;
+
 /// A connection that sends one request after the other.
 #[derive(Debug)]
 pub struct Http1Link {
@@ -35,6 +38,11 @@ pub struct Http1Link {
     framing: Framing,
     /// See [`Self::begin_bypass`].
     is_bypassed: bool,
+    /// How much of the input was searched for the end of a head, and how much of it was read as one.
+    searched: usize,
+    parsed: usize,
+    /// Informational answers to the request.
+    interim: u32,
     /// Nothing else may be sent when the answer has ended.
     is_last: bool,
     counted: Counted,
@@ -89,6 +97,9 @@ impl Http1Link {
             answer: Decoder::new(Framing::NONE),
             framing: Framing::NONE,
             is_bypassed: false,
+            searched: 0,
+            parsed: 0,
+            interim: 0,
             is_last: false,
             counted,
         }
@@ -123,6 +134,7 @@ impl Http1Link {
     pub fn begin(&mut self, framing: Framing) {
         self.request.begin(framing);
         self.is_sent = false;
+        (self.interim, self.searched, self.parsed) = (0, 0, 0);
         self.is_last = true;
         self.is_bypassed = false;
     }
@@ -147,10 +159,11 @@ impl Http1Link {
         context: &mut Context<'_>,
     ) -> Poll<Result<(), AnswerError>> {
         loop {
-            if !self.input.is_empty()
+            if self.may_be_whole()
                 && let Progress::Whole(length) =
                     head.parse(self.input.bytes(), ANSWER_LIMITS).map_err(not_http)?
             {
+                (self.searched, self.parsed) = (0, 0);
                 self.input.consume(length);
                 match head.status.as_u16() {
                     101 if asked.upgrade => {
@@ -159,7 +172,15 @@ impl Http1Link {
                         return Poll::Ready(Ok(()));
                     }
                     101 => return Poll::Ready(Err(AnswerError::Switched)),
-                    100..=199 => continue,
+                    100..=199 if self.interim == MOST_INTERIM => {
+                        return Poll::Ready(Err(AnswerError::NotHttp(
+                            "the upstream does not come to its answer",
+                        )));
+                    }
+                    100..=199 => {
+                        self.interim += 1;
+                        continue;
+                    }
                     _ => {}
                 }
                 let framing = framing(head, asked)?;
@@ -184,6 +205,20 @@ impl Http1Link {
                 }));
             }
         }
+    }
+
+    /// Whether it is worth while to read a head: its empty line is there; or so much more of it has come that
+    /// what is no head is known soon, while one that drips is not read anew with each byte.
+    fn may_be_whole(&mut self) -> bool {
+        let bytes = self.input.bytes();
+        let fresh = &bytes[self.searched.saturating_sub(2).min(bytes.len())..];
+        let is_over = |at: usize| matches!(fresh[at + 1..], [b'\n', ..] | [b'\r', b'\n', ..]);
+        let may_be = bytes.len() > 2 * self.parsed || memchr::memchr_iter(b'\n', fresh).any(is_over);
+        self.searched = bytes.len();
+        if may_be {
+            self.parsed = bytes.len();
+        }
+        may_be
     }
 
     /// How the answer's body is delimited, once its head is there.

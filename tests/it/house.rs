@@ -66,6 +66,20 @@ fn the_floors_test_sees_an_import_that_points_up() {
 }
 
 #[test]
+fn every_test_that_the_threat_model_names_is_there() {
+    let model = read(Path::new("SECURITY.md"));
+    let promises = model
+        .lines()
+        .filter(|line| line.starts_with("| "))
+        .flat_map(|line| line.split('`').skip(1).step_by(2));
+    let named: Vec<&str> = promises.filter(|name| name.matches('_').count() > 3).collect();
+    let tests: String = rust_files("tests").iter().map(|file| read(file)).collect();
+    let missing: Vec<_> = named.iter().filter(|name| !tests.contains(&format!("fn {name}("))).collect();
+    assert!(missing.is_empty(), "SECURITY.md names tests that are not there: {missing:?}");
+    assert!(named.len() > 40, "only {} were found", named.len());
+}
+
+#[test]
 fn a_module_is_a_file_beside_its_folder() {
     for file in rust_files("src") {
         assert!(!file.ends_with("mod.rs"), "{} should stand beside its folder", file.display());

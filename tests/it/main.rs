@@ -9,6 +9,7 @@ mod support;
 
 mod admin;
 mod answer;
+mod attacks;
 mod bodiless;
 mod callers;
 mod chaos;

@@ -17,6 +17,7 @@ mod console;
 mod counterpart;
 mod crash;
 mod deployment;
+mod desync;
 mod differential;
 mod http2;
 mod namespaces;

@@ -39,6 +39,13 @@ pub(crate) struct Listener {
     pub(crate) max_target: Option<Size>,
     /// Streams at once on an HTTP/2 connection; default 100.
     pub(crate) max_streams: Option<u32>,
+    /// Frames in a time that bring nothing; beyond, an HTTP/2 connection is ended; default `"2000/s"`.
+    pub(crate) max_fruitless_frames: Option<Rate>,
+    /// Streams that come to nothing, beyond those that are answered; beyond, an HTTP/2 connection is ended;
+    /// default 100.
+    pub(crate) max_fruitless_streams: Option<u32>,
+    /// CONTINUATION frames of one head; beyond, an HTTP/2 connection is ended; default 64.
+    pub(crate) max_continuations: Option<u32>,
     /// Wrong tokens of callers in a time; beyond, none is looked at; default `"50/10s"`.
     pub(crate) max_wrong_bearers: Option<Rate>,
     /// For a whole request head; default `"10s"`.

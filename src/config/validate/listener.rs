@@ -14,7 +14,7 @@ use crate::config::validate::names::Names;
 use crate::config::validate::{callers, route, secret, tls};
 use crate::credential::Source;
 use crate::route::Rate;
-use crate::server::{Address, Bind, ListenerLimits, ListenerSpec};
+use crate::server::{Address, Bind, CalmLimits, ListenerLimits, ListenerSpec};
 
 /// Where the admin listener is without `[admin]`.
 const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9180);
@@ -206,6 +206,9 @@ fn limits(raw: &raw::Listener, place: Place<'_>, context: &mut Context<'_>) -> L
     };
     let count = |count: Option<u32>, default: usize| count.map_or(default, |count| count as usize);
     let time = |time: Option<raw::scalar::Time>, default| time.map_or(default, |time| time.0);
+    let rate = |rate: Option<raw::scalar::Rate>, default| {
+        rate.map_or(default, |rate| Rate { count: rate.count, per: rate.per })
+    };
     let limits = ListenerLimits {
         max_connections: count(raw.max_connections, default.max_connections),
         max_head: size(raw.max_head, default.max_head),
@@ -215,9 +218,12 @@ fn limits(raw: &raw::Listener, place: Place<'_>, context: &mut Context<'_>) -> L
         idle_timeout: time(raw.idle_timeout, default.idle_timeout),
         body_timeout: time(raw.body_timeout, default.body_timeout),
         max_streams: raw.max_streams.unwrap_or(default.max_streams),
-        max_wrong_bearers: raw
-            .max_wrong_bearers
-            .map_or(default.max_wrong_bearers, |rate| Rate { count: rate.count, per: rate.per }),
+        calm: CalmLimits {
+            frames: rate(raw.max_fruitless_frames, default.calm.frames),
+            continuations: raw.max_continuations.unwrap_or(default.calm.continuations),
+            streams: raw.max_fruitless_streams.unwrap_or(default.calm.streams),
+        },
+        max_wrong_bearers: rate(raw.max_wrong_bearers, default.max_wrong_bearers),
     };
     let ranges = [
         ("max_connections", limits.max_connections, 1, 1 << 20),

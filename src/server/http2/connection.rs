@@ -11,6 +11,7 @@ use h2::Reason;
 use crate::http2::frame::{self, Flags, Kind, LAST_STREAM, Setting, USUAL_WINDOW};
 use crate::http2::head::FIELD_OVERHEAD;
 use crate::proxy::watch::{Phase, Watch};
+use crate::route::metrics::Limit;
 use crate::server::Settings;
 use crate::server::connection::Service;
 use crate::server::http2::MOMENT;
@@ -26,10 +27,6 @@ pub(super) const STREAM_WINDOW: u32 = 64 * 1024;
 
 /// The same for all streams of a connection together.
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
-
-/// Streams that came to nothing, beyond those that the app may have open and those that were answered
-/// meanwhile: it reset them before, or had them reset (CVE-2023-44487, CVE-2025-8671). More are an attack.
-const FRUSTRATED: u32 = 100;
 
 /// Streams that ended here first, and whose app may not know it yet.
 const REMEMBERED: usize = 100;
@@ -194,8 +191,19 @@ impl Connection {
     /// A stream came to nothing.
     pub(super) fn frustrate(&self) -> Result<(), Reason> {
         self.frustrated.set(self.frustrated.get() + 1);
-        let most = self.settings.max_streams.saturating_add(FRUSTRATED);
-        if self.frustrated.get() > most { Err(Reason::ENHANCE_YOUR_CALM) } else { Ok(()) }
+        let most = self.settings.max_streams.saturating_add(self.settings.calm.streams);
+        if self.frustrated.get() > most { Err(self.calm_down(Limit::MaxFruitlessStreams)) } else { Ok(()) }
+    }
+
+    /// Counts a limit that bit.
+    pub(super) fn limited(&self, limit: Limit) {
+        self.settings.door.metrics.unrouted.limited(limit);
+    }
+
+    /// Counts a limit that bit, and that ends the connection for this reason.
+    pub(super) fn calm_down(&self, limit: Limit) -> Reason {
+        self.limited(limit);
+        Reason::ENHANCE_YOUR_CALM
     }
 
     /// It is known what is answered on a stream.
@@ -285,6 +293,15 @@ impl Connection {
     /// Whether nothing is to be done any more.
     pub(super) fn is_done(&self) -> bool {
         self.leaving.get() == Leaving::Final && self.streams.borrow().is_empty()
+    }
+
+    /// A head that came in pieces is whole.
+    pub(super) fn has_head(&self) {
+        if self.streams.borrow().is_empty() {
+            self.rest();
+        } else {
+            self.watch.enter(Phase::Busy, Duration::ZERO);
+        }
     }
 
     /// No stream is open.

@@ -8,6 +8,7 @@ use crate::http2::Fault;
 use crate::http2::frame::{self, Flags, Header, Kind, Setting};
 use crate::http2::head::{RequestReader, is_trailer};
 use crate::http2::hpack::Decoder;
+use crate::proxy::watch::Phase;
 use crate::route::metrics::Limit;
 use crate::server::connection::take_heads;
 use crate::server::http2::calm::Calm;
@@ -46,7 +47,7 @@ impl From<Reason> for Fault {
 impl Reader {
     /// A reader of a connection of which no frame was read.
     pub(super) fn new(connection: Rc<Connection>) -> Self {
-        let calm = Calm::new(connection.watch.sweeper().now());
+        let calm = Calm::new(connection.settings.calm, connection.watch.sweeper().now());
         Self {
             connection,
             decoder: Decoder::default(),
@@ -105,7 +106,8 @@ impl Reader {
         if self.connection.sender.borrow_mut().take_answered() {
             self.calm.answered();
         }
-        Ok(self.calm.fruitless(self.connection.watch.sweeper().now())?)
+        let counted = self.calm.fruitless(self.connection.watch.sweeper().now());
+        counted.map_err(|limit| Fault::Connection(self.connection.calm_down(limit)))
     }
 
     /// A stream that was never opened has no other frame than a head (section 5.1).
@@ -152,14 +154,15 @@ impl Reader {
         }
         self.block.extend_from_slice(content);
         self.unfinished = Some(block);
+        self.connection.watch.enter(Phase::Head, self.connection.settings.door.head_timeout);
         Ok(())
     }
 
     fn continuation(&mut self, header: Header, payload: &[u8]) -> Result<(), Fault> {
-        self.calm.continued()?;
+        self.calm.continued().map_err(|limit| Fault::Connection(self.connection.calm_down(limit)))?;
         if self.block.len() + payload.len() > longest_list(&self.connection.settings) {
             // What is not read cannot be followed: the connection has to end.
-            return Err(Fault::Connection(Reason::ENHANCE_YOUR_CALM));
+            return Err(Fault::Connection(self.connection.calm_down(Limit::MaxHead)));
         }
         self.block.extend_from_slice(payload);
         if !header.flags.has(Flags::END_HEADERS) {
@@ -167,6 +170,7 @@ impl Reader {
         }
         let Some(block) = self.unfinished.take() else { return Err(PROTOCOL_ERROR) };
         let content = std::mem::take(&mut self.block);
+        self.connection.has_head();
         self.fields(block, &content)
     }
 
@@ -198,7 +202,7 @@ impl Reader {
         }
         if !connection.has_room() {
             self.decode(content, |_, _| {})?;
-            connection.settings.door.metrics.unrouted.limited(Limit::MaxStreams);
+            connection.limited(Limit::MaxStreams);
             connection.reset(block.stream, Reason::REFUSED_STREAM);
             return self.fruitless();
         }
