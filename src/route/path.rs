@@ -134,8 +134,11 @@ fn has_slash_in_parameter(segment: &[u8]) -> bool {
 /// wanted format (`/token.json`). The root is the empty text.
 pub fn canonical(path: &str) -> String {
     let stable = decode_until_stable(path.as_bytes());
+    let stable = String::from_utf8_lossy(&stable).to_lowercase().into_bytes();
+    // A server that decodes before it looks for the query, or the fragment, finds one here.
+    let end = memchr::memchr2(b'?', b'#', &stable).unwrap_or(stable.len());
     let mut segments: Vec<&[u8]> = Vec::new();
-    for segment in stable.split(|byte| matches!(byte, b'/' | b'\\')) {
+    for segment in stable[..end].split(|byte| matches!(byte, b'/' | b'\\')) {
         match without_parameters(segment) {
             b"" | b"." => {}
             b".." => {
@@ -144,15 +147,13 @@ pub fn canonical(path: &str) -> String {
             other => segments.extend(Some(without_padding(other)).filter(|segment| !segment.is_empty())),
         }
     }
-    if let Some(last) = segments.last_mut() {
-        *last = without_extension(last);
+    while let Some(last) = segments.pop().map(without_extensions) {
+        if !last.is_empty() {
+            segments.push(last);
+            break;
+        }
     }
-    let mut text = String::with_capacity(stable.len());
-    for segment in segments {
-        text.push('/');
-        text.push_str(&String::from_utf8_lossy(segment).to_lowercase());
-    }
-    text
+    segments.iter().flat_map(|segment| ["/".into(), String::from_utf8_lossy(segment)]).collect()
 }
 
 /// Everything behind the first `;` of a segment is a parameter to some servers (RFC 3986, section 3.3). A server
@@ -167,12 +168,14 @@ fn without_padding(segment: &[u8]) -> &[u8] {
     segment[..end].trim_ascii_start()
 }
 
-/// A segment without an extension of a few letters.
-fn without_extension(segment: &[u8]) -> &[u8] {
-    match memchr::memrchr(b'.', segment) {
-        Some(dot @ 1..) if is_extension(&segment[dot + 1..]) => &segment[..dot],
-        _ => segment,
+/// A segment without extensions of a few letters.
+fn without_extensions(mut segment: &[u8]) -> &[u8] {
+    while let Some(dot @ 1..) = memchr::memrchr(b'.', segment)
+        && is_extension(&segment[dot + 1..])
+    {
+        segment = without_padding(&segment[..dot]);
     }
+    segment
 }
 
 fn is_extension(text: &[u8]) -> bool {
@@ -344,6 +347,7 @@ mod tests {
             "/user/login;jsessionid=1/",
             "/user/login%3fa=b",
             "/user/login%23a",
+            "/user/login%3f%2fa%2f",
             "/user/login%2520",
             "/user/login.",
             "/user%20./%20login. .",
