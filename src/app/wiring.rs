@@ -87,12 +87,11 @@ pub(super) fn wire(
     // One for each way of injecting, by the address of its rule: of thousands of routes most inject alike.
     let mut prepares: HashMap<usize, Prepare<Prepared>> = HashMap::new();
     let mut wiring = |route: &Arc<RouteSpec>| {
-        let prepare = match route.verification {
-            Some(_) => preparing(route, clock),
-            None => {
-                let address = Arc::as_ptr(&route.injection).addr();
-                Arc::clone(prepares.entry(address).or_insert_with(|| preparing(route, clock)))
-            }
+        let prepare = if route.verification.is_some() {
+            preparing(route, clock)
+        } else {
+            let address = Arc::as_ptr(&route.injection).addr();
+            Arc::clone(prepares.entry(address).or_insert_with(|| preparing(route, clock)))
         };
         let tokens = match &route.subject {
             None => keeper.slot(&Owner::from(&route.credential), prepare).map(Tokens::Own),
