@@ -30,6 +30,30 @@ fn names_functions_and_braces_are_rendered() {
 }
 
 #[test]
+fn documents_and_pem_are_taken_apart() {
+    let document = r#"{"a": {"b": "text"}, "n": 7, "list": []}"#;
+    let pem = "-----BEGIN CERTIFICATE-----\nYWJj\n-----END CERTIFICATE-----\n";
+    let values = |name: &str| match name {
+        "document" => Some(Secret::from(document)),
+        "pem" => Some(Secret::from(pem)),
+        _ => Some(Secret::from("neither")),
+    };
+    let render = |template: &str| {
+        let rendered = Template::parse(template).expect(template).render(&values, &Clock::system());
+        rendered.map(|text| String::from_utf8_lossy(&text).into_owned()).map_err(|why| why.to_string())
+    };
+    assert_eq!(render(r#"{json(document, "/a/b")} {json(document, "/n")}"#).as_deref(), Ok("text 7"));
+    assert!(render(r#"{json(document, "/c")}"#).is_err_and(|why| why.contains("nothing at its pointer")));
+    assert!(render(r#"{json(document, "/list")}"#).is_err());
+    assert!(render(r#"{json(other, "/c")}"#).is_err_and(|why| why.contains("is not JSON")));
+    assert_eq!(render("{der(pem)}").as_deref(), Ok("abc"));
+    assert_eq!(render("{hex(sha256(der(pem)))}"), render(r#"{sha256("abc")}"#));
+    assert!(render("{der(other)}").is_err_and(|why| why.contains("is not PEM")));
+    assert!(render(r#"{rsa_oaep(pem, "x")}"#).is_err_and(|why| why.contains("RSA public key")));
+    assert!(!Template::parse(r#"{rsa_oaep(pem, "x")}"#).expect("a template").is_stable());
+}
+
+#[test]
 fn mistakes_are_told_with_their_place() {
     let error = |text| Template::parse(text).expect_err(text).to_string();
     assert_eq!(error("a{b"), "`}` is missing (at character 4)");

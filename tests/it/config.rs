@@ -6,6 +6,7 @@ mod egress;
 mod grants;
 mod listeners;
 mod mistakes;
+mod own_presets;
 mod presets;
 mod rules;
 mod secrecy;

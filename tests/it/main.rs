@@ -11,6 +11,7 @@ mod admin;
 mod answer;
 mod attacks;
 mod bodiless;
+mod bundles;
 mod callers;
 mod chaos;
 mod chunks;

@@ -26,7 +26,8 @@ pub(crate) fn of(
 ) -> Option<CredentialSpec> {
     let own = context.outputs.get(credential.spec.name.as_str())?.clone()?;
     let names = injection.names().chain(verification.into_iter().flat_map(|it| it.value.names()));
-    let further: BTreeSet<String> = names.map(str::to_owned).filter(|name| !own.contains(name)).collect();
+    let (own, further): (BTreeSet<String>, BTreeSet<String>) =
+        names.map(str::to_owned).partition(|name| own.contains(name));
     if further.is_empty() || (lends && !further.iter().any(|name| name.contains('.'))) {
         return None;
     }
@@ -40,7 +41,7 @@ pub(crate) fn of(
         output: output.to_owned(),
     };
     let mut inputs: Vec<(String, Source)> =
-        own.iter().map(|name| (name.clone(), output(&credential.spec.name, name))).collect();
+        own.into_iter().map(|name| (name.clone(), output(&credential.spec.name, &name))).collect();
     for part in further {
         let source = match part.split_once('.') {
             Some((other, of)) => output(&CredentialName::from(other), of),
@@ -66,6 +67,11 @@ pub(crate) fn of(
         context.links.push((name.clone(), parent.to_string()));
     }
     Some(spec)
+}
+
+/// Adds the parts of a bundle to those that another route has of it: it has the same further ones.
+pub(crate) fn join(bundle: &mut CredentialSpec, other: &CredentialSpec) {
+    bundle.inputs.extend(other.inputs.iter().map(|(name, source)| (name.to_owned(), source.clone())));
 }
 
 /// The credential that a route names, of the one that it takes its tokens from.

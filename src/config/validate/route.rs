@@ -1,6 +1,7 @@
 //! Routes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -141,7 +142,12 @@ impl Reader<'_> {
             context.findings.error(place, message);
         }
         let name_of_tokens = bundle.as_ref().unwrap_or(&credential.spec).name.clone();
-        common.bundles.extend(bundle.map(|bundle| (bundle.name.clone(), bundle)));
+        if let Some(bundle) = bundle {
+            match common.bundles.entry(bundle.name.clone()) {
+                Entry::Vacant(place) => drop(place.insert(bundle)),
+                Entry::Occupied(mut known) => bundle::join(known.get_mut(), &bundle),
+            }
+        }
         Some(RouteSpec {
             name: name.to_owned(),
             listener: common.listeners.one(listener?),

@@ -234,8 +234,9 @@ fn own(name: &str, place: Place<'_>, names: &Names, context: &mut Context<'_>) -
     }
     let is_told = names.spoiled.iter().chain(&names.secrets).any(|known| known == name);
     if !is_told {
-        let known: Vec<&str> = names.sources.keys().map(String::as_str).collect();
-        unknown(&mut context.findings, place, "secret of this credential", name, &known);
+        let known = || names.sources.keys().map(String::as_str);
+        let problem = context.findings.error(place, "the credential has no secret of this name");
+        problem.meant_or(nearest(name, known()), || format!("its secrets are {}", list(known())));
     }
     None
 }

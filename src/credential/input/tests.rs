@@ -129,6 +129,27 @@ async fn an_output_of_another_credential_is_waited_for_by_name() {
     assert_eq!(read_source("x", &source, &given, &clock).await, Ok(Secret::from("t1")));
 }
 
+#[tokio::test]
+async fn a_part_of_a_document_is_taken_by_its_pointer() {
+    let part = |document: &str, pointer: &str| Source::Part {
+        document: Box::new(Source::Value(Secret::from(document))),
+        pointer: pointer.to_owned(),
+    };
+    let document = r#"{"key": "k\nl", "number": 7, "empty": "", "list": [], "null": null}"#;
+    assert_eq!(read_alone(&part(document, "/key")).await, Ok(Secret::from("k\nl")));
+    assert_eq!(read_alone(&part(document, "/number")).await, Ok(Secret::from("7")));
+    for (document, pointer, why) in [
+        (document, "/nothing", "has nothing at `/nothing`"),
+        (document, "/null", "has nothing at"),
+        (document, "/list", "neither a text nor a number"),
+        (document, "/empty", "is empty"),
+        ("k", "/key", "is not JSON"),
+    ] {
+        let error = read_alone(&part(document, pointer)).await.expect_err(pointer);
+        assert!(error.contains(why), "{error}");
+    }
+}
+
 fn assertion(key: &str, algorithm: Option<&str>) -> AssertionSpec {
     AssertionSpec {
         key: Source::Value(Secret::from(key)),
