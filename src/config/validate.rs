@@ -1,6 +1,5 @@
 //! From the raw file to validated specs.
 
-pub(crate) mod address;
 pub(crate) mod alike;
 pub(crate) mod bundle;
 pub(crate) mod callers;
@@ -9,6 +8,7 @@ pub(crate) mod consent;
 pub(crate) mod context;
 pub(crate) mod credential;
 pub(crate) mod egress;
+pub(crate) mod expected;
 pub(crate) mod fixed;
 pub(crate) mod inject;
 mod lend;
@@ -56,7 +56,7 @@ pub(crate) fn file(raw: &raw::File, root: Place<'_>, context: &mut Context<'_>) 
     let (routes, bundles) = route::all(raw, &credentials, root, context);
     callers::gather(&mut listeners, &routes);
     subject::mark(&mut credentials, &bundles, &routes);
-    address::note_routes(&mut credentials, &routes);
+    expected::note_routes(&mut credentials, &routes);
     lend::mark(&mut credentials, &routes);
     oauth2::id_token::note_uses(
         &mut credentials,

@@ -67,8 +67,6 @@ pub(crate) struct Credential {
     pub(crate) values: Map<Plain>,
     /// `login`: the same as `values`. `oauth2`: further form fields.
     pub(crate) params: Map<Plain>,
-    /// Tokens are bound to the address that they were obtained from: routes leave by the same egress.
-    pub(crate) address_bound: Option<bool>,
 
     /// `static`: the token.
     pub(crate) token: Option<SecretReference>,

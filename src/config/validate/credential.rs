@@ -41,8 +41,6 @@ pub(crate) struct Credential {
     pub(crate) is_key_bound: bool,
     /// Its tokens are bound to the certificate that its egress shows.
     pub(crate) is_certificate_bound: bool,
-    /// Its tokens are bound to the address that its egress leaves from.
-    pub(crate) is_address_bound: bool,
     /// Where exchanges go, and further URLs that routes deny.
     pub(crate) endpoints: Vec<Endpoint>,
 }
@@ -202,7 +200,6 @@ fn one(name: &str, raw: &raw::Credential, place: Place<'_>, context: &mut Contex
         secrets,
         wait: raw.wait.map_or(Duration::from_secs(5), |time| time.0),
         is_key_bound: dpop,
-        is_address_bound: raw.address_bound == Some(true),
         is_certificate_bound: oauth2::certificate::is_bound(raw),
         endpoints,
     })

@@ -16,7 +16,7 @@ use crate::config::validate::context::{Context, unknown};
 use crate::config::validate::credential::{Credential, check_name, is_exposed};
 use crate::config::validate::names::Names;
 use crate::config::validate::oauth2::certificate;
-use crate::config::validate::{address, bundle, callers, egress, inject, login, signature, subject};
+use crate::config::validate::{bundle, callers, egress, inject, login, signature, subject};
 use crate::credential::{CredentialName, CredentialSpec};
 use crate::guard::Mode;
 use crate::inject::{Injection, Verification};
@@ -102,9 +102,7 @@ impl Reader<'_> {
             let (said, upstream) = (raw.egress.as_deref(), upstream.as_ref());
             egress = certificate::egress_of_route(said, &credential.spec.egress, upstream, place, context);
         }
-        if let Some(credential) = credential.filter(|credential| credential.is_address_bound) {
-            egress = address::egress_of_route(raw.egress.as_deref(), &credential.spec.egress, place, context);
-        } else if let (Some(credential), Some(upstream)) = (credential, &upstream)
+        if let (Some(credential), Some(upstream)) = (credential, &upstream)
             && upstream.origin.scheme != Scheme::Unix
         {
             let by_address = egress::of_route(raw.egress.as_deref(), &credential.spec, place, context);

@@ -186,7 +186,6 @@ fn the_words_of_vendors_are_checked() {
     assert!(told("secrets = { a = { env = \"SECRET\", json = \"x\" } }", "").contains("JSON pointer"));
     assert!(told("secrets = { a = { secret = \"a\" } }", "").contains("no secret of this name"));
     assert!(told("expect_upstream = \"x\"", "").contains("JSON pointer"));
-    assert!(told("inject = 1", "").contains("wanted"));
     let backdate = "secrets = { k = { env = \"SECRET\" }, a = { jwt = { key = { secret = \"k\" }, backdate = \"2m\" } } }";
     assert!(told(backdate, "").contains("ended before it is made"));
     // In any order of the file.
@@ -214,22 +213,6 @@ fn an_injection_names_secrets_values_and_outputs_of_others_and_nothing_else() {
     assert!(mistakes(&file("{nobody}")).contains("the template names `nobody`"));
     assert!(mistakes(&file("{other.tokn}")).contains("did you mean `token`?"));
     assert!(mistakes(&file("{othr.token}")).contains("did you mean `other`?"));
-}
-
-#[test]
-fn a_token_that_is_bound_to_an_address_is_used_from_there_alone() {
-    let file = |route: &str, bound: bool| {
-        around(&format!(
-            "{route}\n[egress.a]\nsource = \"127.0.0.1\"\n[egress.b]\nsource = \"127.0.0.2\"\n[egress.c]\nsource = \
-             \"127.0.0.1\"\nipv4_only = true\n[credentials.c]\nflow = \"static\"\ntoken = {{ env = \"SECRET\" \
-             }}\nexpires = \"never\"\negress = \"a\"\naddress_bound = {bound}\n"
-        ))
-    };
-    assert_eq!(accepted(&file("", true)).config.routes[0].egress, "a");
-    assert_eq!(accepted(&file("", false)).config.routes[0].egress, "");
-    assert_eq!(accepted(&file("egress = \"c\"", true)).config.routes[0].egress, "c");
-    assert!(mistakes(&file("egress = \"b\"", true)).contains("leaves from another"));
-    accepted(&file("egress = \"b\"", false));
 }
 
 #[test]
