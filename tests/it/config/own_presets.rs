@@ -227,6 +227,6 @@ fn a_refresh_token_that_does_not_rotate_needs_no_durable_store() {
     assert!(warnings(&zoho("rotates = true\n"))[0].contains("no durable store keeps the next one"));
     let config = accepted(&zoho("")).config;
     assert!(!config.credentials[0].flow.is_single_use(), "a lost answer is asked for again");
-    let limit = config.credentials[0].max_renewals.expect("a limit");
+    let limit = config.credentials[0].times.max_renewals.expect("a limit");
     assert_eq!((limit.count, limit.per.as_secs()), (10, 600));
 }
