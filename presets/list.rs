@@ -5,6 +5,7 @@
     Preset { name: "digilocker", text: include_str!("digilocker.toml") },
     Preset { name: "digilocker-partner", text: include_str!("digilocker-partner.toml") },
     Preset { name: "nic-ma", text: include_str!("nic-ma.toml") },
+    Preset { name: "nic-ma-portal", text: include_str!("nic-ma-portal.toml") },
     Preset { name: "payhub", text: include_str!("payhub.toml") },
     Preset { name: "sahamati-entity", text: include_str!("sahamati-entity.toml") },
     Preset { name: "sahamati-secret", text: include_str!("sahamati-secret.toml") },

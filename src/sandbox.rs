@@ -14,6 +14,7 @@ pub mod digilocker;
 pub mod fault;
 pub mod nic;
 pub mod payhub;
+pub mod postbox;
 mod received;
 pub mod sahamati;
 mod station;
@@ -24,9 +25,11 @@ use std::fmt;
 use std::io;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
+use std::sync::Arc;
 
 pub use answer::Answer;
 pub use fault::{Fault, Part, ScriptedFault};
+pub use postbox::Postbox;
 pub use received::Received;
 pub use station::{Record, Station};
 pub use token::{Dead, TokenBook};
@@ -104,23 +107,28 @@ pub trait Simulator: Send + Sync {
 #[derive(Debug)]
 pub struct Sandbox {
     stations: [Station; 4],
+    postbox: Arc<Postbox>,
+    mail_server: postbox::Server,
 }
 
 impl Sandbox {
     /// Starts all vendors on 127.0.0.1.
     ///
-    /// They get `first_port` and the three ports after it, in the order of [`Vendor::ALL`]; 0 stands
-    /// for any free ones.
+    /// They get `first_port` and the three ports after it, in the order of [`Vendor::ALL`], and the mailbox of
+    /// whoever is mailed tokens gets the one after those; 0 stands for any free ones.
     ///
     /// # Errors
     /// If a port is taken.
     pub async fn start(first_port: u16, faults: &[ScriptedFault], clock: &Clock) -> io::Result<Self> {
+        let postbox = Arc::new(Postbox::new(clock));
         let open = async |vendor: Vendor, offset: u16| {
             let port = if first_port == 0 { 0 } else { first_port.saturating_add(offset) };
             let faults: Vec<_> = faults.iter().filter(|fault| fault.vendor == vendor).cloned().collect();
             let tokens = TokenBook::new(clock.clone(), fault::lifetime(&faults));
             let simulator: Box<dyn Simulator> = match vendor {
-                Vendor::NicMa => Box::new(nic::NicMa::new(tokens)),
+                Vendor::NicMa => {
+                    Box::new(nic::NicMa::new(tokens, clock.clone(), &faults, Arc::clone(&postbox)))
+                }
                 Vendor::Sahamati => {
                     let rules = fault::rules_of_secrets(&faults);
                     Box::new(sahamati::Sahamati::new(tokens, clock.clone(), rules))
@@ -130,14 +138,26 @@ impl Sandbox {
             };
             Station::open(vendor, (Ipv4Addr::LOCALHOST, port).into(), simulator, faults, clock.clone()).await
         };
-        Ok(Self {
-            stations: [
-                open(Vendor::NicMa, 0).await?,
-                open(Vendor::Sahamati, 1).await?,
-                open(Vendor::Payhub, 2).await?,
-                open(Vendor::Digilocker, 3).await?,
-            ],
-        })
+        let stations = [
+            open(Vendor::NicMa, 0).await?,
+            open(Vendor::Sahamati, 1).await?,
+            open(Vendor::Payhub, 2).await?,
+            open(Vendor::Digilocker, 3).await?,
+        ];
+        let port = if first_port == 0 { 0 } else { first_port.saturating_add(4) };
+        let manners = fault::manners_of_mail(faults, clock);
+        let mail_server = Arc::clone(&postbox).serve((Ipv4Addr::LOCALHOST, port).into(), manners).await?;
+        Ok(Self { stations, postbox, mail_server })
+    }
+
+    /// The mailbox that tokens are mailed to.
+    pub fn postbox(&self) -> &Arc<Postbox> {
+        &self.postbox
+    }
+
+    /// Where that is served over IMAP: `imap://127.0.0.1:PORT/INBOX`.
+    pub fn mailbox(&self) -> String {
+        format!("imap://{}/INBOX", self.mail_server.address())
     }
 
     /// One vendor's running simulator.

@@ -7,6 +7,7 @@ use http::request::Parts;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
+use jiff::Timestamp;
 use serde_json::json;
 use tokio::sync::oneshot;
 
@@ -155,7 +156,7 @@ async fn serve(admin: &Arc<Admin>, caller: Caller, head: &Parts, body: Incoming)
             Ok(json(StatusCode::OK, &CredentialView::new(status, subjects)))
         }
         Place::Refresh(name) => refresh(admin, &name, head.uri.query().unwrap_or_default()).await,
-        Place::Token(name) => set_token(admin, &name, body).await,
+        Place::Token(name) => set_token(admin, &name, head.uri.query().unwrap_or_default(), body).await,
         Place::Login(place) => login::answer(admin, &place, head, body).await,
         Place::OAuthCallback => login::callback(admin, head).await,
         Place::OAuthLogin => login::begin(admin, head).await,
@@ -193,7 +194,17 @@ async fn refresh(admin: &Admin, name: &CredentialName, query: &str) -> Result<An
     Ok(json(StatusCode::OK, &json!({ "outcome": outcome.await })))
 }
 
-async fn set_token(admin: &Admin, name: &CredentialName, body: Incoming) -> Result<Answer, Refusal> {
+async fn set_token(
+    admin: &Admin,
+    name: &CredentialName,
+    query: &str,
+    body: Incoming,
+) -> Result<Answer, Refusal> {
+    let expires = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "expires");
+    // A plus in a query means a blank, and in a zone of a time it is meant.
+    let expires = expires.map(|(_, value)| value.replace(' ', "+").parse::<Timestamp>());
+    let wrong = |_| Refusal::BadRequest("`expires` is a time with its zone (RFC 3339)".to_owned());
+    let expires = expires.transpose().map_err(wrong)?;
     let mut token = read(body).await?;
     // One trailing newline is stripped, as from every secret.
     for end in [b"\n", b"\r"] {
@@ -205,7 +216,7 @@ async fn set_token(admin: &Admin, name: &CredentialName, body: Incoming) -> Resu
     if token.is_empty() {
         return Err(Refusal::BadRequest("the body is the token, and it is empty".to_owned()));
     }
-    match admin.keeper.set_token(name, Secret::from(token)).await {
+    match admin.keeper.set_token(name, Secret::from(token), expires).await {
         Ok(()) => {
             tracing::info!(credential = %name, "token replaced over the admin listener");
             Ok(empty(StatusCode::NO_CONTENT))

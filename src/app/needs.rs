@@ -8,6 +8,7 @@ use crate::caller::account::KeysAt;
 use crate::config::{Config, Environment, Loaded};
 use crate::confinement::Needs;
 use crate::credential::flow::login::Step;
+use crate::credential::flow::mail::{MailStep, Mailbox};
 use crate::credential::flow::oauth2::endpoints::Endpoints;
 use crate::credential::store::spec::StoreSpec;
 use crate::credential::{Flow, Source};
@@ -61,11 +62,12 @@ pub(crate) fn of(loaded: &Loaded, environment: &Environment) -> Needs {
                 endpoints(&flow.endpoints, &mut needs);
                 flow.id_token.jwks.iter().for_each(|url| connect(&url.origin, &mut needs));
             }
-            Flow::Login(flow) => flow.origins().iter().for_each(|origin| connect(origin, &mut needs)),
+            Flow::Login(flow) => steps(&flow.steps, &mut needs),
         }
-        let rotation = credential.rotation.iter();
-        let replacing = rotation.flat_map(|rotation| rotation.steps.iter().chain(&rotation.verify));
-        replacing.filter_map(Step::origin).for_each(|origin| connect(&origin, &mut needs));
+        if let Some(rotation) = &credential.rotation {
+            steps(&rotation.steps, &mut needs);
+            steps(&rotation.verify, &mut needs);
+        }
     }
     for file in callers::files(&loaded.config) {
         needs.read_file(&file);
@@ -129,6 +131,16 @@ fn connect(origin: &Origin, needs: &mut Needs) {
     // Landlock does not look at who connects to a Unix socket.
     if origin.scheme != Scheme::Unix {
         needs.connect.insert(origin.port);
+    }
+}
+
+/// The servers that are asked, and the mailboxes.
+fn steps(steps: &[Step], needs: &mut Needs) {
+    for step in steps {
+        step.origin().iter().for_each(|origin| connect(origin, needs));
+        if let Step::Mail(MailStep { mailbox: Mailbox::Maildir(folder), .. }) = step {
+            needs.rearrange(folder);
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! `bearerd run` beside it are a whole setup; standard error tells what the vendors are asked.
 
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -24,9 +25,15 @@ const ADMIN: &str = "127.0.0.1:9180";
 /// The arguments of `bearerd sandbox`.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// The first of four ports on 127.0.0.1; 0 for any free ones
-    #[arg(long, value_name = "PORT", default_value_t = 9190, value_parser = clap::value_parser!(u16).range(..=65532))]
+    /// The first of five ports on 127.0.0.1; 0 for any free ones
+    #[arg(long, value_name = "PORT", default_value_t = 9190, value_parser = clap::value_parser!(u16).range(..=65531))]
     pub port: u16,
+    /// Print also a credential that asks a portal for its token and takes that from the mail
+    #[arg(long)]
+    pub portal: bool,
+    /// Put the portal's mails into this folder, too, and have that credential read them there
+    #[arg(long, value_name = "FOLDER", requires = "portal")]
+    pub maildir: Option<PathBuf>,
     /// A scripted fault, such as NAME=down:30s; may be given several times
     #[arg(long = "fault", value_name = "FAULT", long_help = format!("A scripted fault: {}", fault::SYNTAX))]
     pub faults: Vec<ScriptedFault>,
@@ -73,8 +80,26 @@ async fn serve(arguments: &Arguments, clock: &Clock) -> ExitCode {
     for station in sandbox.stations() {
         output::talk(format_args!("{:<12} {}", station.vendor(), station.origin()));
     }
+    output::talk(format_args!("{:<12} {}", "mailbox", sandbox.mailbox()));
+    let mut configuration = sandbox.configuration(APP, ADMIN);
+    if arguments.portal {
+        let mailbox = match &arguments.maildir {
+            None => sandbox.mailbox(),
+            Some(folder) => {
+                if let Err(error) = sandbox.postbox().also_into(folder) {
+                    output::talk(format_args!(
+                        "bearerd: {} cannot be made a Maildir: {error}",
+                        folder.display()
+                    ));
+                    return Exit::Unavailable.into();
+                }
+                format!("maildir:{}", folder.display())
+            }
+        };
+        configuration = format!("{configuration}\n{}", sandbox.portal_configuration(&mailbox));
+    }
     output::talk("The configuration for `bearerd run` is on standard output. Ctrl-C ends the sandbox.");
-    let printed = output::data(sandbox.configuration(APP, ADMIN));
+    let printed = output::data(configuration);
     match interrupted().await {
         Ok(()) => printed,
         Err(error) => {

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use bytes::Bytes;
 use clap::Args;
 use http::Method;
+use jiff::Timestamp;
 use zeroize::Zeroizing;
 
 use crate::cli::client::{self, PROMPT, Question, Target};
@@ -20,6 +21,9 @@ const LONGEST: u64 = 64 * 1024;
 pub struct Arguments {
     /// The credential, of the flow `static`
     pub name: String,
+    /// When the token ends (RFC 3339), if not as `expires` says
+    #[arg(long, value_name = "TIME")]
+    pub expires: Option<Timestamp>,
     /// Which bearerd.
     #[command(flatten)]
     pub target: Target,
@@ -41,9 +45,11 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         output::talk(format_args!("bearerd: standard input should hold the token, and it is {wrong}"));
         return Exit::Usage.into();
     }
+    let expires = arguments.expires.map(|end| format!("?expires={end}"));
+    let rest = format!("/token{}", expires.unwrap_or_default());
     let question = Question {
         method: Method::PUT,
-        path: client::credential_path(&arguments.name, "/token"),
+        path: client::credential_path(&arguments.name, &rest),
         body: Bytes::from_owner(token),
         limit: PROMPT,
     };

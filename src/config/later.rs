@@ -5,9 +5,6 @@
 const KEYS: &[(&str, &[&str])] = &[
     // A credential.
     ("preset", &["subject"]),
-    // A step of a login, and an output of it.
-    ("form", &["mail"]),
-    ("regex", &["css", "attribute"]),
 ];
 
 /// Words, by a word that stands for the same key.

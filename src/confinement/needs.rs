@@ -12,6 +12,8 @@ pub struct Needs {
     pub read: BTreeSet<PathBuf>,
     /// Folders in which files and sockets are made, written and removed.
     pub write: BTreeSet<PathBuf>,
+    /// Folders in which files are moved from one folder to another, and folders are made.
+    pub rearrange: BTreeSet<PathBuf>,
     /// TCP ports to listen on; 0 is one that the system chooses.
     pub listen: BTreeSet<u16>,
     /// TCP ports to connect to.
@@ -27,7 +29,7 @@ impl Needs {
         for folder in lookout::folders_of(file) {
             // A whole machine is not what anybody means by a file in its root, or by `/var/run`.
             if folder.parent().is_none() || folder == Path::new("/var") {
-                self.read.insert(std::path::absolute(file).unwrap_or_else(|_| file.to_owned()));
+                self.read.insert(absolute(file));
             } else {
                 self.read.insert(folder);
             }
@@ -37,8 +39,12 @@ impl Needs {
     /// Adds a file or socket that is made.
     pub fn write_file(&mut self, file: &Path) {
         let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let folder = folder.unwrap_or(Path::new("."));
-        self.write.insert(std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()));
+        self.write.insert(absolute(folder.unwrap_or(Path::new("."))));
+    }
+
+    /// Adds a folder in which files are moved from one folder to another.
+    pub fn rearrange(&mut self, folder: &Path) {
+        self.rearrange.insert(absolute(folder));
     }
 
     /// What these do not hold of `others`, in words.
@@ -50,6 +56,9 @@ impl Needs {
         }
         for path in others.write.difference(&self.write) {
             lacks.push(format!("to write in {}", path.display()));
+        }
+        for path in others.rearrange.difference(&self.rearrange) {
+            lacks.push(format!("to move files in {}", path.display()));
         }
         if ports_hold {
             for port in others.listen.difference(&self.listen) {
@@ -78,6 +87,10 @@ impl Needs {
         };
         self.listen.union(&self.connect).copied().find(|port| *port == 0 || chance.contains(port))
     }
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ pub(in crate::credential) mod json;
 pub mod jwt;
 pub(in crate::credential) mod lifetime;
 pub mod login;
+pub mod mail;
 mod memory;
 pub mod oauth2;
 #[cfg(test)]
@@ -94,6 +95,11 @@ impl Flow {
         matches!(self, Self::OAuth2(flow) if flow.id_token.required)
     }
 
+    /// Whether each exchange has a message sent to somebody.
+    pub fn is_mailed(&self) -> bool {
+        matches!(self, Self::Login(flow) if flow.mails().next().is_some())
+    }
+
     /// Whether its token is revoked when the process ends.
     pub fn is_revoked_on_exit(&self) -> bool {
         matches!(self, Self::OAuth2(flow) if flow.revoke_on_exit)
@@ -169,6 +175,20 @@ impl MintError {
             | Self::Unanswered { message }
             | Self::IdToken { message } => message,
             Self::Spoiled { error, .. } => error.message(),
+        }
+    }
+
+    /// The same, of one of several steps.
+    fn of_step(self, (number, of): (usize, usize)) -> Self {
+        let step = |message| if of == 1 { message } else { format!("step {number} of {of}: {message}") };
+        match self {
+            Self::Transient { message, retry_after } => {
+                Self::Transient { message: step(message), retry_after }
+            }
+            Self::Stubborn { message } => Self::Stubborn { message: step(message) },
+            Self::Rejected { message } => Self::Rejected { message: step(message) },
+            Self::Unanswered { message } => Self::Unanswered { message: step(message) },
+            other => other,
         }
     }
 
@@ -354,6 +374,14 @@ impl Exchange<'_> {
             Way::Network(connector) => exchange(connector, url, request, limits).await?,
             Way::Direct(answers) => answers(url.clone(), request).await?,
         })
+    }
+
+    /// What opens connections, if there is a network at all.
+    fn connector(&self) -> Option<&Connector> {
+        match &self.way {
+            Way::Network(connector) => Some(connector),
+            Way::Direct(_) => None,
+        }
     }
 
     /// What an issuer says of itself.

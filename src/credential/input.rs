@@ -90,6 +90,8 @@ pub struct Inputs {
     pub identity: BTreeMap<String, Secret>,
     /// When the youngest of their files was written.
     pub modified: Option<Timestamp>,
+    /// When the token ends that was set in place of the configured one, if that was said.
+    pub until: Option<Timestamp>,
 }
 
 /// The largest secret that is read from a file or a command, in bytes.

@@ -347,13 +347,19 @@ impl Keeper {
         Some(async move { outcome.await.unwrap_or(Outcome::Transient) })
     }
 
-    /// Replaces the token of a static credential. Its source takes over again when it changes.
-    pub async fn set_token(&self, name: &CredentialName, token: Secret) -> Result<(), SetError> {
+    /// Replaces the token of a static credential, by one that ends at `until`; without that, as the configuration
+    /// says of all its tokens. Its source takes over again when it changes.
+    pub async fn set_token(
+        &self,
+        name: &CredentialName,
+        token: Secret,
+        until: Option<Timestamp>,
+    ) -> Result<(), SetError> {
         let kept = self.0.directory.load().get(name).cloned().ok_or(SetError::Unknown)?;
         if !matches!(kept.spec.flow, Flow::Static(_)) || !kept.spec.inputs.contains_key("token") {
             return Err(SetError::NotStatic);
         }
-        self.order(kept.shared, Order::Set(token)).await
+        self.order(kept.shared, Order::Set(token, until)).await
     }
 
     /// Takes up what a person's consent brought, now: durable first, then published.

@@ -91,6 +91,11 @@ impl Pace {
         self.renewed = Some(at);
     }
 
+    /// How many exchanges it counts.
+    pub fn exchanges(&self) -> usize {
+        self.started.len()
+    }
+
     /// Nothing of it counts any more from this time since boot on.
     pub fn forgotten(&self, limit: Option<RenewalRate>) -> Duration {
         let by_interval = self.renewed.map(|renewed| renewed + LEAST_INTERVAL);

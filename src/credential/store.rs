@@ -53,6 +53,10 @@ pub struct Record {
     pub current: Option<Current>,
     /// What came before the current value and what is to come after it, of a credential that replaces it.
     pub succession: Option<Succession>,
+    /// When the issuer was asked lately, of a credential that may ask only so often; in order.
+    pub attempts: Vec<Timestamp>,
+    /// When the token ends that was set in place of the configured one, if whoever set it said so.
+    pub set_until: Option<Timestamp>,
 }
 
 /// Values of a credential that follow each other.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::clock::Clock;
-use crate::credential::flow::login::ExpiryRule;
+use crate::credential::flow::login::{ExpiryRule, Step};
 use crate::credential::flow::{Issuer, Mint, MintError, MintFuture, RevokeFuture, TokenHint, VerifyFuture};
 use crate::credential::input::Inputs;
 use crate::credential::store::archive::Archive;
@@ -61,7 +61,7 @@ pub(super) fn lifetime(spec: &CredentialSpec, records: Option<&Archive>) -> (Dur
         return (length, Source::Record);
     }
     let said = match &spec.flow {
-        Flow::Login(flow) => flow.steps.iter().flat_map(|step| &step.expiry).find_map(|rule| match rule {
+        Flow::Login(flow) => flow.steps.iter().flat_map(Step::expiry).find_map(|rule| match rule {
             ExpiryRule::Fixed(length) => Some(*length),
             _ => None,
         }),
@@ -126,9 +126,7 @@ fn outputs(spec: &CredentialSpec, book: &mut Book) -> Outputs {
     book.made += 1;
     let value = |name: &str| (name.to_owned(), Secret::from(format!("assumed-{name}-{}", book.made)));
     match &spec.flow {
-        Flow::Login(flow) => {
-            flow.steps.iter().flat_map(|step| &step.outputs).map(|(name, _)| value(name)).collect()
-        }
+        Flow::Login(flow) => flow.steps.iter().flat_map(Step::outputs).map(|(name, _)| value(name)).collect(),
         Flow::OAuth2(flow) => {
             let further = flow.outputs.iter().map(|(name, _)| name.as_str());
             ["access_token", "id_token"].into_iter().chain(further).map(value).collect()

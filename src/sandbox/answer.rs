@@ -58,6 +58,11 @@ impl Answer {
         Self { status, content_type, fields: Vec::new(), body: body.into(), complaint: None }
     }
 
+    /// Sends a browser elsewhere.
+    pub fn redirect(to: &str) -> Self {
+        Self::new(302, "text/plain", String::new()).with("location", to.to_owned())
+    }
+
     /// Notes what was off about the request.
     #[must_use]
     pub fn because(mut self, complaint: impl fmt::Display) -> Self {

@@ -1,8 +1,34 @@
 //! The ready configuration: bearerd in front of the four simulators.
 
-use super::{Sandbox, Vendor, digilocker, nic, payhub, sahamati};
+use super::{Sandbox, Vendor, digilocker, nic, payhub, postbox, sahamati};
 
 impl Sandbox {
+    /// A credential that asks the portal for its token and takes it from this mailbox, and a route for it.
+    pub fn portal_configuration(&self, mailbox: &str) -> String {
+        let origin = self.station(Vendor::NicMa).origin();
+        let (email, password) = (nic::EMAIL, nic::PASSWORD);
+        let (mail_username, mail_password) = (postbox::USERNAME, postbox::PASSWORD);
+        let sender = nic::SENDER.trim_end_matches('>').rsplit('<').next().unwrap_or_default();
+        format!(
+            r#"# Mission Antyodaya (NIC), without a person: bearerd logs in to the portal and reads the mail.
+[credentials.nic-ma-portal]
+preset = "nic-ma-portal"
+base_url = "{origin}/nicauthserver"
+email = {{ value = "{email}" }}
+password = {{ value = "{password}" }}
+mailbox = "{mailbox}"
+mailbox_username = "{mail_username}"
+mailbox_password = {{ value = "{mail_password}" }}
+sender = "{sender}"
+
+[routes.nic-ma-portal]
+path = "/nic-ma-portal"
+upstream = "{origin}"
+credential = "nic-ma-portal"
+"#
+        )
+    }
+
     /// A whole configuration file for this sandbox: the routes of each vendor on a listener at `listen`, the
     /// admin listener at `admin`. The secrets stand in it, since they are no secrets.
     pub fn configuration(&self, listen: &str, admin: &str) -> String {

@@ -9,7 +9,9 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::Vendor;
+use super::postbox::Manners;
 use super::sahamati::Rules;
+use crate::clock::Clock;
 use crate::config::parse_duration;
 
 /// What there is, for the help and for the usage error.
@@ -23,6 +25,17 @@ for the token service or the data API alone) and FAULT is one of
   slow[:DELAY]            every answer comes later, by 2s or so much
   expire[:LIFETIME]       tokens live for 10s or so long
   revoke[:DURATION]       after 5s or so long, the tokens of until then are revoked
+and of nic-ma only
+  csrf                    no form is taken, since its CSRF token is wrong
+  session                 sessions end right after the login
+  page                    the login page has another form
+  password                the password is another
+  mail-late[:DELAY]       the token's mail comes later, by 2s or so much
+  mail-lost               it does not come at all
+  mail-foreign            it comes from somebody else
+  mail-twice              a mail with another token comes just before it
+  imap-down[:DURATION]    the mailbox's server breaks connections off, so long or for ever
+  imap-deaf               it does not tell of news (no IDLE)
 and of sahamati only
   grace                   the entity's secret is in its grace period
   secret[:LIFETIME]       a secret of 180 days lives for 60s or so long, and its grace period is as much shorter
@@ -85,6 +98,26 @@ pub enum Fault {
     Late(Duration),
     /// Somebody else resets the secret after so long.
     Taken(Duration),
+    /// The portal takes no form: the CSRF token is wrong.
+    Csrf,
+    /// The portal's sessions end right after the login.
+    Session,
+    /// The portal's login page has another form.
+    Page,
+    /// The portal's password is another.
+    Password,
+    /// The token's mail comes so much later.
+    MailLate(Duration),
+    /// It does not come at all.
+    MailLost,
+    /// It comes from somebody else.
+    MailForeign,
+    /// One with another token comes just before it.
+    MailTwice,
+    /// The mailbox's server breaks connections off.
+    ImapDown(Option<Duration>),
+    /// It does not tell of news.
+    ImapDeaf,
 }
 
 impl Part {
@@ -115,6 +148,18 @@ pub fn rules_of_secrets(faults: &[ScriptedFault]) -> Rules {
         Fault::Late(late) => Rules { late, ..rules },
         Fault::Taken(after) => Rules { taken: Some(after), ..rules },
         _ => rules,
+    })
+}
+
+/// How the mailbox's server behaves from now on.
+pub fn manners_of_mail(faults: &[ScriptedFault], clock: &Clock) -> Manners {
+    faults.iter().fold(Manners::default(), |manners, scripted| match scripted.fault {
+        Fault::ImapDown(length) => {
+            let until = length.map_or(Duration::MAX, |length| clock.boot() + length);
+            Manners { down_until: Some(until), ..manners }
+        }
+        Fault::ImapDeaf => Manners { deaf: true, ..manners },
+        _ => manners,
     })
 }
 
@@ -149,6 +194,9 @@ fn parse(text: &str) -> Result<ScriptedFault, String> {
         ("slow", rest) => Fault::Slow(rest.map_or(Ok(DEFAULT_DELAY), duration)?),
         ("expire", rest) => Fault::Expire(rest.map_or(Ok(DEFAULT_LIFETIME), duration)?),
         ("revoke", rest) => Fault::Revoke(rest.map_or(Ok(DEFAULT_REVOCATION), duration)?),
+        (_, rest) if vendor == Vendor::NicMa => {
+            fault_of_portals(name, rest)?.ok_or_else(|| format!("`{fault}` is not a fault of {vendor}"))?
+        }
         (_, rest) if vendor == Vendor::Sahamati => {
             fault_of_secrets(name, rest)?.ok_or_else(|| format!("`{fault}` is not a fault of {vendor}"))?
         }
@@ -173,6 +221,23 @@ fn fault_of_secrets(name: &str, rest: Option<&str>) -> Result<Option<Fault>, Str
         ("hard-reset", None) => Some(Fault::HardReset),
         ("late", _) => Some(Fault::Late(or(DEFAULT_LATENESS)?)),
         ("taken", _) => Some(Fault::Taken(or(DEFAULT_REVOCATION)?)),
+        _ => None,
+    })
+}
+
+/// What only the vendor has that mails its tokens.
+fn fault_of_portals(name: &str, rest: Option<&str>) -> Result<Option<Fault>, String> {
+    Ok(match (name, rest) {
+        ("csrf", None) => Some(Fault::Csrf),
+        ("session", None) => Some(Fault::Session),
+        ("page", None) => Some(Fault::Page),
+        ("password", None) => Some(Fault::Password),
+        ("mail-late", _) => Some(Fault::MailLate(rest.map_or(Ok(DEFAULT_DELAY), duration)?)),
+        ("mail-lost", None) => Some(Fault::MailLost),
+        ("mail-foreign", None) => Some(Fault::MailForeign),
+        ("mail-twice", None) => Some(Fault::MailTwice),
+        ("imap-down", _) => Some(Fault::ImapDown(rest.map(duration).transpose()?)),
+        ("imap-deaf", None) => Some(Fault::ImapDeaf),
         _ => None,
     })
 }
@@ -233,6 +298,9 @@ mod tests {
             "payhub=status",
             "payhub=grace",
             "payhub=secret",
+            "payhub=csrf",
+            "nic-ma=csrf:1s",
+            "nic-ma=grace",
             "sahamati=grace:5s",
             "sahamati=hard-reset:1s",
             "sahamati.issuer=secret",

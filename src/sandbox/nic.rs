@@ -1,18 +1,32 @@
 //! Mission Antyodaya of the National Informatics Centre: a token that a person fetches.
 //!
-//! The token is mailed to a registered person and there is no endpoint to renew it, so this vendor
-//! has only a data API. It is plain HTTP, as the portal is.
+//! The token is mailed to a registered person, who has a portal make it, or whose bearerd does that. All is plain
+//! HTTP, as the vendor's is.
 
+mod portal;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
 use serde_json::json;
 
+use super::fault::ScriptedFault;
+use super::postbox::Postbox;
 use super::token::TokenBook;
 use super::{Answer, Received, Simulator, Tour};
+use crate::clock::Clock;
+use portal::Portal;
 
 /// The token that was mailed.
 pub const TOKEN: &str = "nic-ma-demo-token-3b7e51f0c2a94d68";
+
+/// Who is registered at the portal.
+pub const EMAIL: &str = "officer@department.example";
+/// The password of the portal.
+pub const PASSWORD: &str = "nic-ma-demo-password";
+/// Who sends the token.
+pub const SENDER: &str = "NIC Auth Server <token@nicauth.example>";
 
 const DATA: &str = "/api/gram-panchayats";
 const LIFETIME: Duration = Duration::from_secs(365 * 86_400);
@@ -21,13 +35,14 @@ const LIFETIME: Duration = Duration::from_secs(365 * 86_400);
 #[derive(Debug)]
 pub struct NicMa {
     tokens: TokenBook,
+    portal: Portal,
 }
 
 impl NicMa {
-    /// A vendor that has mailed [`TOKEN`] just now.
-    pub fn new(tokens: TokenBook) -> Self {
+    /// A vendor that has mailed [`TOKEN`] just now, and will mail further ones into this box.
+    pub fn new(tokens: TokenBook, clock: Clock, faults: &[ScriptedFault], postbox: Arc<Postbox>) -> Self {
         tokens.issue(TOKEN, tokens.lifetime(LIFETIME), "the registered address");
-        Self { tokens }
+        Self { tokens, portal: Portal::new(clock, faults, postbox) }
     }
 
     fn data(&self, request: &Received) -> Result<Answer, Answer> {
@@ -47,6 +62,7 @@ impl Simulator for NicMa {
     fn answer(&self, request: &Received) -> Answer {
         let answer = match (request.method.as_str(), request.path()) {
             ("GET", DATA) => self.data(request),
+            (_, path) if path.starts_with(portal::PREFIX) => Ok(self.portal.answer(request, &self.tokens)),
             _ => {
                 Err(Answer::json(404, &json!({"message": "Not Found"})).because("there is no such endpoint"))
             }
@@ -54,8 +70,8 @@ impl Simulator for NicMa {
         answer.unwrap_or_else(|refusal| refusal)
     }
 
-    fn is_issuer(&self, _path: &str) -> bool {
-        false
+    fn is_issuer(&self, path: &str) -> bool {
+        path.starts_with(portal::PREFIX)
     }
 
     fn tokens(&self) -> &TokenBook {

@@ -45,6 +45,12 @@ impl Received {
             .ok_or_else(|| String::from("`Authorization` does not start with `Bearer `"))
     }
 
+    /// The value of a cookie.
+    pub fn cookie(&self, name: &str) -> Option<&str> {
+        let cookies = self.headers.get(header::COOKIE)?.to_str().ok()?;
+        cookies.split("; ").find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+    }
+
     /// Refuses an `Authorization` field where none belongs.
     pub fn without_authorization(&self) -> Result<(), String> {
         if self.headers.contains_key(header::AUTHORIZATION) {

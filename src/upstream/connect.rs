@@ -86,6 +86,8 @@ pub enum Offer {
     Http1,
     /// HTTP/2 and HTTP/1.1, in this order.
     Both,
+    /// None: what is spoken is not HTTP.
+    Nothing,
 }
 
 impl Offer {
@@ -98,6 +100,7 @@ impl Offer {
             Self::Nothing => Vec::new(),
             Self::Http1 => vec![b"http/1.1".to_vec()],
             Self::Both => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+            Self::Nothing => Vec::new(),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 mod check;
 mod egress;
+mod forms;
 mod grants;
 mod listeners;
 mod mistakes;

@@ -58,6 +58,7 @@ mod pages;
 mod payouts;
 mod pipelining;
 mod pooling;
+mod portal;
 mod presets;
 mod reload;
 mod replay_body;

@@ -3,11 +3,11 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::config::raw::choice::Several;
+use crate::config::raw::choice::{Several, Texts};
 use crate::config::raw::json::Json;
 use crate::config::raw::scalar::{Map, TextOr};
 
-/// One HTTP exchange of a login.
+/// One step of a login: an HTTP exchange, or a message that is waited for.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct LoginStep {
@@ -25,6 +25,13 @@ pub(crate) struct LoginStep {
     pub(crate) json: Option<Json>,
     /// A body as it is.
     pub(crate) body: Option<String>,
+    /// A CSS selector of a form on the page before: it is sent back by `POST`, with its hidden fields and what
+    /// `form` says; without a `url`, to where the form says, if that is the same server.
+    pub(crate) submit: Option<String>,
+    /// Redirects on the same server are followed, and the last page is the answer; default `false`.
+    pub(crate) follow: Option<bool>,
+    /// In place of all that asks: a message is waited for.
+    pub(crate) mail: Option<Mail>,
     /// What an answer must be to succeed, all of it; default any 2xx.
     pub(crate) success: Condition,
     /// What means "the input is wrong", any of it; default status 401.
@@ -48,6 +55,33 @@ pub(crate) struct Condition {
     pub(crate) status: Option<Vec<u16>>,
     /// JSON pointers with the value, or the values, that they may point at.
     pub(crate) json: Map<Json>,
+    /// CSS selectors that match something on the page; one or several.
+    pub(crate) css: Option<Texts>,
+    /// CSS selectors that match nothing on the page; one or several.
+    pub(crate) css_absent: Option<Texts>,
+}
+
+/// A message that is waited for. It counts if it comes after the login began, from the right sender, and has
+/// all outputs in it.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Mail {
+    /// Where it comes: `"imaps://HOST[:PORT][/FOLDER]"`, or `"maildir:PATH"`.
+    pub(crate) mailbox: Option<String>,
+    /// Whose account it is, with placeholders. For `imaps` only, like the two below.
+    pub(crate) username: Option<String>,
+    /// Its password, with placeholders.
+    pub(crate) password: Option<String>,
+    /// What that is: `"password"` (the default), or `"access_token"` for one of OAuth (XOAUTH2).
+    pub(crate) auth: Option<String>,
+    /// The address that it comes from.
+    pub(crate) from: Option<String>,
+    /// A regular expression that its subject matches.
+    pub(crate) subject: Option<String>,
+    /// How long it is waited for; default `"50m"`.
+    pub(crate) wait: Option<String>,
+    /// What becomes of it: `"seen"` (the default), `"delete"` or `"move:FOLDER"`.
+    pub(crate) then: Option<String>,
 }
 
 /// Where in an answer an output is: exactly one of these.
@@ -60,8 +94,12 @@ pub(crate) struct Extract {
     pub(crate) header: Option<String>,
     /// A cookie that the answer sets.
     pub(crate) cookie: Option<String>,
-    /// The first group of a regular expression over the body.
+    /// The first group of a regular expression over the body; of a message, over its text.
     pub(crate) regex: Option<String>,
+    /// The first element of the page that a CSS selector matches: its text.
+    pub(crate) css: Option<String>,
+    /// With `css`: this attribute of it, in place of its text.
+    pub(crate) attribute: Option<String>,
 }
 
 /// `expires_in` as a table.
@@ -82,6 +120,8 @@ pub(crate) struct ExpiresIn {
 pub(crate) struct ExpiresAt {
     /// A JSON pointer to the time.
     pub(crate) json: Option<String>,
+    /// In place of it: the output that is the time, wherever it was found.
+    pub(crate) output: Option<String>,
     /// `"rfc3339"` (the default), `"epoch_s"`, `"epoch_ms"`, or a pattern such as
     /// `"%Y-%m-%d %H:%M:%S"`.
     pub(crate) format: Option<String>,

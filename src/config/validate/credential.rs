@@ -20,6 +20,12 @@ use crate::inject::{Injection, Verification};
 use crate::route::Refusal;
 use crate::upstream::{Origin, Scheme, Url};
 
+/// How often an issuer is asked to send a message, unless the configuration says so.
+const MAILED: RenewalRate = RenewalRate { count: 1, per: Duration::from_secs(3600) };
+
+/// So much longer than its messages are waited for an exchange may take.
+const ASKING_FOR_MAIL: Duration = Duration::from_secs(120);
+
 /// A credential, and what its routes take from it.
 pub(crate) struct Credential {
     pub(crate) spec: CredentialSpec,
@@ -158,16 +164,22 @@ fn one(name: &str, raw: &raw::Credential, place: Place<'_>, context: &mut Contex
         None => Refusal::default(),
     };
     let default_lifetime = raw.default_lifetime.map_or(Duration::from_secs(3600), |time| time.0);
-    let exchange_timeout = raw.exchange_timeout.map_or(Duration::from_secs(30), |time| time.0);
+    let mailed = flow.as_ref().map_or(Duration::ZERO, waits_for_mail);
+    let usual_timeout = if mailed.is_zero() { Duration::from_secs(30) } else { mailed + ASKING_FOR_MAIL };
+    let exchange_timeout = raw.exchange_timeout.map_or(usual_timeout, |time| time.0);
     for (key, time) in [("default_lifetime", default_lifetime), ("exchange_timeout", exchange_timeout)] {
         if time.is_zero() {
             context.findings.error(place.key(key), format!("`{key}` is longer than nothing"));
         }
     }
+    let max_renewals = raw.max_renewals.map(|rate| RenewalRate { count: rate.count, per: rate.per });
+    if !mailed.is_zero() {
+        check_mailed(max_renewals, place, context);
+    }
     let times = Times {
         renew_before: raw.renew_before.map(|time| time.0),
         default_lifetime,
-        max_renewals: raw.max_renewals.map(|rate| RenewalRate { count: rate.count, per: rate.per }),
+        max_renewals: max_renewals.or_else(|| (!mailed.is_zero()).then_some(MAILED)),
         exchange_timeout,
         typical_lifetime: raw.typical_lifetime.map(|time| time.0),
     };
@@ -214,6 +226,24 @@ fn expected_upstream(
     let pointer = raw.expect_upstream.as_ref()?;
     inject::check_pointer(pointer, place, context);
     Some(Box::new(ExpectedUpstream { pointer: pointer.clone(), routes: Vec::new() }))
+}
+
+/// How long a flow waits for messages, all in all.
+fn waits_for_mail(flow: &Flow) -> Duration {
+    match flow {
+        Flow::Login(flow) => flow.mails().map(|mail| mail.wait).sum(),
+        Flow::Static(_) | Flow::OAuth2(_) => Duration::ZERO,
+    }
+}
+
+/// Tells of more attempts than people's mailboxes are made for, and of a count that a restart forgets.
+fn check_mailed(limit: Option<RenewalRate>, place: Place<'_>, context: &mut Context<'_>) {
+    if limit.is_some_and(|limit| limit.per < MAILED.per * limit.count) {
+        let message = "each attempt has a message sent, and this allows more than one an hour";
+        context.findings.warning(place.key("max_renewals"), message);
+    }
+    let message = "each attempt has a message sent, and no durable store counts them over restarts";
+    context.warn_unless_durable(place, message, "each start would be a further attempt");
 }
 
 /// Where the token tells what ends beside it.

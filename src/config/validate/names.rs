@@ -57,6 +57,17 @@ impl Names {
         self.plain.get(name)?.parse().ok()
     }
 
+    /// A text that is no template, but may be the placeholder of a plain parameter alone: a pattern, a selector,
+    /// the name of a field. `None` if that parameter is missing, which was told.
+    pub(crate) fn plainly(&self, text: &str) -> Option<String> {
+        let name = text.strip_prefix('{').and_then(|text| text.strip_suffix('}'));
+        match name {
+            Some(name) if self.spoiled.iter().any(|spoiled| spoiled == name) => None,
+            Some(name) => Some(self.plain.get(name).map_or_else(|| text.to_owned(), String::clone)),
+            None => Some(text.to_owned()),
+        }
+    }
+
     /// Parses a template over the outputs and secrets of this credential, and the outputs of others, for an
     /// injection, and over the message that it is put on. Without outputs, which mistakes of the
     /// credential may hide, no name is wrong.

@@ -94,6 +94,9 @@ pub(in crate::confinement) fn files(needs: &Needs) -> Outcome {
         for path in &needs.write {
             rules = grant(rules, path, write)?;
         }
+        for path in &needs.rearrange {
+            rules = grant(rules, path, write | AccessFs::MakeDir | AccessFs::Refer)?;
+        }
         rules.restrict_self()
     };
     // Files are confined by any Landlock; what newer ones add comes on top.

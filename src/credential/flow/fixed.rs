@@ -36,17 +36,19 @@ pub enum Expires {
 
 impl StaticFlow {
     /// Takes the inputs as they are. An end in the past is an end: nothing is assumed in its place.
-    pub(super) fn mint(&self, inputs: &Inputs, now: Timestamp) -> Minted {
+    pub(in crate::credential) fn mint(&self, inputs: &Inputs, now: Timestamp) -> Minted {
         let mut warnings = Vec::new();
         let end_of_token = || inputs.values.get(TOKEN).and_then(jwt::expiry);
-        let lifetime = match self.expires {
-            Expires::Never => Lifetime::Unlimited,
-            Expires::At(end) => Lifetime::Until(end),
-            Expires::After(length) => {
+        let lifetime = match (inputs.until, self.expires) {
+            (Some(end), _) | (None, Expires::At(end)) => Lifetime::Until(end),
+            (None, Expires::Never) => Lifetime::Unlimited,
+            (None, Expires::After(length)) => {
                 let made = inputs.modified.unwrap_or(now);
                 Lifetime::Until(made.saturating_add(length).unwrap_or(Timestamp::MAX))
             }
-            Expires::Unsaid | Expires::Jwt => end_of_token().map_or(Lifetime::Unlimited, Lifetime::Until),
+            (None, Expires::Unsaid | Expires::Jwt) => {
+                end_of_token().map_or(Lifetime::Unlimited, Lifetime::Until)
+            }
         };
         if lifetime == Lifetime::Unlimited {
             match self.expires {

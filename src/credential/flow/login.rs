@@ -1,22 +1,38 @@
-//! The flow `login`: a vendor's own way, as a list of HTTP exchanges.
+//! The flow `login`: a vendor's own way, as a list of HTTP exchanges, and of messages that are waited for.
+//!
+//! ```text
+//! mailboxes opened ─▶ step ─▶ step ─▶ .. ─▶ step ─▶ outputs
+//!                       ├ asked; redirects followed, if it says so; judged; outputs taken
+//!                       └ a message that came since: its sender judged, outputs taken
+//! ```
 
-mod answer;
+pub(super) mod answer;
 mod cookies;
 mod expiry;
+mod link;
+pub mod page;
 mod request;
 
 use std::time::Duration;
 
+use http::header::LOCATION;
 use http::{HeaderName, Method};
 use serde_json::Value;
 
 use crate::credential::flow::classify::quote;
 use crate::credential::flow::json::scalar_text;
 use crate::credential::flow::login::cookies::Cookies;
+use crate::credential::flow::login::page::Selection;
+use crate::credential::flow::mail::{self, Inbox, MailStep};
 use crate::credential::flow::{Exchange, MintError, jwt};
 use crate::credential::{Lifetime, Minted, Outputs};
+use crate::secret::Secret;
 use crate::template::Template;
+use crate::upstream::exchange::{Answer, Request};
 use crate::upstream::{Origin, Url};
+
+/// So many redirects are followed of one step.
+const MOST_REDIRECTS: usize = 5;
 
 /// A login: its steps run in order and share their outputs and cookies.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,26 +42,78 @@ pub struct LoginFlow {
 }
 
 impl LoginFlow {
-    /// The origins of all steps, in their order, each once.
+    /// The origins of all steps, in their order, each once; mailboxes too.
     pub fn origins(&self) -> Vec<Origin> {
         let mut origins: Vec<Origin> = self.steps.iter().filter_map(Step::origin).collect();
         origins.dedup();
         origins
     }
 
-    /// The origin of the last step, whose answer is the token.
+    /// The origin of the last step that asks, whose answer is the token, or has it mailed.
     pub fn issuer(&self) -> Option<Origin> {
-        self.steps.last()?.origin()
+        self.steps.iter().rev().find_map(|step| match step {
+            Step::Http(step) => step.origin(),
+            Step::Mail(_) => None,
+        })
+    }
+
+    /// The messages that it waits for.
+    pub fn mails(&self) -> impl Iterator<Item = &MailStep> {
+        self.steps.iter().filter_map(|step| match step {
+            Step::Http(_) => None,
+            Step::Mail(step) => Some(step),
+        })
+    }
+}
+
+/// One step of a login.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// Somebody is asked.
+    Http(HttpStep),
+    /// A message is waited for.
+    Mail(MailStep),
+}
+
+impl Step {
+    /// Where it leads; `None` for a form that is sent to where its page came from, and for a mailbox that is a
+    /// folder.
+    pub fn origin(&self) -> Option<Origin> {
+        match self {
+            Self::Http(step) => step.origin(),
+            Self::Mail(step) => step.mailbox.origin().cloned(),
+        }
+    }
+
+    /// The outputs that it brings.
+    pub fn outputs(&self) -> &[(String, Extract)] {
+        match self {
+            Self::Http(step) => &step.outputs,
+            Self::Mail(step) => &step.outputs,
+        }
+    }
+
+    /// How it tells when the outputs end.
+    pub fn expiry(&self) -> &[ExpiryRule] {
+        match self {
+            Self::Http(step) => &step.expiry,
+            Self::Mail(step) => &step.expiry,
+        }
     }
 }
 
 /// One HTTP exchange.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Step {
+pub struct HttpStep {
     /// The request method.
     pub method: Method,
-    /// The absolute URL; its origin is plain text.
-    pub url: Template,
+    /// The absolute URL; its origin is plain text. `None` only where a form is submitted: then it goes where
+    /// the form says, on the origin of its page.
+    pub url: Option<Template>,
+    /// The form on the page before that is sent back, by a CSS selector: its hidden fields go along.
+    pub submit: Option<String>,
+    /// Redirects on the same origin are followed, as a browser does (RFC 9110, section 15.4).
+    pub follows: bool,
     /// Header fields beside those that the body brings.
     pub headers: Vec<(HeaderName, Template)>,
     /// Query parameters, appended to the URL's own.
@@ -64,10 +132,10 @@ pub struct Step {
     pub warn: Option<String>,
 }
 
-impl Step {
+impl HttpStep {
     /// Where it asks: the text of its URL is plain up to there.
     pub fn origin(&self) -> Option<Origin> {
-        let prefix = self.url.literal_prefix();
+        let prefix = self.url.as_ref()?.literal_prefix();
         let authority_end = prefix.find("://").map(|at| at + 3)?;
         let end = prefix[authority_end..].find(['/', '?']).map_or(prefix.len(), |at| authority_end + at);
         Some(prefix[..end].parse::<Url>().ok()?.origin)
@@ -107,6 +175,10 @@ pub struct Condition {
     pub status: Vec<u16>,
     /// JSON pointers (RFC 6901) and the values that they may point at.
     pub json: Vec<(String, Vec<Value>)>,
+    /// CSS selectors that match something on the page.
+    pub css: Vec<String>,
+    /// CSS selectors that match nothing on the page.
+    pub css_absent: Vec<String>,
 }
 
 /// Where in an answer an output is.
@@ -118,8 +190,10 @@ pub enum Extract {
     Header(HeaderName),
     /// The value of a cookie that the answer sets.
     Cookie(String),
-    /// The first group of a regular expression over the body.
+    /// The first group of a regular expression over the body; of a message, over its text.
     Regex(String),
+    /// An element of the page, by a CSS selector.
+    Css(Selection),
 }
 
 /// How an answer says when its outputs end.
@@ -143,6 +217,13 @@ pub enum ExpiryRule {
     Jwt {
         /// The output that is a token.
         output: String,
+    },
+    /// `{ output = "ends", format, zone }`: the time that an output tells.
+    Told {
+        /// The output that is a time.
+        output: String,
+        /// How it is written.
+        format: TimeFormat,
     },
     /// `expires_in = "1h"`: the same for each answer.
     Fixed(Duration),
@@ -182,23 +263,119 @@ pub(super) async fn run(
     exchange: &Exchange<'_>,
     known: Outputs,
 ) -> Result<Minted, MintError> {
-    let mut cookies = Cookies::default();
-    let mut minted =
-        Minted { outputs: known, lifetime: None, rotated: None, lapses: None, warnings: Vec::new() };
-    for (number, step) in steps.iter().enumerate() {
-        let (url, request) = request::build(step, exchange, &minted.outputs, &cookies)?;
-        let answer = exchange.ask(&url, request).await?;
-        cookies.learn(&url, &answer.headers, exchange.clock.wall());
-        let who = match steps.len() {
-            1 => url.origin.to_string(),
-            steps => format!("step {} of {steps} ({})", number + 1, url.origin),
-        };
-        answer::read(step, exchange, &answer, &who, &mut minted)?;
+    let mut visit = Visit {
+        exchange,
+        cookies: Cookies::default(),
+        page: None,
+        minted: Minted { outputs: known, lifetime: None, rotated: None, lapses: None, warnings: Vec::new() },
+    };
+    // What lies there before anybody was asked is not the answer. And where a mailbox cannot be opened, nobody
+    // is asked for a message that could not be read.
+    let mut inboxes = Vec::new();
+    for step in steps {
+        if let Step::Mail(step) = step {
+            inboxes.push(mail::open(step, exchange).await?);
+        }
     }
+    let mut inboxes = inboxes.into_iter();
+    for (index, step) in steps.iter().enumerate() {
+        let number = (index + 1, steps.len());
+        match step {
+            Step::Http(step) => visit.ask(step, number).await?,
+            Step::Mail(step) => {
+                let inbox = inboxes.next().expect("one was opened for each such step");
+                visit.wait(step, inbox, number).await?;
+            }
+        }
+    }
+    let mut minted = visit.minted;
     if minted.lifetime.is_none() {
         minted.lifetime = minted.outputs.values().filter_map(jwt::expiry).min().map(Lifetime::Until);
     }
     Ok(minted)
+}
+
+/// A login under way.
+struct Visit<'a> {
+    exchange: &'a Exchange<'a>,
+    cookies: Cookies,
+    /// The last page that was answered, whose forms may be submitted.
+    page: Option<(Url, Secret)>,
+    /// What it brought so far.
+    minted: Minted,
+}
+
+impl Visit<'_> {
+    /// Has one step asked and judged. `number` says which of how many it is.
+    async fn ask(&mut self, step: &HttpStep, number: (usize, usize)) -> Result<(), MintError> {
+        let values = request::Values { exchange: self.exchange, outputs: &self.minted.outputs };
+        let named = |error: MintError| error.of_step(number);
+        let (url, request) =
+            request::build(step, &values, self.page.as_ref(), &self.cookies).map_err(named)?;
+        let (url, answer) = self.fetch(url, request, step.follows, number).await?;
+        let who = match number.1 {
+            1 => url.origin.to_string(),
+            steps => format!("step {} of {steps} ({})", number.0, url.origin),
+        };
+        answer::read(step, self.exchange, &answer, &who, &mut self.minted)?;
+        self.page = Some((url, answer.body));
+        Ok(())
+    }
+
+    /// The answer to a request, and to what it redirects to, if redirects are followed.
+    async fn fetch(
+        &mut self,
+        mut url: Url,
+        request: Request,
+        follows: bool,
+        number: (usize, usize),
+    ) -> Result<(Url, Answer), MintError> {
+        let mut answer = self.request(&url, request).await?;
+        let mut redirects = 0;
+        while follows && matches!(answer.status.as_u16(), 301..=303) {
+            let wrong = |what: &str| {
+                let message = format!("{} redirects {what}", url.origin);
+                MintError::Stubborn { message }.of_step(number)
+            };
+            redirects += 1;
+            if redirects > MOST_REDIRECTS {
+                return Err(wrong("in a circle"));
+            }
+            let location = answer.headers.get(LOCATION).and_then(|location| location.to_str().ok());
+            let next = location.and_then(|location| link::resolve(&url, location));
+            let next = next.ok_or_else(|| wrong("to where nobody can be asked"))?;
+            if next.origin != url.origin {
+                let what =
+                    format!("to another server ({}), which gets neither cookies nor secrets", next.origin);
+                return Err(wrong(&what));
+            }
+            url = next;
+            let request = request::get(&url, &self.cookies)?;
+            answer = self.request(&url, request).await?;
+        }
+        Ok((url, answer))
+    }
+
+    async fn request(&mut self, url: &Url, request: Request) -> Result<Answer, MintError> {
+        let answer = self.exchange.ask(url, request).await?;
+        self.cookies.learn(url, &answer.headers, self.exchange.clock.wall());
+        Ok(answer)
+    }
+
+    /// Waits for the message of a step.
+    async fn wait(
+        &mut self,
+        step: &MailStep,
+        inbox: Inbox<'_>,
+        number: (usize, usize),
+    ) -> Result<(), MintError> {
+        let found = inbox.wait(step).await.map_err(|error| error.of_step(number))?;
+        self.minted.outputs.extend(found.outputs);
+        self.minted.warnings.extend(found.warning);
+        let said = step.expiry.iter().find_map(|rule| expiry::read(rule, None, &self.minted.outputs));
+        self.minted.lifetime = said.or(self.minted.lifetime);
+        Ok(())
+    }
 }
 
 /// A found value for a message, or what stands for it.

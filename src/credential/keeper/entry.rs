@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use crate::backoff::Backoff;
 use crate::clock::Moment;
+use crate::credential::deadline::NOTICE;
 use crate::credential::keeper::in_play::Generation;
 use crate::credential::keeper::lanes::Issuer;
 use crate::credential::keeper::{Kept, Outcome, SetError, SleepRules};
@@ -20,10 +22,13 @@ use crate::secret::Secret;
 /// Outputs of other credentials, by credential and output.
 pub(super) type ParentValues = BTreeMap<(CredentialName, String), Secret>;
 
+/// A person is told once so long.
+const DAY: Duration = Duration::from_secs(86_400);
+
 /// What a person orders. It counts at once, whatever the schedule says.
 pub(super) enum Order {
-    /// A static token is replaced by this one.
-    Set(Secret),
+    /// A static token is replaced by this one, which ends then, if that is said.
+    Set(Secret, Option<Timestamp>),
     /// A person consented, and this came of it, then.
     Adopt(Box<Minted>, Moment),
     /// The token and all that could renew it are to be forgotten.
@@ -73,6 +78,10 @@ pub(super) struct Entry {
     pub(super) recalls: bool,
     /// It renews because its refresh token would end by itself.
     pub(super) lapses: bool,
+    /// It renews because an upstream refused its token.
+    pub(super) refused: bool,
+    /// Its token was obtained for that reason.
+    pub(super) replaces_refused: bool,
     /// The lane of its issuer in which it waits for a place.
     pub(super) lane: Issuer,
     /// When a subject was last known to be held, beside what requests tell, in time since boot.
@@ -182,6 +191,8 @@ impl Entry {
             unsaved: None,
             recalls: false,
             lapses: false,
+            refused: false,
+            replaces_refused: false,
             lane: None,
             held,
             force: false,
@@ -254,6 +265,7 @@ impl Entry {
     pub(super) fn wake_at(&self, now: Moment, rules: &SleepRules) -> Option<Duration> {
         let end = self.current.as_ref().and_then(|current| current.expiry.usable_for(now));
         let end = end.filter(|left| !left.is_zero()).map(|left| now.boot + left);
+        let end = end.into_iter().chain(self.next_notice(now));
         let plans = match self.phase {
             Phase::Idle if self.blocked_by.is_none() => [self.due(now), self.look_due()],
             _ => [None, None],
@@ -276,6 +288,41 @@ impl Entry {
         }
     }
 
+    /// When there is something else to be told, in time since boot.
+    fn next_notice(&self, now: Moment) -> Option<Duration> {
+        if let Some((_, stays)) = self.notice(now) {
+            return Some(now.boot + stays);
+        }
+        let end = self.current.as_ref()?.expiry.end.filter(|_| !self.spec.is_renewable())?;
+        let first = end.left(now).checked_sub(NOTICE).filter(|left| !left.is_zero())?;
+        Some(now.boot + first)
+    }
+
+    /// What came with the token, and that it ends soon.
+    fn warnings(&self, now: Moment) -> Vec<String> {
+        let minted = self.current.iter().flat_map(|current| current.minted.warnings.iter().cloned());
+        minted.chain(self.notice(now).map(|(message, _)| message)).collect()
+    }
+
+    /// What a person has to be told of a token that nobody renews, and for how long that stays true: from two
+    /// weeks before its end on, once a day.
+    pub(super) fn notice(&self, now: Moment) -> Option<(String, Duration)> {
+        let end = self.current.as_ref()?.expiry.end.filter(|_| !self.spec.is_renewable())?;
+        let left = end.left(now);
+        let days = left.as_secs().div_ceil(DAY.as_secs());
+        let message = match days {
+            0 => return None,
+            1 => "within a day".to_owned(),
+            days => format!("in {days} days"),
+        };
+        let message = format!(
+            "the token ends {message}, at {:.0}, and nobody renews it: replace it at its source, or by `bearerd set {}`",
+            end.wall, self.spec.name
+        );
+        let stays = left.saturating_sub(DAY * u32::try_from(days - 1).unwrap_or(u32::MAX));
+        (left <= NOTICE).then_some((message, stays))
+    }
+
     /// The status, as everybody sees it. `parent` is the status of the credential that it waits for.
     pub(super) fn status(&self, now: Moment, parent: Option<&Status>) -> Status {
         let expiry = self.current.as_ref().map(|current| current.expiry);
@@ -291,11 +338,7 @@ impl Entry {
                 Next::Nothing | Next::Now => None,
             },
             last_error: self.trouble.as_ref().map(|trouble| Box::new(trouble.error.clone())),
-            warnings: self
-                .current
-                .as_ref()
-                .map(|current| current.minted.warnings.clone())
-                .unwrap_or_default(),
+            warnings: self.warnings(now),
             running: matches!(self.phase, Phase::Renewing | Phase::Queued)
                 || (self.phase == Phase::Looking && self.stop.is_none()),
             next_try: self.due(now),

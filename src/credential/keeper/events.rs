@@ -207,6 +207,17 @@ impl Task {
             return;
         }
         let is_current = entry.generation() == generation;
+        if is_current && entry.replaces_refused && entry.spec.flow.is_mailed() {
+            let message = format!(
+                "an upstream refused the token (generation {generation}), which had been asked for because it refused \
+                 the one before: the mistake is elsewhere, such as the address that calls come from; no further \
+                 message is sent for it"
+            );
+            entry.trouble = Some(Box::new(Trouble::new(Cause::Far, ErrorClass::Refused, message, now)));
+            shared.clear_suspicion();
+            self.show(shared.owner());
+            return;
+        }
         let starts = is_current && entry.may_renew_at_once(now, REFUSAL_PATIENCE);
         if starts && entry.spec.is_bundle() {
             if self.renew_parts(shared.owner(), REFUSAL_PATIENCE) {
@@ -217,6 +228,7 @@ impl Task {
         } else if starts {
             if !entry.is_renewing() {
                 entry.next = Next::Now;
+                entry.refused = true;
                 self.consider(shared.owner());
             }
         } else {

@@ -13,6 +13,7 @@
 //!
 //! What a person orders goes the same way: only the question to the issuer falls away.
 
+mod attempts;
 mod conclusion;
 mod failure;
 mod question;
@@ -56,6 +57,8 @@ pub(super) struct Exchange {
     pub(super) recalls: bool,
     /// The current generation; 0 before the first token.
     pub(super) generation: u64,
+    /// How many exchanges the schedule counts itself.
+    pub(super) paced: usize,
     /// The value is due to be replaced, and the parents are fresh.
     pub(super) rotates: bool,
     /// What the value opens was closed to it.
@@ -186,6 +189,7 @@ impl Exchange {
             if self.recalls {
                 return Err(Failure::NothingRecalled);
             }
+            self.count_attempt(&mut question)?;
             self.save_intent(&mut question).await?;
         }
         let brought = self.order.take_if(|order| matches!(order, Order::Adopt(..)));
@@ -235,10 +239,11 @@ impl Exchange {
         loaded.map_err(|StoreError(error)| Failure::Local(format!("the store cannot be read: {error}")))
     }
 
-    /// Forgets everything but what was rejected: that is the issuer's to say. Then the issuer is told.
+    /// Forgets everything but what was rejected and how often it was asked: that is the issuer's to say. Then the issuer is told.
     async fn forget(&mut self, before: &Record, report: &mut Report) -> Done {
         let published = self.shared.published();
-        let record = Record { rejections: before.rejections, ..Record::default() };
+        let (rejections, attempts) = (before.rejections, before.attempts.clone());
+        let record = Record { rejections, attempts, ..Record::default() };
         self.save_changes(before, record, report).await;
         // No request takes the token any more, however long the issuer needs.
         self.shared.withdraw();

@@ -189,6 +189,7 @@ impl Task {
         entry.rotate_at = rotation.map(Box::new);
         entry.freshened &= entry.is_rotation_due(now);
         entry.doubted = false;
+        entry.replaces_refused = std::mem::take(&mut entry.refused);
         entry.current = Some(published);
         entry.recalls = false;
         entry.stop = None;
@@ -320,6 +321,10 @@ impl Task {
         }
         if status == before {
             return;
+        }
+        if let Some((warning, _)) = entry.notice(now).filter(|(notice, _)| !before.warnings.contains(notice))
+        {
+            tracing::warn!(credential = %owner, warning, "a person is needed");
         }
         if status.state != before.state {
             let (from, to) = (before.state.as_str(), status.state.as_str());

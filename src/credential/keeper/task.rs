@@ -255,6 +255,7 @@ impl Task {
             bound,
             unless: entry.inputs.filter(|_| !is_due),
             generation: entry.generation(),
+            paced: entry.pace.exchanges(),
             recalls,
             rotates: is_due && entry.is_rotation_due(now) && !entry.doubted,
             doubted: entry.doubted,

@@ -2,10 +2,12 @@
 //!
 //! Time is paused and moves only when nothing else can; the issuer is a script.
 
+mod attempts;
 mod chains;
 mod consent;
 mod failures;
 mod files;
+mod notices;
 mod reading;
 mod refusals;
 mod rejections;
@@ -359,14 +361,10 @@ impl Mint for ScriptedIssuer {
     }
 
     fn mint(&self, spec: Arc<CredentialSpec>, inputs: Inputs) -> MintFuture {
-        if matches!(spec.flow, Flow::Static(_)) && inputs.values.contains_key("token") {
-            let minted = Minted {
-                outputs: inputs.values.into_iter().collect(),
-                lifetime: Some(Lifetime::Unlimited),
-                rotated: None,
-                lapses: None,
-                warnings: Vec::new(),
-            };
+        if let Flow::Static(flow) = &spec.flow
+            && inputs.values.contains_key("token")
+        {
+            let minted = flow.mint(&inputs, self.clock.wall());
             return Box::pin(async { Ok(minted) });
         }
         let at = self.clock.boot();

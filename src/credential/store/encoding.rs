@@ -19,8 +19,12 @@ use crate::secret::{Secret, SecretBuffer};
 /// The version of a record without a succession.
 pub const VERSION: u8 = 1;
 
-/// The version of a record with one, and the last that this bearerd reads.
-pub const LAST_VERSION: u8 = 2;
+/// The version of a record with one, and nothing that came later.
+const WITH_SUCCESSION: u8 = 2;
+
+/// The version of a record with attempts or the end of a token that was set, and the last that this bearerd
+/// reads.
+pub const LAST_VERSION: u8 = 3;
 
 const REPLACEMENT: u8 = 1;
 const RENEW_BY: u8 = 2;
@@ -29,6 +33,8 @@ const REUSABLE: u8 = 4;
 const REJECTIONS: u8 = 5;
 const CURRENT: u8 = 6;
 const SUCCESSION: u8 = 7;
+const ATTEMPTS: u8 = 8;
+const SET_UNTIL: u8 = 9;
 
 /// Why bytes are not a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +64,7 @@ impl std::error::Error for EncodingError {}
 /// The record as bytes, in a buffer that is wiped.
 pub fn encode(record: &Record) -> SecretBuffer {
     let mut writer = Writer(SecretBuffer::with_capacity(256));
-    writer.0.push(&[if record.succession.is_some() { LAST_VERSION } else { VERSION }]);
+    writer.0.push(&[version(record)]);
     if let Some((of, value)) = &record.replacement {
         writer.field(REPLACEMENT, &[of, value.expose()]);
     }
@@ -82,7 +88,25 @@ pub fn encode(record: &Record) -> SecretBuffer {
         let inner = encode_succession(succession);
         writer.field(SUCCESSION, &[inner.expose()]);
     }
+    if !record.attempts.is_empty() {
+        let times: Vec<_> = record.attempts.iter().map(|at| time(*at)).collect();
+        writer.field(ATTEMPTS, &times.iter().map(<[u8; 12]>::as_slice).collect::<Vec<_>>());
+    }
+    if let Some(end) = record.set_until {
+        writer.field(SET_UNTIL, &[&time(end)]);
+    }
     writer.0
+}
+
+/// The first version that has all fields of a record.
+fn version(record: &Record) -> u8 {
+    if !record.attempts.is_empty() || record.set_until.is_some() {
+        LAST_VERSION
+    } else if record.succession.is_some() {
+        WITH_SUCCESSION
+    } else {
+        VERSION
+    }
 }
 
 /// The inputs, the generation, both times, and then each output with its name.
@@ -148,9 +172,9 @@ fn length(length: usize) -> [u8; 4] {
 /// The record that bytes stand for.
 pub fn decode(bytes: &[u8]) -> Result<Record, EncodingError> {
     let mut reader = Reader(bytes);
-    let version = reader.byte()?;
-    if !(VERSION..=LAST_VERSION).contains(&version) {
-        return Err(EncodingError::Version(version));
+    let written = reader.byte()?;
+    if !(VERSION..=LAST_VERSION).contains(&written) {
+        return Err(EncodingError::Version(written));
     }
     let mut record = Record::default();
     let mut last = 0;
@@ -170,15 +194,13 @@ pub fn decode(bytes: &[u8]) -> Result<Record, EncodingError> {
             REJECTIONS => record.rejections = Some((value.array()?, u32::from_be_bytes(value.array()?))),
             CURRENT => record.current = Some(value.current()?),
             SUCCESSION => record.succession = Some(value.succession()?),
+            ATTEMPTS => record.attempts = value.times()?,
+            SET_UNTIL => record.set_until = Some(value.time()?),
             _ => return Err(EncodingError::Malformed),
         }
         value.end()?;
     }
-    if record.succession.is_some() == (version == LAST_VERSION) {
-        Ok(record)
-    } else {
-        Err(EncodingError::Malformed)
-    }
+    if version(&record) == written { Ok(record) } else { Err(EncodingError::Malformed) }
 }
 
 struct Writer(SecretBuffer);
@@ -221,6 +243,15 @@ impl<'a> Reader<'a> {
             1 => Ok(true),
             _ => Err(EncodingError::Malformed),
         }
+    }
+
+    /// All times that are left; at least one.
+    fn times(&mut self) -> Result<Vec<Timestamp>, EncodingError> {
+        let mut times = vec![self.time()?];
+        while !self.is_empty() {
+            times.push(self.time()?);
+        }
+        Ok(times)
     }
 
     fn time(&mut self) -> Result<Timestamp, EncodingError> {

@@ -154,6 +154,7 @@ fn presets_are_listed_and_printed() {
     digilocker              DigiLocker: a person consents once, then a refresh token that rotates
     digilocker-partner      DigiLocker: what a partner asks in its own name, without a person
     nic-ma                  NIC Mission Antyodaya: a token that comes by mail
+    nic-ma-portal           NIC Mission Antyodaya: bearerd asks the portal for the token and takes it from the mail
     payhub                  PayHub: token and API key by mail address and password
     sahamati-entity         Sahamati: an entity's token
     sahamati-secret         Sahamati: an entity's secret, read, and reset before it ends

@@ -373,8 +373,7 @@ mail = { from = "x" }
     18:13 `password` is an output here and an input of the same credential
     18:36 this is not a JSON pointer (RFC 6901) (such as "/data/token")
     18:61 the pattern has one group: what is taken (such as "code (\\d+)")
-    18:68 an output is at one place: `json`, `header`, `cookie` or `regex`
-    18:116 `css` is not available in this version
+    18:68 an output is at one place: `json`, `header`, `cookie`, `regex` or `css`
     20:1 a step says `expires_in` or `expires_at`, not both
     20:22 there is no such output: the steps have `password`, `one`, `two`, `three`, `four` and `later`
     22:7 there is no credential of this name (there is `c`)
@@ -382,7 +381,9 @@ mail = { from = "x" }
     25:40 this is neither a pattern with `%` nor one of `rfc3339`, `epoch_s` and `epoch_ms` (did you mean `rfc3339`?)
     25:54 this is not an offset from UTC (such as "+05:30" or "UTC")
     26:8 this is not a JSON pointer (RFC 6901) (such as "/data/token")
-    28:1 `mail` is not available in this version
+    27:1 `outputs` is missing: they say what is taken from the message
+    28:1 `mailbox` is missing: it says where the message comes
+    28:17 this is not the address of a sender (such as "token@portal.example", without a name and brackets)
     "#);
 }
 

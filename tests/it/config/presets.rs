@@ -6,7 +6,7 @@ use std::time::Duration;
 use bearerd::config::preset::{PRESETS, Preset};
 use bearerd::config::{Config, Environment, Severity, load_text};
 use bearerd::credential::Flow;
-use bearerd::credential::flow::login::{ExpiryRule, Step, StepBody, TimeFormat};
+use bearerd::credential::flow::login::{ExpiryRule, HttpStep, Step, StepBody, TimeFormat};
 
 use super::accepted;
 
@@ -24,20 +24,33 @@ fn file(preset: Preset<'_>, further: &str) -> String {
         writeln!(text, "{} = {value}", parameter.name).expect("a text takes all");
     }
     text += further;
+    if has_only_plain_http(preset) {
+        text += "allow_plaintext = true\n";
+    }
     if preset.injects() {
         text += "\n[routes.r]\nupstream = \"https://api.example\"\ncredential = \"c\"\n";
     }
     text
 }
 
+/// Some government portals have nothing else. Whoever uses one has to say so.
+fn has_only_plain_http(preset: Preset<'_>) -> bool {
+    preset.base_url().is_some_and(|address| address.starts_with("http://"))
+        && preset.text.contains("[[credential.steps]]")
+}
+
 fn config(name: &str, further: &str) -> Config {
     accepted(&file(Preset::named(name).expect(name), further)).config
 }
 
-fn only_step(config: &Config) -> Step {
+fn only_step(config: &Config) -> HttpStep {
     let Flow::Login(flow) = &config.credentials[0].flow else { panic!("{config:?}") };
-    assert_eq!(flow.steps.len(), 1);
-    flow.steps[0].clone()
+    let [Step::Http(step)] = flow.steps.as_slice() else { panic!("{flow:?}") };
+    step.clone()
+}
+
+fn url_of(step: &HttpStep) -> Option<&str> {
+    step.url.as_ref()?.as_text()
 }
 
 #[test]
@@ -67,7 +80,8 @@ fn every_issuer_of_a_preset_is_asked_over_https_in_every_environment() {
                 Flow::OAuth2(flow) => flow.endpoints.origin().cloned().into_iter().collect(),
                 Flow::Login(flow) => flow.origins(),
             } {
-                assert_eq!(origin.scheme.as_str(), "https", "{} {environment}", preset.name);
+                let is_safe = origin.scheme.as_str() == "https" || has_only_plain_http(*preset);
+                assert!(is_safe, "{} {environment}", preset.name);
             }
         }
     }
@@ -91,7 +105,8 @@ fn every_preset_denies_its_endpoints_to_routes_of_its_own_server() {
 #[test]
 fn a_preset_that_misses_a_parameter_says_which() {
     for preset in PRESETS {
-        let text = format!("[credentials.c]\npreset = \"{}\"\n", preset.name);
+        let consent = if has_only_plain_http(*preset) { "allow_plaintext = true\n" } else { "" };
+        let text = format!("[credentials.c]\npreset = \"{}\"\n{consent}", preset.name);
         let problems = load_text("x", &text, &Environment::default()).expect_err("parameters are missing");
         let required: Vec<_> =
             preset.parameters().into_iter().filter(|parameter| parameter.required).collect();
@@ -108,10 +123,10 @@ fn a_preset_that_misses_a_parameter_says_which() {
 fn an_address_replaces_that_of_the_preset_and_the_environment() {
     let further = "environment = \"sandbox\"\nbase_url = \"http://127.0.0.1:1/x/\"\n";
     let step = only_step(&config("sahamati-user", further));
-    assert_eq!(step.url.as_text(), Some("http://127.0.0.1:1/x/user/token/generate"));
+    assert_eq!(url_of(&step), Some("http://127.0.0.1:1/x/user/token/generate"));
     let step = only_step(&config("sahamati-user", "environment = \"sandbox\"\n"));
     let url = "https://api.sandbox.sahamati.org.in/iam/v1/user/token/generate";
-    assert_eq!(step.url.as_text(), Some(url));
+    assert_eq!(url_of(&step), Some(url));
 }
 
 #[test]
@@ -128,7 +143,7 @@ fn sahamati_takes_forms_for_tokens_and_json_for_secrets() {
     assert_eq!(entity.warn.as_deref(), Some("/message"));
 
     let secret = only_step(&config("sahamati-secret", ""));
-    assert_eq!(secret.url.as_text(), Some("https://api.sahamati.org.in/iam/v1/entity/secret/read"));
+    assert_eq!(url_of(&secret), Some("https://api.sahamati.org.in/iam/v1/entity/secret/read"));
     assert!(matches!(secret.body, StepBody::Json(_)));
     let india = TimeFormat::Rfc3339 { offset: 19_800 };
     let ends = [("/expiresOn", TimeFormat::EpochSeconds), ("/expirationDate", india)];

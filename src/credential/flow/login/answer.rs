@@ -5,7 +5,7 @@ use regex_lite::Regex;
 use crate::credential::Minted;
 use crate::credential::flow::classify::{by_status, quote, status_text, transient, warning};
 use crate::credential::flow::json::{Json, means_same, scalar_text};
-use crate::credential::flow::login::{Condition, Extract, Step, cookies, expiry, shown};
+use crate::credential::flow::login::{Condition, Extract, HttpStep, cookies, expiry, page, shown};
 use crate::credential::flow::{Exchange, MintError};
 use crate::secret::Secret;
 use crate::upstream::exchange::Answer;
@@ -16,7 +16,7 @@ const LONGEST_OUTPUT: usize = 16 * 1024;
 /// Adds what the answer of `step` brings to `minted`, or says what its failure means. `who` names
 /// the step in messages.
 pub(super) fn read(
-    step: &Step,
+    step: &HttpStep,
     exchange: &Exchange<'_>,
     answer: &Answer,
     who: &str,
@@ -61,11 +61,24 @@ fn rejected(
     if reject.status.contains(&answer.status.as_u16()) {
         return Some(format!("the input is wrong{}", code(json, exchange)));
     }
-    reject.json.iter().find_map(|(pointer, wanted)| {
+    let by_json = reject.json.iter().find_map(|(pointer, wanted)| {
         let found = json?.at(pointer)?;
         let holds = wanted.iter().any(|wanted| means_same(found, wanted));
         holds.then(|| format!("`{pointer}` is {}, so the input is wrong", shown(found, exchange)))
-    })
+    });
+    // A page of errors is not a page without something.
+    let page = answer.body.expose_str().filter(|_| answer.status.is_success());
+    let has = |selector: &&String| page.is_some_and(|page| page::has(page, selector));
+    let lacks = |selector: &&String| page.is_some_and(|page| !page::has(page, selector));
+    by_json
+        .or_else(|| {
+            let found = reject.css.iter().find(has)?;
+            Some(format!("the page has what `{found}` matches, so the input is wrong"))
+        })
+        .or_else(|| {
+            let missed = reject.css_absent.iter().find(lacks)?;
+            Some(format!("the page has nothing that `{missed}` matches, so the input is wrong"))
+        })
 }
 
 /// Why the answer is no success, if any test of `success` fails. Without a test of the status, any
@@ -84,7 +97,7 @@ fn failed(
     if !status_fits {
         return Some(format!("that is no success{}", code(json, exchange)));
     }
-    success.json.iter().find_map(|(pointer, wanted)| {
+    let by_json = success.json.iter().find_map(|(pointer, wanted)| {
         let Some(json) = json else {
             return Some("its body is not JSON".to_owned());
         };
@@ -93,7 +106,16 @@ fn failed(
             Some(found) if wanted.iter().any(|wanted| means_same(found, wanted)) => None,
             Some(found) => Some(format!("`{pointer}` is {}, which is no success", shown(found, exchange))),
         }
-    })
+    });
+    let page = answer.body.expose_str().unwrap_or_default();
+    by_json
+        .or_else(|| {
+            success.css.iter().find(|selector| !page::has(page, selector)).map(|it| page::unmatched(it))
+        })
+        .or_else(|| {
+            let found = success.css_absent.iter().find(|selector| page::has(page, selector))?;
+            Some(format!("the page has what `{found}` matches, which is no success"))
+        })
 }
 
 /// The issuer's own error code, as a part of a message.
@@ -121,18 +143,25 @@ fn find(extract: &Extract, answer: &Answer, json: Option<&Json>) -> Result<Secre
             cookies::set_by(&answer.headers, name).ok_or_else(|| format!("no cookie `{name}` is set"))
         }
         Extract::Regex(pattern) => {
-            let regex = Regex::new(pattern).map_err(|_| "its pattern is not valid".to_owned())?;
-            let text = answer.body.expose_str().ok_or_else(|| "the body is not text".to_owned())?;
-            let found = regex.captures(text).and_then(|groups| groups.get(1).or_else(|| groups.get(0)));
-            found
-                .map(|found| Secret::from(found.as_str()))
-                .ok_or_else(|| format!("nothing in the body matches `{pattern}`"))
+            matched(pattern, text(answer)?).ok_or_else(|| format!("nothing in the body matches `{pattern}`"))
         }
+        Extract::Css(selection) => page::find(text(answer)?, selection),
     }
 }
 
+fn text(answer: &Answer) -> Result<&str, String> {
+    answer.body.expose_str().ok_or_else(|| "the body is not text".to_owned())
+}
+
+/// The first group of a pattern in a text, or all that it matches if it has none.
+pub(in crate::credential::flow) fn matched(pattern: &str, text: &str) -> Option<Secret> {
+    let groups = Regex::new(pattern).ok()?;
+    let groups = groups.captures(text)?;
+    groups.get(1).or_else(|| groups.get(0)).map(|found| Secret::from(found.as_str()))
+}
+
 /// An output must be fit for a header or another template.
-fn usable(value: Secret) -> Result<Secret, String> {
+pub(in crate::credential::flow) fn usable(value: Secret) -> Result<Secret, String> {
     if value.is_empty() {
         Err("it is empty".to_owned())
     } else if value.len() > LONGEST_OUTPUT {

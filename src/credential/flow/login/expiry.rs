@@ -19,6 +19,10 @@ pub(super) fn read(rule: &ExpiryRule, json: Option<&Json>, outputs: &Outputs) ->
         ExpiryRule::At { pointer, format } => format.read(json?.at(pointer)?).map(Lifetime::Until),
         ExpiryRule::Jwt { output } => jwt::expiry(outputs.get(output)?).map(Lifetime::Until),
         ExpiryRule::Fixed(length) => Some(Lifetime::For(*length)),
+        ExpiryRule::Told { output, format } => {
+            let text = outputs.get(output)?.expose_str()?;
+            format.read(&Value::from(text)).map(Lifetime::Until)
+        }
     }
 }
 

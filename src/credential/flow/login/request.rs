@@ -1,15 +1,15 @@
 //! The request of a step, put together from its templates.
 
-use http::header::{CONTENT_TYPE, COOKIE};
-use http::{HeaderMap, HeaderValue};
+use http::header::{ACCEPT, CONTENT_TYPE, COOKIE};
+use http::{HeaderMap, HeaderValue, Method};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use zeroize::Zeroizing;
 
-use crate::clock::Clock;
 use crate::credential::Outputs;
 use crate::credential::flow::form::{FORM, Form};
 use crate::credential::flow::login::cookies::Cookies;
-use crate::credential::flow::login::{JsonTemplate, Step, StepBody};
+use crate::credential::flow::login::page::{self, FormOnPage};
+use crate::credential::flow::login::{HttpStep, JsonTemplate, StepBody, link};
 use crate::credential::flow::{Exchange, MintError, secret_header};
 use crate::secret::{Secret, SecretBuffer};
 use crate::template::Template;
@@ -20,26 +20,41 @@ use crate::upstream::exchange::Request;
 /// the part of a URL that its template puts it in.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// Builds the request of `step` from the inputs and the outputs of the steps before.
+/// What browsers want to see of a page.
+const PAGES: HeaderValue = HeaderValue::from_static("text/html,application/xhtml+xml,*/*;q=0.8");
+
+/// Builds the request of `step` from the inputs, the outputs of the steps before and the page that the last of
+/// them answered.
 pub(super) fn build(
-    step: &Step,
-    exchange: &Exchange<'_>,
-    outputs: &Outputs,
+    step: &HttpStep,
+    values: &Values<'_>,
+    page: Option<&(Url, Secret)>,
     cookies: &Cookies,
 ) -> Result<(Url, Request), MintError> {
-    let value = |name: &str| outputs.get(name).or_else(|| exchange.inputs.values.get(name)).cloned();
-    let values = Values { value: &value, clock: &exchange.clock };
-    let url = values.url(step)?;
+    let form = step.submit.as_ref().map(|selector| submitted(selector, page)).transpose()?;
+    let url = match (&step.url, &form) {
+        (Some(template), _) => values.url(step, template)?,
+        (None, Some((at, form))) => action(at, form)?,
+        (None, None) => return Err(stubborn("has no URL: this is a fault of bearerd")),
+    };
     let mut headers = HeaderMap::new();
     let body = match &step.body {
-        StepBody::Empty => None,
-        StepBody::Form(fields) => {
+        StepBody::Empty if form.is_none() => None,
+        StepBody::Empty | StepBody::Form(_) => {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(FORM));
-            let mut form = Form::new();
-            for (name, template) in fields {
-                form.field(name, &values.render(template)?);
+            let own: &[(String, Template)] = if let StepBody::Form(own) = &step.body { own } else { &[] };
+            if let Some((_, form)) = &form {
+                check_names(own, form)?;
             }
-            Some(form.finish())
+            let hidden = form.iter().flat_map(|(_, form)| &form.hidden);
+            let mut body = Form::new();
+            for (name, value) in hidden.filter(|(name, _)| own.iter().all(|(known, _)| known != name)) {
+                body.field(name, value.expose());
+            }
+            for (name, template) in own {
+                body.field(name, &values.render(template)?);
+            }
+            Some(body.finish())
         }
         StepBody::Json(template) => {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -49,13 +64,67 @@ pub(super) fn build(
         }
         StepBody::Raw(template) => Some(Secret::from(values.render(template)?)),
     };
+    if step.submit.is_some() || step.follows {
+        headers.insert(ACCEPT, PAGES);
+    }
     for (name, template) in &step.headers {
         headers.insert(name.clone(), header(name.as_str(), &values.render(template)?)?);
     }
-    if let Some(sent) = cookies.for_request(&url) {
+    send(&url, cookies, &mut headers)?;
+    Ok((url, Request { method: step.method.clone(), headers, body }))
+}
+
+/// The request that a redirect asks for.
+pub(super) fn get(url: &Url, cookies: &Cookies) -> Result<Request, MintError> {
+    let mut headers = HeaderMap::new();
+    headers.insert(ACCEPT, PAGES);
+    send(url, cookies, &mut headers)?;
+    Ok(Request { method: Method::GET, headers, body: None })
+}
+
+/// Puts the cookies into the head.
+fn send(url: &Url, cookies: &Cookies, headers: &mut HeaderMap) -> Result<(), MintError> {
+    if let Some(sent) = cookies.for_request(url) {
         headers.insert(COOKIE, header("cookie", sent.expose())?);
     }
-    Ok((url, Request { method: step.method.clone(), headers, body }))
+    Ok(())
+}
+
+/// The form that is sent back, and the page that it stands on.
+fn submitted<'a>(
+    selector: &str,
+    page: Option<&'a (Url, Secret)>,
+) -> Result<(&'a Url, FormOnPage), MintError> {
+    let (url, text) = page.ok_or_else(|| stubborn("submits a form, and there is no page before it"))?;
+    let text = text.expose_str().ok_or_else(|| stubborn("submits a form of a page that is not text"))?;
+    Ok((url, page::form(text, selector).map_err(|what| stubborn(&format!("submits a form, but {what}")))?))
+}
+
+/// Tells a field that the form does not have: the portal would not find what is sent.
+fn check_names(own: &[(String, Template)], form: &FormOnPage) -> Result<(), MintError> {
+    let missing = own.iter().find(|(name, _)| !form.names.contains(name));
+    let Some((name, _)) = missing else { return Ok(()) };
+    let clean = |name: &String| name.chars().filter(char::is_ascii_graphic).take(40).collect::<String>();
+    let has: Vec<String> = form.names.iter().take(20).map(clean).collect();
+    Err(stubborn(&format!(
+        "submits a form that has no field `{name}`: it has `{}`; has the page changed?",
+        has.join("`, `")
+    )))
+}
+
+/// Where a form goes. It never takes the secrets to another server than its page came from.
+fn action(page: &Url, form: &FormOnPage) -> Result<Url, MintError> {
+    let action = form.action.as_deref().unwrap_or_default();
+    let url = link::resolve(page, action).ok_or_else(|| stubborn("submits a form that leads nowhere"))?;
+    if url.origin == page.origin {
+        Ok(url)
+    } else {
+        Err(stubborn(&format!("submits a form that leads to another server ({})", url.origin)))
+    }
+}
+
+fn stubborn(what: &str) -> MintError {
+    MintError::Stubborn { message: format!("the step {what}") }
 }
 
 fn header(name: &str, value: &[u8]) -> Result<HeaderValue, MintError> {
@@ -67,22 +136,27 @@ fn header(name: &str, value: &[u8]) -> Result<HeaderValue, MintError> {
 }
 
 /// The values that the templates of a step are filled in with.
-struct Values<'a> {
-    value: &'a dyn Fn(&str) -> Option<Secret>,
-    clock: &'a Clock,
+pub(super) struct Values<'a> {
+    pub(super) exchange: &'a Exchange<'a>,
+    /// Of the steps before.
+    pub(super) outputs: &'a Outputs,
 }
 
 impl Values<'_> {
+    fn value(&self, name: &str) -> Option<Secret> {
+        self.outputs.get(name).or_else(|| self.exchange.inputs.values.get(name)).cloned()
+    }
+
     fn render(&self, template: &Template) -> Result<Zeroizing<Vec<u8>>, MintError> {
-        Ok(template.render(self.value, self.clock)?)
+        Ok(template.render(&|name| self.value(name), &self.exchange.clock)?)
     }
 
     /// The URL with its query. Its origin is that of the configuration, whatever the values are.
-    fn url(&self, step: &Step) -> Result<Url, MintError> {
+    fn url(&self, step: &HttpStep, template: &Template) -> Result<Url, MintError> {
         let wrong = |what: &str| MintError::Stubborn { message: format!("the URL of a step {what}") };
         let encode = |bytes: Zeroizing<Vec<u8>>| Zeroizing::new(encoded(&bytes).into_bytes());
         let mut text = SecretBuffer::with_capacity(1024);
-        text.push(&step.url.render_encoded(self.value, self.clock, &encode)?);
+        text.push(&template.render_encoded(&|name| self.value(name), &self.exchange.clock, &encode)?);
         for (name, template) in &step.query {
             text.push(if text.expose().contains(&b'?') { b"&" } else { b"?" });
             text.push(encoded(name.as_bytes()).as_bytes());

@@ -6,12 +6,14 @@ use http::{HeaderName, Method};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::{Condition, ExpiryRule, Extract, JsonTemplate, LoginFlow, Step, StepBody, TimeFormat};
+use super::{Condition, ExpiryRule, Extract, HttpStep, JsonTemplate, LoginFlow, Step, StepBody, TimeFormat};
 use crate::credential::flow::testing::{NOW, class, mint, mint_within, only_request, output};
 use crate::credential::flow::{Flow, MintError};
 use crate::credential::{Lifetime, Minted};
 use crate::template::Template;
 use crate::upstream::testing::{Reply, Server};
+
+mod forms;
 
 const INPUTS: [(&str, &str); 3] =
     [("email", "me@example"), ("password", "p\"w\\ &=/?#\u{e9}"), ("user.access_token", "parent-token")];
@@ -21,10 +23,12 @@ fn template(text: &str) -> Template {
 }
 
 /// A step that asks nothing of its answer.
-fn step(server: &Server, path: &str) -> Step {
-    Step {
+fn step(server: &Server, path: &str) -> HttpStep {
+    HttpStep {
         method: Method::POST,
-        url: template(&format!("{}{path}", server.url("/").origin)),
+        url: Some(template(&format!("{}{path}", server.url("/").origin))),
+        submit: None,
+        follows: false,
         headers: Vec::new(),
         query: Vec::new(),
         body: StepBody::Empty,
@@ -40,12 +44,13 @@ fn json_output(name: &str, pointer: &str) -> (String, Extract) {
     (name.to_owned(), Extract::Json(pointer.to_owned()))
 }
 
-async fn run(steps: Vec<Step>) -> Result<Minted, MintError> {
+async fn run(steps: Vec<HttpStep>) -> Result<Minted, MintError> {
+    let steps = steps.into_iter().map(Step::Http).collect();
     mint(Flow::Login(Box::new(LoginFlow { steps })), &INPUTS).await
 }
 
 /// What comes of one answer to a step that `change` completes.
-async fn answered(reply: Reply, change: impl FnOnce(&mut Step)) -> Result<Minted, MintError> {
+async fn answered(reply: Reply, change: impl FnOnce(&mut HttpStep)) -> Result<Minted, MintError> {
     let server = Server::start([reply]).await;
     let mut step = step(&server, "/login");
     change(&mut step);
@@ -119,7 +124,7 @@ async fn a_raw_body_headers_and_query_are_sent_as_their_templates_say() {
 #[tokio::test]
 async fn a_get_has_no_body_and_no_length() {
     let server = Server::start([Reply::json("{}")]).await;
-    let step = Step { method: Method::GET, ..step(&server, "/") };
+    let step = HttpStep { method: Method::GET, ..step(&server, "/") };
     run(vec![step]).await.expect("a success");
     let (head, body) = only_request(server).await;
     assert!(body.is_empty() && !head.iter().any(|line| line.starts_with("content-")), "{head:?}");
@@ -130,7 +135,7 @@ async fn a_value_with_a_line_break_never_reaches_a_header() {
     let server = Server::start([Reply::json(r#"{"t": "a"}"#)]).await;
     let mut step = step(&server, "/");
     step.headers = vec![(HeaderName::from_static("x-a"), template("{bad}"))];
-    let flow = Flow::Login(Box::new(LoginFlow { steps: vec![step] }));
+    let flow = Flow::Login(Box::new(LoginFlow { steps: vec![Step::Http(step)] }));
     let error = mint(flow, &[("bad", "a\r\nx-b: c")]).await.expect_err("a line break");
     assert!(class(&error).1.contains("`x-a`") && class(&error).0 == "stubborn");
     assert!(server.requests().await.is_empty());
@@ -216,7 +221,7 @@ async fn a_failure_names_its_step_and_ends_the_login() {
 }
 
 fn code_is(values: &[Value]) -> Condition {
-    Condition { status: Vec::new(), json: vec![("/responseCode".to_owned(), values.to_vec())] }
+    Condition { json: vec![("/responseCode".to_owned(), values.to_vec())], ..Condition::default() }
 }
 
 #[tokio::test]
@@ -266,7 +271,7 @@ async fn without_conditions_any_2xx_succeeds_and_the_status_tells_the_rest() {
 
 #[tokio::test]
 async fn configured_statuses_decide_first() {
-    let only = |status: u16| Condition { status: vec![status], json: Vec::new() };
+    let only = |status: u16| Condition { status: vec![status], ..Condition::default() };
     let outcome = answered(Reply::answer("201 Created", "{}"), |step| step.success = only(200)).await;
     assert_eq!(class(&outcome.expect_err("201")).0, "transient");
     let outcome = answered(Reply::answer("404 Not Found", "{}"), |step| step.success = only(404)).await;
@@ -367,7 +372,7 @@ async fn a_text_worth_a_warning_is_passed_on_without_values() {
 #[tokio::test]
 async fn the_deadline_covers_all_steps_together() {
     let server = Server::start([Reply::json("{}"), Reply::Drip]).await;
-    let steps = vec![step(&server, "/1"), step(&server, "/2")];
+    let steps = vec![Step::Http(step(&server, "/1")), Step::Http(step(&server, "/2"))];
     let flow = Flow::Login(Box::new(LoginFlow { steps }));
     let error = mint_within(Duration::from_millis(300), flow, &INPUTS).await.expect_err("it drips");
     assert_eq!(class(&error).0, "unanswered");

@@ -5,8 +5,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::Moment;
-use crate::credential::flow::MintError;
+use crate::credential::flow::fixed::Expires;
 use crate::credential::flow::oauth2::id_token::OUTPUT as ID_TOKEN;
+use crate::credential::flow::{Flow, MintError, StaticFlow};
 use crate::credential::keeper::entry::Order;
 use crate::credential::keeper::exchange::question::Question;
 use crate::credential::keeper::exchange::{Answer, Exchange, Failure, Obtained};
@@ -43,8 +44,8 @@ impl Exchange {
         mut minted: Minted,
         at: Moment,
     ) -> (Record, Result<Obtained, Failure>) {
-        if let Some(Order::Set(_)) = &self.order
-            && let Err(why) = self.shared.check(&minted)
+        if let Some(Order::Set(..)) = &self.order
+            && let Err(why) = self.shared.check(&minted).and_then(|()| has_not_ended(minted.lifetime, at))
         {
             // What no route can use is not kept.
             return (record, Err(Failure::Local(why)));
@@ -98,8 +99,15 @@ impl Exchange {
         record.rejections = None;
         let rotated = minted.rotated.take().filter(|_| self.spec.flow.is_single_use());
         let is_new = |value: &_| Some(self.fingerprint_of("refresh_token", value)) != question.in_use;
-        if let Some(Order::Set(token)) = &self.order {
+        if let Some(Order::Set(token, until)) = &self.order {
             record.replacement = Some((question.base, token.clone()));
+            // A length is counted once, and not again from each restart on.
+            let counts = |flow: &StaticFlow| matches!(flow.expires, Expires::After(_));
+            let counted = match (&self.spec.flow, minted.lifetime) {
+                (Flow::Static(flow), Some(Lifetime::Until(end))) if counts(flow) => Some(end),
+                _ => None,
+            };
+            record.set_until = until.or(counted);
         } else if let Some(value) = rotated.filter(is_new) {
             record.replacement = Some((question.base, value));
             record.reusable = None;
@@ -108,6 +116,7 @@ impl Exchange {
             record.replacement.take_if(|(of, _)| *of != question.base);
             record.reusable = question.in_use.filter(|_| self.spec.flow.is_single_use());
         }
+        record.set_until = record.set_until.filter(|_| record.replacement.is_some());
         let lapses = minted.lapses.map(|lifetime| Expiry::new(at, lifetime));
         record.renew_by = match lapses {
             Some(lapses) => schedule::before_lapse(&lapses, self.clock.fraction()).map(|by| by.wall),
@@ -151,6 +160,18 @@ impl Exchange {
             _ => Record { in_flight: question.unknown_before(), ..record },
         }
     }
+}
+
+/// Tells of a token that had ended when it was set.
+fn has_not_ended(lifetime: Option<Lifetime>, at: Moment) -> Result<(), String> {
+    let end =
+        lifetime.and_then(|lifetime| Expiry::new(at, lifetime).end).filter(|end| end.left(at).is_zero());
+    let Some(end) = end else { return Ok(()) };
+    Err(format!(
+        "it ended at {:.0}; if that is the end of the token before it (`expires`), say when this one ends \
+         (`--expires`)",
+        end.wall
+    ))
 }
 
 /// What is told of a value that has ended and still works.

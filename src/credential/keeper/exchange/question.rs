@@ -114,7 +114,7 @@ impl Exchange {
         let read = input::read(&self.spec, &parents, &self.clock).await;
         let nothing = self.store.fingerprint(&BTreeMap::new());
         let stands_alone = matches!(self.spec.flow, Flow::Static(_))
-            && (matches!(self.order, Some(Order::Set(_)))
+            && (matches!(self.order, Some(Order::Set(..)))
                 || record.replacement.as_ref().is_some_and(|(of, _)| *of == nothing));
         let inputs = match read {
             // A token that was set needs no source to read from.
@@ -132,13 +132,17 @@ impl Exchange {
     /// Puts what stands in for a configured input in its place. The fingerprint is of what is used.
     fn replace(&self, inputs: &mut Inputs, base: Fingerprint, record: &Record) -> Option<Fingerprint> {
         let name = self.spec.flow.replaceable_input()?;
-        let kept = record.replacement.as_ref().filter(|(of, _)| *of == base).map(|(_, value)| value);
+        let kept = record.replacement.as_ref().filter(|(of, _)| *of == base);
+        let kept = kept.map(|(_, value)| (value, record.set_until));
         let set = match &self.order {
-            Some(Order::Set(token)) => Some(token),
+            Some(Order::Set(token, until)) => Some((token, *until)),
             _ => None,
         };
-        if let Some(value) = set.or(kept) {
+        if let Some((value, until)) = set.or(kept) {
             inputs.values.insert(name.to_owned(), value.clone().locked());
+            inputs.until = until;
+            // The file says nothing about it.
+            inputs.modified = set.is_some().then(|| self.clock.wall());
         }
         Some(self.fingerprint_of(name, inputs.values.get(name)?))
     }
@@ -216,9 +220,10 @@ impl Exchange {
         Ok(())
     }
 
-    /// Makes durable that a single-use value is about to be sent, with the room for what it may bring.
+    /// Makes durable that a single-use value is about to be sent, with the room for what it may bring, and that
+    /// an attempt is made which counts.
     pub(super) async fn save_intent(&self, question: &mut Question) -> Result<(), Failure> {
-        if question.single_use.is_none() {
+        if question.single_use.is_none() && question.record.attempts == question.stored.attempts {
             return Ok(());
         }
         let saved = self.store.begin(self.shared.owner(), question.record.clone()).await;

@@ -53,7 +53,7 @@ async fn a_token_that_was_set_serves_until_the_file_changes() {
     let (_folder, path) = file_with("one");
     let (house, slot) = House::with_one(static_spec("a", Source::File(path.clone().into())));
     settle().await;
-    house.keeper.set_token(&"a".into(), Secret::from("set")).await.expect("set");
+    house.keeper.set_token(&"a".into(), Secret::from("set"), None).await.expect("set");
     assert_eq!(house.token(&slot).as_deref(), Some("set"));
     house.keeper.input_changed(vec![path.clone()]);
     settle().await;
@@ -72,7 +72,7 @@ async fn a_token_can_be_set_where_the_file_is_not_there_yet() {
     let (house, slot) = House::with_one(static_spec("a", Source::File(path.clone().into())));
     settle().await;
     assert_eq!(house.state("a"), State::Pending);
-    house.keeper.set_token(&"a".into(), Secret::from("set")).await.expect("set");
+    house.keeper.set_token(&"a".into(), Secret::from("set"), None).await.expect("set");
     assert_eq!((house.token(&slot).as_deref(), house.state("a")), (Some("set"), State::Ready));
     pass(HOUR).await;
     assert_eq!((house.token(&slot).as_deref(), house.state("a")), (Some("set"), State::Ready));
@@ -92,7 +92,7 @@ async fn a_token_that_was_set_survives_a_restart_with_a_store() {
         let slot = house.slot("a");
         house.wait(&slot).await.expect("a token");
         if expected == "set" {
-            house.keeper.set_token(&"a".into(), Secret::from("set")).await.expect("set");
+            house.keeper.set_token(&"a".into(), Secret::from("set"), None).await.expect("set");
         }
         assert_eq!(house.token(&slot).as_deref(), Some(expected));
         house.keeper.shutdown().await;
@@ -103,7 +103,7 @@ async fn a_token_that_was_set_survives_a_restart_with_a_store() {
 async fn a_token_that_no_route_can_use_is_not_set() {
     let (house, slot) = House::with_one(static_spec("a", Source::Value(Secret::from("one"))));
     settle().await;
-    let refused = house.keeper.set_token(&"a".into(), Secret::from("line\nbreak")).await;
+    let refused = house.keeper.set_token(&"a".into(), Secret::from("line\nbreak"), None).await;
     assert!(matches!(refused, Err(SetError::Unusable(message)) if message.contains("line break")));
     assert_eq!((house.token(&slot).as_deref(), house.state("a")), (Some("one"), State::Ready));
     assert_eq!(house.refresh("a", false).await, Outcome::Ok);
@@ -114,7 +114,7 @@ async fn a_token_that_no_route_can_use_is_not_set() {
 async fn only_static_tokens_can_be_set() {
     let (house, _slot) = House::with_one(spec("a"));
     for (name, error) in [("a", SetError::NotStatic), ("b", SetError::Unknown)] {
-        assert_eq!(house.keeper.set_token(&name.into(), Secret::from("x")).await, Err(error));
+        assert_eq!(house.keeper.set_token(&name.into(), Secret::from("x"), None).await, Err(error));
     }
 }
 

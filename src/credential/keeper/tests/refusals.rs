@@ -1,6 +1,9 @@
 //! Refusals: an upstream says that the token is dead.
 
 use super::*;
+use crate::credential::flow::LoginFlow;
+use crate::credential::flow::login::Step;
+use crate::credential::flow::mail::{MailStep, Mailbox, Then};
 
 #[tokio::test(start_paused = true)]
 async fn refused_requests_and_those_that_come_meanwhile_share_one_renewal() {
@@ -48,6 +51,37 @@ async fn refusals_renew_at_most_once_in_ten_seconds() {
     let renewals = house.issuer.count("a") - 1;
     assert!((5..=6).contains(&renewals), "{renewals}");
     assert!(passed_through > 500, "the others passed through at once: {passed_through}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_is_mailed_is_asked_for_anew_once_and_not_again_if_that_is_refused_too() {
+    let step = MailStep {
+        mailbox: Mailbox::Maildir("/nowhere".into()),
+        from: "token@portal.test".to_owned(),
+        subject: None,
+        wait: HOUR,
+        then: Then::Seen,
+        outputs: Vec::new(),
+        expiry: Vec::new(),
+    };
+    let flow = Flow::Login(Box::new(LoginFlow { steps: vec![Step::Mail(step)] }));
+    let house = House::new();
+    house.issuer.answers("a", |call| token(&format!("token-{}", call.number), 100 * HOUR));
+    house.keep([CredentialSpec { flow, ..spec("a") }]);
+    let slot = house.slot("a");
+    house.wait(&slot).await.expect("a token");
+    pass(HOUR).await;
+    assert_eq!(house.refused(&slot, 1).await.as_deref(), Some("token-2"));
+    for _ in 0..20 {
+        pass(HOUR).await;
+        assert_eq!(house.refused(&slot, 2).await, None);
+    }
+    assert_eq!((house.issuer.count("a"), house.error_class("a")), (2, Some(ErrorClass::Refused)));
+    assert_eq!(house.token(&slot).as_deref(), Some("token-2"), "it stays in use");
+    // A person may ask, and the schedule does: then it counts anew.
+    assert_eq!(house.refresh("a", false).await, Outcome::Ok);
+    pass(HOUR).await;
+    assert_eq!(house.refused(&slot, 3).await.as_deref(), Some("token-4"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -58,10 +58,34 @@ pub(super) fn record() -> impl Strategy<Value = Record> {
         option::of((fingerprint(), any::<u32>())),
         option::of(current()),
         option::of(succession()),
+        vec(time(), 0..3),
+        option::of(time()),
     )
-        .prop_map(|(replacement, renew_by, in_flight, reusable, rejections, current, succession)| {
-            Record { replacement, renew_by, in_flight, reusable, rejections, current, succession }
-        })
+        .prop_map(
+            |(
+                replacement,
+                renew_by,
+                in_flight,
+                reusable,
+                rejections,
+                current,
+                succession,
+                attempts,
+                set_until,
+            )| {
+                Record {
+                    replacement,
+                    renew_by,
+                    in_flight,
+                    reusable,
+                    rejections,
+                    current,
+                    succession,
+                    attempts,
+                    set_until,
+                }
+            },
+        )
 }
 
 proptest! {
@@ -93,7 +117,7 @@ proptest! {
     }
 
     #[test]
-    fn a_later_version_is_told_as_such(version in 3..=255_u8, rest in vec(any::<u8>(), 0..50), zero in Just(0)) {
+    fn a_later_version_is_told_as_such(version in 4..=255_u8, rest in vec(any::<u8>(), 0..50), zero in Just(0)) {
         let bytes: Vec<u8> = std::iter::once(version).chain(rest).collect();
         assert_eq!(decode(&bytes), Err(EncodingError::Version(version)));
         assert_eq!(decode(&[zero]), Err(EncodingError::Version(0)));
@@ -123,7 +147,7 @@ fn version_1_is_written_as_it_always_was() {
             expires_at: None,
             outputs: [("t".to_owned(), Secret::from("ab"))].into(),
         }),
-        succession: None,
+        ..Record::default()
     };
     let mut expected = vec![1];
     expected.extend([&[1, 0, 0, 0, 36][..], &[1; 32], b"next"].concat());
@@ -154,4 +178,14 @@ fn version_2_is_version_1_with_a_succession() {
     let length = u8::try_from(inner.len()).expect("short");
     assert_eq!(encode(&record).expose(), [&[2, 7, 0, 0, 0, length][..], &inner].concat());
     assert_eq!(decode(&[2]), Err(EncodingError::Malformed), "version 2 is written for a succession only");
+}
+
+#[test]
+fn version_3_is_one_of_them_with_attempts_or_an_end_that_was_set() {
+    let attempts = vec![Timestamp::UNIX_EPOCH; 2];
+    let record = Record { attempts, set_until: Some(Timestamp::UNIX_EPOCH), ..Record::default() };
+    let expected = [&[3, 8, 0, 0, 0, 24][..], &[0; 24], &[9, 0, 0, 0, 12], &[0; 12]].concat();
+    assert_eq!(encode(&record).expose(), expected);
+    assert_eq!(decode(&[3]), Err(EncodingError::Malformed), "version 3 is written for these only");
+    assert_eq!(decode(&[3, 8, 0, 0, 0, 0]), Err(EncodingError::Malformed), "no attempts are not written");
 }

@@ -61,7 +61,6 @@ fn record(number: u64) -> Record {
         in_flight: Some(InFlight { value: [2; 32], again: false }),
         reusable: None,
         rejections: Some(([3; 32], 2)),
-        succession: None,
         current: Some(Current {
             inputs: [4; 32],
             generation: number,
@@ -69,6 +68,7 @@ fn record(number: u64) -> Record {
             expires_at: Timestamp::from_second(3600).ok(),
             outputs: [("access_token".to_owned(), Secret::from(format!("access-{number}")))].into(),
         }),
+        ..Record::default()
     }
 }
 
