@@ -86,8 +86,6 @@ pub enum Offer {
     Http1,
     /// HTTP/2 and HTTP/1.1, in this order.
     Both,
-    /// None: what is spoken is not HTTP.
-    Nothing,
 }
 
 impl Offer {
@@ -97,7 +95,6 @@ impl Offer {
     /// The protocols of ALPN, the preferred one first.
     pub(super) fn protocols(self) -> Vec<Vec<u8>> {
         match self {
-            Self::Nothing => Vec::new(),
             Self::Http1 => vec![b"http/1.1".to_vec()],
             Self::Both => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
             Self::Nothing => Vec::new(),

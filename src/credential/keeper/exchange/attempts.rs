@@ -15,7 +15,7 @@ const MOST_ATTEMPTS: u32 = 100;
 impl Exchange {
     /// Counts the attempt that is about to be made, or says when the next one may be.
     pub(super) fn count_attempt(&self, question: &mut Question) -> Result<(), Failure> {
-        let limit = self.spec.max_renewals.filter(|limit| limit.count <= MOST_ATTEMPTS);
+        let limit = self.spec.times.max_renewals.filter(|limit| limit.count <= MOST_ATTEMPTS);
         let attempts = &mut question.record.attempts;
         let Some(limit) = limit.filter(|_| self.store.is_durable()) else {
             attempts.clear();

@@ -7,7 +7,7 @@ use crate::credential::store::Record;
 const HOURLY: RenewalRate = RenewalRate { count: 1, per: HOUR };
 
 fn hourly(name: &str) -> CredentialSpec {
-    CredentialSpec { max_renewals: Some(HOURLY), ..spec(name) }
+    CredentialSpec { times: Times { max_renewals: Some(HOURLY), ..Times::default() }.into(), ..spec(name) }
 }
 
 fn durable() -> Arc<dyn Store> {
@@ -91,7 +91,10 @@ async fn what_a_wrong_clock_noted_blocks_nobody_for_ever() {
 async fn a_rate_of_several_counts_those_of_before_and_its_own() {
     let clock = Clock::simulated(Timestamp::UNIX_EPOCH + HOUR, 7);
     let store = durable();
-    let rate = || CredentialSpec { max_renewals: Some(RenewalRate { count: 3, per: HOUR }), ..spec("a") };
+    let rate = || CredentialSpec {
+        times: Times { max_renewals: Some(RenewalRate { count: 3, per: HOUR }), ..Times::default() }.into(),
+        ..spec("a")
+    };
     let mut asked = Vec::new();
     for _ in 0..6 {
         let house = start_with(&clock, &store, rate());
