@@ -203,9 +203,9 @@ fn an_attempt_counts_over_restarts_and_a_token_is_taken_up_again() {
             configuration.replace("[routes", "wait = \"1s\"\n[routes") + &store(folder.path());
         let mut bearerd = Setup::new(&configuration).start();
         if state == "ready" {
-            bearerd.wait_until_ready()
+            bearerd.wait_until_ready();
         } else {
-            drop(error(&bearerd))
+            drop(error(&bearerd));
         }
         for _ in 0..3 {
             bearerd.end_by(rustix::process::Signal::KILL);
