@@ -9,6 +9,8 @@ use super::{accepted, around, environment, mistakes, warnings};
 use crate::support::bearerd;
 use crate::support::sidecar::run;
 use bearerd::config::load;
+use bearerd::credential::Flow;
+use bearerd::credential::flow::login::Step;
 
 /// A vendor that is right.
 const ACME: &str = r#"# Acme.
@@ -77,19 +79,20 @@ fn a_preset_of_ones_own_is_laid_under_the_credential_as_any_other() {
     let place = Place::new(ACME);
     let loaded = place.load(GIVEN).expect("it is right");
     assert_eq!(loaded.files[1..], [place.preset()], "it is watched, and readable for a reload");
-    let step = |loaded: &bearerd::config::Loaded| match &loaded.config.credentials[0].flow {
-        bearerd::credential::Flow::Login(flow) => flow.steps[0].clone(),
-        other => panic!("{other:?}"),
+    let url = |loaded: &bearerd::config::Loaded| {
+        let Flow::Login(flow) = &loaded.config.credentials[0].flow else { panic!("it is a login") };
+        let Step::Http(step) = &flow.steps[0] else { panic!("it asks somebody") };
+        step.url.as_ref().and_then(|url| url.as_text()).map(str::to_owned)
     };
-    assert_eq!(step(&loaded).url.as_text(), Some("https://north.acme.example/card"));
+    assert_eq!(url(&loaded).as_deref(), Some("https://north.acme.example/card"));
     assert_eq!(loaded.config.routes[0].injection.headers.len(), 1);
     let loaded =
         place.load(&format!("{GIVEN}environment = \"sandbox\"\nagent = \"7\"\n")).expect("it is right");
-    assert_eq!(step(&loaded).url.as_text(), Some("https://sandbox.acme.example/card"));
+    assert_eq!(url(&loaded).as_deref(), Some("https://sandbox.acme.example/card"));
     let injection = &loaded.config.routes[0].injection;
     assert_eq!(injection.headers[1].1.as_text(), Some("7"), "what `agent` brings is there with it");
     let loaded = place.load(&format!("{GIVEN}base_url = \"https://{{tenant}}.eu.acme.example\"\n"));
-    assert_eq!(step(&loaded.expect("it is right")).url.as_text(), Some("https://north.eu.acme.example/card"));
+    assert_eq!(url(&loaded.expect("it is right")).as_deref(), Some("https://north.eu.acme.example/card"));
 }
 
 #[test]
