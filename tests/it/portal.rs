@@ -152,7 +152,7 @@ fn each_trouble_of_the_portal_is_told_for_what_it_is_and_the_portal_left_alone()
         ("mail-foreign", "1 came from others", "pending"),
     ] {
         let portal = Portal::start(&[&format!("nic-ma={fault}")]);
-        let bearerd = portal.setup("wait = \"1s\"").start();
+        let bearerd = portal.setup("mail_wait = \"1s\"").start();
         let message = error(&bearerd);
         assert!(message.contains(told), "{fault}: {message}");
         assert_eq!(bearerd.credential("nic-ma-portal")["state"], state, "{fault}");
@@ -200,7 +200,7 @@ fn an_attempt_counts_over_restarts_and_a_token_is_taken_up_again() {
         let folder = tempfile::tempdir().expect("a folder");
         let configuration = portal.sandbox.portal_configuration(&portal.sandbox.mailbox());
         let configuration =
-            configuration.replace("[routes", "wait = \"1s\"\n[routes") + &store(folder.path());
+            configuration.replace("[routes", "mail_wait = \"1s\"\n[routes") + &store(folder.path());
         let mut bearerd = Setup::new(&configuration).start();
         if state == "ready" {
             bearerd.wait_until_ready();

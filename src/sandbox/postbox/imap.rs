@@ -20,7 +20,13 @@ pub(super) async fn accept(listener: TcpListener, postbox: Arc<Postbox>, manners
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
         if manners.down_until.is_none_or(|until| postbox.clock.boot() >= until) {
-            let visit = Visit { postbox: Arc::clone(&postbox), manners, is_known: false, is_selected: false };
+            let visit = Visit {
+                postbox: Arc::clone(&postbox),
+                manners,
+                is_known: false,
+                is_selected: false,
+                told: 0,
+            };
             connections.spawn(visit.serve(stream));
         }
         while connections.try_join_next().is_some() {}
@@ -33,6 +39,8 @@ struct Visit {
     manners: Manners,
     is_known: bool,
     is_selected: bool,
+    /// How many messages had come when it last looked: later ones are told as soon as it listens.
+    told: u32,
 }
 
 impl Visit {
@@ -84,19 +92,23 @@ impl Visit {
     }
 
     /// Tells of news until the other side has had enough.
-    async fn idle(&self, stream: &mut BufReader<impl AsyncRead + AsyncWrite + Unpin>) -> Option<()> {
+    async fn idle(&mut self, stream: &mut BufReader<impl AsyncRead + AsyncWrite + Unpin>) -> Option<()> {
         let mut count = self.postbox.count.subscribe();
         stream.write_all(b"+ idling\r\n").await.ok()?;
         let mut line = String::new();
         loop {
+            let come = *count.borrow_and_update();
+            if come != self.told {
+                self.told = come;
+                let news = format!("* {} EXISTS\r\n", self.inbox().len());
+                stream.write_all(news.as_bytes()).await.ok()?;
+            }
             tokio::select! {
                 read = stream.read_line(&mut line) => {
                     return (read.is_ok() && line == "DONE\r\n").then_some(());
                 }
                 changed = tokio::time::timeout(PATIENCE, count.changed()) => {
                     changed.ok()?.ok()?;
-                    let news = format!("* {} EXISTS\r\n", self.inbox().len());
-                    stream.write_all(news.as_bytes()).await.ok()?;
                 }
             }
         }
@@ -108,6 +120,9 @@ impl Visit {
 
     fn answer(&mut self, tag: &str, command: &str) -> String {
         let words: Vec<&str> = command.split(' ').collect();
+        if matches!(words.as_slice(), ["SELECT", ..] | ["UID", "FETCH", ..]) {
+            self.told = *self.postbox.count.borrow();
+        }
         match words.as_slice() {
             ["CAPABILITY"] => {
                 let idle = if self.manners.deaf { "" } else { " IDLE" };
