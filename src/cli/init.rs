@@ -76,6 +76,10 @@ fn credential(text: &mut String, preset: Preset<'_>, chosen: &[Preset<'_>]) -> s
     {
         writeln!(text, "# environment = \"{usual}\"  # or {}", others.join(", "))?;
     }
+    if let Some(address) = preset.base_url().filter(|address| address.starts_with("http://")) {
+        let comment = "the vendor names http://, which everyone on the way can read: `allow_plaintext = true` permits it";
+        writeln!(text, "base_url = \"{}\"  # {comment}", address.replacen("http://", "https://", 1))?;
+    }
     for parameter in preset.parameters() {
         let comment = if parameter.required { "" } else { "# " };
         let value = value(&parameter, name, chosen);
