@@ -252,9 +252,9 @@ fn a_reader_that_stops_stops_the_upstream_and_memory_stays() {
     assert!(taken < 64 << 20, "{taken} bytes were taken though nobody reads");
     let (now, _) = bearerd.memory();
     assert!(now < before + 4096, "{before} KiB became {now} KiB");
-    // All that was taken arrives.
+    // All that was taken arrives, but for what may be the beginning of a secret as long as nothing follows.
     app.head();
-    let received = app.bytes(taken);
+    let received = app.bytes(taken - 64);
     let expected = bytes(1 << 20);
     assert!(received.chunks(1 << 20).all(|piece| piece == &expected[..piece.len()]));
 }

@@ -19,13 +19,14 @@ use crate::house::{files, read};
 use fixture::Fixture;
 
 /// Presets that are not of one vendor, or whose tests are older (`presets.rs`, `logins/sandbox.rs`).
-const TESTED_ELSEWHERE: [&str; 10] = [
+const TESTED_ELSEWHERE: [&str; 11] = [
     "bearer",
     "basic",
     "api-key",
     "digilocker",
     "digilocker-partner",
     "nic-ma",
+    "nic-ma-portal",
     "payhub",
     "sahamati-entity",
     "sahamati-secret",
