@@ -104,7 +104,7 @@ fn pass(passage: &mut Passage) -> usize {
     let Ok(Chosen::Route(choice)) = choose(routes, door, found) else { panic!("it is to be forwarded") };
     let claim = choice.claim(head).expect("the policy lets it pass");
     let sanitized = Sanitized::new(head, &choice.found, choice.route, &claim.rest, VIA);
-    let outbound = Outbound::new(sanitized, prepared).expect("the values can be made");
+    let outbound = Outbound::new(sanitized, prepared, None).expect("the values can be made");
     outbound.write(choice.found.framing(), output);
     output.len()
 }
