@@ -30,8 +30,8 @@ bench-functions: ## Instructions of single functions, beside those that were rec
 FUZZ_SECONDS ?= 1800
 fuzz: ## Each fuzz target for so long, beginning with its corpus; what it finds lies in fuzz/artifacts
 	.ci/tools cargo c++ nightly cargo-fuzz
-	cd fuzz && for target in $$(ls corpus); do mkdir -p ../target/fuzz-corpus/$$target; \
-	  cargo +nightly fuzz run --target-dir ../target/fuzz $$target ../target/fuzz-corpus/$$target corpus/$$target -- \
+	for target in $$(ls fuzz/corpus); do mkdir -p target/fuzz-corpus/$$target; \
+	  cargo +nightly fuzz run --target-dir target/fuzz $$target target/fuzz-corpus/$$target fuzz/corpus/$$target -- \
 	    -max_total_time=$(FUZZ_SECONDS) -timeout=10 -max_len=8192 -print_final_stats=1 || exit 1; done
 
 lint: ## Format, lints, licences, sources
