@@ -27,8 +27,12 @@ const LONGEST_WINDOW: usize = 32;
 /// Bytes of an entry of the index.
 pub(super) const GRAM: usize = 4;
 
-/// Bits of the index for each entry: one in so many places is looked at for nothing.
-const SPARSITY: usize = 64;
+/// Bits of the index for each entry, of which it sets two: one place in a hundred is looked at for nothing. Where
+/// each of thousands of routes has values of its own, the processor's caches have little of each index.
+const SPARSITY: usize = 16;
+
+/// The longest index, in words of 64 bits.
+const MOST_WORDS: usize = 1 << 10;
 
 /// How many places are gone on from in a text that can be read in several ways, as only one with a `%` or `\`
 /// of a value in it can.
@@ -36,19 +40,23 @@ const MOST_WAYS: usize = 4096;
 
 /// The values that an answer is scanned for, in all their forms.
 pub struct Patterns {
-    forms: Box<[Form]>,
     /// Bytes of each window.
     window: usize,
-    /// A bit for each entry, by its hash.
+    /// Two bits of a word for each entry, by its hash; as many words as a power of two.
     index: Box<[u64]>,
-    /// What takes the number of such a bit from a hash.
-    shift: u32,
-    /// The entries themselves, in their order.
-    grams: Zeroizing<Vec<u32>>,
-    /// By byte: whether a form begins with it.
-    begins: [bool; 256],
     /// Whether a value has bytes that begin escapes.
     has_leads: bool,
+    /// The entries themselves, in their order.
+    grams: Zeroizing<Vec<u32>>,
+    forms: Box<[Form]>,
+    /// By byte, a bit: whether a form begins with it.
+    begins: [u64; 4],
+}
+
+/// Where in an index an entry is noted: in which word, and at which of its bits.
+struct Place {
+    word: usize,
+    bits: [u64; 2],
 }
 
 /// What stands at a place.
@@ -85,22 +93,22 @@ impl Patterns {
         let forms: Box<[Form]> = distinct.iter().flat_map(|value| Form::all_of(value)).collect();
         let window = forms.iter().map(|form| form.length).fold(LONGEST_WINDOW, usize::min);
         let mut grams = Zeroizing::new(Vec::with_capacity(forms.len() * (window - GRAM + 1)));
-        let (mut begins, mut has_leads) = ([false; 256], false);
+        let (mut begins, mut has_leads) = ([0; 4], false);
         for form in &forms {
-            begins[usize::from(form.first)] = true;
+            let (word, bit) = bit_of(form.first);
+            begins[word] |= bit;
             let bytes = Zeroizing::new((0..form.length).map(|at| form.at(at)).collect::<Vec<u8>>());
             has_leads |= bytes.iter().any(|byte| is_lead(*byte));
             grams.extend(bytes[..window].array_windows().map(|gram| u32::from_le_bytes(*gram)));
         }
         grams.sort_unstable();
         grams.dedup();
-        let bits = (grams.len() * SPARSITY).next_power_of_two().clamp(64, 1 << 16);
-        let index = vec![0; bits / 64].into_boxed_slice();
-        let shift = u32::BITS - bits.trailing_zeros();
-        let mut patterns = Self { forms, window, index, shift, grams, begins, has_leads };
+        let words = (grams.len() * SPARSITY / 64).next_power_of_two().min(MOST_WORDS);
+        let index = vec![0; words].into_boxed_slice();
+        let mut patterns = Self { window, index, has_leads, grams, forms, begins };
         for at in 0..patterns.grams.len() {
-            let (word, bit) = patterns.place(patterns.grams[at]);
-            patterns.index[word] |= bit;
+            let Place { word, bits: [one, other] } = patterns.place(patterns.grams[at]);
+            patterns.index[word] |= (1_u64 << one) | (1_u64 << other);
         }
         patterns
     }
@@ -160,30 +168,39 @@ impl Patterns {
     #[inline(never)]
     fn next_gram(&self, bytes: &[u8], from: usize) -> Option<usize> {
         let skip = self.window - GRAM + 1;
-        let mut rest = bytes.get(from..)?;
-        while !self.has(u32::from_le_bytes(*rest.first_chunk()?)) {
-            rest = rest.get(skip..)?;
-        }
-        Some(bytes.len() - rest.len())
+        let rest = bytes.get(from..)?;
+        let is_indexed =
+            |piece: &[u8]| piece.first_chunk().is_some_and(|entry| self.has(u32::from_le_bytes(*entry)));
+        let pieces = rest.chunks_exact(skip);
+        let at = match pieces.clone().position(is_indexed) {
+            Some(number) => number * skip,
+            // Behind the last whole piece.
+            None if is_indexed(pieces.remainder()) => rest.len() - pieces.remainder().len(),
+            None => return None,
+        };
+        Some(from + at)
     }
 
     /// Whether an entry is in the index.
     #[inline]
     fn has(&self, entry: u32) -> bool {
-        let (word, bit) = self.place(entry);
-        self.index[word] & bit != 0 && self.holds(entry)
+        let Place { word, bits: [one, other] } = self.place(entry);
+        let word = self.index[word];
+        // One after the other: nearly every place ends with the first.
+        word & (1_u64 << one) != 0 && word & (1_u64 << other) != 0 && self.holds(entry)
     }
 
-    /// Whether an entry that shares its bit with one is that one.
+    /// Whether an entry that shares its bits with others is one of them.
     #[cold]
     fn holds(&self, entry: u32) -> bool {
         self.grams.binary_search(&entry).is_ok()
     }
 
-    /// Where an entry has its bit.
-    fn place(&self, entry: u32) -> (usize, u64) {
-        let bit = entry.wrapping_mul(0x9e37_79b1).wrapping_shr(self.shift);
-        ((bit / u64::BITS) as usize, 1 << (bit % u64::BITS))
+    /// Where an entry has its bits.
+    fn place(&self, entry: u32) -> Place {
+        let hash = u64::from(entry).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let word = (hash >> 46) as usize & self.index.len().wrapping_sub(1);
+        Place { word, bits: [(hash >> 40) & 63, (hash >> 34) & 63] }
     }
 
     /// The first place before `until` at which a window stands whose first escape is in what is fresh.
@@ -315,12 +332,18 @@ impl Patterns {
     /// What stands at a place.
     pub(super) fn at(&self, text: Text<'_>, at: usize) -> Match {
         let Some(first) = text.get(at) else { return Match::None };
-        if !self.begins[usize::from(first)] && !is_lead(first) {
+        let (word, bit) = bit_of(first);
+        if self.begins[word] & bit == 0 && !is_lead(first) {
             return Match::None;
         }
         let forms = self.forms.iter().filter(|form| form.first == first || is_lead(first));
         forms.fold(Match::None, |found, form| found.or(follow(form, text, at)))
     }
+}
+
+/// A bit for each byte: in which word, and which.
+fn bit_of(byte: u8) -> (usize, u64) {
+    (usize::from(byte / 64), 1 << (byte % 64))
 }
 
 /// Reads a form from a place of the text on. Where a value has `%` or `\` in it, a text may be read in several

@@ -117,31 +117,36 @@ impl Sentry {
         self.is_withheld
     }
 
+    /// Waits until it is known whether what comes next of `source` may be seen; [`Self::poll_fill`] shows it.
+    pub fn poll_known<S: Source>(
+        &mut self,
+        source: &mut S,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), BodyError>> {
+        if self.passing().is_some() {
+            return Poll::Ready(Ok(()));
+        }
+        match self.next(source, context) {
+            Next::Show | Next::End => Poll::Ready(Ok(())),
+            Next::Wait => Poll::Pending,
+            Next::Broken(error) => Poll::Ready(Err(error)),
+        }
+    }
+
     /// What comes next of `source`, as the app may see it.
     pub fn poll_fill<'a, S: Source>(
         &'a mut self,
         source: &'a mut S,
         context: &mut Context<'_>,
     ) -> Poll<Result<Fill<'a>, BodyError>> {
-        if self.is_withheld {
-            return Poll::Ready(Err(BodyError::Withheld));
-        }
         if let Some(count) = self.passing() {
             return source.poll_fill(context).map_ok(|fill| fill.up_to(count));
         }
-        let next = match &mut self.way {
-            Way::Plain(_) => self.next_plain(source, context),
-            Way::Coded(coded) => coded.next(&mut self.left, source, context),
-        };
-        match next {
-            Ok(Next::Wait) => Poll::Pending,
-            Ok(Next::Broken(error)) => Poll::Ready(Err(error)),
-            Err(Withheld) => {
-                self.is_withheld = true;
-                Poll::Ready(Err(BodyError::Withheld))
-            }
-            Ok(Next::End) => self.end(source, context),
-            Ok(Next::Show) => {
+        match self.next(source, context) {
+            Next::Wait => Poll::Pending,
+            Next::Broken(error) => Poll::Ready(Err(error)),
+            Next::End => self.end(source, context),
+            Next::Show => {
                 let fresh = match source.poll_fill(context) {
                     Poll::Ready(Ok(Fill::Data(data))) => data,
                     _ => b"",
@@ -182,9 +187,22 @@ impl Sentry {
     /// How many of the source's next bytes are known to be nothing but what may pass.
     fn passing(&self) -> Option<usize> {
         match &self.way {
-            Way::Plain(screen) => screen.passing(),
-            Way::Coded(_) => None,
+            Way::Plain(screen) if !self.is_withheld => screen.passing(),
+            _ => None,
         }
+    }
+
+    /// What is to be done next. What was withheld once stays here.
+    fn next<S: Source>(&mut self, source: &mut S, context: &mut Context<'_>) -> Next {
+        let next = match &mut self.way {
+            _ if self.is_withheld => Err(Withheld),
+            Way::Plain(_) => self.next_plain(source, context),
+            Way::Coded(coded) => coded.next(&mut self.left, source, context),
+        };
+        next.unwrap_or_else(|Withheld| {
+            self.is_withheld = true;
+            Next::Broken(BodyError::Withheld)
+        })
     }
 
     fn next_plain<S: Source>(&mut self, source: &mut S, context: &mut Context<'_>) -> Result<Next, Withheld> {

@@ -271,6 +271,14 @@ impl Exchange {
         })
     }
 
+    /// Ready when it is known how the answer's body goes on, and that the guard lets that pass.
+    pub(super) fn poll_known(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+        match &mut self.body_guard {
+            Some(guard) => guard.poll_known(&mut self.incoming, context),
+            None => self.incoming.poll_fill(context).map_ok(|_| ()),
+        }
+    }
+
     /// A copy of the first `count` bytes of what is shown, which are taken.
     fn copy(&mut self, count: usize) -> Vec<u8> {
         let mut context = Context::from_waker(std::task::Waker::noop());

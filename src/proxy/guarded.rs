@@ -71,7 +71,7 @@ pub(super) async fn first_piece<S: Caller>(
             // How it ends is seen when the answer has ended.
             let _ = exchange.poll_upload(caller, context);
         }
-        match exchange.poll_fill(context) {
+        match exchange.poll_known(context) {
             Poll::Ready(Err(BodyError::Withheld)) => {
                 let detail = "the upstream's answer holds a secret or a token, or cannot be looked into";
                 return Poll::Ready(Err(blocked(detail)));
@@ -101,11 +101,16 @@ fn blocked(detail: &'static str) -> ProxyError {
 /// What is done with the body, by its media type; nothing if it has no text. If several are named, nobody
 /// knows which an app believes.
 fn handling(head: &AnswerHead) -> Option<Handling> {
-    let types = head.fields.all(Kind::ContentType).flat_map(members);
-    let mut types = types.map(|value| Handling::of(Some(value)));
-    let first = types.next().unwrap_or(Handling::Scanned);
-    let handling = if types.all(|other| other == first) { first } else { Handling::Json };
-    (handling != Handling::Ignored).then_some(handling)
+    let mut handling = None;
+    for list in head.fields.all(Kind::ContentType) {
+        for media_type in members(list) {
+            let of_type = Handling::of(Some(media_type));
+            if *handling.get_or_insert(of_type) != of_type {
+                return Some(Handling::Json);
+            }
+        }
+    }
+    Some(handling.unwrap_or(Handling::Scanned)).filter(|handling| *handling != Handling::Ignored)
 }
 
 /// How the body is compressed.
@@ -158,6 +163,15 @@ pub(super) struct BodyGuard {
 }
 
 impl BodyGuard {
+    /// See [`Sentry::poll_known`].
+    pub(super) fn poll_known<S: Source>(
+        &mut self,
+        source: &mut S,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), BodyError>> {
+        self.sentry.poll_known(source, context)
+    }
+
     /// See [`Sentry::poll_fill`].
     pub(super) fn poll_fill<'a, S: Source>(
         &'a mut self,
