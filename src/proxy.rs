@@ -184,8 +184,10 @@ impl Proxy {
             };
             record.route = Some(choice.route.clone());
             let claim = choice.claim(head)?;
-            let rules = &choice.route.spec.callers;
-            callers::check_route(rules, claim.subject.as_deref(), record.door(), asking, clock)?;
+            if choice.route.picks_callers {
+                let rules = &choice.route.spec.callers;
+                callers::check_route(rules, claim.subject.as_deref(), record.door(), asking, clock)?;
+            }
             (choice.route.clone(), choice.found, claim, Arc::as_ptr(&table))
         };
         let framing = asking.framing(&found);

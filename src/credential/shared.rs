@@ -64,8 +64,6 @@ pub struct Shared {
     changed: Notify,
     pokes: mpsc::UnboundedSender<Poke>,
     feed: Mutex<Feed>,
-    /// What answers are scanned for.
-    in_play: ArcSwapOption<InPlay>,
     /// No refusal starts a renewal before this time since boot. Readers of the token never lock it,
     /// only requests that were refused.
     floor: Mutex<Duration>,
@@ -77,7 +75,7 @@ pub struct Shared {
     expiry_told: AtomicBool,
 }
 
-/// What each request reads that carries the token: side by side, since of thousands of credentials little
+/// What each request reads that carries the token, and its answer: side by side, since of thousands of credentials little
 /// is in the processor's caches.
 struct Standing {
     /// The generation under suspicion while its renewal is due or runs; 0 for none.
@@ -85,6 +83,8 @@ struct Standing {
     /// Whether a refusal can lead to a new token at all: a static token cannot renew itself, and a
     /// credential that was removed will not be renewed.
     renewable: AtomicBool,
+    /// What answers are scanned for.
+    in_play: ArcSwapOption<InPlay>,
 }
 
 /// Who is fed, and with what. Locked by those who publish and register, never by readers.
@@ -99,12 +99,15 @@ impl Shared {
     pub fn new(renewable: bool, status: Status, pokes: mpsc::UnboundedSender<Poke>) -> Self {
         Self {
             owner: status.owner.clone(),
-            standing: Standing { suspected: AtomicU64::new(0), renewable: AtomicBool::new(renewable) },
+            standing: Standing {
+                suspected: AtomicU64::new(0),
+                renewable: AtomicBool::new(renewable),
+                in_play: ArcSwapOption::empty(),
+            },
             status: Mutex::new(status),
             changed: Notify::new(),
             pokes,
             feed: Mutex::default(),
-            in_play: ArcSwapOption::empty(),
             floor: Mutex::default(),
             refusals: AtomicU64::new(0),
             used: AtomicU64::new(0),
@@ -168,12 +171,12 @@ impl Shared {
 
     /// The values that must not reach an app; `None` before the first generation.
     pub fn in_play(&self) -> Guard<Option<Arc<InPlay>>> {
-        self.in_play.load()
+        self.standing.in_play.load()
     }
 
     /// For the keeper: these are the values that must not reach an app.
     pub(in crate::credential) fn set_in_play(&self, values: Box<[Secret]>) {
-        self.in_play.store(Some(Arc::new(InPlay::new(values))));
+        self.standing.in_play.store(Some(Arc::new(InPlay::new(values))));
     }
 
     /// Adds a reader and feeds it with the current generation. If the reader cannot use that one,

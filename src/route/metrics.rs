@@ -9,6 +9,7 @@ use crate::upstream::pool::Uses;
 
 /// How long requests took: counts in buckets, as Prometheus wants them.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub struct Durations {
     microseconds: AtomicU64,
     buckets: [Counter; Self::BOUNDS.len() + 1],
@@ -56,21 +57,23 @@ fn microseconds(duration: Duration) -> u64 {
 pub const ERROR_CODES: usize = 32;
 
 /// The numbers of one route; or of a listener, for what reached no route. There may be thousands of
-/// routes, few of which have had requests of every class: what nearly every request counts is side by side.
+/// routes, few of which have had requests of every class: what nearly every request counts is side by side, in
+/// the order in which it is written here.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub struct RouteMetrics {
     /// Requests that left with a token.
     pub injections: Counter,
+    /// Open connections to upstreams that carried a request of this route last.
+    pub upstream_connections: Gauge,
+    /// Requests that were answered with a status of the class 2xx.
+    successes: Durations,
     /// Refused requests that were sent once more.
     pub replays: Counter,
     /// Secrets that were masked in answers.
     pub masked: Counter,
-    /// Open connections to upstreams that carried a request of this route last.
-    pub upstream_connections: Gauge,
     /// What few routes have.
     rare: OnceLock<Box<Rare>>,
-    /// Requests that were answered with a status of the class 2xx.
-    successes: Durations,
 }
 
 /// The class of [`RouteMetrics::successes`], as [`RouteMetrics::requests`] counts them.

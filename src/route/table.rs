@@ -79,6 +79,10 @@ pub struct Route {
     pub holds_content: bool,
     /// The bodies of answers are verified.
     pub verifies: bool,
+    /// Not everybody who may call the listener may call it.
+    pub picks_callers: bool,
+    /// Some fields of the app's are taken off, beside those that the injection takes.
+    removes: bool,
     /// What it lets pass.
     pub policy: Policy,
     /// An issuer on the upstream's server has not told its endpoints yet: each path there could be one.
@@ -169,6 +173,8 @@ impl Route {
             bucket: kept.or_else(|| spec.rate.map(|rate| Arc::new(Bucket::new(rate)))),
             holds_content: spec.injection.holds_content(),
             verifies: spec.verification.is_some(),
+            picks_callers: !spec.callers.is_empty(),
+            removes: !spec.remove.is_empty(),
             policy: Policy::new(spec),
             awaits_issuer,
             spec: Arc::clone(spec),
@@ -201,7 +207,7 @@ impl Route {
             _ => false,
         };
         let is_removed = || self.spec.remove.iter().any(|own| is_same_name(own.as_str().as_bytes(), name));
-        tells_subject || self.injected.has_header(name) || is_removed()
+        tells_subject || self.injected.has_header(name) || (self.removes && is_removed())
     }
 
     /// What is left of a path that the route takes when its prefix is gone; empty, or with a slash
