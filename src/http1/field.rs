@@ -168,7 +168,8 @@ impl Fields {
         self.lines.extend(parsed.iter().map(|header| {
             let kind = Kind::of(header.name.as_bytes());
             *kinds |= kind.bit();
-            Line { name: place(header.name.as_bytes()), value: place(header.value.trim_ascii()), kind }
+            // The parser has left out the white space around the value.
+            Line { name: place(header.name.as_bytes()), value: place(header.value), kind }
         }));
     }
 
@@ -351,9 +352,19 @@ fn begins_with_x_forwarded(name: &[u8]) -> bool {
 /// Whether a name is `known`, which is in lower case and made of letters, digits and `-` only: of the
 /// bytes that a name can have, setting one bit makes these and no others of them.
 fn is_letters_of(name: &[u8], known: &[u8]) -> bool {
-    name.len() == known.len()
-        && name.iter().zip(known).fold(0, |differs, (one, other)| differs | ((one | 0x20) ^ other)) == 0
+    if name.len() != known.len() {
+        return false;
+    }
+    let ((names, name), (knowns, known)) = (name.as_chunks::<8>(), known.as_chunks::<8>());
+    let differ = |(one, other): (&[u8; 8], &[u8; 8])| {
+        (u64::from_ne_bytes(*one) | LOWER_CASE) ^ u64::from_ne_bytes(*other)
+    };
+    let differs = names.iter().zip(knowns).map(differ).fold(0, |all, differs| all | differs);
+    name.iter().zip(known).fold(differs, |all, (one, other)| all | u64::from((one | 0x20) ^ other)) == 0
 }
+
+/// The bit that makes small letters of capitals, of eight of them.
+const LOWER_CASE: u64 = u64::from_ne_bytes([0x20; 8]);
 
 const X_FORWARDED: &[u8] = b"x-forwarded-";
 
@@ -371,5 +382,16 @@ pub fn by_letters(one: &[u8], other: &[u8]) -> Ordering {
 
 /// The members of a list (RFC 9110, section 5.6.1), without white space and empty ones.
 pub fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
+    let mut rest = Some(value);
+    std::iter::from_fn(move || {
+        loop {
+            let whole = rest.take()?;
+            let end = memchr::memchr(b',', whole);
+            rest = end.map(|end| &whole[end + 1..]);
+            let member = whole[..end.unwrap_or(whole.len())].trim_ascii();
+            if !member.is_empty() {
+                return Some(member);
+            }
+        }
+    })
 }

@@ -282,5 +282,6 @@ impl AnswerHead {
 
 /// Whether `Connection` lists an option.
 fn lists(fields: &Fields, option: &[u8]) -> bool {
-    fields.all(Kind::Connection).flat_map(members).any(|name| name.eq_ignore_ascii_case(option))
+    let has_option = |list| members(list).any(|name| name.eq_ignore_ascii_case(option));
+    fields.all(Kind::Connection).any(has_option)
 }

@@ -288,17 +288,24 @@ const ALLOWED: [[bool; 256]; 2] = {
 /// Only origin-form, absolute-form for the listener's own authority, and `*` for OPTIONS (RFC 9112,
 /// section 3.2).
 fn target<'a>(head: &'a RequestHead, names: &Names<'_>) -> Result<Target<'a>, ProxyError> {
-    let bytes = head.target();
-    if bytes.contains(&b'#') {
-        return Err(ProxyError::new(Code::PathAmbiguous, "the target has a `#`").and_close());
-    }
-    let text = std::str::from_utf8(bytes).map_err(|_| malformed(NOT_ENCODED))?;
+    // No form of a target has a `#`: what has one is refused in any case, and told apart then.
+    form_of_target(head, names).map_err(|error| {
+        if head.target().contains(&b'#') {
+            ProxyError::new(Code::PathAmbiguous, "the target has a `#`").and_close()
+        } else {
+            error
+        }
+    })
+}
+
+fn form_of_target<'a>(head: &'a RequestHead, names: &Names<'_>) -> Result<Target<'a>, ProxyError> {
+    let text = std::str::from_utf8(head.target()).map_err(|_| malformed(NOT_ENCODED))?;
     let (authority, text) = match text.as_bytes().first() {
         Some(b'/') => (None, text),
         Some(b'*') if text.len() == 1 && head.method == Method::OPTIONS => (None, text),
         _ => absolute(text, names)?,
     };
-    let (path, query) = match text.bytes().position(|byte| byte == b'?') {
+    let (path, query) = match memchr::memchr(b'?', text.as_bytes()) {
         Some(at) => (&text[..at], Some(&text[at + 1..])),
         None => (text, None),
     };
@@ -367,13 +374,13 @@ fn is_address(host: &str, address: SocketAddr) -> bool {
 /// The host of `host[:port]`, an IPv6 address with its brackets; `None` if it is not of that form
 /// (RFC 9110, section 7.2).
 pub fn host_and_port(value: &[u8]) -> Option<&str> {
-    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
     let (host, port) = if value.first() == Some(&b'[') {
         let (host, port) = value.split_at(memchr::memchr(b']', value)? + 1);
         std::str::from_utf8(&host[1..host.len() - 1]).ok()?.parse::<std::net::Ipv6Addr>().ok()?;
         (host, port)
     } else {
-        let (host, port) = value.split_at(value.iter().take_while(|byte| is_name(byte)).count());
+        let (host, port) =
+            value.split_at(value.iter().take_while(|byte| IN_NAMES[usize::from(**byte)]).count());
         if host.is_empty() {
             return None;
         }
@@ -386,6 +393,16 @@ pub fn host_and_port(value: &[u8]) -> Option<&str> {
     };
     if is_port { std::str::from_utf8(host).ok() } else { None }
 }
+
+/// Bytes that the name of a host may have.
+const IN_NAMES: [bool; 256] = {
+    let (mut names, mut byte) = ([false; 256], 0_u8);
+    while byte < 0x80 {
+        names[byte as usize] = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+        byte += 1;
+    }
+    names
+};
 
 /// A page of another site that the user's browser shows cannot call (RFC 6454 and Fetch Metadata).
 fn check_origin(names: &Names<'_>, value: &[u8]) -> Result<(), ProxyError> {

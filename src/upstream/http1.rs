@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use crate::body::{BodyError, Fill, PassError, Passage, Source};
 use crate::buffer::{Held, Input, Output};
 use crate::clock::Clock;
+use crate::http1::field::members;
 use crate::http1::head::{HeadError, Progress};
 use crate::http1::{AnswerHead, Decoder, Framing, HeadLimits, Kind, body};
 use crate::upstream::connect::{Identity, tls_reason};
@@ -307,10 +308,12 @@ pub(super) fn framing(head: &AnswerHead, asked: Asked) -> Result<Framing, Answer
             return Err(AnswerError::NotHttp("the answer's transfer coding is not exactly `chunked`"));
         }
     }
-    for member in head.fields.all(Kind::ContentLength).flat_map(crate::http1::field::members) {
-        let value = content_length(member).ok_or(BAD_LENGTH)?;
-        if length.replace(value).is_some_and(|before| before != value) {
-            return Err(BAD_LENGTH);
+    for list in head.fields.all(Kind::ContentLength) {
+        for member in members(list) {
+            let value = content_length(member).ok_or(BAD_LENGTH)?;
+            if length.replace(value).is_some_and(|before| before != value) {
+                return Err(BAD_LENGTH);
+            }
         }
     }
     match (codings, length) {
