@@ -118,8 +118,10 @@ pub async fn start(
     logs: Option<Logs>,
 ) -> Result<Running, StartError> {
     loaded.forget_advice();
-    // What the file was parsed in goes back before other threads come to use it.
-    memory::give_back();
+    if loaded.is_large {
+        // What the file was parsed in goes back before other threads come to use it.
+        memory::give_back();
+    }
     let config = &loaded.config;
     let bound = listener::bind(&config.listeners, &environment.inherited).map_err(StartError::Bind)?;
     let (admin_address, admin_listener) = bind_admin(&config.admin.listen)?;

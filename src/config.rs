@@ -164,6 +164,8 @@ pub struct Loaded {
     pub secrets: Vec<SecretPlace>,
     /// The variables of the environment that it took secrets from.
     pub variables: BTreeSet<String>,
+    /// To read it took so much memory that it is worth while to give that back at once.
+    pub is_large: bool,
 }
 
 impl Loaded {
@@ -242,10 +244,11 @@ fn load_from(
     folder: &Path,
     environment: &Environment,
 ) -> Result<Loaded, Problems> {
-    // The parsed file takes several times the memory of what is made of it.
-    let read = memory::apart(|| read(name, text, folder));
+    let is_large = text.len() > LARGE;
     let no_room = |error| Problem::nowhere(format!("there is no room to read the configuration: {error}"));
-    let (tree, raw, files, findings) = read.map_err(|error| Problems::one(no_room(error)))??;
+    let read = || read(name, text, folder);
+    let (tree, raw, files, findings) =
+        if is_large { memory::apart(read).map_err(|error| Problems::one(no_room(error)))? } else { read() }?;
     let mut context = Context::new(environment, folder, findings);
     context.files.extend(files);
     let config = validate::file(&raw, Place::new(&tree), &mut context);
@@ -264,8 +267,13 @@ fn load_from(
         files: context.files.into_iter().collect(),
         secrets: context.secrets,
         variables: context.variables,
+        is_large,
     })
 }
+
+/// Bytes of a configuration from which on it is read apart ([`memory::apart`]): a parsed file takes several times
+/// the memory of what is made of it.
+const LARGE: usize = 32 * 1024;
 
 /// The file as a tree and as what it says, with presets laid under it, the files that it brings them from,
 /// and what was found on the way.

@@ -17,7 +17,10 @@ use rustix::mm::{Advice, madvise, mlock};
 use zeroize::Zeroize;
 
 /// The sizes of cells, in bytes.
-const SIZES: [usize; 5] = [64, 256, 1024, 4096, 16 * 1024];
+const SIZES: [usize; 6] = [32, 64, 256, 1024, 4096, LONGEST];
+
+/// The longest secret that finds a place, in bytes.
+const LONGEST: usize = 16 * 1024;
 
 /// The size of a block in bytes: the least that a process may lock nearly everywhere.
 const BLOCK: usize = 64 * 1024;
@@ -164,12 +167,12 @@ impl Drop for Cell {
 
 #[cfg(test)]
 mod tests {
-    use super::{BLOCK, Cell, SIZES, held, prepare};
+    use super::{BLOCK, Cell, LONGEST, held, prepare};
 
     #[test]
     fn secrets_of_every_length_are_held_and_cells_are_used_again() {
         prepare().expect("this machine lets a process lock 64 KiB");
-        let cells: Vec<_> = (0..=SIZES[4])
+        let cells: Vec<_> = (0..=LONGEST)
             .step_by(777)
             .map(|length| {
                 let bytes = vec![u8::try_from(length % 251).expect("a byte"); length];
@@ -177,11 +180,11 @@ mod tests {
             })
             .collect();
         assert!(cells.iter().all(|(cell, bytes)| cell.expose() == bytes));
-        assert!(Cell::holding(&vec![0; SIZES[4] + 1]).is_none());
+        assert!(Cell::holding(&vec![0; LONGEST + 1]).is_none());
         drop(cells);
         let before = held();
-        for _ in 0..10 * BLOCK / SIZES[4] {
-            drop(Cell::holding(&vec![1; SIZES[4]]));
+        for _ in 0..10 * BLOCK / LONGEST {
+            drop(Cell::holding(&vec![1; LONGEST]));
         }
         assert_eq!(held(), before);
     }

@@ -285,6 +285,10 @@ fn injection(
 
 /// The fields that a route does not forward.
 fn removed(names: &[String], place: Place<'_>, context: &mut Context<'_>) -> Arc<[HeaderName]> {
+    if names.is_empty() {
+        // All routes that remove nothing share it.
+        return Arc::default();
+    }
     let mut fields = Vec::with_capacity(names.len());
     for (index, name) in names.iter().enumerate() {
         if let Ok(field) = name.parse() {

@@ -102,7 +102,7 @@ pub(super) struct Report {
     /// When it has to be renewed at the latest, though nobody asks for it.
     pub(super) renew_by: Option<Timestamp>,
     /// What the store has still to be given.
-    pub(super) unsaved: Option<(Record, StoreError)>,
+    pub(super) unsaved: Option<(Box<Record>, StoreError)>,
     pub(super) result: Result<Done, Failure>,
 }
 
@@ -232,7 +232,7 @@ impl Exchange {
         if let Some(record) = self.unsaved.take() {
             let Err(error) = self.save(&record).await else { return Ok(record) };
             let message = format!("the store cannot be written: {}", error.0);
-            report.unsaved = Some((record, error));
+            report.unsaved = Some((Box::new(record), error));
             return Err(Failure::Local(message));
         }
         let loaded = self.store.load(self.shared.owner()).await;
@@ -269,7 +269,7 @@ impl Exchange {
         if record != *stored
             && let Err(error) = self.save(&record).await
         {
-            report.unsaved = Some((record, error));
+            report.unsaved = Some((Box::new(record), error));
         }
     }
 

@@ -35,7 +35,7 @@ impl Task {
         }
         let Some(entry) = self.entries.get_mut(owner) else { return };
         let unsaved = report.unsaved.map(|(record, error)| {
-            entry.unsaved = Some(Box::new(record));
+            entry.unsaved = Some(record);
             format!("the store cannot be written, and a restart would lose what is new: {}", error.0)
         });
         let result = report.result.and_then(|done| match done {
