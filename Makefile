@@ -38,6 +38,7 @@ lint: ## Format, lints, licences, sources
 	.ci/tools cargo cc rustfmt clippy cargo-deny
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
+	cargo check --quiet --locked --benches --manifest-path bench/functions/Cargo.toml --target-dir target
 	cargo deny check licenses bans sources
 
 docs: ## The code's own documentation, into target/doc
