@@ -1,11 +1,20 @@
 # bearerd: what a person types. CI runs `lint`, `docs` and `test`.
 
-.PHONY: demo test soak bench bench-functions fuzz lint docs
+.PHONY: demo release release-check sbom test soak bench bench-functions fuzz lint docs
 
 export PATH := $(CURDIR)/target/tools/bin:$(PATH)
 
 demo: ## Four vendor simulators, a proxy and an app, all on loopback
 	cargo run --release -- demo
+
+release: ## The binary as it is shipped: the same bytes wherever it is built, and it names its crates
+	.ci/release
+
+release-check: ## Builds it twice in different folders and compares; takes two builds, and is not part of CI
+	.ci/release-check
+
+sbom: ## What the release is made of (CycloneDX): target/sbom/bearerd.cdx.json
+	.ci/sbom
 
 test: ## All tests, also those against servers and clients that others wrote
 	.ci/tools cargo cc

@@ -3,7 +3,6 @@
 mod names;
 
 use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,7 +14,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys, RootCertStore};
 use zeroize::Zeroize;
 
-use crate::secret::{Secret, SecretBuffer};
+use crate::secret::{Secret, SecretBuffer, read_file};
 
 pub use names::{AlternativeNames, Names, validity};
 
@@ -166,18 +165,7 @@ fn private_key(source: &KeySource) -> Result<PrivateKeyDer<'static>, String> {
 
 /// Reads a whole file; what of it was a key is wiped when it goes.
 fn read(path: &Path) -> Result<Secret, String> {
-    let told = |what: &str| format!("the file {} {what}", path.display());
-    let reason = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => told("does not exist"),
-        io::ErrorKind::PermissionDenied => told("may not be read by the user that bearerd runs as"),
-        kind => told(&format!("cannot be read: {kind}")),
-    };
-    let mut file = std::fs::File::open(path).map_err(reason)?;
-    let bytes = SecretBuffer::read(&mut file, LARGEST).map_err(reason)?;
-    if bytes.len() > LARGEST {
-        return Err(told("is too large: is it the right one?"));
-    }
-    Ok(bytes.into())
+    read_file(path, LARGEST).map(|(bytes, _)| bytes.into())
 }
 
 #[cfg(test)]

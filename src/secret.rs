@@ -6,6 +6,7 @@
 //! Redaction sits on this leaf, so that a derived `Debug` of any type above it is safe.
 
 mod arena;
+mod file;
 
 use std::fmt;
 use std::io::{self, Read};
@@ -16,6 +17,7 @@ use zeroize::Zeroizing;
 
 use arena::Cell;
 pub use arena::{Held, held, prepare};
+pub use file::{read_file, what_else};
 
 /// A secret value: a password, a client secret, a key, a token.
 ///

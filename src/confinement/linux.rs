@@ -12,6 +12,7 @@ use std::os::unix::fs::FileExt;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 
 use crate::confinement::{Measure, Outcome};
+use crate::memory;
 
 pub(super) use access::{files, ports};
 pub(super) use system_calls::forbid as system_calls;
@@ -67,12 +68,13 @@ pub(super) fn dumps() -> Outcome {
 
 /// Which of the measures that need a kernel of their own this one has.
 pub(super) fn possible() -> Vec<(Measure, Outcome)> {
-    let seccomp = fs::read_to_string("/proc/self/status").is_ok_and(|status| status.contains("\nSeccomp:"));
-    let seccomp = if seccomp { Ok(()) } else { Err("this kernel has no seccomp".to_owned()) };
+    // Filters hold for the thread that makes them: this one tries, and ends.
+    let filter = memory::apart(|| privileges().and_then(|()| system_calls()));
+    let filter = filter.unwrap_or_else(|error| Err(format!("there is no thread to try it in: {error}")));
     vec![
         (Measure::Files, access::can_confine_files()),
         (Measure::Ports, access::can_confine_ports()),
-        (Measure::SystemCalls, seccomp),
+        (Measure::SystemCalls, filter),
     ]
 }
 

@@ -6,8 +6,9 @@
 //!                         └─ 4 KiB: cells of one size, by need
 //! ```
 //!
-//! Blocks are made when they are needed and stay; a cell is wiped and used again. When the limit of locked
-//! memory (`RLIMIT_MEMLOCK`) is reached, further blocks are not locked: that is told once, and counted.
+//! Blocks are made when they are needed and stay; a cell is wiped and used again. Where the limit of locked
+//! memory (`RLIMIT_MEMLOCK`) leaves no room for a whole block, as much of it is locked as fits; what is used
+//! beyond that is not locked: that is told once, and counted.
 
 use std::ffi::c_void;
 use std::io;
@@ -22,7 +23,7 @@ const SIZES: [usize; 6] = [32, 64, 256, 1024, 4096, LONGEST];
 /// The longest secret that finds a place, in bytes.
 const LONGEST: usize = 16 * 1024;
 
-/// The size of a block in bytes: the least that a process may lock nearly everywhere.
+/// The size of a block in bytes: what a process may lock nearly everywhere.
 const BLOCK: usize = 64 * 1024;
 
 /// What cells of small sizes are cut from, in bytes.
@@ -46,11 +47,12 @@ pub struct Held {
     pub unlocked: usize,
 }
 
-/// Locks the first block, unless there is one already. The error says why it cannot be locked.
+/// Locks the first block, or as much of it as may be, unless there is one already. The error says why
+/// memory cannot be locked, or not as much as is used.
 pub fn prepare() -> Result<(), String> {
     let mut arena = ARENA.lock().unwrap_or_else(PoisonError::into_inner);
     if arena.held == Held::default() {
-        arena.grow();
+        arena.grow(PAGE);
     }
     arena.refusal.map_or(Ok(()), |error| Err(format!("memory cannot be locked: {error}")))
 }
@@ -65,6 +67,8 @@ struct Arena {
     free: [Vec<&'static mut [u8]>; SIZES.len()],
     /// What was not cut yet.
     uncut: &'static mut [u8],
+    /// What of the last block could not be locked with it, and is not used yet.
+    beyond: &'static mut [u8],
     held: Held,
     /// Why a block could not be locked, if one could not.
     refusal: Option<rustix::io::Errno>,
@@ -73,7 +77,7 @@ struct Arena {
 impl Arena {
     const fn new() -> Self {
         let free = [const { Vec::new() }; SIZES.len()];
-        Self { free, uncut: &mut [], held: Held { locked: 0, unlocked: 0 }, refusal: None }
+        Self { free, uncut: &mut [], beyond: &mut [], held: Held { locked: 0, unlocked: 0 }, refusal: None }
     }
 
     /// A cell of one of the sizes.
@@ -91,27 +95,32 @@ impl Arena {
 
     fn cut(&mut self, length: usize) -> &'static mut [u8] {
         if self.uncut.len() < length {
-            self.grow();
+            self.grow(length);
         }
         let (piece, rest) = std::mem::take(&mut self.uncut).split_at_mut(length);
         self.uncut = rest;
         piece
     }
 
-    /// Makes a block. What is left of the last one is used for smaller cells.
-    fn grow(&mut self) {
+    /// Makes room for a cell of `length`. What is left of the last one is used for smaller cells.
+    fn grow(&mut self, length: usize) {
         for rest in std::mem::take(&mut self.uncut).chunks_exact_mut(PAGE) {
             self.free[0].extend(rest.chunks_exact_mut(SIZES[0]));
         }
-        // Whole pages only: what else lies on a page would be locked with it.
-        let page = rustix::param::page_size();
-        let memory = vec![0; BLOCK + page].leak();
-        let start = memory.as_ptr().align_offset(page);
-        let block = &mut memory[start..start + BLOCK];
-        match keep_in_memory(block) {
-            Ok(()) => self.held.locked += BLOCK,
+        let mut block = std::mem::take(&mut self.beyond);
+        if block.len() < length {
+            self.held.unlocked += block.len();
+            for rest in std::mem::replace(&mut block, new_block()).chunks_exact_mut(PAGE) {
+                self.free[0].extend(rest.chunks_exact_mut(SIZES[0]));
+            }
+        }
+        match lock_beginning(block, length) {
+            Ok(size) => {
+                self.held.locked += size;
+                (self.uncut, self.beyond) = block.split_at_mut(size);
+            }
             Err(error) => {
-                self.held.unlocked += BLOCK;
+                self.held.unlocked += block.len();
                 if self.refusal.replace(error).is_none() {
                     tracing::warn!(
                         error = io::Error::from(error).to_string(),
@@ -119,16 +128,42 @@ impl Arena {
                         "memory cannot be locked: secrets may be written to swap; raise LimitMEMLOCK"
                     );
                 }
+                self.uncut = block;
             }
         }
-        self.uncut = block;
     }
 }
 
-/// Keeps a block out of the swap and out of dumps. The error says why it may be swapped.
+/// A block that begins with a page, and stays. Whole pages only: what else lies on a page would be locked
+/// with it.
+fn new_block() -> &'static mut [u8] {
+    let page = rustix::param::page_size();
+    let memory = vec![0; BLOCK + page].leak();
+    let start = memory.as_ptr().align_offset(page);
+    &mut memory[start..start + BLOCK]
+}
+
+/// Keeps a block out of dumps, and out of the swap so much of it as the system still lets be locked: all, half,
+/// a quarter, down to `least` bytes. How much that is; the error says why not even so little.
+fn lock_beginning(block: &mut [u8], least: usize) -> rustix::io::Result<usize> {
+    let least = least.next_multiple_of(rustix::param::page_size()).min(block.len());
+    let mut size = block.len();
+    loop {
+        match keep_in_memory(block, size) {
+            Ok(()) => return Ok(size),
+            Err(error) if size == least => return Err(error),
+            // Halves of whole pages, and of `least` bytes in the end.
+            Err(_) => size = (size / 2).next_multiple_of(rustix::param::page_size()).max(least),
+        }
+    }
+}
+
+/// Keeps a block out of dumps, and its first `size` bytes, which are all at most, out of the swap. The error
+/// says why they may be swapped.
 #[expect(unsafe_code, reason = "the system is told about memory by its address")]
-fn keep_in_memory(block: &mut [u8]) -> rustix::io::Result<()> {
+fn keep_in_memory(block: &mut [u8], size: usize) -> rustix::io::Result<()> {
     let (start, length) = (block.as_mut_ptr().cast::<c_void>(), block.len());
+    let size = size.min(length);
     // SAFETY: the block is memory of this process for the whole call. Neither call changes what is in it, who
     // may use it or where it lies: `mlock` keeps its pages in memory, and this advice leaves them out of dumps
     // (mlock(2), madvise(2)).
@@ -136,7 +171,7 @@ fn keep_in_memory(block: &mut [u8]) -> rustix::io::Result<()> {
         #[cfg(target_os = "linux")]
         // A kernel without dumps has no such advice.
         let _ = madvise(start, length, Advice::LinuxDontDump);
-        mlock(start, length)
+        mlock(start, size)
     }
 }
 

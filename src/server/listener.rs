@@ -238,6 +238,10 @@ fn bind_unix(path: &Path, mode: u32) -> io::Result<(Address, Socket)> {
     let mut temporary = name.to_owned();
     temporary.push(format!(".{}", std::process::id()));
     let temporary = path.with_file_name(temporary);
+    // Left by a process of the same number, as containers have it, that was killed just then.
+    if refuse_to_replace(&temporary).is_ok() {
+        let _ = fs::remove_file(&temporary);
+    }
     let listener = UnixListener::bind(&temporary)?;
     let file = SocketFile::new(temporary);
     fs::set_permissions(&file.path, fs::Permissions::from_mode(mode))?;
@@ -335,9 +339,12 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("app.sock");
         drop(UnixListener::bind(&path).expect("bind"));
+        let aside = folder.path().join(format!("app.sock.{}", std::process::id()));
+        drop(UnixListener::bind(&aside).expect("bind"));
         let live = bind(&[spec(Address::Unix(path.clone()))], &Inherited::default())
             .expect("a stale one is replaced");
         assert_eq!(std::fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
+        assert!(!aside.exists(), "so is what a start that was killed left");
         bind(&[spec(Address::Unix(path.clone()))], &Inherited::default()).expect_err("a live one is not");
         drop(live);
         assert!(!path.exists(), "it goes with its listener");

@@ -1,6 +1,5 @@
 //! How connections leave, as configured.
 
-use std::fs::File;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 use crate::certificate::KeySource;
-use crate::secret::{Secret, SecretBuffer};
+use crate::secret::{Secret, SecretBuffer, read_file};
 use crate::upstream::{Origin, Url};
 
 /// The longest password of a proxy, in bytes.
@@ -123,16 +122,10 @@ impl ProxyLogin {
         let password = match &self.password {
             KeySource::Value(password) => password.clone(),
             KeySource::File(path) => {
-                let told = |what: &str| format!("the file {} {what}", path.display());
-                let read =
-                    File::open(path).and_then(|mut file| SecretBuffer::read(&mut file, LONGEST_PASSWORD));
-                let read = read.map_err(|error| told(&format!("cannot be read: {}", error.kind())))?;
-                if read.len() > LONGEST_PASSWORD {
-                    return Err(told("is too large for a password: is it the right one?"));
-                }
+                let (read, _) = read_file(path, LONGEST_PASSWORD)?;
                 let password = read.without_line_break();
                 if password.is_empty() {
-                    return Err(told("is empty"));
+                    return Err(format!("the file {} is empty", path.display()));
                 }
                 password
             }

@@ -4,7 +4,7 @@ mod app;
 mod browser;
 mod device;
 mod loopback;
-mod person;
+pub mod person;
 mod refused;
 mod sandbox;
 

@@ -1,7 +1,7 @@
 //! The store: what survives a restart, and what becomes of a file that is not as it was left.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
@@ -127,6 +127,37 @@ fn a_file_or_a_folder_that_cannot_be_written_is_told_and_left_as_it_was() {
         assert!(told.contains(&file.display().to_string()) && told.contains("cannot be written"), "{told}");
         assert_eq!(file.exists(), of_folder == 0o700, "nothing was made");
     }
+}
+
+#[test]
+fn its_files_are_its_users_alone_whatever_the_umask_and_links_in_their_place_are_not_followed() {
+    let (first, upstream) = (canary::secret(), Upstream::start());
+    let issuer = Rotating::start(&first, 3600);
+    let foreign = tempfile::tempdir().expect("a folder");
+    let precious = foreign.path().join("precious");
+    fs::write(&precious, "precious").expect("a file");
+    let setup = with_store(&issuer.credential(&upstream))
+        .admin("listen = \"unix:{folder}/admin.sock\"")
+        .file("first", &first);
+    for ending in ["new", "room", "mark", "repaired"] {
+        symlink(&precious, setup.folder().join(format!("state.{ending}"))).expect("a link");
+    }
+    let bearerd = setup.through(&["/bin/sh", "-c", "umask 0; exec \"$@\"", "sh"]).start();
+    bearerd.wait("a token", || (bearerd.app().get("/api/x").status() == 200).then_some(()));
+    let mut names = Vec::new();
+    for file in fs::read_dir(bearerd.folder()).expect("its folder").flatten() {
+        let (name, about) =
+            (file.file_name().into_string().expect("a name"), file.metadata().expect("a file"));
+        if about.file_type().is_symlink() {
+            continue;
+        }
+        assert_eq!(about.permissions().mode() & 0o077, 0, "{name}");
+        names.push(name);
+    }
+    for name in ["state", "state.mark", "admin.sock"] {
+        assert!(names.iter().any(|found| found == name), "{name} among {names:?}");
+    }
+    assert_eq!(fs::read_to_string(&precious).expect("a file"), "precious");
 }
 
 #[test]

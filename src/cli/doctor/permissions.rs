@@ -8,38 +8,40 @@ use crate::app;
 use crate::cli::doctor::finding::Finding;
 use crate::config::Loaded;
 use crate::credential::store::spec::StoreSpec;
+use crate::secret::what_else;
+use crate::server::listener::{Address, Bind};
 
 /// Anybody may read.
 const READ_BY_ALL: u32 = 0o004;
 /// The group or anybody may write.
 const WRITTEN_BY_OTHERS: u32 = 0o022;
+/// Anybody may write.
+const WRITTEN_BY_ALL: u32 = 0o002;
+/// What lies in a folder is its owner's, and nobody else may remove it.
+const STICKY: u32 = 0o1000;
 /// The group or anybody may do anything.
 const ANYTHING_BY_OTHERS: u32 = 0o077;
 
-/// Looks at the configuration, the secrets that it names, and the store.
+/// Looks at the configuration, the secrets that it names, the store, and where sockets are made.
 pub(super) fn look(loaded: &Loaded) -> Vec<Finding> {
     let mut findings = Vec::new();
     for file in &loaded.files {
-        if let Ok(about) = fs::metadata(file)
-            && about.mode() & WRITTEN_BY_OTHERS != 0
-        {
-            let message = format!("others may write {}: they could send tokens anywhere", file.display());
-            findings.push(Finding::fault(
-                "configuration_file",
-                message,
-                format!("chmod go-w {}", file.display()),
-            ));
-        }
+        findings.extend(configuration(file));
     }
     for file in app::secret_files(&loaded.config) {
         findings.extend(secret(&file));
     }
-    if let StoreSpec::File(store) = &loaded.config.store
-        && let Ok(about) = fs::metadata(&store.path)
-        && about.mode() & ANYTHING_BY_OTHERS != 0
-    {
-        let message = format!("others may open the store {}", store.path.display());
-        findings.push(Finding::fault("store_file", message, format!("chmod 600 {}", store.path.display())));
+    if let StoreSpec::File(spec) = &loaded.config.store {
+        findings.extend(store(&spec.path));
+    }
+    let bound = loaded.config.listeners.iter().filter_map(|listener| match &listener.bind {
+        Bind::To(address) => Some(address),
+        Bind::Inherited(_) => None,
+    });
+    for address in bound.chain([&loaded.config.admin.listen]) {
+        if let Address::Unix(path) = address {
+            findings.extend(replaceable("socket_folder", path));
+        }
     }
     if !loaded.variables.is_empty() {
         let names: Vec<&str> = loaded.variables.iter().map(String::as_str).collect();
@@ -53,37 +55,57 @@ pub(super) fn look(loaded: &Loaded) -> Vec<Finding> {
     findings
 }
 
+fn configuration(path: &Path) -> Option<Finding> {
+    if fs::metadata(path).is_ok_and(|about| about.mode() & WRITTEN_BY_OTHERS != 0) {
+        let message = format!("others may write {}: they could send tokens anywhere", path.display());
+        return Some(Finding::fault("configuration_file", message, format!("chmod go-w {}", path.display())));
+    }
+    replaceable("configuration_file", path)
+}
+
+fn store(path: &Path) -> Option<Finding> {
+    if fs::metadata(path).is_ok_and(|about| about.mode() & ANYTHING_BY_OTHERS != 0) {
+        let message = format!("others may open the store {}", path.display());
+        return Some(Finding::fault("store_file", message, format!("chmod 600 {}", path.display())));
+    }
+    replaceable("store_file", path)
+}
+
 fn secret(path: &Path) -> Option<Finding> {
     let shown = path.display();
+    let fault =
+        |message: String, advice: &str| Some(Finding::fault("secret_file", message, advice.to_owned()));
     let about = match fs::metadata(path) {
         Ok(about) => about,
         Err(error) => {
             let message = format!("{shown} cannot be seen: {}", error.kind());
-            return Some(Finding::fault(
-                "secret_file",
-                message,
-                "put it there, or name another in the configuration",
-            ));
+            return fault(message, "put it there, or name another in the configuration");
         }
     };
+    // One that no secret is read from: to open it could be to wait for ever.
+    if let Some(other) = what_else(&about) {
+        return fault(format!("{shown} is {other}, not a file"), "put the secret into a file");
+    }
     if about.mode() & (READ_BY_ALL | WRITTEN_BY_OTHERS) != 0 {
         let message =
             format!("others may read or write the secret {shown} (mode {:03o})", about.mode() & 0o777);
-        return Some(Finding::fault("secret_file", message, format!("chmod 600 {shown}")));
+        return fault(message, &format!("chmod 600 {shown}"));
     }
     if fs::File::open(path).is_err() {
         let message = format!("{shown} may not be read by this user");
-        let advice = "run the doctor as the user that bearerd runs as; if that was so, chown it";
-        return Some(Finding::fault("secret_file", message, advice));
+        return fault(message, "run the doctor as the user that bearerd runs as; if that was so, chown it");
     }
+    replaceable("secret_file", path)
+}
+
+/// A file in a folder where everybody may put another in its place.
+fn replaceable(check: &'static str, path: &Path) -> Option<Finding> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let is_open =
-        |about: &Metadata| about.mode() & WRITTEN_BY_OTHERS & 0o002 != 0 && about.mode() & 0o1000 == 0;
-    if fs::metadata(folder).is_ok_and(|about| is_open(&about)) {
+    let is_open = |about: &Metadata| about.mode() & WRITTEN_BY_ALL != 0 && about.mode() & STICKY == 0;
+    fs::metadata(folder).is_ok_and(|about| is_open(&about)).then(|| {
         let message = format!("everybody may replace what lies in {}", folder.display());
-        return Some(Finding::fault("secret_file", message, format!("chmod go-w {}", folder.display())));
-    }
-    None
+        Finding::fault(check, message, format!("chmod go-w {}", folder.display()))
+    })
 }
 
 #[cfg(test)]
@@ -132,6 +154,44 @@ mod tests {
             ("store_file", "state"),
         ] {
             assert!(named(&found, check, name), "{name}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn what_everybody_may_replace_is_found_and_a_sticky_folder_keeps_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let place = |name: &str| folder.path().join(name);
+        let configuration = "[admin]\nlisten = \"unix:sockets/admin.sock\"\n\
+                             [store]\nkind = \"file\"\npath = \"store/state\"\nkey = { file = \"keys/key\" }\n";
+        let configuration = configuration.replace("sockets", &place("sockets").display().to_string());
+        for name in ["configuration", "sockets"] {
+            fs::create_dir(place(name)).expect("a folder");
+        }
+        let files = ["configuration/bearerd.toml", "configuration/keys/key"];
+        fs::create_dir_all(place("configuration/keys")).expect("folders");
+        fs::create_dir_all(place("configuration/store")).expect("folders");
+        for (name, content) in files.iter().zip([configuration.as_str(), "k"]) {
+            fs::write(place(name), content).expect("a file");
+            fs::set_permissions(place(name), Permissions::from_mode(0o600)).expect("a mode");
+        }
+        let found = || {
+            let loaded = load(&place(files[0]), &Environment::default()).expect("a configuration");
+            look(&loaded).iter().map(|finding| finding.check).collect::<Vec<_>>()
+        };
+        assert_eq!(found(), [""; 0]);
+        for (name, check) in [
+            ("configuration", "configuration_file"),
+            ("configuration/keys", "secret_file"),
+            ("configuration/store", "store_file"),
+            ("sockets", "socket_folder"),
+        ] {
+            let allow =
+                |mode| fs::set_permissions(place(name), Permissions::from_mode(mode)).expect("a mode");
+            allow(0o777);
+            assert_eq!(found(), [check], "{name}");
+            allow(0o1777);
+            assert_eq!(found(), [""; 0], "{name}");
+            allow(0o755);
         }
     }
 }

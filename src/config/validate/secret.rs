@@ -15,7 +15,7 @@ use crate::config::validate::inject::check_pointer;
 use crate::config::validate::names::Names;
 use crate::credential::input::{AssertionSpec, Claim};
 use crate::credential::{CredentialName, Source};
-use crate::secret::Secret;
+use crate::secret::{Secret, what_else};
 
 pub(crate) const ALGORITHMS: [&str; 14] = [
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "HS256",
@@ -164,14 +164,19 @@ pub(crate) fn at_hand(
     }
 }
 
-/// A file that holds a secret is warned about if it is not there or others can read it.
+/// A secret that is no file is wrong; one that is not there, or that others can read, is warned about.
 fn look_at(path: &Path, place: Place<'_>, context: &mut Context<'_>) -> Option<()> {
     match std::fs::metadata(path) {
-        Ok(about) if about.is_dir() => {
-            context.findings.error(place, "this is a folder, not a file");
-            return None;
+        Ok(about) => {
+            if let Some(other) = what_else(&about) {
+                let problem = context.findings.error(place, format!("this is {other}, not a file"));
+                if !about.is_dir() {
+                    problem.help("it is read whenever it is wanted; `command` takes what a program prints");
+                }
+                return None;
+            }
+            warn_of_readers(&about, path, place, context);
         }
-        Ok(about) => warn_of_readers(&about, path, place, context),
         Err(error) => {
             let problem = context
                 .findings

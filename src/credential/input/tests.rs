@@ -68,7 +68,7 @@ async fn a_file_that_brings_nothing_is_told_by_name_and_reason() {
     std::fs::write(&path, vec![b'a'; super::LARGEST + 1]).expect("a file");
     expected("is larger than").await;
     let error = read_alone(&Source::File(folder.path().into())).await.expect_err("a directory");
-    assert!(error.contains("is a directory"), "{error}");
+    assert!(error.contains("is a folder, not a file"), "{error}");
 }
 
 #[tokio::test]

@@ -41,13 +41,15 @@ pub struct Book {
     refresh_token: Option<String>,
     /// The one-time password.
     pub otp: Option<String>,
+    /// What the device shows the issuer.
+    pub device_code: String,
     pub tokens: Vec<String>,
-    last: u32,
 }
 
 impl Person {
     pub fn new() -> Self {
-        let book = Arc::<Mutex<Book>>::default();
+        let book = Book { device_code: canary::secret(), ..Book::default() };
+        let book = Arc::new(Mutex::new(book));
         let (shared, live) = (Arc::clone(&book), Arc::clone(&book));
         let server = Upstream::issuer(move |request| answer(&mut lock(&shared), request));
         let api = Upstream::answering(move |request| {
@@ -81,8 +83,7 @@ impl Person {
     pub fn consent(&self, url: &str) -> Fields {
         let (request, redirect_uri) = self.visit(url);
         let mut book = self.book();
-        book.last += 1;
-        let code = format!("code-{}", book.last);
+        let code = canary::secret();
         let state = request["state"].clone();
         book.codes.insert(code.clone(), request);
         let issuer = self.origin();
@@ -146,7 +147,7 @@ fn answer(book: &mut Book, request: &Message) -> Reply {
         }
         "/device" => Reply::json(
             200,
-            &json!({"device_code": "dc-1", "user_code": "WDJB-MJHT", "verification_uri": format!("{origin}/d"),
+            &json!({"device_code": book.device_code, "user_code": "WDJB-MJHT", "verification_uri": format!("{origin}/d"),
                 "verification_uri_complete": format!("{origin}/d?c=WDJB-MJHT"), "expires_in": 300, "interval": 0.05,
                 "masked": "XXXXXX1234"}),
         ),
@@ -172,7 +173,7 @@ fn token(book: &mut Book, origin: &str, form: &Fields) -> Result<Reply, &'static
             nonce = request.get("nonce").cloned();
         }
         "urn:ietf:params:oauth:grant-type:device_code" => {
-            (form["device_code"] == "dc-1").then_some(()).ok_or("invalid_grant")?;
+            (form["device_code"] == book.device_code).then_some(()).ok_or("invalid_grant")?;
             (book.otp.as_ref() == form.get("dl_otp")).then_some(()).ok_or("otp_mismatch")?;
         }
         "refresh_token" => {

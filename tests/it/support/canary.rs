@@ -76,14 +76,26 @@ pub fn hits(bytes: &[u8]) -> Vec<(String, &'static str)> {
 }
 
 fn form_in(canary: &str, bytes: &[u8]) -> Option<&'static str> {
-    let is_in = |form: &str| memchr::memmem::find(bytes, form.as_bytes()).is_some();
-    forms(canary).into_iter().find_map(|(name, form)| is_in(&form).then_some(name))
+    shown(own_part(canary), bytes)
 }
 
-/// What a canary looks like in every encoding that something on its way may give it. All canaries begin
-/// alike: the end of the value stands for it.
+/// The form in which bytes show a text, if they do.
+pub fn shown(text: &str, bytes: &[u8]) -> Option<&'static str> {
+    let is_in = |form: &str| memchr::memmem::find(bytes, form.as_bytes()).is_some();
+    forms_of(text).into_iter().find_map(|(name, form)| is_in(&form).then_some(name))
+}
+
+/// All canaries begin alike: the end of the value stands for it.
+fn own_part(canary: &str) -> &str {
+    &canary[9..]
+}
+
+/// What a canary looks like in every encoding that something on its way may give it.
 pub fn forms(canary: &str) -> Vec<(&'static str, String)> {
-    let end = &canary[9..];
+    forms_of(own_part(canary))
+}
+
+fn forms_of(end: &str) -> Vec<(&'static str, String)> {
     let each = |write: fn(u8) -> String| end.bytes().map(write).collect::<String>();
     let mut forms = vec![
         ("raw", end.to_owned()),
@@ -96,8 +108,20 @@ pub fn forms(canary: &str) -> Vec<(&'static str, String)> {
         ("small percent escapes of what is no letter", end.replace('-', "%2d")),
         ("JSON escapes", each(|byte| format!("\\u{byte:04x}"))),
         ("JSON escapes in capitals", each(|byte| format!("\\u{byte:04X}"))),
-        ("bytes as a list", end.bytes().map(|byte| byte.to_string()).collect::<Vec<_>>().join(", ")),
+        ("reversed", end.chars().rev().collect()),
+        ("two bytes a letter", list(end, "\0", |byte| char::from(byte).to_string())),
+        ("escapes of Rust", each(|byte| format!("\\u{{{byte:x}}}"))),
+        ("escapes of C", each(|byte| format!("\\x{byte:02x}"))),
+        ("escapes of HTML", each(|byte| format!("&#{byte};"))),
+        ("escapes of HTML in hexadecimal", each(|byte| format!("&#x{byte:x};"))),
     ];
+    for between in [", ", ",", " "] {
+        forms.push(("bytes as a list", list(end, between, |byte| byte.to_string())));
+    }
+    for between in [" ", ":", ", "] {
+        forms.push(("hexadecimal as a list", list(end, between, |byte| format!("{byte:02x}"))));
+    }
+    forms.push(("hexadecimal as a list of Rust", list(end, ", ", |byte| format!("0x{byte:02x}"))));
     // What stands before it moves the bits: there are three alignments. The digits at the ends belong to
     // the neighbours, too.
     for before in 0..3 {
@@ -107,6 +131,10 @@ pub fn forms(canary: &str) -> Vec<(&'static str, String)> {
         forms.push(("base64 for URLs", URL_SAFE_NO_PAD.encode(&moved)[first..last].to_owned()));
     }
     forms
+}
+
+fn list(text: &str, between: &str, write: impl Fn(u8) -> String) -> String {
+    text.bytes().map(write).collect::<Vec<_>>().join(between)
 }
 
 #[test]

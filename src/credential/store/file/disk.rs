@@ -143,9 +143,7 @@ impl Medium for Disk {
             return Ok(());
         }
         if self.room.is_none() {
-            let mut options = OpenOptions::new();
-            options.write(true).create(true).truncate(true).mode(0o600);
-            self.room = Some(options.open(beside(&self.path, "room"))?);
+            self.room = Some(new_beside(&self.path, "room")?);
         }
         if let Some(room) = &self.room {
             allocate(room, self.reserved, bytes).inspect_err(|_| {
@@ -172,9 +170,7 @@ impl Medium for Disk {
 
     fn note(&mut self, mark: &[u8]) {
         if self.mark.is_none() {
-            let mut options = OpenOptions::new();
-            options.write(true).create(true).truncate(false).mode(0o600);
-            self.mark = options.open(beside(&self.path, "mark")).ok();
+            self.mark = new_beside(&self.path, "mark").ok();
         }
         // Without it an older copy of the file is not told: no more.
         let written = self.mark.as_ref().map(|file| file.write_all_at(mark, 0));
@@ -250,6 +246,16 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
     name.push(".");
     name.push(ending);
     name.into()
+}
+
+/// Makes what is kept beside the file, in place of what an earlier process left, or of a link that would have
+/// another file written to.
+fn new_beside(path: &Path, ending: &str) -> io::Result<File> {
+    let path = beside(path, ending);
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => OpenOptions::new().write(true).create_new(true).mode(0o600).open(path),
+    }
 }
 
 /// A file that was made or renamed is there after a loss of power only if its folder was synced.
