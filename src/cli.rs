@@ -143,7 +143,13 @@ pub fn main() -> ExitCode {
         return confinement::serve().map_or(Exit::Usage, |()| Exit::Done).into();
     }
     match Arguments::try_parse() {
-        Ok(arguments) => arguments.command.run(),
+        Ok(arguments) => {
+            // They see secrets too. What runs for long gives up more, and this after its environment is overwritten.
+            if !matches!(arguments.command, Command::Run(_)) {
+                confinement::leave_no_dumps();
+            }
+            arguments.command.run()
+        }
         Err(error) => {
             // A reader that went away has seen enough.
             let _ = error.print();

@@ -1,7 +1,7 @@
 //! What the process gives up at its start, and what follows from it.
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::net::{TcpListener, TcpStream, ToSocketAddrs};
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
@@ -11,11 +11,13 @@ use std::thread;
 
 use bearerd::confinement::{Confinement, Measure, Needs, Sandbox};
 use landlock::{AccessFs, Ruleset, RulesetAttr};
-use rustix::process::Signal;
+use rustix::fs::{Gid, Uid};
+use rustix::process::{PidfdFlags, PidfdGetfdFlags, Signal, pidfd_getfd, pidfd_open};
+use rustix::thread::{set_thread_res_gid, set_thread_res_uid};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
 use serde_json::Value;
 
-use crate::support::sidecar::{Setup, Sidecar, bearerd, run};
+use crate::support::sidecar::{ADMIN_TOKEN, Setup, Sidecar, bearerd, run};
 use crate::support::{PATIENCE, Upstream, canary};
 
 /// A user that nothing else runs as, if this is root; else nobody.
@@ -84,6 +86,26 @@ fn it_leaves_no_core_and_every_thread_is_confined() {
 }
 
 #[test]
+fn a_command_that_reads_a_secret_leaves_no_core_either() {
+    let upstream = Upstream::start();
+    let sidecar = Sidecar::ready(&route(&upstream, &format!("{{ value = \"{}\" }}", canary::token())));
+    let mut command = bearerd(&["set", "api"]);
+    command
+        .env("BEARERD_ADMIN", sidecar.address("admin").to_string())
+        .env("BEARERD_ADMIN_TOKEN", ADMIN_TOKEN);
+    let mut command = command.stdin(Stdio::piped()).spawn().expect("a process");
+    sidecar.wait("its limit", || {
+        let limits = fs::read_to_string(format!("/proc/{}/limits", command.id())).expect("a running process");
+        let core = limits.lines().find(|line| line.starts_with("Max core file size")).expect("a limit");
+        (core.split_ascii_whitespace().filter(|word| *word == "0").count() == 2).then_some(())
+    });
+    let mut input = command.stdin.take().expect("a pipe");
+    input.write_all(canary::token().as_bytes()).expect("a token");
+    drop(input);
+    assert!(command.wait().expect("an end").success());
+}
+
+#[test]
 fn another_process_of_the_same_user_cannot_look_into_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("bearerd.toml");
@@ -118,6 +140,21 @@ fn another_process_of_the_same_user_cannot_look_into_it() {
         let output = look(bearerd.id(), file);
         assert!(!output.status.success(), "{file}");
     }
+    // Nor trace it: to take a descriptor of it wants the same right (ptrace(2), "Ptrace access mode checking").
+    let take = |process: u32| {
+        let process = rustix::process::Pid::from_raw(process.cast_signed()).expect("a number");
+        let take = move || {
+            if let Some(user) = other_user() {
+                let (user, group) = (Uid::from_raw(user), Gid::from_raw(user));
+                set_thread_res_gid(group, group, group).expect("root may set the group of a thread");
+                set_thread_res_uid(user, user, user).expect("root may set the user of a thread");
+            }
+            let process = pidfd_open(process, PidfdFlags::empty()).expect("a process");
+            pidfd_getfd(process, 2, PidfdGetfdFlags::empty()).map(drop)
+        };
+        thread::spawn(take).join().expect("a thread")
+    };
+    assert_eq!(take(bearerd.id()), Err(rustix::io::Errno::PERM));
     // Of any other process of that user it could.
     let mut sleeping = Command::new("/bin/sleep");
     sleeping.arg("60");
