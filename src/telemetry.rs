@@ -148,14 +148,60 @@ fn fixed_text(payload: &(dyn Any + Send)) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Debug;
+    use std::panic::{self, AssertUnwindSafe, catch_unwind};
+    use std::sync::{Arc, Mutex};
+
+    use tracing::field::Field;
+    use tracing::{Event, Subscriber, subscriber};
+    use tracing_subscriber::Layer;
+    use tracing_subscriber::layer::{Context, SubscriberExt};
+
+    use super::{fixed_text, log_panic};
+
+    /// What events say, of this thread.
+    #[derive(Clone, Default)]
+    struct Told(Arc<Mutex<String>>);
+
+    impl<S: Subscriber> Layer<S> for Told {
+        fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+            let mut told = self.0.lock().expect("nobody panicked");
+            event.record(&mut |field: &Field, value: &dyn Debug| *told += &format!("{field}={value:?} "));
+        }
+    }
+
     #[test]
     fn a_panic_that_shows_a_value_is_not_told() {
         let value = "hunter2".to_owned();
         for (panic, told) in [
-            (std::panic::catch_unwind(|| panic!("a fixed text")), "a fixed text"),
-            (std::panic::catch_unwind(|| panic!("the password {value}")), "not told"),
+            (catch_unwind(|| panic!("a fixed text")), "a fixed text"),
+            (catch_unwind(|| panic!("the password {value}")), "not told"),
         ] {
-            assert_eq!(super::fixed_text(&*panic.expect_err("a panic")), told);
+            assert_eq!(fixed_text(&*panic.expect_err("a panic")), told);
         }
+    }
+
+    #[test]
+    fn the_log_shows_no_value_of_a_panic_however_it_came() {
+        let (value, told) = ("hunter2".to_owned(), Told::default());
+        let wrong: Result<(), String> = Err(value.clone());
+        let panics: [&dyn Fn(); 4] = [
+            &|| panic!("the password {value}"),
+            &|| panic::panic_any(value.clone()),
+            &|| wrong.clone().expect("it is right"),
+            &|| drop(value[..].parse::<u32>().map_err(|_| value.clone()).expect("a number")),
+        ];
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(log_panic));
+        subscriber::with_default(tracing_subscriber::registry().with(told.clone()), || {
+            for provoke in panics {
+                let outcome = catch_unwind(AssertUnwindSafe(provoke));
+                outcome.expect_err("a panic");
+            }
+        });
+        panic::set_hook(before);
+        let told = told.0.lock().expect("nobody panicked").clone();
+        assert_eq!(told.matches("a defect in bearerd").count(), 4, "{told}");
+        assert!(told.contains("telemetry.rs") && !told.contains("hunter2"), "{told}");
     }
 }
