@@ -57,18 +57,20 @@ fn the_audit_finds_a_leak_that_was_planted() {
 #[test]
 fn the_audit_knows_a_secret_in_every_form() {
     let secret = canary::secret();
-    for (name, form) in canary::forms(&secret) {
+    let is_found = |bytes: Vec<u8>| {
         let mut evidence = Evidence::default();
-        evidence.add("a place", format!("before {form} behind"));
-        assert!(!evidence.hits().is_empty(), "{name}: {form}");
+        evidence.know("not-a-canary");
+        evidence.add("a place", bytes);
+        !evidence.hits().is_empty()
+    };
+    for (name, form) in canary::forms(&secret) {
+        assert!(is_found(format!("before {form} behind").into_bytes()), "{name}: {form}");
+        assert!(is_found(form.into_bytes()), "{name}");
     }
     for before in ["", "x", "xy", "xyz"] {
         let text = base64::engine::general_purpose::STANDARD.encode(format!("{before}{secret}:behind"));
-        assert!(!canary::hits(text.as_bytes()).is_empty(), "{text}");
+        assert!(is_found(text.clone().into_bytes()), "{text}");
     }
-    assert!(canary::hits(b"cnry-scr-but-another").is_empty());
-    let mut evidence = Evidence::default();
-    evidence.know("not-a-canary");
-    evidence.add("a place", "%6eot-a-canary? no; but bm90LWEtY2FuYXJ5 is");
-    assert_eq!(evidence.hits().len(), 1);
+    assert!(is_found(b"not-a-canary".to_vec()) && is_found(b"bm90LWEtY2FuYXJ5".to_vec()));
+    assert!(!is_found(b"cnry-scr-but-another".to_vec()) && !is_found(Vec::new()));
 }

@@ -1,6 +1,6 @@
 //! What can be seen, and what of it is a secret.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
@@ -38,6 +38,9 @@ const OF_A_PROCESS: [&str; 22] = [
     "wchan",
 ];
 
+/// So many bytes of a form are looked up at once; each has more.
+const BEGINNING: usize = 8;
+
 /// What can be seen, by the place where.
 #[derive(Default)]
 pub(super) struct Evidence {
@@ -73,13 +76,28 @@ impl Evidence {
 
     /// Each secret that shows, with its place and form.
     pub(super) fn hits(&self) -> Vec<String> {
-        let hits = self.found.iter().flat_map(|(place, bytes)| {
-            let known =
-                self.known.iter().filter_map(|secret| Some((secret.clone(), canary::shown(secret, bytes)?)));
-            let hit = move |(secret, form)| format!("{place} shows {secret} ({form})");
-            canary::hits(bytes).into_iter().chain(known).map(hit)
-        });
-        hits.collect()
+        let canaries = canary::known().into_iter().map(|secret| (canary::forms(&secret), secret));
+        let others = self.known.iter().map(|secret| (canary::forms_of(secret), secret.clone()));
+        let secrets: Vec<_> = canaries.chain(others).collect();
+        // One pass over each place, for there is much to read: whatever begins like a form is compared with it.
+        let mut begins: HashMap<&[u8], Vec<(&str, &str, &str)>> = HashMap::new();
+        for (forms, secret) in &secrets {
+            for (name, form) in forms {
+                begins.entry(&form.as_bytes()[..BEGINNING]).or_default().push((form, name, secret));
+            }
+        }
+        let mut hits = BTreeMap::new();
+        for (number, (place, bytes)) in self.found.iter().enumerate() {
+            for at in 0..bytes.len().saturating_sub(BEGINNING - 1) {
+                for (form, name, secret) in begins.get(&bytes[at..at + BEGINNING]).into_iter().flatten() {
+                    if bytes[at..].starts_with(form.as_bytes()) {
+                        hits.entry((number, secret))
+                            .or_insert_with(|| format!("{place} shows {secret} ({name})"));
+                    }
+                }
+            }
+        }
+        hits.into_values().collect()
     }
 
     /// What a process, its threads and its helper show to others of this machine, what it wrote to its folder

@@ -67,22 +67,16 @@ fn find(canaries: &Mutex<Vec<String>>, bytes: &[u8]) -> Option<String> {
     canaries.into_iter().find(|canary| form_in(canary, bytes).is_some())
 }
 
-/// All canaries that bytes show, with the form in which they do.
-pub fn hits(bytes: &[u8]) -> Vec<(String, &'static str)> {
+/// All canaries that there are.
+pub fn known() -> Vec<String> {
     let known =
         |canaries: &Mutex<Vec<String>>| canaries.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let canaries = known(&TOKENS).into_iter().chain(known(&SECRETS));
-    canaries.filter_map(|canary| Some((canary.clone(), form_in(&canary, bytes)?))).collect()
+    [known(&TOKENS), known(&SECRETS)].concat()
 }
 
 fn form_in(canary: &str, bytes: &[u8]) -> Option<&'static str> {
-    shown(own_part(canary), bytes)
-}
-
-/// The form in which bytes show a text, if they do.
-pub fn shown(text: &str, bytes: &[u8]) -> Option<&'static str> {
     let is_in = |form: &str| memchr::memmem::find(bytes, form.as_bytes()).is_some();
-    forms_of(text).into_iter().find_map(|(name, form)| is_in(&form).then_some(name))
+    forms(canary).into_iter().find_map(|(name, form)| is_in(&form).then_some(name))
 }
 
 /// All canaries begin alike: the end of the value stands for it.
@@ -95,7 +89,8 @@ pub fn forms(canary: &str) -> Vec<(&'static str, String)> {
     forms_of(own_part(canary))
 }
 
-fn forms_of(end: &str) -> Vec<(&'static str, String)> {
+/// The same for any text.
+pub fn forms_of(end: &str) -> Vec<(&'static str, String)> {
     let each = |write: fn(u8) -> String| end.bytes().map(write).collect::<String>();
     let mut forms = vec![
         ("raw", end.to_owned()),
