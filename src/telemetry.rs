@@ -189,7 +189,7 @@ mod tests {
             &|| panic!("the password {value}"),
             &|| panic::panic_any(value.clone()),
             &|| wrong.clone().expect("it is right"),
-            &|| drop(value[..].parse::<u32>().map_err(|_| value.clone()).expect("a number")),
+            &|| assert_eq!(value.parse::<u32>().map_err(|_| value.clone()).expect("a number"), 0),
         ];
         let before = panic::take_hook();
         panic::set_hook(Box::new(log_panic));
