@@ -266,6 +266,9 @@ impl Store for MemoryStore {
     }
 }
 
+/// The bytes that SHA-256 takes at once (FIPS 180-4, section 5.2.1).
+const SHA256_BLOCK: usize = 64;
+
 /// The keyed digest of inputs.
 fn fingerprint_by(key: &aws_lc_rs::hmac::Key, inputs: &BTreeMap<String, Secret>) -> Fingerprint {
     let mut context = aws_lc_rs::hmac::Context::with_key(key);
@@ -276,6 +279,9 @@ fn fingerprint_by(key: &aws_lc_rs::hmac::Key, inputs: &BTreeMap<String, Secret>)
             context.update(part);
         }
     }
+    // The context holds the last block that is not whole, and leaves it on the stack when it is moved for the
+    // signature: that block is to be of nothing.
+    context.update(&[0; SHA256_BLOCK]);
     let mut fingerprint = Fingerprint::default();
     fingerprint.copy_from_slice(context.sign().as_ref());
     fingerprint
