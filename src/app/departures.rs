@@ -13,6 +13,16 @@ use crate::upstream::departure::{Departure, check};
 /// While the address is wrong, or is not known, it is asked for more often.
 const IN_TROUBLE: Duration = Duration::from_secs(60);
 
+/// While nothing leaves because the address is not known.
+const IN_STRICT_TROUBLE: Duration = Duration::from_secs(5);
+
+/// Has connections wait for the first check of their egress.
+pub(super) fn await_first_checks(connectors: &Connectors) {
+    for connector in connectors.values().filter(|connector| connector.spec().expect.is_some()) {
+        connector.departures().await_check();
+    }
+}
+
 /// Checks all egresses of the connectors in force that expect an address.
 pub(super) async fn keep_checking(mut connectors: watch::Receiver<Connectors>, clock: Clock) {
     loop {
@@ -30,7 +40,8 @@ pub(super) async fn keep_checking(mut connectors: watch::Receiver<Connectors>, c
 }
 
 async fn check_for_ever(connector: Connector, clock: Clock) {
-    let Some(every) = connector.spec().expect.as_ref().map(|expect| expect.every) else { return };
+    let Some(expect) = connector.spec().expect.as_ref() else { return };
+    let (every, strict) = (expect.every, expect.strict);
     let egress = connector.spec().name.clone();
     let mut was_reached = true;
     loop {
@@ -49,6 +60,13 @@ async fn check_for_ever(connector: Connector, clock: Clock) {
                     "no connection is opened by this egress until it leaves from the right address"
                 );
             }
+            Err(reason) if was_reached && strict && before == Departure::Unknown => {
+                tracing::error!(
+                    egress,
+                    reason,
+                    "the address that connections leave from is not known: none is opened before it is"
+                );
+            }
             Err(reason) if was_reached => {
                 tracing::warn!(
                     egress,
@@ -60,6 +78,8 @@ async fn check_for_ever(connector: Connector, clock: Clock) {
         }
         was_reached = outcome.is_ok();
         let is_well = matches!(outcome, Ok(Departure::Expected(_)));
-        tokio::time::sleep(if is_well { every } else { every.min(IN_TROUBLE) }).await;
+        let is_unknown = connector.departures().report().departure == Departure::Unknown;
+        let in_trouble = if strict && is_unknown { IN_STRICT_TROUBLE } else { IN_TROUBLE };
+        tokio::time::sleep(if is_well { every } else { every.min(in_trouble) }).await;
     }
 }

@@ -245,7 +245,8 @@ impl Connector {
     /// is used for another request: it may have been opened from the wrong one.
     pub(super) fn note_departure(&self, outcome: Result<Departure, String>, at: Timestamp) {
         let is_wrong = matches!(outcome, Ok(Departure::Other(_)));
-        if self.0.departures.note(outcome, at) && is_wrong {
+        let strict = self.0.spec.expect.as_ref().is_some_and(|expect| expect.strict);
+        if self.0.departures.note(outcome, at, strict) && is_wrong {
             let _turn = self.0.renewing.lock().unwrap_or_else(PoisonError::into_inner);
             let current = self.0.current.load();
             let next = current.of_another_identity();
@@ -274,10 +275,10 @@ impl Connector {
         offer: Offer,
         limit: Duration,
     ) -> Result<Opened, ConnectError> {
-        if let Some(wrong) = self.wrong_address().filter(|_| origin.scheme != Scheme::Unix) {
-            return Err(ConnectError::WrongAddress(Box::new(wrong)));
-        }
         let attempt = Attempt::new(origin, limit);
+        if self.0.spec.expect.is_some() && origin.scheme != Scheme::Unix {
+            self.check_departure(&attempt).await?;
+        }
         let current = self.0.current.load_full();
         let (stream, protocol) = match origin.scheme {
             Scheme::Unix => {
@@ -292,6 +293,17 @@ impl Connector {
             }
         };
         Ok(Opened { stream, protocol, identity: current.identity })
+    }
+
+    /// That connections leave from an address that is expected, as far as it is known. While the first check runs,
+    /// it is waited for.
+    async fn check_departure(&self, attempt: &Attempt<'_>) -> Result<(), ConnectError> {
+        let checked = async {
+            self.0.departures.checked().await;
+            Ok(())
+        };
+        attempt.within("the first check of the address that the world sees", checked).await?;
+        self.wrong_address().map_or(Ok(()), |wrong| Err(ConnectError::WrongAddress(Box::new(wrong))))
     }
 
     /// Begins TLS on a plain connection that stands, where both sides have agreed on that in what they spoke

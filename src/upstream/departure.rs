@@ -1,10 +1,12 @@
 //! The address that the world sees: asked for, and held against the one that is expected.
 //!
 //! ```text
+//! connections wait until the first check is over
+//!
 //!            the echo tells an expected address
 //!   unknown ────────────────────────────────────▶ expected
 //!      │  ◀── the echo cannot be reached: told, ──  │ ▲
-//!      │      and what was known counts on          ▼ │
+//!      │      and what was known counts on          ▼ │   (`strict`: connections wait on)
 //!      └──────── it tells another ───────────────▶ other: no connection is opened, and the error says why
 //! ```
 
@@ -16,6 +18,7 @@ use std::time::Duration;
 use http::{HeaderMap, Method};
 use jiff::Timestamp;
 use serde_json::Value;
+use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::telemetry::Counter;
@@ -87,6 +90,8 @@ impl fmt::Display for WrongAddress {
 #[derive(Debug, Default)]
 pub struct DepartureBoard {
     last: Mutex<Report>,
+    /// Whether connections wait for a check.
+    awaited: watch::Sender<bool>,
     /// Checks that found an expected address.
     pub expected: Counter,
     /// Checks that found another.
@@ -112,9 +117,23 @@ impl DepartureBoard {
         self.lock().clone()
     }
 
+    /// Has connections wait until a check was made, if none was so far: a token that is bound to an address does not
+    /// leave before it is known from which. Whoever calls this sees to the check.
+    pub fn await_check(&self) {
+        if self.report().checked_at.is_none() {
+            self.awaited.send_replace(true);
+        }
+    }
+
+    /// Waits until no check is awaited.
+    pub(super) async fn checked(&self) {
+        // The sender is held by whoever waits.
+        let _ = self.awaited.subscribe().wait_for(|awaited| !awaited).await;
+    }
+
     /// Notes what a check brought; says whether the address is another one than before. One that brought
     /// nothing changes nothing of what is known.
-    pub(super) fn note(&self, outcome: Result<Departure, String>, at: Timestamp) -> bool {
+    pub(super) fn note(&self, outcome: Result<Departure, String>, at: Timestamp, strict: bool) -> bool {
         match &outcome {
             Ok(Departure::Expected(_)) => self.expected.increment(),
             Ok(Departure::Other(_)) => self.other.increment(),
@@ -130,7 +149,13 @@ impl DepartureBoard {
             }
             Err(reason) => last.failure = Some(reason),
         }
-        last.departure != before
+        let differs = last.departure != before;
+        let is_unknown = last.departure == Departure::Unknown;
+        drop(last);
+        if !(strict && is_unknown) {
+            self.awaited.send_replace(false);
+        }
+        differs
     }
 
     fn lock(&self) -> MutexGuard<'_, Report> {

@@ -50,6 +50,8 @@ pub struct ExpectSpec {
     pub pointer: Option<String>,
     /// Between two checks.
     pub every: Duration,
+    /// No connection is opened before an expected address was seen, also while nobody tells it.
+    pub strict: bool,
 }
 
 /// An outbound HTTP proxy, spoken to in plain text.

@@ -194,6 +194,8 @@ pub(crate) struct ExpectAddress {
     pub(crate) json: Option<String>,
     /// Between two checks; default `"1h"`.
     pub(crate) every: Option<Time>,
+    /// Open no connection before an expected address was seen, also while the service cannot be reached.
+    pub(crate) strict: Option<bool>,
 }
 
 /// The lowest TLS version.

@@ -119,7 +119,8 @@ fn expect(
     if every < SHORTEST_CHECK {
         context.findings.error(place.key("every"), "the address is asked for once a second at the most");
     }
-    Some(ExpectSpec { addresses, url: url.ok()?, pointer: raw.json.clone(), every })
+    let strict = raw.strict == Some(true);
+    Some(ExpectSpec { addresses, url: url.ok()?, pointer: raw.json.clone(), every, strict })
 }
 
 /// How a route leaves whose token is that of a credential: as the token was obtained. One that says another

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use crate::support::sidecar::run;
 use crate::support::{Issuer, Reply, Setup, Upstream, bearerd, canary};
@@ -113,6 +114,45 @@ fn an_echo_that_cannot_be_reached_is_told_and_nothing_breaks() {
     let told =
         |line: &&serde_json::Value| line["message"].as_str().is_some_and(|it| it.contains("is not known:"));
     assert_eq!(bearerd.logs().iter().filter(told).count(), 1, "it is told once");
+}
+
+#[test]
+fn nothing_leaves_before_the_first_check_is_over() {
+    let (issuer, upstream) = (Issuer::start(3600), Upstream::start());
+    let echo = Upstream::answering(|_| Reply::text("198.51.100.7").after(Duration::from_millis(1500)));
+    let token = canary::token();
+    let configuration = format!(
+        "{}[credentials.fixed]\nflow = \"static\"\ntoken = {{ value = \"{token}\" }}\nexpires = \"never\"\n\
+         egress = \"office\"\n[routes.fixed]\npath = \"/fixed\"\nupstream = \"{}\"\ncredential = \"fixed\"\n",
+        by_egress(
+            &format!("expect_address = {{ address = \"203.0.113.10\", url = \"{}/\" }}", echo.origin()),
+            &issuer,
+            &upstream
+        ),
+        upstream.origin()
+    );
+    let bearerd = Setup::new(&configuration).start();
+    let refused = bearerd.app().get("/fixed/x");
+    assert_eq!((refused.status(), refused.json()["code"].as_str()), (503, Some("wrong_address")));
+    assert_eq!((issuer.requests().len(), upstream.requests().len()), (0, 0), "something left");
+}
+
+#[test]
+fn a_strict_egress_opens_nothing_while_nobody_tells_its_address() {
+    let (issuer, upstream) = (Issuer::start(3600), Upstream::start());
+    let seen = Arc::new(Mutex::new(String::new()));
+    let echo = telling(&seen);
+    let egress = format!(
+        "expect_address = {{ address = \"203.0.113.10\", url = \"{}/\", every = \"1s\", strict = true }}",
+        echo.origin()
+    );
+    let bearerd = Setup::new(&by_egress(&egress, &issuer, &upstream)).start();
+    let failed = "bearerd_egress_address_checks_total{egress=\"office\",outcome=\"failed\"}";
+    bearerd.wait("some checks", || (bearerd.metric(failed) > 2).then_some(()));
+    assert_eq!((issuer.requests().len(), upstream.requests().len()), (0, 0), "something left");
+    "203.0.113.10".clone_into(&mut seen.lock().unwrap_or_else(PoisonError::into_inner));
+    bearerd.wait_until_ready();
+    assert_eq!(bearerd.app().get("/api/x").status(), 200);
 }
 
 #[test]
