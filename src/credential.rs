@@ -140,6 +140,17 @@ pub struct RenewalRate {
     pub per: Duration,
 }
 
+impl RenewalRate {
+    /// What is counted here is when exchanges begin, and what an issuer counts is when they arrive. One that was
+    /// held up on its way and one that was not lie closer together there.
+    const JITTER: Duration = Duration::from_secs(10);
+
+    /// How long an exchange counts.
+    pub fn counts_for(&self) -> Duration {
+        self.per + Self::JITTER.min(self.per / 10)
+    }
+}
+
 /// The state of a credential, as `status`, the admin listener and the metrics name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]

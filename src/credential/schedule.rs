@@ -99,7 +99,7 @@ impl Pace {
     /// Nothing of it counts any more from this time since boot on.
     pub fn forgotten(&self, limit: Option<RenewalRate>) -> Duration {
         let by_interval = self.renewed.map(|renewed| renewed + LEAST_INTERVAL);
-        let by_rate = limit.and_then(|limit| Some(*self.started.back()? + limit.per));
+        let by_rate = limit.and_then(|limit| Some(*self.started.back()? + limit.counts_for()));
         by_interval.max(by_rate).unwrap_or_default()
     }
 
@@ -108,7 +108,7 @@ impl Pace {
         let by_interval = self.renewed.map(|renewed| renewed + LEAST_INTERVAL);
         let by_rate = limit
             .filter(|limit| self.started.len() >= limit.count as usize)
-            .and_then(|limit| Some(*self.started.front()? + limit.per));
+            .and_then(|limit| Some(*self.started.front()? + limit.counts_for()));
         by_interval.max(by_rate).unwrap_or_default()
     }
 }
@@ -191,10 +191,10 @@ mod tests {
             pace.note_exchange(at * second, rate);
             pace.note_renewal(at * second);
         }
-        assert_eq!(pace.earliest(rate), 70 * second);
+        assert_eq!(pace.earliest(rate), 76 * second, "what was held up on its way counts, too");
         assert_eq!(pace.earliest(None), 30 * second + LEAST_INTERVAL);
-        pace.note_exchange(70 * second, rate);
-        assert_eq!(pace.earliest(rate), 80 * second);
+        pace.note_exchange(76 * second, rate);
+        assert_eq!(pace.earliest(rate), 86 * second);
     }
 
     proptest! {

@@ -22,7 +22,7 @@ impl Exchange {
             return Ok(());
         };
         let now = self.clock.wall();
-        let per = SignedDuration::try_from(limit.per).unwrap_or(SignedDuration::MAX);
+        let per = SignedDuration::try_from(limit.counts_for()).unwrap_or(SignedDuration::MAX);
         // One that lies in the future was noted by a clock that was wrong: nobody knows how long ago that was.
         attempts.retain(|at| *at <= now && now.duration_since(*at) < per);
         let room = usize::try_from(limit.count).unwrap_or(usize::MAX);
