@@ -126,6 +126,7 @@ pub async fn start(
     let bound = listener::bind(&config.listeners, &environment.inherited).map_err(StartError::Bind)?;
     let (admin_address, admin_listener) = bind_admin(&config.admin.listen)?;
     let connectors = connectors(&config.egress, &Connectors::new()).map_err(StartError::Configuration)?;
+    departures::await_first_checks(&connectors);
     let store = config.store.open(&clock).await.map_err(StartError::Store)?;
     let mut tasks = JoinSet::new();
     let metrics = Arc::new(ControlMetrics::of(environment.confinement.clone()));
@@ -172,7 +173,8 @@ pub async fn start(
     };
     let server = Arc::new(server::start(bound, plane).map_err(StartError::Machine)?);
 
-    let notifications = troubles::notifications(&keeper, &server, egress.subscribe(), &clock);
+    let notifications =
+        troubles::notifications(&keeper, &server, egress.subscribe(), Arc::clone(&store), &clock);
     notifications.reconcile(&config.notify);
     tasks.spawn(notifications.clone().run());
 

@@ -12,8 +12,12 @@
 //! change that came and went, and what lasts is repeated in fixed intervals. Each receiver has a tracker, an
 //! outbox and tasks of its own: one that is slow or down delays nobody, neither the other receivers nor
 //! requests, which know nothing of all this.
+//!
+//! What was told, and what waits, is kept in the store ([`diary`]): a restart tells nothing twice, and forgets nothing
+//! that was on its way.
 
 mod command;
+mod diary;
 mod event;
 mod mail;
 mod outbox;
@@ -32,8 +36,8 @@ use crate::upstream::{Origin, Url};
 pub use event::{Event, Notice};
 pub use mail::{MailLogin, MailSpec, Security};
 pub use outbox::Numbers;
-pub use post::{Exists, Failure, Notifications, Troubles, deliver_test};
-pub use trouble::{Topic, Trouble, of_credentials};
+pub use post::{Exists, Failure, Notifications, Sources, Troubles, deliver_test};
+pub use trouble::{Survey, Topic, Trouble, of_credentials, unsettled};
 
 /// A receiver of notices, as validated from `[notify.NAME]`.
 #[derive(Debug, Clone, PartialEq)]

@@ -157,6 +157,7 @@ impl Conductor {
         let admin_listener = admin_listener.map_err(|error| one(error.to_string()))?;
 
         // From here on nothing fails. Credentials come first: routes read them.
+        super::departures::await_first_checks(&connectors);
         self.issuers.replace(&connectors);
         self.egress.send_replace(connectors.clone());
         self.keeper.reconcile(new.credentials.clone());
@@ -217,6 +218,9 @@ impl Conductor {
         }
         if tokio::time::timeout(LAST_EXCHANGES, self.keeper.shutdown()).await.is_err() {
             tracing::warn!("an exchange with an issuer was broken off");
+        }
+        if tokio::time::timeout(LAST_WRITES, self.admin.notifications.settle()).await.is_err() {
+            tracing::warn!("it was not kept what receivers were told last: they may be told again");
         }
         if tokio::time::timeout(LAST_WRITES, self.admin.store.close()).await.is_err() {
             tracing::warn!(

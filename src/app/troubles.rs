@@ -9,15 +9,18 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 use crate::credential::CredentialName;
 use crate::credential::keeper::Keeper;
-use crate::notification::{Event, Notifications, Topic, Trouble, of_credentials};
+use crate::credential::store::Store;
+use crate::notification::{Event, Notifications, Sources, Survey, Topic, Trouble, of_credentials, unsettled};
 use crate::server::{Listener, Server};
 use crate::upstream::connect::{Connector, Connectors};
+use crate::upstream::departure::Departure;
 
 /// Nobody is told yet; what is wrong is asked of all that is in force.
 pub(super) fn notifications(
     keeper: &Keeper,
     server: &Arc<Server>,
     egress: watch::Receiver<Connectors>,
+    store: Arc<dyn Store>,
     clock: &Clock,
 ) -> Notifications {
     let troubles = {
@@ -28,7 +31,9 @@ pub(super) fn notifications(
             let mut troubles = of_credentials(&keeper, now);
             troubles.extend(egress.borrow().values().flat_map(|connector| of_egress(connector, now)));
             troubles.extend(of_listeners(&server, now));
-            troubles
+            let mut unsettled = unsettled(&keeper);
+            unsettled.extend(egress.borrow().values().filter_map(unchecked));
+            Survey { troubles, unsettled }
         })
     };
     let exists = {
@@ -39,7 +44,14 @@ pub(super) fn notifications(
             _ => keeper.spec(&CredentialName::from(name)).is_some(),
         })
     };
-    Notifications::new(clock.clone(), egress, troubles, exists)
+    Notifications::new(clock.clone(), egress, Sources { troubles, exists, store })
+}
+
+/// An egress whose address was not told yet.
+fn unchecked(connector: &Connector) -> Option<String> {
+    let is_awaited = connector.spec().expect.is_some();
+    let is_unknown = connector.departures().report().departure == Departure::Unknown;
+    (is_awaited && is_unknown).then(|| format!("egress.{}", connector.spec().name))
 }
 
 fn of_egress(connector: &Connector, now: Timestamp) -> Vec<Trouble> {

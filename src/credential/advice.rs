@@ -29,6 +29,9 @@ pub fn advice(status: &Status, spec: &CredentialSpec) -> Option<&'static str> {
             "The token is good until its end, then requests fail. Correct the password, secret or refresh \
              token at its source before: that starts a new try by itself."
         }
+        (State::Failing, Some(ErrorClass::Ambiguous)) if spec.rotation.is_some() => {
+            "Nothing yet: an answer was lost that may have brought another value, which is read again by itself."
+        }
         (State::Failing, Some(ErrorClass::Ambiguous)) if by_person => {
             "An answer was lost that may have used up the refresh token. Log in again before the end."
         }

@@ -1,10 +1,10 @@
 //! What is told, and the document that tells it.
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What is told of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
     /// A credential never had a token, and cannot get one.
@@ -66,7 +66,7 @@ impl Event {
 
 /// What is told once: the document that a webhook and a command get, and that a mail is made of. It holds
 /// names, states and times, and never a value.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notice {
     /// The same at each try to deliver it, so that a receiver knows it again.
     pub id: String,
@@ -75,7 +75,7 @@ pub struct Notice {
     /// Of what: a credential, or `egress.NAME` or `listener.NAME`.
     pub name: String,
     /// The others of which the same is told at once, if there are any: at most a hundred of them.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub others: Vec<String>,
     /// Of how many it is told.
     pub number: usize,

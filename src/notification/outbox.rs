@@ -28,21 +28,30 @@ pub struct Numbers {
 /// Notices in their order. The youngest says best how things are: where there is no room, the oldest goes.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
-    waiting: Mutex<VecDeque<Notice>>,
+    content: Mutex<Content>,
     news: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Content {
+    waiting: VecDeque<Notice>,
+    /// The one that is being delivered.
+    in_hand: Option<Notice>,
+    /// Goes up with each that is done.
+    done: u64,
 }
 
 impl Outbox {
     /// Puts a notice behind the others, of which there are at most `most` with it. Says whether an older one
     /// had to go.
     pub(super) fn put(&self, notice: Notice, most: usize) -> bool {
-        let mut waiting = self.lock();
-        let is_full = waiting.len() >= most;
+        let mut content = self.lock();
+        let is_full = content.waiting.len() >= most;
         if is_full {
-            waiting.pop_front();
+            content.waiting.pop_front();
         }
-        waiting.push_back(notice);
-        drop(waiting);
+        content.waiting.push_back(notice);
+        drop(content);
         self.news.notify_one();
         is_full
     }
@@ -50,19 +59,43 @@ impl Outbox {
     /// Waits for the next notice.
     pub(super) async fn next(&self) -> Notice {
         loop {
-            if let Some(notice) = self.lock().pop_front() {
+            if let Some(notice) = self.take() {
                 return notice;
             }
             self.news.notified().await;
         }
     }
 
-    /// How many wait.
-    pub(super) fn len(&self) -> usize {
-        self.lock().len()
+    fn take(&self) -> Option<Notice> {
+        let mut content = self.lock();
+        content.in_hand = content.waiting.pop_front();
+        content.in_hand.clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Notice>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The last one that was taken was delivered, or given up.
+    pub(super) fn done(&self) {
+        let mut content = self.lock();
+        content.in_hand = None;
+        content.done += 1;
+    }
+
+    /// How many are done.
+    pub(super) fn number_done(&self) -> u64 {
+        self.lock().done
+    }
+
+    /// All that are not done, the one that is being delivered first.
+    pub(super) fn undone(&self) -> Vec<Notice> {
+        let content = self.lock();
+        content.in_hand.iter().chain(&content.waiting).cloned().collect()
+    }
+
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.lock().waiting.len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Content> {
+        self.content.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -11,9 +11,11 @@ use tokio::task::AbortHandle;
 use crate::backoff::Backoff;
 use crate::clock::Clock;
 use crate::credential::input::read_source;
+use crate::credential::store::Store;
+use crate::notification::diary::{Diary, Page};
 use crate::notification::outbox::{Numbers, Outbox};
 use crate::notification::tracker::Tracker;
-use crate::notification::trouble::Trouble;
+use crate::notification::trouble::Survey;
 use crate::notification::{Event, Notice, ReceiverSpec, Way, command, mail, smtp, webhook};
 use crate::secret::Secret;
 use crate::upstream::connect::{Connector, Connectors};
@@ -23,6 +25,9 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// Looking takes at most one part in so many of the control thread's time, however many credentials there are.
 const SHARE: u32 = 100;
+
+/// What is new and was not told yet is kept this often at the most.
+const CALM: Duration = Duration::from_secs(10);
 
 /// For so long a notice is tried again.
 const PATIENCE: Duration = Duration::from_secs(86_400);
@@ -59,9 +64,19 @@ impl fmt::Display for Failure {
 impl std::error::Error for Failure {}
 
 /// What is wrong now.
-pub type Troubles = Box<dyn Fn() -> Vec<Trouble> + Send + Sync>;
+pub type Troubles = Box<dyn Fn() -> Survey + Send + Sync>;
 /// Whether a name is one of the configuration in force.
 pub type Exists = Box<dyn Fn(&str) -> bool + Send + Sync>;
+
+/// What there is to know, and where it is asked.
+pub struct Sources {
+    /// What is wrong.
+    pub troubles: Troubles,
+    /// What is configured.
+    pub exists: Exists,
+    /// Where it is kept what was told.
+    pub store: Arc<dyn Store>,
+}
 
 /// All receivers, and what became of what they were to be told; cloning shares them.
 #[derive(Clone)]
@@ -72,6 +87,7 @@ struct Hub {
     connectors: watch::Receiver<Connectors>,
     troubles: Troubles,
     exists: Exists,
+    diary: Diary,
     receivers: Mutex<BTreeMap<String, Receiver>>,
     news: Notify,
 }
@@ -79,10 +95,31 @@ struct Hub {
 /// One receiver; dropping it ends its deliveries.
 struct Receiver {
     spec: Arc<ReceiverSpec>,
-    tracker: Tracker,
+    /// `None` until it is read what it was told before.
+    tracker: Option<Tracker>,
     outbox: Arc<Outbox>,
     numbers: Arc<Numbers>,
     delivering: AbortHandle,
+    /// What was new when it was last kept.
+    kept: News,
+    /// When it was last kept, in time since boot.
+    kept_at: Duration,
+}
+
+/// While none of these numbers changes, a restart has nothing new to know.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct News {
+    told: u64,
+    done: u64,
+    matters: usize,
+}
+
+/// What a look brought for one receiver.
+struct Letters {
+    spec: Arc<ReceiverSpec>,
+    notices: Vec<Notice>,
+    /// What is to be kept before they are sent.
+    page: Option<(News, Page)>,
 }
 
 impl Drop for Receiver {
@@ -96,11 +133,10 @@ impl Notifications {
     pub fn new(
         clock: Clock,
         connectors: watch::Receiver<Connectors>,
-        troubles: Troubles,
-        exists: Exists,
+        Sources { troubles, exists, store }: Sources,
     ) -> Self {
-        let (receivers, news) = (Mutex::default(), Notify::new());
-        Self(Arc::new(Hub { clock, connectors, troubles, exists, receivers, news }))
+        let (receivers, news, diary) = (Mutex::default(), Notify::new(), Diary::new(store));
+        Self(Arc::new(Hub { clock, connectors, troubles, exists, diary, receivers, news }))
     }
 
     /// Tells these receivers from now on, and no others. One that is the same as before remembers what it was
@@ -113,7 +149,13 @@ impl Notifications {
             let receiver = kept.unwrap_or_else(|| self.receiver(spec));
             receivers.insert(spec.name.clone(), receiver);
         }
+        before.retain(|name, _| !receivers.contains_key(name));
         drop(receivers);
+        for receiver in before.into_values().filter(|_| self.0.diary.is_kept()) {
+            let (diary, spec) = (self.0.diary.clone(), Arc::clone(&receiver.spec));
+            // What stays is not told to anybody.
+            drop(tokio::spawn(async move { diary.forget(&spec).await }));
+        }
         self.0.news.notify_one();
     }
 
@@ -127,7 +169,9 @@ impl Notifications {
             self.0.clock.clone(),
         );
         let delivering = tokio::spawn(delivery).abort_handle();
-        Receiver { spec: Arc::clone(spec), tracker: Tracker::default(), outbox, numbers, delivering }
+        let tracker = (!self.0.diary.is_kept()).then(Tracker::default);
+        let (kept, kept_at) = (News::default(), Duration::ZERO);
+        Receiver { spec: Arc::clone(spec), tracker, outbox, numbers, delivering, kept, kept_at }
     }
 
     /// Looks after all receivers, for ever.
@@ -138,12 +182,69 @@ impl Notifications {
                 self.0.news.notified().await;
                 continue;
             }
+            self.read_diaries().await;
             let began = Clock::instant();
-            let troubles = (self.0.troubles)();
-            for receiver in self.receivers().values_mut() {
-                receiver.look(&troubles, &self.0.exists, &self.0.clock, &host);
+            let survey = (self.0.troubles)();
+            let letters: Vec<Letters> = {
+                let mut receivers = self.receivers();
+                receivers.values_mut().filter_map(|receiver| receiver.look(&survey, &self.0, &host)).collect()
+            };
+            let pause = LOOK.max(began.elapsed() * SHARE);
+            for letters in letters {
+                self.send(letters).await;
             }
-            tokio::time::sleep(LOOK.max(began.elapsed() * SHARE)).await;
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// New receivers are told nothing before it is known what they were told by processes before this one.
+    async fn read_diaries(&self) {
+        let new: Vec<_> = {
+            let receivers = self.receivers();
+            let new = receivers.values().filter(|receiver| receiver.tracker.is_none());
+            new.map(|receiver| Arc::clone(&receiver.spec)).collect()
+        };
+        for spec in new {
+            let page = self.0.diary.read(&spec).await;
+            if let Some(receiver) = self.receivers().get_mut(&spec.name).filter(|it| it.spec == spec) {
+                receiver.take_up(page, &self.0.clock);
+            }
+        }
+    }
+
+    /// Keeps what was told and delivered until now: the process ends.
+    pub async fn settle(&self) {
+        let open: Vec<_> = {
+            let receivers = self.receivers();
+            let open = receivers.values().filter(|it| self.0.diary.is_kept() && it.tracker.is_some());
+            let open = open.filter(|it| it.news() != it.kept);
+            open.map(|it| (Arc::clone(&it.spec), it.page(&[], &self.0.clock))).collect()
+        };
+        for (spec, page) in open {
+            // What cannot be kept is told again by the next process.
+            drop(self.0.diary.write(&spec, page).await);
+        }
+    }
+
+    /// Keeps that something is told, and then sends it: so what is told twice is told under the same `id`.
+    async fn send(&self, Letters { spec, notices, page }: Letters) {
+        if let Some((news, page)) = page {
+            let kept = self.0.diary.write(&spec, page).await;
+            if let Some(receiver) = self.receivers().get_mut(&spec.name).filter(|it| it.spec == spec) {
+                receiver.kept_at = self.0.clock.boot();
+                match kept {
+                    Ok(()) => receiver.kept = news,
+                    Err(error) => {
+                        let (name, reason) = (spec.name.as_str(), error.0);
+                        tracing::warn!(receiver = name, reason, "it is not kept what it was told");
+                    }
+                }
+            }
+        }
+        let receivers = self.receivers();
+        let Some(receiver) = receivers.get(&spec.name).filter(|it| it.spec == spec) else { return };
+        for notice in notices {
+            receiver.put(notice);
         }
     }
 
@@ -160,15 +261,55 @@ impl Notifications {
 }
 
 impl Receiver {
-    fn look(&mut self, troubles: &[Trouble], exists: &Exists, clock: &Clock, host: &str) {
-        let look = self.tracker.look(&self.spec, troubles, &**exists, clock, host);
+    /// Goes on where a process before this one ended. What is as old as a notice gets is not sent any more.
+    fn take_up(&mut self, page: Page, clock: &Clock) {
+        let now = clock.wall();
+        self.tracker = Some(Tracker::remember(page.entries, page.told, clock));
+        let is_young = |notice: &Notice| {
+            Duration::try_from(now.duration_since(notice.at)).unwrap_or_default() < PATIENCE
+        };
+        for notice in page.waiting.into_iter().filter(is_young) {
+            self.put(notice);
+        }
+        self.kept = self.news();
+    }
+
+    /// What is to be told and kept now, if anything is.
+    fn look(&mut self, survey: &Survey, hub: &Hub, host: &str) -> Option<Letters> {
+        let tracker = self.tracker.as_mut()?;
+        let look = tracker.look(&self.spec, survey, &*hub.exists, &hub.clock, host);
         self.numbers.flapped.add(look.flapped);
         self.numbers.crowded.add(look.crowded);
-        for notice in look.notices {
-            if self.outbox.put(notice, self.spec.max_queue) {
-                self.numbers.dropped.increment();
-                tracing::error!(receiver = self.spec.name, "a notice was dropped: too many wait");
-            }
+        let news = self.news();
+        let is_urgent = (news.told, news.done) != (self.kept.told, self.kept.done);
+        let is_time = hub.clock.boot().saturating_sub(self.kept_at) >= CALM;
+        let keeps = hub.diary.is_kept() && news != self.kept && (is_urgent || is_time);
+        let page = keeps.then(|| (news, self.page(&look.notices, &hub.clock)));
+        let notices = look.notices;
+        (page.is_some() || !notices.is_empty()).then(|| Letters {
+            spec: Arc::clone(&self.spec),
+            notices,
+            page,
+        })
+    }
+
+    fn news(&self) -> News {
+        let (told, matters) = self.tracker.as_ref().map(Tracker::news).unwrap_or_default();
+        News { told, matters, done: self.outbox.number_done() }
+    }
+
+    /// What a restart has to know, once these are told.
+    fn page(&self, notices: &[Notice], clock: &Clock) -> Page {
+        let (entries, told) = self.tracker.as_ref().map(|it| it.memory(clock)).unwrap_or_default();
+        let mut waiting = self.outbox.undone();
+        waiting.extend_from_slice(notices);
+        Page { entries, told, waiting, ..Page::default() }
+    }
+
+    fn put(&self, notice: Notice) {
+        if self.outbox.put(notice, self.spec.max_queue) {
+            self.numbers.dropped.increment();
+            tracing::error!(receiver = self.spec.name, "a notice was dropped: too many wait");
         }
     }
 }
@@ -207,6 +348,7 @@ async fn deliver_all(
             }
             tokio::time::sleep(backoff.next(&clock).max(failure.pause.unwrap_or_default())).await;
         }
+        outbox.done();
     }
 }
 

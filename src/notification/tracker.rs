@@ -9,6 +9,9 @@
 //! ```
 //!
 //! Nothing is queued here: what may not be told yet (`flaps`, `rate`) is told when it may, as it then is.
+//!
+//! What was told before a restart is taken up as it was. It stands until something is known: neither is it told again,
+//! nor is it over, before the one that it is about has settled.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -16,7 +19,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::clock::{Clock, Moment};
-use crate::notification::trouble::{Topic, Trouble};
+use crate::notification::diary::{Entry, Told};
+use crate::notification::trouble::{Survey, Topic, Trouble};
 use crate::notification::{Bound, Event, Notice, ReceiverSpec};
 
 /// So many notices of one kind at once are told one by one; more come together in one.
@@ -30,6 +34,8 @@ const MOST_NAMES: usize = 100;
 pub(super) struct Tracker {
     matters: BTreeMap<(String, Topic), Matter>,
     told: Window,
+    /// Goes up with all that is told.
+    number_told: u64,
 }
 
 /// What a look brought.
@@ -57,11 +63,32 @@ struct Matter {
     times: Window,
     /// It waits because of a bound, which was counted.
     waits: bool,
+    /// Whether it is still so was not seen since a restart.
+    is_hearsay: bool,
 }
 
 /// When something happened, as far back as its bound looks.
 #[derive(Debug, Default)]
 struct Window(VecDeque<Duration>);
+
+/// Time is counted from so long before the machine was started: what was told before a restart lies behind it.
+const BEFORE_BOOT: Duration = Duration::from_secs(366 * 86_400);
+
+/// The present, as it is counted here.
+fn present(clock: &Clock) -> Moment {
+    let now = clock.now();
+    Moment { boot: now.boot + BEFORE_BOOT, ..now }
+}
+
+/// When something was that the wall clock dates.
+fn past(at: Timestamp, now: Moment) -> Duration {
+    now.boot.saturating_sub(Duration::try_from(now.wall.duration_since(at)).unwrap_or_default())
+}
+
+/// How the wall clock dates something that was.
+fn date(at: Duration, now: Moment) -> Timestamp {
+    now.wall.saturating_sub(now.boot.saturating_sub(at)).unwrap_or(Timestamp::MIN)
+}
 
 impl Window {
     fn has_room(&mut self, bound: Bound, now: Duration) -> bool {
@@ -79,7 +106,7 @@ impl Window {
 impl Matter {
     fn new(trouble: Trouble, now: Moment) -> Self {
         let times = Window::default();
-        Self { trouble, since: now, well: None, told: None, times, waits: false }
+        Self { trouble, since: now, well: None, told: None, times, waits: false, is_hearsay: false }
     }
 
     /// What is wrong now.
@@ -88,11 +115,15 @@ impl Matter {
             self.since = now;
         }
         self.well = None;
+        self.is_hearsay = false;
         self.trouble = trouble;
     }
 
     /// What is to be told of it, if anything is: the event, and how often it was told before.
     fn due(&self, spec: &ReceiverSpec, now: Moment) -> Option<(Event, u32)> {
+        if self.is_hearsay {
+            return None;
+        }
         if let Some(well) = self.well {
             let is_over = now.boot.saturating_sub(well.boot) >= spec.after;
             let tells = self.told.is_some() && spec.events.contains(&Event::Recovered);
@@ -114,7 +145,7 @@ impl Matter {
     fn is_forgotten(&mut self, spec: &ReceiverSpec, now: Moment) -> bool {
         let has_settled = self.well.is_some_and(|well| now.boot.saturating_sub(well.boot) >= spec.after);
         let is_silent = self.told.is_none() || !spec.events.contains(&Event::Recovered);
-        self.times.has_room(Bound { count: 1, ..spec.flaps }, now.boot) && has_settled && is_silent
+        has_settled && is_silent && self.times.has_room(Bound { count: 1, ..spec.flaps }, now.boot)
     }
 }
 
@@ -124,13 +155,13 @@ impl Tracker {
     pub(super) fn look(
         &mut self,
         spec: &ReceiverSpec,
-        troubles: &[Trouble],
+        survey: &Survey,
         exists: &dyn Fn(&str) -> bool,
         clock: &Clock,
         host: &str,
     ) -> Look {
-        let now = clock.now();
-        self.see(spec, troubles, now);
+        let now = present(clock);
+        self.see(spec, survey, now);
         self.matters.retain(|(name, _), matter| exists(name) && !matter.is_forgotten(spec, now));
         let mut look = Look::default();
         let mut due: BTreeMap<Event, Vec<(&mut Matter, u32)>> = BTreeMap::new();
@@ -155,20 +186,70 @@ impl Tracker {
                     continue;
                 }
                 self.told.note(now.boot);
+                self.number_told += 1;
                 look.notices.extend(tell(event, together, now, clock, host));
             }
         }
         look
     }
 
-    fn see(&mut self, spec: &ReceiverSpec, troubles: &[Trouble], now: Moment) {
-        let wanted = troubles.iter().filter(|it| spec.wants(it) && it.is_near(spec.before, now.wall));
+    /// What was told before a restart.
+    pub(super) fn remember(entries: Vec<Entry>, told: Vec<Timestamp>, clock: &Clock) -> Self {
+        let now = present(clock);
+        let window = |times: Vec<Timestamp>| Window(times.into_iter().map(|at| past(at, now)).collect());
+        let matter = |entry: Entry| {
+            let trouble = Trouble {
+                name: entry.name,
+                topic: entry.topic,
+                event: entry.event,
+                message: entry.message,
+                advice: None,
+                may_mend: false,
+                ends_at: entry.ends_at,
+                lead: Duration::MAX,
+            };
+            let since = Moment { wall: entry.since, boot: past(entry.since, now) };
+            let told = entry.told.map(|told| (told.event, past(told.at, now), told.reminder));
+            let times = window(entry.times);
+            let key = (trouble.name.clone(), trouble.topic.clone());
+            (key, Matter { since, told, times, is_hearsay: true, ..Matter::new(trouble, now) })
+        };
+        Self { matters: entries.into_iter().map(matter).collect(), told: window(told), number_told: 0 }
+    }
+
+    /// What a restart has to know: of each matter, and when anything was told.
+    pub(super) fn memory(&self, clock: &Clock) -> (Vec<Entry>, Vec<Timestamp>) {
+        let now = present(clock);
+        let dates = |window: &Window| window.0.iter().map(|at| date(*at, now)).collect::<Vec<_>>();
+        let entry = |matter: &Matter| Entry {
+            name: matter.trouble.name.clone(),
+            topic: matter.trouble.topic.clone(),
+            event: matter.trouble.event,
+            message: matter.trouble.message.clone(),
+            ends_at: matter.trouble.ends_at,
+            since: matter.since.wall,
+            told: matter.told.map(|(event, at, reminder)| Told { event, at: date(at, now), reminder }),
+            times: dates(&matter.times),
+        };
+        (self.matters.values().map(entry).collect(), dates(&self.told))
+    }
+
+    /// How often anything was told, and how many matters there are: while neither changes, a restart has nothing new
+    /// to know.
+    pub(super) fn news(&self) -> (u64, usize) {
+        (self.number_told, self.matters.len())
+    }
+
+    fn see(&mut self, spec: &ReceiverSpec, survey: &Survey, now: Moment) {
+        let wanted = survey.troubles.iter().filter(|it| spec.wants(it) && it.is_near(spec.before, now.wall));
         let mut seen: BTreeMap<(String, Topic), &Trouble> = BTreeMap::new();
         for trouble in wanted {
             seen.insert((trouble.name.clone(), trouble.topic.clone()), trouble);
         }
         for (key, matter) in &mut self.matters {
-            if !seen.contains_key(key) {
+            let is_known = !matter.is_hearsay || !survey.unsettled.contains(&key.0);
+            if is_known && !seen.contains_key(key) {
+                matter.is_hearsay = false;
                 matter.well.get_or_insert(now);
             }
         }

@@ -1,8 +1,10 @@
 //! What is wrong now: read from the states of credentials, with nothing remembered.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 
 use crate::credential::advice::advice;
 use crate::credential::keeper::Keeper;
@@ -11,7 +13,8 @@ use crate::notification::Event;
 
 /// What a trouble is about. Of each topic of a name one thing is true at a time: one trouble takes the
 /// place of another.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Topic {
     /// Whether it can be used.
     State,
@@ -19,6 +22,15 @@ pub enum Topic {
     End(String),
     /// The address that connections leave from.
     Address,
+}
+
+/// All that is wrong now, and of what nothing can be said yet.
+#[derive(Debug, Clone, Default)]
+pub struct Survey {
+    /// What is wrong.
+    pub troubles: Vec<Trouble>,
+    /// The names of what has just been started: whether all is well with it shows later.
+    pub unsettled: BTreeSet<String>,
 }
 
 /// Something that is wrong now.
@@ -71,7 +83,7 @@ impl Trouble {
     }
 
     /// Whether it is near enough for a receiver that wants to know so long before.
-    pub(super) fn is_near(&self, before: Duration, now: Timestamp) -> bool {
+    pub fn is_near(&self, before: Duration, now: Timestamp) -> bool {
         let Some(end) = self.ends_at.filter(|_| self.event == Event::Deadline) else { return true };
         let before = SignedDuration::try_from(before.min(self.lead)).unwrap_or(SignedDuration::MAX);
         end.duration_since(now) <= before
@@ -96,6 +108,15 @@ pub fn of_credentials(keeper: &Keeper, now: Timestamp) -> Vec<Trouble> {
     troubles
 }
 
+/// The credentials of which nothing can be said yet: their first exchange, or their first look into the store, is
+/// not over.
+pub fn unsettled(keeper: &Keeper) -> BTreeSet<String> {
+    let is_new = |status: &Status| status.state == State::Pending && status.last_error.is_none();
+    let names =
+        keeper.statuses().into_iter().filter(is_new).map(|status| status.owner.credential.to_string());
+    names.collect()
+}
+
 fn of_status(status: &Status, spec: &CredentialSpec, now: Timestamp) -> Option<Trouble> {
     // Of what is only put together of others' outputs those others are told.
     let is_bundle = matches!(spec.flow, Flow::Static(_)) && spec.parents().next().is_some();
@@ -108,7 +129,12 @@ fn of_status(status: &Status, spec: &CredentialSpec, now: Timestamp) -> Option<T
     }
     let error = status.last_error.as_deref();
     let class = error.map(|error| error.class);
-    let needs_person = matches!(class, Some(ErrorClass::Rejected | ErrorClass::Ambiguous));
+    let needs_person = match class {
+        Some(ErrorClass::Rejected) => true,
+        // A value that is read again is not lost with an answer; a refresh token may be.
+        Some(ErrorClass::Ambiguous) => spec.rotation.is_none(),
+        _ => false,
+    };
     let (event, may_mend) = match status.state {
         State::Rejected => (Event::Rejected, false),
         // Somebody has it tried again: until that is over, it is what it was.

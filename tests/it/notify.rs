@@ -1,6 +1,7 @@
 //! Who is told of trouble, and how.
 
 mod receivers;
+mod restarts;
 
 use std::fs;
 use std::time::Duration;

@@ -36,6 +36,7 @@ fn one(archived: &Archived, now: Timestamp) -> Value {
 fn state(record: &Record, now: Timestamp) -> &'static str {
     let rejected = record.rejections.is_some_and(|(_, tries)| tries >= REJECTED_TRIES);
     match &record.current {
+        _ if record.memo.is_some() => "memo",
         _ if record.in_flight.is_some() => "ambiguous",
         _ if rejected => "rejected",
         Some(current) if current.expires_at.is_none_or(|end| end > now) => "ready",

@@ -22,9 +22,11 @@ pub const VERSION: u8 = 1;
 /// The version of a record with one, and nothing that came later.
 const WITH_SUCCESSION: u8 = 2;
 
-/// The version of a record with attempts or the end of a token that was set, and the last that this bearerd
-/// reads.
-pub const LAST_VERSION: u8 = 3;
+/// The version of a record with attempts or the end of a token that was set, and nothing that came later.
+const WITH_ATTEMPTS: u8 = 3;
+
+/// The version of a record with a memo, and the last that this bearerd reads.
+pub const LAST_VERSION: u8 = 4;
 
 const REPLACEMENT: u8 = 1;
 const RENEW_BY: u8 = 2;
@@ -35,6 +37,7 @@ const CURRENT: u8 = 6;
 const SUCCESSION: u8 = 7;
 const ATTEMPTS: u8 = 8;
 const SET_UNTIL: u8 = 9;
+const MEMO: u8 = 10;
 
 /// Why bytes are not a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,13 +98,18 @@ pub fn encode(record: &Record) -> SecretBuffer {
     if let Some(end) = record.set_until {
         writer.field(SET_UNTIL, &[&time(end)]);
     }
+    if let Some(memo) = &record.memo {
+        writer.field(MEMO, &[memo.expose()]);
+    }
     writer.0
 }
 
 /// The first version that has all fields of a record.
 fn version(record: &Record) -> u8 {
-    if !record.attempts.is_empty() || record.set_until.is_some() {
+    if record.memo.is_some() {
         LAST_VERSION
+    } else if !record.attempts.is_empty() || record.set_until.is_some() {
+        WITH_ATTEMPTS
     } else if record.succession.is_some() {
         WITH_SUCCESSION
     } else {
@@ -196,6 +204,7 @@ pub fn decode(bytes: &[u8]) -> Result<Record, EncodingError> {
             SUCCESSION => record.succession = Some(value.succession()?),
             ATTEMPTS => record.attempts = value.times()?,
             SET_UNTIL => record.set_until = Some(value.time()?),
+            MEMO => record.memo = Some(Secret::new(value.rest())),
             _ => return Err(EncodingError::Malformed),
         }
         value.end()?;

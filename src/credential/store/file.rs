@@ -44,7 +44,7 @@ use crate::secret::Secret;
 pub use error::{OpenError, OpenFault};
 pub use rehearsal::Keys;
 pub use tables::Kept;
-pub use transfer::{ImportError, import, read};
+pub use transfer::{ImportError, import, read, snapshot};
 
 /// A store in a file, with its threads. Dropping it writes what was ordered and closes the file.
 pub struct FileStore {

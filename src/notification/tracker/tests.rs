@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{Look, Tracker};
 use crate::clock::Clock;
-use crate::notification::{Bound, Event, ReceiverSpec, Topic, Trouble, Way};
+use crate::notification::{Bound, Event, ReceiverSpec, Survey, Topic, Trouble, Way};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -56,7 +56,14 @@ impl Bench {
     }
 
     fn look(&mut self, troubles: &[Trouble]) -> Look {
-        let look = self.tracker.look(&self.spec, troubles, &|name| name != "gone", &self.clock, "host");
+        self.survey(troubles, &[])
+    }
+
+    /// A look while of some nothing is known yet.
+    fn survey(&mut self, troubles: &[Trouble], unsettled: &[&str]) -> Look {
+        let unsettled = unsettled.iter().map(|name| (*name).to_owned()).collect();
+        let survey = Survey { troubles: troubles.to_vec(), unsettled };
+        let look = self.tracker.look(&self.spec, &survey, &|name| name != "gone", &self.clock, "host");
         self.told.extend(look.notices.iter().map(|notice| (notice.event, notice.reminder)));
         self.flapped += look.flapped;
         self.crowded += look.crowded;
@@ -70,6 +77,13 @@ impl Bench {
             self.clock.suspend(step);
             self.look(troubles);
         }
+    }
+
+    /// Another process takes up what this one has told, so much later, on a machine that was just started.
+    fn restart(&mut self, later: Duration) {
+        let (entries, told) = self.tracker.memory(&self.clock);
+        self.clock = Clock::simulated(self.clock.wall() + later, 2);
+        self.tracker = Tracker::remember(entries, told, &self.clock);
     }
 
     fn told(&mut self) -> Vec<(Event, u32)> {
@@ -194,4 +208,57 @@ async fn a_receiver_is_told_of_what_it_wants_and_of_nothing_that_is_gone() {
     bench.look(&[trouble("a", Event::Rejected)]);
     bench.hold(HOUR, &[]);
     assert_eq!(bench.told(), [(Event::Rejected, 0)], "it did not ask for `recovered`");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_tells_nothing_twice_and_reminds_when_it_is_time() {
+    let mut bench = Bench::new(receiver());
+    let rejected = [trouble("a", Event::Rejected)];
+    bench.look(&rejected);
+    for _ in 0..5 {
+        bench.restart(HOUR);
+        bench.survey(&[], &["a"]);
+        bench.hold(HOUR, &rejected);
+    }
+    assert_eq!(bench.told(), [(Event::Rejected, 0)]);
+    bench.restart(HOUR * 14);
+    bench.look(&rejected);
+    assert_eq!(bench.told(), [(Event::Rejected, 1)], "a day after the first");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_over_after_a_restart_is_told_once_that_is_known() {
+    let mut bench = Bench::new(ReceiverSpec { after: Duration::ZERO, ..receiver() });
+    bench.look(&[trouble("a", Event::Rejected)]);
+    bench.restart(HOUR);
+    for _ in 0..30 {
+        bench.clock.suspend(Duration::from_secs(1));
+        bench.survey(&[], &["a"]);
+    }
+    assert_eq!(bench.told(), [(Event::Rejected, 0)], "nothing is known yet");
+    let look = bench.look(&[]);
+    assert_eq!(
+        look.notices.first().map(|notice| (notice.event, notice.was)),
+        Some((Event::Recovered, Some(Event::Rejected)))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_loop_hides_no_trouble_and_breaks_no_bound() {
+    let mut bench = Bench::new(receiver());
+    let failing = [trouble("a", Event::Failing)];
+    for _ in 0..10 {
+        bench.hold(Duration::from_secs(10), &failing);
+        bench.restart(Duration::from_secs(5));
+    }
+    assert_eq!(bench.told(), [(Event::Failing, 0)], "it has lasted, though no process did");
+
+    let mut bench = Bench::new(ReceiverSpec { after: Duration::ZERO, ..receiver() });
+    for _ in 0..20 {
+        bench.look(&[trouble("a", Event::Rejected)]);
+        bench.restart(Duration::from_secs(20));
+        bench.look(&[]);
+        bench.restart(Duration::from_secs(20));
+    }
+    assert_eq!(bench.told().len(), 6);
 }

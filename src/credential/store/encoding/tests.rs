@@ -60,6 +60,7 @@ pub(super) fn record() -> impl Strategy<Value = Record> {
         option::of(succession()),
         vec(time(), 0..3),
         option::of(time()),
+        option::of(secret()),
     )
         .prop_map(
             |(
@@ -72,6 +73,7 @@ pub(super) fn record() -> impl Strategy<Value = Record> {
                 succession,
                 attempts,
                 set_until,
+                memo,
             )| {
                 Record {
                     replacement,
@@ -83,6 +85,7 @@ pub(super) fn record() -> impl Strategy<Value = Record> {
                     succession,
                     attempts,
                     set_until,
+                    memo,
                 }
             },
         )
@@ -117,7 +120,7 @@ proptest! {
     }
 
     #[test]
-    fn a_later_version_is_told_as_such(version in 4..=255_u8, rest in vec(any::<u8>(), 0..50), zero in Just(0)) {
+    fn a_later_version_is_told_as_such(version in 5..=255_u8, rest in vec(any::<u8>(), 0..50), zero in Just(0)) {
         let bytes: Vec<u8> = std::iter::once(version).chain(rest).collect();
         assert_eq!(decode(&bytes), Err(EncodingError::Version(version)));
         assert_eq!(decode(&[zero]), Err(EncodingError::Version(0)));
@@ -188,4 +191,11 @@ fn version_3_is_one_of_them_with_attempts_or_an_end_that_was_set() {
     assert_eq!(encode(&record).expose(), expected);
     assert_eq!(decode(&[3]), Err(EncodingError::Malformed), "version 3 is written for these only");
     assert_eq!(decode(&[3, 8, 0, 0, 0, 0]), Err(EncodingError::Malformed), "no attempts are not written");
+}
+
+#[test]
+fn version_4_is_one_of_them_with_a_memo() {
+    let record = Record { memo: Some(Secret::from("told")), ..Record::default() };
+    assert_eq!(encode(&record).expose(), [&[4, 10, 0, 0, 0, 4][..], b"told"].concat());
+    assert_eq!(decode(&[4]), Err(EncodingError::Malformed), "version 4 is written for a memo only");
 }

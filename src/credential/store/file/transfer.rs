@@ -2,8 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs;
+use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
+use redb::StorageBackend;
 use zeroize::Zeroizing;
 
 use crate::clock::Clock;
@@ -46,21 +50,52 @@ impl fmt::Display for ImportError {
 
 impl std::error::Error for ImportError {}
 
+/// A copy that does not hold together is made anew so often at the most: a process that writes all the time is past
+/// it with the next one.
+const MOST_COPIES: usize = 20;
+
 /// Reads all of a store. The file is not written, not even to repair it.
 pub fn read(path: &Path, keys: &Keys) -> Result<Archive, OpenError> {
     let read = || {
         let disk = Disk::open(path, false)?.ok_or(OpenFault::Missing)?;
-        let mut records = Vec::new();
-        let found = rehearse(&disk.storage(), |database| {
-            contents(database, keys, |credential, subject, kept| {
-                let (credential, subject) = (credential.to_owned(), subject.map(str::to_owned));
-                records.push(Archived { credential, subject, saved_at: kept.saved_at, record: kept.record });
-            })
-        })?
-        .found;
-        Ok(Archive { store: found.sealer.store, fingerprints: found.fingerprints.0, records })
+        of_storage(&disk.storage(), keys)
     };
     read().map_err(|fault| OpenError { path: path.to_owned(), fault })
+}
+
+/// Reads all of a store, though a process may have it and write into it: a copy is looked at, and copied anew while
+/// what was copied does not hold together. The file is not locked, and nothing is written.
+pub fn snapshot(path: &Path, keys: &Keys) -> Result<Archive, OpenError> {
+    let once = || {
+        let bytes = fs::read(path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => OpenFault::Missing,
+            _ => OpenFault::of(error),
+        })?;
+        let copy = redb::backends::InMemoryBackend::new();
+        copy.set_len(bytes.len() as u64).and_then(|()| copy.write(0, &bytes)).map_err(OpenFault::of)?;
+        of_storage(&(Arc::new(copy) as _), keys)
+    };
+    let mut copied = once();
+    for _ in 1..MOST_COPIES {
+        if !matches!(copied, Err(OpenFault::Damaged(_))) {
+            break;
+        }
+        copied = once();
+    }
+    copied.map_err(|fault| OpenError { path: path.to_owned(), fault })
+}
+
+/// All records of a store.
+fn of_storage(storage: &Arc<dyn StorageBackend>, keys: &Keys) -> Result<Archive, OpenFault> {
+    let mut records = Vec::new();
+    let found = rehearse(storage, |database| {
+        contents(database, keys, |credential, subject, kept| {
+            let (credential, subject) = (credential.to_owned(), subject.map(str::to_owned));
+            records.push(Archived { credential, subject, saved_at: kept.saved_at, record: kept.record });
+        })
+    })?
+    .found;
+    Ok(Archive { store: found.sealer.store, fingerprints: found.fingerprints.0, records })
 }
 
 /// Puts an export into a store, in one transaction, and tells how many records it changed. A store that is
