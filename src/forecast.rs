@@ -18,6 +18,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
+use crate::certificate::Identity;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::credential::keeper::{Keeper, Options, SleepRules, start};
@@ -96,8 +97,17 @@ pub struct Event {
     pub name: String,
     /// What.
     pub kind: Kind,
+    /// Nothing waits for it: it is told, and breaks nothing.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub optional: bool,
     /// For people.
     pub what: String,
+}
+
+impl Event {
+    fn breaks(&self) -> bool {
+        self.kind == Kind::Ends && !self.optional
+    }
 }
 
 /// Kinds of events.
@@ -122,9 +132,9 @@ pub struct Link {
 }
 
 impl Forecast {
-    /// Whether something ends that nobody renews.
+    /// Whether something ends that nobody renews, and that is not optional.
     pub fn breaks(&self) -> bool {
-        self.events.iter().any(|event| event.kind == Kind::Ends)
+        self.events.iter().any(Event::breaks)
     }
 }
 
@@ -148,11 +158,14 @@ pub async fn forecast(
     keeper.reconcile(specs.clone());
     let mut ended = BTreeMap::new();
     tokio::time::sleep(SETTLED.min(length)).await;
+    // What is over once all has settled was over from the start.
+    let mut unless_known = now;
     loop {
         for status in keeper.statuses().into_iter().filter(is_over) {
-            let at = works_until(&specs, &status).filter(|end| *end <= clock.wall() && *end >= now);
-            ended.entry(status.owner.credential.clone()).or_insert((at.unwrap_or(clock.wall()), status));
+            let at = works_until(&specs, &status).filter(|end| *end <= clock.wall()).unwrap_or(unless_known);
+            ended.entry(status.owner.credential.clone()).or_insert((at.max(now), status));
         }
+        unless_known = clock.wall();
         let left = Duration::try_from(to.duration_since(clock.wall())).unwrap_or_default();
         if left.is_zero() {
             break;
@@ -168,6 +181,7 @@ pub async fn forecast(
         at,
         name: status.owner.credential.to_string(),
         kind: Kind::Ends,
+        optional: status.optional,
         what: what_ended(&status),
     }));
     events.extend(specs.iter().filter_map(|spec| deadline(spec, records?)).filter(|event| event.at <= to));
@@ -179,7 +193,7 @@ pub async fn forecast(
 
 pub use inputs::prepare;
 
-/// The client certificates of egresses that end within the time.
+/// The certificates of egresses and listeners that end within the time.
 pub fn certificates(config: &Config, forecast: &mut Forecast) {
     for egress in &config.egress {
         let Some(end) = Connector::new(egress).ok().and_then(|it| it.certificate_ends_at()) else { continue };
@@ -188,7 +202,20 @@ pub fn certificates(config: &Config, forecast: &mut Forecast) {
                 at: end,
                 name: format!("egress.{}", egress.name),
                 kind: Kind::Ends,
+                optional: false,
                 what: "its client certificate ends: a person puts a new one in its place".to_owned(),
+            });
+        }
+    }
+    for listener in &config.listeners {
+        let shown = listener.tls.as_ref().and_then(|tls| Identity::read(&tls.cert, &tls.key).ok());
+        if let Some(end) = shown.map(|shown| shown.ends_at).filter(|end| *end <= forecast.to) {
+            forecast.events.push(Event {
+                at: end.max(forecast.from),
+                name: format!("listener.{}", listener.name),
+                kind: Kind::Ends,
+                optional: false,
+                what: format!("its certificate ends at {end:.0}: a person puts a new one in its place"),
             });
         }
     }
@@ -244,9 +271,10 @@ fn replacements(spec: &CredentialSpec, exchanges: &[Exchange], to: Timestamp) ->
             Some(left) => format!("its value is replaced, {} before its end", days(left)),
             None => "its value is replaced".to_owned(),
         };
-        let replaced = Event { at: exchange.at, name: name.clone(), kind: Kind::Replaced, what };
+        let event = |at, kind, what| Event { at, name: name.clone(), kind, optional: false, what };
+        let replaced = event(exchange.at, Kind::Replaced, what);
         let what = "the value before stops working (its grace ends)".to_owned();
-        let over = Event { at: until, name: name.clone(), kind: Kind::GraceEnds, what };
+        let over = event(until, Kind::GraceEnds, what);
         [replaced, over]
     });
     events.filter(|event| event.at <= to).collect()
@@ -259,7 +287,7 @@ fn deadline(spec: &CredentialSpec, records: &Archive) -> Option<Event> {
     let archived = records.records.iter().find(|it| it.credential == name && it.subject.is_none())?;
     let at = rule.read(&archived.record.current.as_ref()?.outputs)?;
     let what = format!("{} ends: a person puts a new one in its place", rule.of);
-    Some(Event { at, name, kind: Kind::Ends, what })
+    Some(Event { at, name, kind: Kind::Ends, optional: spec.optional, what })
 }
 
 fn days(length: SignedDuration) -> String {
@@ -283,7 +311,7 @@ fn outlook(
         Some(rotation) => Some(rotation.before + rotation.grace),
         None if !spec.is_renewable() => None,
         // It is renewed after 80 % of its lifetime at the latest.
-        None => Some(spec.times.renew_before.unwrap_or_else(|| lifetime.unwrap_or_default() / 5)),
+        None => lifetime.map(|lifetime| spec.times.renew_before.unwrap_or(lifetime / 5)),
     };
     Outlook {
         name: spec.name.to_string(),
@@ -299,7 +327,7 @@ fn outlook(
 
 /// What ends first; else what ends first if its issuer is silent.
 fn weakest(events: &[Event], credentials: &[Outlook]) -> Option<Link> {
-    if let Some(end) = events.iter().find(|event| event.kind == Kind::Ends) {
+    if let Some(end) = events.iter().find(|event| event.breaks()) {
         return Some(Link { name: end.name.clone(), why: format!("ends at {:.0}: {}", end.at, end.what) });
     }
     let shortest =

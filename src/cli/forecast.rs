@@ -10,8 +10,9 @@ use crate::cli::exit::Exit;
 use crate::cli::{ConfigFile, output};
 use crate::clock::Clock;
 use crate::config::{Config, Environment};
+use crate::credential::CredentialSpec;
 use crate::credential::store::archive::Archive;
-use crate::credential::store::file::read;
+use crate::credential::store::file::snapshot;
 use crate::credential::store::spec::StoreSpec;
 use crate::forecast::{Forecast, certificates, forecast, prepare};
 
@@ -62,19 +63,40 @@ fn look_ahead(config: &Config, days: u32) -> std::io::Result<Forecast> {
     Ok(told)
 }
 
-/// What the store holds, if it can be read now.
+/// What the store holds, if it can be read now. A bearerd that runs goes on writing into it.
 async fn records(config: &Config, clock: &Clock) -> Option<Archive> {
-    let StoreSpec::File(spec) = &config.store else { return None };
+    let StoreSpec::File(spec) = &config.store else {
+        if config.credentials.iter().any(|spec| holds_more_than_its_inputs(spec)) {
+            output::talk(
+                "bearerd: the store is in memory: what a running bearerd was told and given since its start (tokens that \
+                 were set, logins, how long tokens and secrets still live) is not known here",
+            );
+        }
+        return None;
+    };
+    let starting = spec.path.try_exists().is_ok_and(|is_there| !is_there);
+    if starting {
+        output::talk(format_args!(
+            "bearerd: {} is not there yet: the forecast begins without records",
+            spec.path.display()
+        ));
+        return None;
+    }
     let told = |error: &dyn std::fmt::Display| {
         output::talk(format_args!("bearerd: {error}; the forecast begins without its records"));
     };
     let keys = spec.keys(clock).await.inspect_err(|fault| told(fault)).ok()?;
-    read(&spec.path, &keys).inspect_err(|error| told(error)).ok()
+    snapshot(&spec.path, &keys).inspect_err(|error| told(error)).ok()
+}
+
+/// Whether a process that runs may know more of a credential than its configuration tells.
+fn holds_more_than_its_inputs(spec: &CredentialSpec) -> bool {
+    spec.flow.is_interactive() || spec.rotation.is_some() || spec.deadline.is_some() || !spec.is_renewable()
 }
 
 fn tell(forecast: &Forecast, as_json: bool) -> ExitCode {
     for problem in &forecast.problems {
-        output::talk(format_args!("bearerd: an input cannot be read: {problem}"));
+        output::talk(format_args!("bearerd: an input cannot be read, and is taken for granted: {problem}"));
     }
     let text = if as_json {
         serde_json::to_string_pretty(forecast).map(|text| text + "\n")

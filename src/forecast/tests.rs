@@ -93,3 +93,26 @@ async fn a_value_that_is_never_replaced_takes_its_dependents_with_it() {
     assert_eq!(at(&forecast, Kind::Ends), [185], "{:?}", forecast.events);
     assert_eq!(forecast.weakest.expect("a link").name, "secret");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_over_already_is_told_from_the_start() {
+    let past = "[credentials.past]\nflow = \"static\"\ntoken = { value = \"x\" }\nexpires = { at = \
+                \"2026-10-01T00:00:00Z\" }\n";
+    let login = "[credentials.box]\nflow = \"oauth2\"\ngrant = \"device_code\"\ntoken_url = \
+                 \"https://issuer.example/token\"\ndevice_authorization_url = \"https://issuer.example/device\"\n\
+                 client_id = \"box\"\nclient_auth = \"none\"\n";
+    let forecast = of(&format!("{past}{login}"), 30).await;
+    assert!(forecast.events.iter().all(|event| event.at == forecast.from), "{:?}", forecast.events);
+    assert_eq!(forecast.events.len(), 2);
+    assert!(forecast.credentials.iter().all(|of| of.endures.is_none()), "{:?}", forecast.credentials);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_optional_is_told_and_breaks_nothing() {
+    let mailed = "[credentials.mailed]\nflow = \"static\"\noptional = true\ntoken = { value = \"x\" }\nexpires = { at \
+                  = \"2027-01-01T00:00:00Z\" }\n";
+    let forecast = of(&format!("{CHAIN}{mailed}"), 100).await;
+    assert_eq!(at(&forecast, Kind::Ends), [40]);
+    assert!(!forecast.breaks());
+    assert_eq!(forecast.weakest.expect("a link").name, "user");
+}

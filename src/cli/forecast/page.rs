@@ -19,7 +19,11 @@ pub(super) fn page(forecast: &Forecast) -> String {
     }
     let width = forecast.events.iter().map(|event| event.name.chars().count()).max().unwrap_or(0);
     for event in &forecast.events {
-        let mark = if event.kind == Kind::Ends { "ENDS: " } else { "" };
+        let mark = match event.kind {
+            Kind::Ends if event.optional => "ENDS (optional): ",
+            Kind::Ends => "ENDS: ",
+            Kind::Replaced | Kind::GraceEnds => "",
+        };
         // A text takes everything.
         let _ =
             writeln!(text, "{}  {:width$}  {mark}{}", minute(event.at), event.name, one_line(&event.what));
@@ -52,7 +56,7 @@ fn row(credential: &Outlook, days: i64) -> [String; 6] {
     let lives = credential.lifetime.map_or_else(none, |seconds| length(seconds) + by);
     let asked = match credential.exchanges {
         0 => none(),
-        count => format!("{count} ({} a day)", per_day(count, days)),
+        count => format!("{count} ({})", how_often(count, days)),
     };
     let replaced = match credential.replacements {
         0 => none(),
@@ -62,10 +66,11 @@ fn row(credential: &Outlook, days: i64) -> [String; 6] {
     [credential.name.clone(), credential.flow.to_owned(), lives, asked, replaced, endures]
 }
 
-fn per_day(count: usize, days: i64) -> String {
+fn how_often(count: usize, days: i64) -> String {
     let count = u32::try_from(count).unwrap_or(u32::MAX);
     let days = u32::try_from(days).unwrap_or(1).max(1);
-    format!("{:.1}", f64::from(count) / f64::from(days))
+    let a_day = f64::from(count) / f64::from(days);
+    if a_day < 0.5 { format!("{:.1} a month", a_day * 30.0) } else { format!("{a_day:.1} a day") }
 }
 
 /// A length in its two largest units.
@@ -117,6 +122,7 @@ mod tests {
             at,
             name: name.to_owned(),
             kind,
+            optional: false,
             what: what.to_owned(),
         };
         let forecast = Forecast {
