@@ -1,6 +1,6 @@
-//! Four vendors on loopback, for laptops, for CI and for the demo.
+//! Four vendors on loopback, for laptops, for CI and for the demo, and their neighbours behind one more port.
 //!
-//! Each vendor is one file: its token service, and behind it a small data API that answers only to
+//! Each of the four is one file, the neighbours are a table: a token service, and behind it a small data API that answers only to
 //! the right token. The simulators are strict: whatever differs from the vendor's documents gets
 //! the vendor's own error answer and is kept as a complaint, so that a test can ask for silence.
 //!
@@ -12,6 +12,8 @@ mod answer;
 mod configuration;
 pub mod digilocker;
 pub mod fault;
+mod grants;
+pub mod neighbours;
 pub mod nic;
 pub mod payhub;
 pub mod postbox;
@@ -20,6 +22,8 @@ pub mod sahamati;
 mod station;
 mod token;
 mod tour;
+#[cfg(test)]
+mod years;
 
 use std::fmt;
 use std::io;
@@ -48,11 +52,16 @@ pub enum Vendor {
     Payhub,
     /// DigiLocker: OAuth 2.0 with refresh tokens that rotate.
     Digilocker,
+    /// The common shapes of other token services, side by side.
+    Neighbours,
 }
 
 impl Vendor {
-    /// All vendors, in the order of the documentation.
-    pub const ALL: [Self; 4] = [Self::NicMa, Self::Sahamati, Self::Payhub, Self::Digilocker];
+    /// All that is simulated, in the order of their ports.
+    pub const ALL: [Self; 5] =
+        [Self::NicMa, Self::Sahamati, Self::Payhub, Self::Digilocker, Self::Neighbours];
+    /// Those that the demo shows.
+    pub const SHOWN: [Self; 4] = [Self::NicMa, Self::Sahamati, Self::Payhub, Self::Digilocker];
 
     /// The name on the command line and in the ready configuration.
     pub fn as_str(self) -> &'static str {
@@ -61,6 +70,7 @@ impl Vendor {
             Self::Sahamati => "sahamati",
             Self::Payhub => "payhub",
             Self::Digilocker => "digilocker",
+            Self::Neighbours => "neighbours",
         }
     }
 
@@ -70,6 +80,7 @@ impl Vendor {
             Self::Sahamati => 1,
             Self::Payhub => 2,
             Self::Digilocker => 3,
+            Self::Neighbours => 4,
         }
     }
 }
@@ -103,10 +114,11 @@ pub trait Simulator: Send + Sync {
     fn tokens(&self) -> &TokenBook;
 }
 
-/// The four vendors, listening until this is dropped.
+/// All vendors, listening until this is dropped.
 #[derive(Debug)]
 pub struct Sandbox {
-    stations: [Station; 4],
+    stations: [Station; 5],
+    neighbours: Arc<neighbours::Neighbours>,
     postbox: Arc<Postbox>,
     mail_server: postbox::Server,
 }
@@ -114,27 +126,31 @@ pub struct Sandbox {
 impl Sandbox {
     /// Starts all vendors on 127.0.0.1.
     ///
-    /// They get `first_port` and the three ports after it, in the order of [`Vendor::ALL`], and the mailbox of
-    /// whoever is mailed tokens gets the one after those; 0 stands for any free ones.
+    /// They get `first_port` and the ports after it: the four vendors, the mailbox of whoever is mailed tokens,
+    /// the neighbours; 0 stands for any free ones.
     ///
     /// # Errors
     /// If a port is taken.
     pub async fn start(first_port: u16, faults: &[ScriptedFault], clock: &Clock) -> io::Result<Self> {
         let postbox = Arc::new(Postbox::new(clock));
+        let lifetime = fault::lifetime(faults.iter().filter(|fault| fault.vendor == Vendor::Neighbours));
+        let tokens = TokenBook::new(clock.clone(), lifetime);
+        let neighbours = Arc::new(neighbours::Neighbours::new(tokens, clock.clone()));
         let open = async |vendor: Vendor, offset: u16| {
             let port = if first_port == 0 { 0 } else { first_port.saturating_add(offset) };
             let faults: Vec<_> = faults.iter().filter(|fault| fault.vendor == vendor).cloned().collect();
-            let tokens = TokenBook::new(clock.clone(), fault::lifetime(&faults));
-            let simulator: Box<dyn Simulator> = match vendor {
+            let tokens = TokenBook::new(clock.clone(), fault::lifetime(faults.iter()));
+            let simulator: Arc<dyn Simulator> = match vendor {
                 Vendor::NicMa => {
-                    Box::new(nic::NicMa::new(tokens, clock.clone(), &faults, Arc::clone(&postbox)))
+                    Arc::new(nic::NicMa::new(tokens, clock.clone(), &faults, Arc::clone(&postbox)))
                 }
                 Vendor::Sahamati => {
                     let rules = fault::rules_of_secrets(&faults);
-                    Box::new(sahamati::Sahamati::new(tokens, clock.clone(), rules))
+                    Arc::new(sahamati::Sahamati::new(tokens, clock.clone(), rules))
                 }
-                Vendor::Payhub => Box::new(payhub::Payhub::new(tokens, clock.clone())),
-                Vendor::Digilocker => Box::new(digilocker::Digilocker::new(tokens, clock.clone())),
+                Vendor::Payhub => Arc::new(payhub::Payhub::new(tokens, clock.clone())),
+                Vendor::Digilocker => Arc::new(digilocker::Digilocker::new(tokens, clock.clone())),
+                Vendor::Neighbours => Arc::clone(&neighbours) as _,
             };
             Station::open(vendor, (Ipv4Addr::LOCALHOST, port).into(), simulator, faults, clock.clone()).await
         };
@@ -143,11 +159,12 @@ impl Sandbox {
             open(Vendor::Sahamati, 1).await?,
             open(Vendor::Payhub, 2).await?,
             open(Vendor::Digilocker, 3).await?,
+            open(Vendor::Neighbours, 5).await?,
         ];
         let port = if first_port == 0 { 0 } else { first_port.saturating_add(4) };
         let manners = fault::manners_of_mail(faults, clock);
         let mail_server = Arc::clone(&postbox).serve((Ipv4Addr::LOCALHOST, port).into(), manners).await?;
-        Ok(Self { stations, postbox, mail_server })
+        Ok(Self { stations, neighbours, postbox, mail_server })
     }
 
     /// The mailbox that tokens are mailed to.
@@ -158,6 +175,11 @@ impl Sandbox {
     /// Where that is served over IMAP: `imap://127.0.0.1:PORT/INBOX`.
     pub fn mailbox(&self) -> String {
         format!("imap://{}/INBOX", self.mail_server.address())
+    }
+
+    /// A credential and a route for each of the neighbours.
+    pub fn neighbours_configuration(&self) -> String {
+        neighbours::configuration(&self.neighbours, &self.station(Vendor::Neighbours).origin())
     }
 
     /// One vendor's running simulator.

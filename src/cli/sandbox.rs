@@ -25,9 +25,12 @@ const ADMIN: &str = "127.0.0.1:9180";
 /// The arguments of `bearerd sandbox`.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// The first of five ports on 127.0.0.1; 0 for any free ones
-    #[arg(long, value_name = "PORT", default_value_t = 9190, value_parser = clap::value_parser!(u16).range(..=65531))]
+    /// The first of six ports on 127.0.0.1; 0 for any free ones
+    #[arg(long, value_name = "PORT", default_value_t = 9190, value_parser = clap::value_parser!(u16).range(..=65530))]
     pub port: u16,
+    /// Print also credentials of the neighbours: Zoho, a GitHub App, Google, Cashfree, ABDM, Keycloak, a device
+    #[arg(long)]
+    pub neighbours: bool,
     /// Print also a credential that asks a portal for its token and takes that from the mail
     #[arg(long)]
     pub portal: bool,
@@ -97,6 +100,9 @@ async fn serve(arguments: &Arguments, clock: &Clock) -> ExitCode {
             }
         };
         configuration = format!("{configuration}\n{}", sandbox.portal_configuration(&mailbox));
+    }
+    if arguments.neighbours {
+        configuration += &sandbox.neighbours_configuration();
     }
     output::talk("The configuration for `bearerd run` is on standard output. Ctrl-C ends the sandbox.");
     let printed = output::data(configuration);

@@ -101,6 +101,11 @@ impl Answer {
         &self.body
     }
 
+    /// The fields, as they go over the wire.
+    pub(in crate::sandbox) fn headers(&self) -> http::HeaderMap {
+        self.clone().into_response().headers().clone()
+    }
+
     /// The body as JSON.
     pub(in crate::sandbox) fn value(&self) -> Value {
         serde_json::from_slice(&self.body).expect("a JSON answer")

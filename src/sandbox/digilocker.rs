@@ -8,7 +8,7 @@
 
 mod consent;
 mod files;
-mod grants;
+
 mod partner;
 
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ use http::Method;
 use serde_json::json;
 
 use self::consent::Consents;
-use self::grants::Grants;
+use super::grants::Grants;
 use super::token::{self, TokenBook};
 use super::{Answer, Exchange, Received, Simulator, Tour};
 use crate::clock::Clock;
@@ -68,6 +68,14 @@ impl Digilocker {
     pub fn new(tokens: TokenBook, clock: Clock) -> Self {
         let book = Book { consents: Consents::default(), grants: Grants::with(REFRESH_TOKEN) };
         Self { tokens, clock, book: Mutex::new(book) }
+    }
+
+    /// A person consents once more: the first refresh token of that.
+    #[cfg(test)]
+    pub(super) fn consent(&self) -> String {
+        let first = token::opaque(&self.clock);
+        self.book().grants.add(first.clone());
+        first
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {

@@ -3,6 +3,7 @@
 //! A fault strikes a whole vendor, or only its token service (`payhub.issuer=down`) or only its data
 //! API (`payhub.api=slow`). Times count from the sandbox's start.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use crate::config::parse_duration;
 
 /// What there is, for the help and for the usage error.
 pub const SYNTAX: &str = "\
-VENDOR=FAULT, where VENDOR is nic-ma, sahamati, payhub or digilocker (with .issuer or .api behind it \
+VENDOR=FAULT, where VENDOR is nic-ma, sahamati, payhub, digilocker or neighbours (with .issuer or .api behind it \
 for the token service or the data API alone) and FAULT is one of
   down[:DURATION]         connections break without an answer, so long or for ever
   lost[:DURATION]         requests are carried out, but the answers never arrive
@@ -26,6 +27,7 @@ for the token service or the data API alone) and FAULT is one of
   expire[:LIFETIME]       tokens live for 10s or so long
   revoke[:DURATION]       after 5s or so long, the tokens of until then are revoked
 and of nic-ma only
+  address[:ADDRESS]       tokens are good from 127.0.0.2 or this address alone: calls from others get 403
   csrf                    no form is taken, since its CSRF token is wrong
   session                 sessions end right after the login
   page                    the login page has another form
@@ -43,6 +45,8 @@ and of sahamati only
   late[:DURATION]         a new secret works after 5s or so long
   taken[:AFTER]           after 5s or so long, somebody else resets the secret";
 
+/// The address that tokens are bound to, where nobody says another: one of this machine's that is not the usual one.
+const DEFAULT_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 const DEFAULT_DELAY: Duration = Duration::from_secs(2);
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(10);
 const DEFAULT_SECRET: Duration = Duration::from_secs(60);
@@ -98,6 +102,8 @@ pub enum Fault {
     Late(Duration),
     /// Somebody else resets the secret after so long.
     Taken(Duration),
+    /// Tokens are good from this address alone.
+    Address(IpAddr),
     /// The portal takes no form: the CSRF token is wrong.
     Csrf,
     /// The portal's sessions end right after the login.
@@ -132,8 +138,8 @@ impl Part {
 }
 
 /// The lifetime that faults give to tokens, if any does.
-pub fn lifetime(faults: &[ScriptedFault]) -> Option<Duration> {
-    faults.iter().find_map(|scripted| match scripted.fault {
+pub fn lifetime<'a>(mut faults: impl Iterator<Item = &'a ScriptedFault>) -> Option<Duration> {
+    faults.find_map(|scripted| match scripted.fault {
         Fault::Expire(lifetime) => Some(lifetime),
         _ => None,
     })
@@ -228,6 +234,10 @@ fn fault_of_secrets(name: &str, rest: Option<&str>) -> Result<Option<Fault>, Str
 /// What only the vendor has that mails its tokens.
 fn fault_of_portals(name: &str, rest: Option<&str>) -> Result<Option<Fault>, String> {
     Ok(match (name, rest) {
+        ("address", rest) => {
+            let address = rest.map_or(Ok(DEFAULT_ADDRESS), str::parse);
+            Some(Fault::Address(address.map_err(|_| "an address is such as `127.0.0.2`")?))
+        }
         ("csrf", None) => Some(Fault::Csrf),
         ("session", None) => Some(Fault::Session),
         ("page", None) => Some(Fault::Page),
@@ -300,6 +310,8 @@ mod tests {
             "payhub=secret",
             "payhub=csrf",
             "nic-ma=csrf:1s",
+            "nic-ma=address:here",
+            "payhub=address",
             "nic-ma=grace",
             "sahamati=grace:5s",
             "sahamati=hard-reset:1s",

@@ -5,13 +5,14 @@
 
 mod portal;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
 use serde_json::json;
 
-use super::fault::ScriptedFault;
+use super::fault::{Fault, ScriptedFault};
 use super::postbox::Postbox;
 use super::token::TokenBook;
 use super::{Answer, Received, Simulator, Tour};
@@ -36,18 +37,29 @@ const LIFETIME: Duration = Duration::from_secs(365 * 86_400);
 pub struct NicMa {
     tokens: TokenBook,
     portal: Portal,
+    /// Where calls have to come from.
+    bound_to: Option<IpAddr>,
 }
 
 impl NicMa {
     /// A vendor that has mailed [`TOKEN`] just now, and will mail further ones into this box.
     pub fn new(tokens: TokenBook, clock: Clock, faults: &[ScriptedFault], postbox: Arc<Postbox>) -> Self {
         tokens.issue(TOKEN, tokens.lifetime(LIFETIME), "the registered address");
-        Self { tokens, portal: Portal::new(clock, faults, postbox) }
+        let bound_to = faults.iter().find_map(|scripted| match scripted.fault {
+            Fault::Address(address) => Some(address),
+            _ => None,
+        });
+        Self { tokens, portal: Portal::new(clock, faults, postbox), bound_to }
     }
 
     fn data(&self, request: &Received) -> Result<Answer, Answer> {
         let token = request.bearer().map_err(|complaint| unauthorized().because(complaint))?;
         self.tokens.check(token).map_err(|dead| unauthorized().because(dead))?;
+        if let Some(address) = self.bound_to.filter(|address| *address != request.from) {
+            // The vendor says no more than that.
+            let complaint = format!("the token is bound to {address}, and is shown from {}", request.from);
+            return Err(Answer::json(403, &json!({"message": "Forbidden"})).because(complaint));
+        }
         Ok(Answer::json(
             200,
             &json!({"state": "Kerala", "gram_panchayats": [

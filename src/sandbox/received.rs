@@ -4,6 +4,7 @@
 //! are never part of such a text, since they may be passwords.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Uri, header};
@@ -20,6 +21,8 @@ pub struct Received {
     pub headers: HeaderMap,
     /// The whole body.
     pub body: Bytes,
+    /// The address that it came from.
+    pub from: IpAddr,
 }
 
 impl Received {
@@ -116,6 +119,8 @@ fn names_are<'a>(
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
     use http::{HeaderMap, HeaderName};
     use serde_json::Value;
 
@@ -128,6 +133,7 @@ pub(super) mod tests {
             target: target.parse().expect("a target"),
             headers: HeaderMap::new(),
             body: Vec::new().into(),
+            from: IpAddr::V4(Ipv4Addr::LOCALHOST),
         }
     }
 

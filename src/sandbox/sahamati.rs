@@ -8,8 +8,6 @@
 //! Secrets age: [`Rules`] say how.
 
 mod vault;
-#[cfg(test)]
-mod years;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -32,9 +30,9 @@ pub const PASSWORD: &str = "sahamati-demo-password";
 /// The entity.
 pub const ENTITY: &str = "fiu-demo";
 
-const USER_TOKEN: &str = "/iam/v1/user/token/generate";
+pub(super) const USER_TOKEN: &str = "/iam/v1/user/token/generate";
 const READ_SECRET: &str = "/iam/v1/entity/secret/read";
-const RESET_SECRET: &str = "/iam/v1/entity/secret/reset";
+pub(super) const RESET_SECRET: &str = "/iam/v1/entity/secret/reset";
 const ENTITY_TOKEN: &str = "/iam/v1/entity/token/generate";
 /// The central registry, which takes `Authorization: Bearer`.
 const REGISTRY: &str = "/cr/v2/entityInfo/AA";

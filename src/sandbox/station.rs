@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -54,7 +54,7 @@ pub struct Record {
 /// What all connections of a vendor share.
 struct Desk {
     vendor: Vendor,
-    simulator: Box<dyn Simulator>,
+    simulator: Arc<dyn Simulator>,
     faults: Vec<ScriptedFault>,
     clock: Clock,
     started: Duration,
@@ -71,7 +71,7 @@ impl Station {
     pub(super) async fn open(
         vendor: Vendor,
         address: SocketAddr,
-        simulator: Box<dyn Simulator>,
+        simulator: Arc<dyn Simulator>,
         faults: Vec<ScriptedFault>,
         clock: Clock,
     ) -> io::Result<Self> {
@@ -153,8 +153,8 @@ impl Record {
 async fn accept(listener: TcpListener, desk: Arc<Desk>) -> Infallible {
     let mut connections = JoinSet::new();
     loop {
-        if let Ok((stream, _)) = listener.accept().await {
-            connections.spawn(serve(stream, Arc::clone(&desk)));
+        if let Ok((stream, peer)) = listener.accept().await {
+            connections.spawn(serve(stream, peer.ip(), Arc::clone(&desk)));
         } else {
             // Out of file descriptors, most likely: let some connections end first.
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -163,9 +163,9 @@ async fn accept(listener: TcpListener, desk: Arc<Desk>) -> Infallible {
     }
 }
 
-async fn serve(stream: TcpStream, desk: Arc<Desk>) {
+async fn serve(stream: TcpStream, from: IpAddr, desk: Arc<Desk>) {
     let _ = stream.set_nodelay(true);
-    let service = service_fn(|request| desk.receive(request));
+    let service = service_fn(|request| desk.receive(request, from));
     let connection =
         http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);
     if let Err(error) = connection.await {
@@ -181,10 +181,14 @@ async fn revoke(desk: Arc<Desk>, after: Duration) -> Infallible {
 }
 
 impl Desk {
-    async fn receive(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Broken> {
+    async fn receive(
+        &self,
+        request: Request<Incoming>,
+        from: IpAddr,
+    ) -> Result<Response<Full<Bytes>>, Broken> {
         let (head, body) = request.into_parts();
         let body = Limited::new(body, BODY_LIMIT).collect().await.map_err(|_| Broken)?.to_bytes();
-        let request = Received { method: head.method, target: head.uri, headers: head.headers, body };
+        let request = Received { method: head.method, target: head.uri, headers: head.headers, body, from };
         let is_issuer = self.simulator.is_issuer(request.path());
         let answer = match self.interference(is_issuer) {
             Some(Interference::Down) => None,

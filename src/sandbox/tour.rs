@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::Method;
 
-use super::{Vendor, digilocker, nic, payhub, sahamati};
+use super::{Vendor, digilocker, neighbours, nic, payhub, sahamati};
 
 /// What there is to see at one vendor.
 #[derive(Debug, Clone)]
@@ -46,6 +46,7 @@ impl Vendor {
             Self::Sahamati => sahamati::tour(),
             Self::Payhub => payhub::tour(),
             Self::Digilocker => digilocker::tour(),
+            Self::Neighbours => neighbours::tour(),
         }
     }
 }

@@ -16,7 +16,17 @@ struct Sandbox {
 
 impl Sandbox {
     fn start(faults: &[&str]) -> Self {
+        Self::started(&[], faults, "/public\"\ncredential = \"digilocker\"\n")
+    }
+
+    /// One that prints the neighbours, too.
+    fn with_neighbours(faults: &[&str]) -> Self {
+        Self::started(&["--neighbours"], faults, "\ncredential = \"device\"\n")
+    }
+
+    fn started(more: &[&str], faults: &[&str], last_line: &str) -> Self {
         let mut arguments = vec!["sandbox", "--port", "0", "--quiet"];
+        arguments.extend(more);
         for fault in faults {
             arguments.extend(["--fault", fault]);
         }
@@ -26,7 +36,7 @@ impl Sandbox {
         // The configuration comes in one write; its last line ends the reading.
         let mut configuration = String::new();
         let mut stdout = BufReader::new(process.stdout.take().expect("a pipe"));
-        while !configuration.ends_with("/public\"\ncredential = \"digilocker\"\n") {
+        while !configuration.ends_with(last_line) {
             assert_ne!(stdout.read_line(&mut configuration).expect("text"), 0, "{configuration}");
         }
         Self { process, configuration }
@@ -96,6 +106,53 @@ fn with_the_printed_configuration_an_app_calls_four_vendors_without_a_credential
     let bearerd = sandbox.proxied();
     bearerd.wait_until_ready();
     call_all(bearerd.app());
+}
+
+/// The neighbours that need no person.
+const NEIGHBOURS: [&str; 6] =
+    ["zoho", "github-app", "google-service-account", "cashfree-payouts", "abdm", "keycloak"];
+
+#[test]
+fn the_neighbours_are_called_without_a_credential_too() {
+    let sandbox = Sandbox::with_neighbours(&[]);
+    let bearerd = sandbox.proxied();
+    for name in NEIGHBOURS {
+        bearerd.wait_for_state(name, "ready");
+        let answer = bearerd.app().get(&format!("/{name}/data"));
+        assert_eq!((answer.status(), &answer.json()["vendor"]), (200, &json!(name)), "{}", answer.text());
+    }
+    assert_eq!(bearerd.credential("device")["state"], "login_required");
+}
+
+#[test]
+fn a_token_that_is_bound_to_an_address_is_used_from_there_alone() {
+    let mut sandbox = Sandbox::with_neighbours(&[]);
+    let bound = "[credentials.cashfree-payouts]\n";
+    let egress = "[egress.office]\nsource = \"127.0.0.2\"\n";
+    sandbox.configuration = sandbox.configuration.replace(bound, &format!("{bound}egress = \"office\"\n"))
+        + egress
+        + "[routes.elsewhere]\npath = \"/elsewhere\"\nupstream = \"ORIGIN/cashfree-payouts\"\n\
+           credential = \"fixed\"\n\
+           [credentials.fixed]\nflow = \"static\"\ntoken = { value = \"not-of-this-vendor\" }\nexpires = \"never\"\n";
+    let configuration: toml::Table = sandbox.configuration.parse().expect("a TOML file");
+    let upstream = configuration["routes"]["zoho"]["upstream"].as_str().expect("a URL");
+    let origin = upstream.trim_end_matches("/zoho").to_owned();
+    sandbox.configuration = sandbox.configuration.replace("ORIGIN", &origin);
+    let bearerd = sandbox.proxied();
+    bearerd.wait_for_state("cashfree-payouts", "ready");
+    let answer = bearerd.app().get("/cashfree-payouts/data");
+    assert_eq!((answer.status(), &answer.json()["vendor"]), (200, &json!("cashfree-payouts")));
+    assert_eq!(bearerd.app().get("/elsewhere/data").json()["subCode"], "403");
+}
+
+#[test]
+fn a_mailed_token_is_good_from_the_address_of_its_egress_alone() {
+    let mut sandbox = Sandbox::start(&["nic-ma=address"]);
+    assert_eq!(sandbox.proxied().app().get("/nic-ma/api/gram-panchayats").status(), 403);
+    let bound = "[credentials.nic-ma]\n";
+    sandbox.configuration = sandbox.configuration.replace(bound, &format!("{bound}egress = \"office\"\n"))
+        + "[egress.office]\nsource = \"127.0.0.2\"\n";
+    assert_eq!(sandbox.proxied().app().get("/nic-ma/api/gram-panchayats").status(), 200);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::sandbox::{Record, Tour, Vendor};
 /// The app calls each vendor once, without a credential.
 pub(super) async fn calls(stage: &mut Stage) -> io::Result<()> {
     stage.page.act(1, "The app calls four APIs. It holds no credential.");
-    for vendor in Vendor::ALL {
+    for vendor in Vendor::SHOWN {
         let tour = vendor.tour();
         let got = stage.call(&tour).await?;
         let received = stage.station(vendor).records_of(tour.path);
@@ -31,7 +31,7 @@ pub(super) async fn calls(stage: &mut Stage) -> io::Result<()> {
     }
     stage.find(
         "four APIs answered an app that sent no credential",
-        stage.all_answered() && stage.calls() == Vendor::ALL.len(),
+        stage.all_answered() && stage.calls() == Vendor::SHOWN.len(),
     );
     Ok(())
 }
@@ -40,7 +40,7 @@ pub(super) async fn calls(stage: &mut Stage) -> io::Result<()> {
 pub(super) async fn exchanges(stage: &mut Stage) -> io::Result<()> {
     stage.page.act(2, "bearerd had fetched the tokens before, each vendor's own way.");
     let mut in_order = true;
-    for vendor in Vendor::ALL {
+    for vendor in Vendor::SHOWN {
         let tour = vendor.tour();
         let page = &stage.page;
         if tour.exchanges.is_empty() {
@@ -60,7 +60,8 @@ pub(super) async fn exchanges(stage: &mut Stage) -> io::Result<()> {
     }
     stage.find("every token was fetched, chains in their order", in_order);
 
-    let Some((vendor, tour)) = Vendor::ALL.map(|vendor| (vendor, vendor.tour())).into_iter().find(is_direct)
+    let Some((vendor, tour)) =
+        Vendor::SHOWN.map(|vendor| (vendor, vendor.tour())).into_iter().find(is_direct)
     else {
         return Ok(());
     };
@@ -80,7 +81,7 @@ pub(super) async fn exchanges(stage: &mut Stage) -> io::Result<()> {
 pub(super) async fn renewals(stage: &mut Stage) -> io::Result<()> {
     stage.page.act(3, "Tokens are renewed before they end, while the app goes on calling.");
     let renewing: Vec<_> =
-        Vendor::ALL.into_iter().filter(|vendor| vendor.tour().lifetime.is_some()).collect();
+        Vendor::SHOWN.into_iter().filter(|vendor| vendor.tour().lifetime.is_some()).collect();
     let tours: Vec<_> = renewing.iter().map(|vendor| vendor.tour()).collect();
     let tallies = stage
         .keep_calling(&tours, |sandbox| {
@@ -130,7 +131,7 @@ fn show_rotation(page: &Page, field: &str, grants: &[Record]) -> bool {
 pub(super) async fn revocations(stage: &mut Stage) -> io::Result<()> {
     stage.page.act(4, "A vendor revokes a token that looked good for seconds more.");
     let mut recovered = true;
-    for (vendor, tour) in Vendor::ALL.map(|vendor| (vendor, vendor.tour())).into_iter().filter(is_direct) {
+    for (vendor, tour) in Vendor::SHOWN.map(|vendor| (vendor, vendor.tour())).into_iter().filter(is_direct) {
         let path = tour.exchanges[0].path;
         let exchanges = granted(stage.station(vendor), path).len();
         let calls = stage.station(vendor).records_of(tour.path).len();
@@ -164,7 +165,7 @@ pub(super) async fn revocations(stage: &mut Stage) -> io::Result<()> {
 /// Looks through all that the app got for anything that it must not see.
 pub(super) fn secrecy(stage: &mut Stage) {
     let calls =
-        Vendor::ALL.into_iter().flat_map(|vendor| stage.station(vendor).records_of(vendor.tour().path));
+        Vendor::SHOWN.into_iter().flat_map(|vendor| stage.station(vendor).records_of(vendor.tour().path));
     let values: BTreeSet<_> = calls.flat_map(|record| injected(&record)).map(|(_, value)| value).collect();
     let bare = values.iter().map(|value| value.strip_prefix("Bearer ").unwrap_or(value));
     let unseen = !values.is_empty() && bare.into_iter().all(|value| !stage.app_saw(value));
