@@ -57,6 +57,8 @@ pub struct Record {
     pub attempts: Vec<Timestamp>,
     /// When the token ends that was set in place of the configured one, if whoever set it said so.
     pub set_until: Option<Timestamp>,
+    /// What somebody beside the keeper has to remember, as a text of its own, under a name that no credential has.
+    pub memo: Option<Secret>,
 }
 
 /// Values of a credential that follow each other.
