@@ -7,8 +7,11 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::credential::flow::oauth2::discovery::Disclosed;
-use crate::credential::flow::{Issuer, Memory, Mint, MintFuture, RevokeFuture, TokenHint, VerifyFuture};
+use crate::credential::flow::{
+    Issuer, MarkFuture, Memory, Mint, MintFuture, PickUpFuture, RevokeFuture, TokenHint, VerifyFuture,
+};
 use crate::credential::input::Inputs;
+use crate::credential::store::Awaited;
 use crate::credential::{CredentialSpec, Outputs};
 use crate::secret::Secret;
 use crate::upstream::connect::Connectors;
@@ -47,6 +50,14 @@ impl Issuers {
 impl Mint for Issuers {
     fn mint(&self, spec: Arc<CredentialSpec>, inputs: Inputs) -> MintFuture {
         self.current.load().mint(spec, inputs)
+    }
+
+    fn mark(&self, spec: Arc<CredentialSpec>, inputs: Inputs) -> MarkFuture {
+        self.current.load().mark(spec, inputs)
+    }
+
+    fn pick_up(&self, spec: Arc<CredentialSpec>, inputs: Inputs, awaited: Awaited) -> PickUpFuture {
+        self.current.load().pick_up(spec, inputs, awaited)
     }
 
     fn replace(&self, spec: Arc<CredentialSpec>, inputs: Inputs, current: Outputs) -> MintFuture {

@@ -1,18 +1,21 @@
 //! `bearerd init [PRESET..]`.
 
 use std::fmt::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
 
+use crate::cli::exit::Exit;
 use crate::cli::{output, presets};
+use crate::config::preset::own::File;
 use crate::config::preset::{Parameter, Preset};
 
 /// The arguments of `bearerd init`.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// Presets to begin with; see `bearerd presets`
-    #[arg(value_name = "PRESET")]
+    /// Presets to begin with; see `bearerd presets`. The file of one's own preset is one, too
+    #[arg(value_name = "PRESET|FILE")]
     pub presets: Vec<String>,
 }
 
@@ -39,21 +42,41 @@ bind = "127.0.0.1:8080"
 
 /// Prints a commented configuration to start from.
 pub fn run(arguments: &Arguments) -> ExitCode {
+    let mut files: Vec<(&str, File)> = Vec::new();
+    for path in arguments.presets.iter().filter(|name| presets::is_file(name)) {
+        match File::read(Path::new(path)) {
+            Ok(file) => files.push((path, file)),
+            Err(problems) => {
+                output::talk(problems);
+                return Exit::Configuration.into();
+            }
+        }
+    }
     let mut chosen: Vec<Preset<'_>> = Vec::new();
     for name in &arguments.presets {
-        let Some(preset) = Preset::named(name) else { return presets::unknown(name) };
-        if !chosen.contains(&preset) {
+        let own = files.iter().find(|(path, _)| path == name).map(|(_, file)| file.preset());
+        let Some(preset) = own.or_else(|| Preset::named(name)) else { return presets::unknown(name) };
+        if !chosen.iter().any(|known| known.name == preset.name) {
             chosen.push(preset);
         }
     }
     if chosen.is_empty() {
         chosen.extend(Preset::named(USUAL));
     }
-    output::data(starter(&chosen))
+    let own: Vec<_> = files.iter().map(|(path, file)| (file.preset().name, *path)).collect();
+    output::data(starter(&chosen, &own))
 }
 
-fn starter(presets: &[Preset<'_>]) -> String {
+/// A configuration of these presets, of which those of one's own lie in these files.
+fn starter(presets: &[Preset<'_>], own: &[(&str, &str)]) -> String {
     let mut text = HEAD.to_owned();
+    if !own.is_empty() {
+        text.push_str("\n# A relative path starts at the folder of this file.\n[presets]\n");
+    }
+    for (name, path) in own {
+        // Writing to a text cannot fail.
+        let _ = writeln!(text, "{name} = {}", toml::Value::from(*path));
+    }
     for preset in presets {
         // Writing to a text cannot fail.
         let _ = credential(&mut text, *preset, presets);
@@ -104,7 +127,9 @@ fn value(parameter: &Parameter, preset: &str, chosen: &[Preset<'_>]) -> String {
 
 fn route(text: &mut String, preset: Preset<'_>) -> std::fmt::Result {
     let name = preset.name;
-    let address = preset.base_url().unwrap_or_else(|| "https://api.example".to_owned());
+    // One that depends on a parameter is known to whoever knows that.
+    let known = preset.base_url().filter(|address| !address.contains('{'));
+    let address = known.unwrap_or_else(|| "https://api.example".to_owned());
     let origin_end =
         address.find("://").and_then(|at| address[at + 3..].find('/').map(|length| at + 3 + length));
     let origin = &address[..origin_end.unwrap_or(address.len())];
@@ -123,7 +148,7 @@ mod tests {
     #[test]
     fn the_starter_of_every_preset_is_a_configuration() {
         for preset in PRESETS {
-            let text = starter(&[*preset]);
+            let text = starter(&[*preset], &[]);
             // A link of a chain has no route of its own.
             let loaded = load_text(preset.name, &text, &Environment::default());
             let loaded = loaded.unwrap_or_else(|problems| panic!("{problems}\n{text}"));
@@ -139,7 +164,7 @@ mod tests {
             while let Some(from) = chain[chain.len() - 1].parameters().iter().find_map(|it| it.from.clone()) {
                 chain.push(Preset::named(&from).expect("a preset takes secrets from one that is there"));
             }
-            let loaded = load_text(preset.name, &starter(&chain), &Environment::default());
+            let loaded = load_text(preset.name, &starter(&chain, &[]), &Environment::default());
             let config = loaded.unwrap_or_else(|problems| panic!("{problems}")).config;
             let order: Vec<&str> = config.credentials.iter().rev().map(|spec| spec.name.as_str()).collect();
             let chain: Vec<&str> = chain.iter().map(|preset| preset.name).collect();

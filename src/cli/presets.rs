@@ -20,14 +20,18 @@ pub struct Arguments {
 /// Lists the presets, or prints one as it is laid under a credential.
 pub fn run(arguments: &Arguments) -> ExitCode {
     let Some(name) = &arguments.name else { return output::data(table()) };
-    // No preset is called as a file is.
-    if name.contains('/') || Path::new(name).extension().is_some() {
+    if is_file(name) {
         return own(Path::new(name));
     }
     match Preset::named(name) {
         Some(preset) => output::data(preset.text),
         None => unknown(name),
     }
+}
+
+/// Whether this is a file's name: no preset is called so.
+pub(super) fn is_file(name: &str) -> bool {
+    name.contains('/') || Path::new(name).extension().is_some()
 }
 
 /// Checks a file that `[presets]` may name, and prints it.
@@ -45,7 +49,10 @@ fn own(path: &Path) -> ExitCode {
 pub(super) fn unknown(name: &str) -> ExitCode {
     let meant =
         Preset::nearest(name).map_or_else(String::new, |near| format!("; did you mean `{}`?", near.name));
-    output::talk(format_args!("bearerd: there is no preset `{name}`{meant}\n`bearerd presets` lists them"));
+    output::talk(format_args!(
+        "bearerd: there is no preset `{name}`{meant}\n`bearerd presets` lists them, and one of your own is named by its file, \
+         such as ./{name}.toml"
+    ));
     Exit::Usage.into()
 }
 

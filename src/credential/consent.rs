@@ -352,7 +352,7 @@ impl From<MintError> for ConsentError {
             MintError::Stubborn { message } => Self::Unusable(message),
             MintError::IdToken { message } => Self::IdToken(message),
             MintError::Rejected { message } | MintError::Withdrawn { message } => Self::Refused(message),
-            MintError::Spoiled { error, .. } => Self::from(*error),
+            MintError::Unmailed { error } | MintError::Spoiled { error, .. } => Self::from(*error),
         }
     }
 }

@@ -33,6 +33,7 @@ use zeroize::Zeroizing;
 use crate::clock::Clock;
 use crate::credential::flow::json::Json;
 use crate::credential::input::Inputs;
+use crate::credential::store::{Awaited, Mark};
 use crate::credential::{CredentialSpec, Minted, Outputs, Rotation};
 use crate::secret::{Secret, SecretBuffer};
 use crate::template::{RenderError, Template};
@@ -45,6 +46,9 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
 /// Longer limits for a whole exchange are cut to this, so that no clock overflows.
 const LONGEST_EXCHANGE: Duration = Duration::from_secs(86_400);
+
+/// How long one question may take of an exchange that also waits for a message.
+const LONGEST_QUESTION: Duration = Duration::from_secs(60);
 
 /// The largest answer of an issuer, in bytes.
 const LARGEST_ANSWER: usize = 1024 * 1024;
@@ -149,6 +153,11 @@ pub enum MintError {
         /// What happened.
         message: String,
     },
+    /// A message was asked for and has not come so far: it may come later.
+    Unmailed {
+        /// Why it is not there.
+        error: Box<Self>,
+    },
     /// The answer has an ID token that does not hold, and something relies on it.
     IdToken {
         /// What is wrong with it.
@@ -174,7 +183,7 @@ impl MintError {
             | Self::Withdrawn { message }
             | Self::Unanswered { message }
             | Self::IdToken { message } => message,
-            Self::Spoiled { error, .. } => error.message(),
+            Self::Unmailed { error } | Self::Spoiled { error, .. } => error.message(),
         }
     }
 
@@ -188,6 +197,7 @@ impl MintError {
             Self::Stubborn { message } => Self::Stubborn { message: step(message) },
             Self::Rejected { message } => Self::Rejected { message: step(message) },
             Self::Unanswered { message } => Self::Unanswered { message: step(message) },
+            Self::Unmailed { error } => Self::Unmailed { error: Box::new(error.of_step((number, of))) },
             other => other,
         }
     }
@@ -204,6 +214,12 @@ impl MintError {
 /// The future of [`Mint::mint`].
 pub type MintFuture = Pin<Box<dyn Future<Output = Result<Minted, MintError>> + Send>>;
 
+/// The future of [`Mint::mark`].
+pub type MarkFuture = Pin<Box<dyn Future<Output = Result<Option<Vec<Mark>>, MintError>> + Send>>;
+
+/// The future of [`Mint::pick_up`].
+pub type PickUpFuture = Pin<Box<dyn Future<Output = Result<Option<Minted>, MintError>> + Send>>;
+
 /// The future of [`Mint::verify`].
 pub type VerifyFuture = Pin<Box<dyn Future<Output = Result<(), MintError>> + Send>>;
 
@@ -214,6 +230,19 @@ pub type RevokeFuture = Pin<Box<dyn Future<Output = Result<bool, MintError>> + S
 pub trait Mint: Send + Sync {
     /// Runs one whole exchange with inputs already read. It never retries by itself.
     fn mint(&self, spec: Arc<CredentialSpec>, inputs: Inputs) -> MintFuture;
+
+    /// Looks how far the mailboxes are filled in which messages are going to be waited for, before anybody is asked to
+    /// send one. `None` where there are none, or where they are of no use to anybody but the exchange that asks for
+    /// them.
+    fn mark(&self, _spec: Arc<CredentialSpec>, _inputs: Inputs) -> MarkFuture {
+        Box::pin(async { Ok(None) })
+    }
+
+    /// Waits for messages that an exchange before this one has asked for, as long as that one would have. `None` if
+    /// they have not come: then others have to be asked for.
+    fn pick_up(&self, _spec: Arc<CredentialSpec>, _inputs: Inputs, _awaited: Awaited) -> PickUpFuture {
+        Box::pin(async { Ok(None) })
+    }
 
     /// Has the issuer replace the value of a credential by another one: once, whatever comes of it.
     /// `current` is the value in use.
@@ -309,6 +338,22 @@ impl Mint for Issuer {
         })
     }
 
+    fn mark(&self, spec: Arc<CredentialSpec>, inputs: Inputs) -> MarkFuture {
+        let issuer = self.clone();
+        Box::pin(async move {
+            let Flow::Login(flow) = &spec.flow else { return Ok(None) };
+            login::mark(flow, &issuer.exchange(&spec, &inputs)?).await
+        })
+    }
+
+    fn pick_up(&self, spec: Arc<CredentialSpec>, inputs: Inputs, awaited: Awaited) -> PickUpFuture {
+        let issuer = self.clone();
+        Box::pin(async move {
+            let Flow::Login(flow) = &spec.flow else { return Ok(None) };
+            login::pick_up(flow, &issuer.exchange(&spec, &inputs)?, &awaited).await
+        })
+    }
+
     fn replace(&self, spec: Arc<CredentialSpec>, inputs: Inputs, current: Outputs) -> MintFuture {
         let issuer = self.clone();
         Box::pin(async move {
@@ -368,7 +413,11 @@ impl Exchange<'_> {
 
     /// Asks the issuer once, within what is left of the time.
     pub(in crate::credential) async fn ask(&self, url: &Url, request: Request) -> Result<Answer, MintError> {
-        let whole = self.deadline.saturating_duration_since(Clock::instant());
+        let mut whole = self.deadline.saturating_duration_since(Clock::instant());
+        if self.spec.flow.is_mailed() {
+            // Most of the time is for the message.
+            whole = whole.min(LONGEST_QUESTION);
+        }
         let limits = Limits { connect: CONNECT_LIMIT, whole, body: LARGEST_ANSWER };
         Ok(match &self.way {
             Way::Network(connector) => exchange(connector, url, request, limits).await?,

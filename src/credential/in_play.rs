@@ -20,6 +20,12 @@ impl InPlay {
         Self { values, patterns: OnceLock::new() }
     }
 
+    /// Whether a value is one of them.
+    #[cfg(test)]
+    pub fn has(&self, value: &str) -> bool {
+        self.values.iter().any(|known| known.expose() == value.as_bytes())
+    }
+
     /// What answers are scanned for.
     pub fn patterns(&self) -> &Arc<Patterns> {
         self.patterns.get_or_init(|| Arc::new(Patterns::new(&self.values)))

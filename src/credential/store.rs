@@ -59,6 +59,33 @@ pub struct Record {
     pub set_until: Option<Timestamp>,
     /// What somebody beside the keeper has to remember, as a text of its own, under a name that no credential has.
     pub memo: Option<Secret>,
+    /// Messages that were asked for and have not come.
+    pub awaited: Option<Awaited>,
+}
+
+/// Messages that an issuer was asked to send: a restart takes them up where they come, and asks for no others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Awaited {
+    /// Whose they are: the inputs, without those that are outputs of other credentials.
+    pub of: Fingerprint,
+    /// When they were asked for.
+    pub since: Timestamp,
+    /// How far each mailbox was filled before, in the order of the steps.
+    pub marks: Vec<Mark>,
+}
+
+/// How far a mailbox is filled: what comes later lies behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mark {
+    /// By the numbers of a folder at a server (RFC 9051, section 2.3.1.1).
+    Number {
+        /// The folder's own identity: with another one its numbers mean other messages.
+        validity: u32,
+        /// The first number that no message had.
+        next: u32,
+    },
+    /// By the time of the last message of a Maildir.
+    Time(Timestamp),
 }
 
 /// Values of a credential that follow each other.

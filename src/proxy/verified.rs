@@ -20,9 +20,13 @@ pub(super) fn begin(
     verifier: &Arc<Verifier>,
 ) -> Result<(), ProxyError> {
     let (framing, status) = (exchange.framing(), head.status);
-    // A part of a content cannot be told from a part of another one.
-    if framing == Framing::NONE || status.is_informational() || status == http::StatusCode::PARTIAL_CONTENT {
+    if framing == Framing::NONE || status.is_informational() {
         return Ok(());
+    }
+    // A part of a content cannot be told from a part of another one.
+    if status == http::StatusCode::PARTIAL_CONTENT {
+        let part = unverified("the upstream's answer is a part (206), which cannot be verified");
+        return if verifier.is_required() { Err(part) } else { Ok(()) };
     }
     let name = verifier.header().as_str().as_bytes();
     let mut said = head.fields.iter().filter(|field| is_same_name(field.name, name));

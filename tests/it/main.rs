@@ -53,6 +53,7 @@ mod life;
 mod lifecycle;
 mod listener;
 mod logins;
+mod mailbox;
 mod memory;
 mod notify;
 mod pages;

@@ -196,19 +196,12 @@ fn a_mailbox_that_refuses_its_password_is_not_tried_again() {
 
 #[test]
 fn an_attempt_counts_over_restarts_and_a_token_is_taken_up_again() {
-    let store = |folder: &Path| {
-        format!(
-            "[store]\nkind = \"file\"\npath = \"{}/state\"\nkey = {{ value = \"{}\" }}\n",
-            folder.display(),
-            "ab".repeat(32)
-        )
-    };
     for (faults, state) in [(&["nic-ma=mail-lost"][..], "pending"), (&[], "ready")] {
         let portal = Portal::start(faults);
         let folder = tempfile::tempdir().expect("a folder");
         let configuration = portal.sandbox.portal_configuration(&portal.sandbox.mailbox());
         let configuration =
-            configuration.replace("[routes", "mail_wait = \"1s\"\n[routes") + &store(folder.path());
+            configuration.replace("[routes", "mail_wait = \"1s\"\n[routes") + &stored(folder.path());
         let mut bearerd = Setup::new(&configuration).start();
         if state == "ready" {
             bearerd.wait_until_ready();
@@ -250,4 +243,72 @@ fn a_forecast_needs_a_person_for_a_token_that_is_put_in_by_hand_and_none_for_one
     );
     let (code, told) = forecast(&by_hand);
     assert_eq!(code, Some(1), "{told}");
+}
+
+/// A store in a file, so that a restart knows what was before it.
+fn stored(folder: &Path) -> String {
+    format!(
+        "[store]\nkind = \"file\"\npath = \"{}/state\"\nkey = {{ value = \"{}\" }}\n",
+        folder.display(),
+        "ab".repeat(32)
+    )
+}
+
+#[test]
+fn a_mail_that_comes_after_a_restart_or_while_nobody_waits_is_taken_without_another_attempt() {
+    for (mailbox, comes_while_down) in
+        [("imap", false), ("imap", true), ("maildir", false), ("maildir", true)]
+    {
+        let portal = Portal::start(&["nic-ma=mail-lost"]);
+        let (folder, mails) =
+            (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        portal.sandbox.postbox().also_into(mails.path()).expect("a Maildir");
+        let place = match mailbox {
+            "imap" => portal.sandbox.mailbox(),
+            _ => format!("maildir:{}", mails.path().display()),
+        };
+        let configuration = portal.sandbox.portal_configuration(&place) + &stored(folder.path());
+        let mut bearerd = Setup::new(&configuration).start();
+        bearerd.wait("the portal to be asked", || (portal.count("POST", TOKEN) == 1).then_some(()));
+        bearerd.end_by(rustix::process::Signal::KILL);
+        let token = "late-token-0123456789abcdef";
+        let deliver = || {
+            let body = format!("Your new access token is: {token}");
+            portal.sandbox.postbox().deliver(
+                "token@nicauth.example",
+                "Your access token",
+                &body,
+                Clock::system().wall(),
+            );
+        };
+        if comes_while_down {
+            deliver();
+        }
+        bearerd.start_again();
+        if !comes_while_down {
+            bearerd.log("a look", |line| {
+                line["message"].as_str().is_some_and(|told| told.contains("asked for before"))
+            });
+            deliver();
+        }
+        bearerd.wait_until_ready();
+        assert_eq!(bearerd.credential("nic-ma-portal")["generation"], 1);
+        assert_eq!((portal.count("POST", LOGIN), portal.count("POST", TOKEN)), (1, 1), "{mailbox}");
+        assert!(!format!("{:?}", bearerd.logs()).contains(token));
+        // It is taken once: what lies there is not the answer to anything that is asked from now on.
+        bearerd.end_by(rustix::process::Signal::KILL);
+        bearerd.start_again();
+        bearerd.wait_until_ready();
+        assert_eq!(bearerd.credential("nic-ma-portal")["generation"], 1);
+        assert_eq!(portal.count("POST", TOKEN), 1);
+    }
+}
+
+#[test]
+fn a_mailbox_that_was_away_costs_no_attempt_and_is_used_when_it_is_back() {
+    let portal = Portal::start(&["nic-ma=imap-down:1500ms"]);
+    let bearerd = portal.setup("").start();
+    assert!(error(&bearerd).contains("broke the connection off"));
+    bearerd.wait_until_ready();
+    assert_eq!((portal.count("POST", LOGIN), portal.count("POST", TOKEN)), (1, 1));
 }

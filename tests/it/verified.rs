@@ -144,4 +144,11 @@ fn a_part_of_a_content_is_not_held_against_the_digest_of_all_of_it() {
     });
     let bearerd = Sidecar::ready(&(configuration::to(&upstream.origin()) + VERIFY));
     assert_eq!(bearerd.app().get_with("/api/x", "Range: bytes=0-4\r\n").text(), "hello");
+    // Where no answer may pass that is not verified, neither may a part.
+    let required = VERIFY.replace("\" }", "\", required = true }");
+    let bearerd = Sidecar::ready(&(configuration::to(&upstream.origin()) + &required));
+    for range in ["Range: bytes=0-4\r\n", ""] {
+        let answer = bearerd.app().get_with("/api/x", range);
+        assert_eq!((answer.status(), answer.json()["code"].as_str()), (502, Some("answer_unverified")));
+    }
 }

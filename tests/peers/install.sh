@@ -2,7 +2,7 @@
 # Installs what the peers' tests run against, in pinned versions, into target/peers: oidc-provider and
 # Prism and playwright-core (npm), requests, httpx, gRPC, websockets, aiosmtpd, standardwebhooks and
 # kubernetes-validate (pip); and
-# Chromium, curl, nginx, HAProxy, h2load, systemd-analyze and tinyproxy, where they are not.
+# Chromium, curl, Dovecot, nginx, HAProxy, h2load, systemd-analyze and tinyproxy, where they are not.
 # Does nothing if that is done already.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -14,7 +14,7 @@ exec 9>"$peers/lock" && flock 9 # tests of several processes may come here at on
 wanted=$(cat "$here/package-lock.json" "$here/requirements.txt" "$here/install.sh" | sha256sum)
 [ "$(cat "$peers/installed" 2>/dev/null)" = "$wanted" ] && exit 0
 
-"$root/.ci/tools" chromium curl h2load haproxy nginx node npm python3 systemd-analyze tinyproxy
+"$root/.ci/tools" chromium curl dovecot h2load haproxy nginx node npm python3 systemd-analyze tinyproxy
 echo "peers: installing into target/peers" >&2
 cp "$here/package.json" "$here/package-lock.json" "$peers/"
 cd "$peers"

@@ -19,6 +19,7 @@ mod crash;
 mod deployment;
 mod desync;
 mod differential;
+mod dovecot;
 mod http2;
 mod namespaces;
 mod notices;

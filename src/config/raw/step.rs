@@ -59,6 +59,8 @@ pub(crate) struct Condition {
     pub(crate) css: Option<Texts>,
     /// CSS selectors that match nothing on the page; one or several.
     pub(crate) css_absent: Option<Texts>,
+    /// Regular expressions that match something in the body; one or several.
+    pub(crate) regex: Option<Texts>,
 }
 
 /// A message that is waited for. It counts if it comes after the login began, from the right sender, and has
@@ -66,13 +68,16 @@ pub(crate) struct Condition {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Mail {
-    /// Where it comes: `"imaps://HOST[:PORT][/FOLDER]"`, or `"maildir:PATH"`.
+    /// Where it comes: `"imaps://HOST[:PORT][/FOLDER]"`, `"imap://.."` with STARTTLS, or `"maildir:PATH"`.
     pub(crate) mailbox: Option<String>,
-    /// Whose account it is, with placeholders. For `imaps` only, like the two below.
+    /// Of `imap://`: TLS begins before anything is told; default `true`, but on loopback.
+    pub(crate) starttls: Option<bool>,
+    /// Whose account it is, with placeholders. For a server only, like the two below.
     pub(crate) username: Option<String>,
     /// Its password, with placeholders.
     pub(crate) password: Option<String>,
-    /// What that is: `"password"` (the default), or `"access_token"` for one of OAuth (XOAUTH2).
+    /// What that is: `"password"` (the default), or `"access_token"` for one of OAuth (XOAUTH2,
+    /// OAUTHBEARER).
     pub(crate) auth: Option<String>,
     /// The address that it comes from.
     pub(crate) from: Option<String>,

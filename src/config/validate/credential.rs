@@ -13,6 +13,7 @@ use crate::config::tree::Place;
 use crate::config::validate::context::Context;
 use crate::config::validate::names::Names;
 use crate::config::validate::{fixed, inject, login, oauth2, rotation, secret, signature};
+use crate::credential::flow::mail::{Imap, Mailbox};
 use crate::credential::{
     CredentialName, CredentialSpec, DeadlineRule, ExpectedUpstream, Flow, RenewalRate, Source, Times,
 };
@@ -127,7 +128,8 @@ fn one(name: &str, raw: &raw::Credential, place: Place<'_>, context: &mut Contex
         FlowKind::Login => rotation::rotation(raw, place, &inputs, &mut endpoints, context),
         FlowKind::Static | FlowKind::OAuth2 => None,
     };
-    check_plaintext(&endpoints, raw.egress.as_deref(), allow_plaintext, place, context);
+    let way = (raw.egress.as_deref(), allow_plaintext);
+    check_plaintext(&endpoints, flow.as_ref(), way, place, context);
     if !context.is_durable
         && kind != FlowKind::Static
         && inputs.names.secrets.iter().any(|name| name == "password")
@@ -366,12 +368,27 @@ fn plain(
 
 fn check_plaintext(
     endpoints: &[Endpoint],
-    egress: Option<&str>,
-    allowed: bool,
+    flow: Option<&Flow>,
+    (egress, allowed): (Option<&str>, bool),
     place: Place<'_>,
     context: &mut Context<'_>,
 ) {
-    let exposed = endpoints.iter().find(|endpoint| is_exposed(&endpoint.origin, egress, context));
+    let mailbox = flow.and_then(|flow| plain_mailbox(flow, egress, context));
+    if let Some(mailbox) = &mailbox {
+        if allowed {
+            let message = format!("the password of the mailbox is sent to {mailbox} in plain text");
+            context.findings.warning(place.key("steps"), message).help("`allow_plaintext` permits it");
+        } else {
+            let message = format!("{mailbox} is plain text: everyone on the way could read the password");
+            let help = "write imaps://, or leave `starttls` on";
+            context.findings.error(place.key("steps"), message).help(help);
+        }
+    }
+    let is_mailbox =
+        |origin: &Origin| flow.is_some_and(|flow| mailboxes(flow).any(|imap| imap.origin == *origin));
+    let exposed = endpoints
+        .iter()
+        .find(|endpoint| is_exposed(&endpoint.origin, egress, context) && !is_mailbox(&endpoint.origin));
     let Some(plain) = exposed else { return };
     let url_place = ["base_url", "issuer", "token_url", "steps"].iter().find(|key| place.has(key));
     let place = url_place.map_or(place, |key| place.key(key));
@@ -383,6 +400,20 @@ fn check_plaintext(
         let help = "use https://, or say `allow_plaintext = true` if the issuer has nothing else";
         context.findings.error(place, message).help(help);
     }
+}
+
+/// The mailboxes of a login that are at servers.
+fn mailboxes(flow: &Flow) -> impl Iterator<Item = &Imap> {
+    let login = if let Flow::Login(login) = flow { Some(login) } else { None };
+    login.into_iter().flat_map(|login| login.mails()).filter_map(|mail| match &mail.mailbox {
+        Mailbox::Imap(imap) => Some(imap),
+        Mailbox::Maildir(_) => None,
+    })
+}
+
+/// The first mailbox whose password anybody on the way could read.
+fn plain_mailbox<'a>(flow: &'a Flow, egress: Option<&str>, context: &Context<'_>) -> Option<&'a Imap> {
+    mailboxes(flow).find(|imap| imap.is_plain() && is_exposed(&imap.origin, egress, context))
 }
 
 /// Whether what is sent there could be read on the way. A proxy elsewhere makes a way of what would

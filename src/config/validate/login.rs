@@ -176,11 +176,21 @@ impl Reader<'_> {
         };
         let css = selectors(&raw.css, place.key("css"));
         let css_absent = selectors(&raw.css_absent, place.key("css_absent"));
+        let patterns = raw.regex.iter().flat_map(|Texts(texts)| texts).map(|text| {
+            let pattern = self.names.plainly(text)?;
+            let is_right = regex_lite::Regex::new(&pattern).is_ok();
+            if !is_right {
+                context.findings.error(place.key("regex"), "this is not a regular expression");
+            }
+            is_right.then_some(pattern)
+        });
+        let regex: Option<Vec<_>> = patterns.collect();
         Some(Condition {
             status: raw.status.clone().unwrap_or(default),
             json: tests(&raw.json, place.key("json"), context),
             css: css?,
             css_absent: css_absent?,
+            regex: regex?,
         })
     }
 

@@ -48,8 +48,10 @@ pub(super) fn step(
     }
     let plainly = |text: &Option<String>| text.as_ref().and_then(|text| reader.names.plainly(text));
     let mailbox = plainly(&mail.mailbox).and_then(|text| mailbox(&text, reader, mail, context));
-    if let Some(origin) = mailbox.as_ref().and_then(Mailbox::origin) {
-        endpoints.push(Endpoint { origin: origin.clone(), path: "/".to_owned() });
+    if let Some(Mailbox::Imap(imap)) = &mailbox {
+        let scheme = if imap.is_plain() { imap.origin.scheme } else { Scheme::Https };
+        let origin = Origin { scheme, ..imap.origin.clone() };
+        endpoints.push(Endpoint { origin, path: "/".to_owned() });
     }
     let from = plainly(&mail.from).and_then(|text| address(text, place.key("from"), context));
     let subject = plainly(&mail.subject);
@@ -75,6 +77,9 @@ pub(super) fn step(
 fn mailbox(text: &str, reader: &Reader<'_>, mail: &Mail, context: &mut Context<'_>) -> Option<Mailbox> {
     let place = reader.place.key("mail");
     if let Some(path) = text.strip_prefix("maildir:") {
+        if mail.starttls.is_some() {
+            context.findings.error(place.key("starttls"), "a folder of this machine is no server");
+        }
         if path.is_empty() {
             context.findings.error(place.key("mailbox"), "this names no folder").help(MAILBOXES);
             return None;
@@ -110,7 +115,13 @@ fn mailbox(text: &str, reader: &Reader<'_>, mail: &Mail, context: &mut Context<'
         },
     };
     let (origin, folder) = at?;
+    let is_secured = origin.scheme == Scheme::Https;
+    if is_secured && mail.starttls.is_some() {
+        let message = "`imaps://` speaks TLS from the first byte: `starttls` goes with `imap://`";
+        context.findings.error(place.key("starttls"), message);
+    }
     Some(Mailbox::Imap(Imap {
+        starttls: !is_secured && mail.starttls.unwrap_or(!origin.is_loopback()),
         origin,
         folder,
         username: username?,
@@ -138,10 +149,9 @@ fn server(text: &str) -> Option<(Origin, String)> {
     is_folder(folder).then(|| (origin, folder.to_owned()))
 }
 
-/// Whether a folder can be named in a command as it is. Others are written in a coding of their own.
+/// Whether a folder can be called so.
 fn is_folder(folder: &str) -> bool {
-    !folder.is_empty()
-        && folder.bytes().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\'))
+    !folder.is_empty() && !folder.contains(char::is_control)
 }
 
 /// A bare address (RFC 5322, section 3.4.1).
@@ -208,12 +218,19 @@ mod tests {
             ("imaps://IMAP.example.org:1993/Tokens/New", "https imap.example.org:1993 Tokens/New"),
             ("imap://127.0.0.1/My%20Tokens", "http 127.0.0.1:143 My Tokens"),
             ("imap://[::1]/x", "http ::1:143 x"),
+            ("imaps://h/B%C3%BCro", "https h:993 Büro"),
+            ("imaps://h/Büro", "https h:993 Büro"),
         ] {
             assert_eq!(read(text).as_deref(), Some(expected), "{text}");
         }
-        for wrong in
-            ["imap.example.org", "https://imap.example.org", "imaps://", "imaps://me@host/", "imaps://h/%22"]
-        {
+        for wrong in [
+            "imap.example.org",
+            "https://imap.example.org",
+            "imaps://",
+            "imaps://me@host/",
+            "imaps://h/%0D",
+            "imaps://h/%FF",
+        ] {
             assert_eq!(read(wrong), None, "{wrong}");
         }
     }

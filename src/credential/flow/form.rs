@@ -15,10 +15,15 @@ impl Form {
 
     /// Appends a field.
     pub(in crate::credential) fn field(&mut self, name: &str, value: &[u8]) {
+        self.encoded_field(name.as_bytes(), value);
+    }
+
+    /// Appends a field whose name is in some charset, too.
+    pub(in crate::credential) fn encoded_field(&mut self, name: &[u8], value: &[u8]) {
         if !self.0.is_empty() {
             self.0.push(b"&");
         }
-        encode(name.as_bytes(), &mut self.0);
+        encode(name, &mut self.0);
         self.0.push(b"=");
         encode(value, &mut self.0);
     }

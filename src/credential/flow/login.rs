@@ -9,6 +9,7 @@
 pub(super) mod answer;
 mod cookies;
 mod expiry;
+mod form;
 mod link;
 pub mod page;
 mod request;
@@ -19,12 +20,13 @@ use http::header::LOCATION;
 use http::{HeaderName, Method};
 use serde_json::Value;
 
-use crate::credential::flow::classify::quote;
+use crate::credential::flow::classify::{quote, transient};
 use crate::credential::flow::json::scalar_text;
 use crate::credential::flow::login::cookies::Cookies;
-use crate::credential::flow::login::page::Selection;
-use crate::credential::flow::mail::{self, Inbox, MailStep};
+use crate::credential::flow::login::page::{Page, Selection};
+use crate::credential::flow::mail::{self, Found, Inbox, MailStep, Waited};
 use crate::credential::flow::{Exchange, MintError, jwt};
+use crate::credential::store::{Awaited, Mark};
 use crate::credential::{Lifetime, Minted, Outputs};
 use crate::secret::Secret;
 use crate::template::Template;
@@ -55,6 +57,18 @@ impl LoginFlow {
             Step::Http(step) => step.origin(),
             Step::Mail(_) => None,
         })
+    }
+
+    /// Whether all that it obtains comes by messages, and nothing is done after them: then they are of use without what
+    /// the steps before them have seen.
+    fn brings_all_by_mail(&self) -> bool {
+        let is_http = |step: &&Step| matches!(step, Step::Http(_));
+        let asks_after = self.steps.iter().skip_while(is_http).any(|step| is_http(&step));
+        let is_silent = |step: &Step| match step {
+            Step::Http(_) => step.outputs().is_empty() && step.expiry().is_empty(),
+            Step::Mail(_) => true,
+        };
+        !asks_after && self.steps.iter().all(is_silent)
     }
 
     /// The messages that it waits for.
@@ -179,6 +193,8 @@ pub struct Condition {
     pub css: Vec<String>,
     /// CSS selectors that match nothing on the page.
     pub css_absent: Vec<String>,
+    /// Regular expressions that match something in the body.
+    pub regex: Vec<String>,
 }
 
 /// Where in an answer an output is.
@@ -263,36 +279,71 @@ pub(super) async fn run(
     exchange: &Exchange<'_>,
     known: Outputs,
 ) -> Result<Minted, MintError> {
-    let mut visit = Visit {
-        exchange,
-        cookies: Cookies::default(),
-        page: None,
-        minted: Minted { outputs: known, lifetime: None, rotated: None, lapses: None, warnings: Vec::new() },
-    };
+    let mut visit = Visit::new(exchange, known);
     // What lies there before anybody was asked is not the answer. And where a mailbox cannot be opened, nobody
     // is asked for a message that could not be read.
     let mut inboxes = Vec::new();
     for step in steps {
         if let Step::Mail(step) = step {
-            inboxes.push(mail::open(step, exchange).await?);
+            inboxes.push(mail::open(step, exchange, None).await?);
         }
     }
     let mut inboxes = inboxes.into_iter();
     for (index, step) in steps.iter().enumerate() {
         let number = (index + 1, steps.len());
         match step {
-            Step::Http(step) => visit.ask(step, number).await?,
+            Step::Http(step) => match visit.ask(step, number).await {
+                // The question has gone out, and what it asks for is mailed: it may come all the same.
+                Err(MintError::Unanswered { message })
+                    if matches!(steps.get(index + 1), Some(Step::Mail(_))) && step.outputs.is_empty() =>
+                {
+                    let credential = &exchange.spec.name;
+                    tracing::warn!(%credential, reason = message, "no answer came: the message is waited for");
+                }
+                asked => asked?,
+            },
             Step::Mail(step) => {
                 let inbox = inboxes.next().expect("one was opened for each such step");
                 visit.wait(step, inbox, number).await?;
             }
         }
     }
-    let mut minted = visit.minted;
-    if minted.lifetime.is_none() {
-        minted.lifetime = minted.outputs.values().filter_map(jwt::expiry).min().map(Lifetime::Until);
+    Ok(visit.end())
+}
+
+/// Looks how far the mailboxes are filled. `None` if only the login that asks for its messages can use them.
+pub(super) async fn mark(flow: &LoginFlow, exchange: &Exchange<'_>) -> Result<Option<Vec<Mark>>, MintError> {
+    let mut marks = Vec::new();
+    for step in flow.mails() {
+        marks.push(mail::open(step, exchange, None).await?.leave().await);
     }
-    Ok(minted)
+    Ok((flow.brings_all_by_mail() && !marks.is_empty()).then_some(marks))
+}
+
+/// Waits for messages that were asked for before; `None` if they have not come and are not waited for any longer.
+pub(super) async fn pick_up(
+    flow: &LoginFlow,
+    exchange: &Exchange<'_>,
+    awaited: &Awaited,
+) -> Result<Option<Minted>, MintError> {
+    if !flow.brings_all_by_mail() || flow.mails().count() != awaited.marks.len() {
+        return Ok(None);
+    }
+    let mut visit = Visit::new(exchange, Outputs::new());
+    let mut marks = awaited.marks.iter();
+    for (index, step) in flow.steps.iter().enumerate() {
+        let Step::Mail(step) = step else { continue };
+        let named = |error: MintError| error.of_step((index + 1, flow.steps.len()));
+        let Some(mark) = marks.next() else { return Ok(None) };
+        let inbox = mail::open(step, exchange, Some((*mark, awaited.since))).await.map_err(named)?;
+        // A clock that was set back does not make it longer.
+        let passed = exchange.clock.wall().duration_since(awaited.since).try_into().unwrap_or_default();
+        match inbox.wait(step, step.wait.saturating_sub(passed)).await.map_err(named)? {
+            Waited::Found(found) => visit.take(step, found),
+            Waited::Nothing(_) => return Ok(None),
+        }
+    }
+    Ok(Some(visit.end()))
 }
 
 /// A login under way.
@@ -300,49 +351,74 @@ struct Visit<'a> {
     exchange: &'a Exchange<'a>,
     cookies: Cookies,
     /// The last page that was answered, whose forms may be submitted.
-    page: Option<(Url, Secret)>,
+    page: Option<Page>,
     /// What it brought so far.
     minted: Minted,
 }
 
-impl Visit<'_> {
+impl<'a> Visit<'a> {
+    fn new(exchange: &'a Exchange<'a>, known: Outputs) -> Self {
+        let minted =
+            Minted { outputs: known, lifetime: None, rotated: None, lapses: None, warnings: Vec::new() };
+        Self { exchange, cookies: Cookies::default(), page: None, minted }
+    }
+
+    /// What it brought.
+    fn end(self) -> Minted {
+        let mut minted = self.minted;
+        if minted.lifetime.is_none() {
+            minted.lifetime = minted.outputs.values().filter_map(jwt::expiry).min().map(Lifetime::Until);
+        }
+        minted
+    }
+
     /// Has one step asked and judged. `number` says which of how many it is.
     async fn ask(&mut self, step: &HttpStep, number: (usize, usize)) -> Result<(), MintError> {
         let values = request::Values { exchange: self.exchange, outputs: &self.minted.outputs };
         let named = |error: MintError| error.of_step(number);
         let (url, request) =
             request::build(step, &values, self.page.as_ref(), &self.cookies).map_err(named)?;
-        let (url, answer) = self.fetch(url, request, step.follows, number).await?;
+        let (page, answer) = self.fetch(url, request, step.follows, number).await?;
         let who = match number.1 {
-            1 => url.origin.to_string(),
-            steps => format!("step {} of {steps} ({})", number.0, url.origin),
+            1 => page.url.origin.to_string(),
+            steps => format!("step {} of {steps} ({})", number.0, page.url.origin),
         };
         answer::read(step, self.exchange, &answer, &who, &mut self.minted)?;
-        self.page = Some((url, answer.body));
+        self.page = Some(page);
         Ok(())
     }
 
-    /// The answer to a request, and to what it redirects to, if redirects are followed.
+    /// The answer to a request, or to what it redirects to if redirects are followed: by its status, or as a page.
     async fn fetch(
         &mut self,
         mut url: Url,
-        request: Request,
+        mut request: Request,
         follows: bool,
         number: (usize, usize),
-    ) -> Result<(Url, Answer), MintError> {
-        let mut answer = self.request(&url, request).await?;
+    ) -> Result<(Page, Answer), MintError> {
         let mut redirects = 0;
-        while follows && matches!(answer.status.as_u16(), 301..=303) {
+        loop {
+            let mut answer = self.request(&url, request.clone()).await?;
+            let page = Page::of(url.clone(), &mut answer);
+            let is_redirect = matches!(answer.status.as_u16(), 301..=303 | 307 | 308);
+            let goes_on = follows && answer.status.is_success();
+            let refresh = if goes_on { page.refresh() } else { None };
+            if !follows || (!is_redirect && refresh.is_none()) {
+                return Ok((page, answer));
+            }
+            let (base, to) = match refresh {
+                Some(to) => (page.base(), Some(to)),
+                None => (page.url.clone(), location(&answer)),
+            };
             let wrong = |what: &str| {
-                let message = format!("{} redirects {what}", url.origin);
+                let message = format!("{} redirects {what}", page.url.origin);
                 MintError::Stubborn { message }.of_step(number)
             };
             redirects += 1;
             if redirects > MOST_REDIRECTS {
                 return Err(wrong("in a circle"));
             }
-            let location = answer.headers.get(LOCATION).and_then(|location| location.to_str().ok());
-            let next = location.and_then(|location| link::resolve(&url, location));
+            let next = to.and_then(|to| link::resolve(&base, &to));
             let next = next.ok_or_else(|| wrong("to where nobody can be asked"))?;
             if next.origin != url.origin {
                 let what =
@@ -350,10 +426,11 @@ impl Visit<'_> {
                 return Err(wrong(&what));
             }
             url = next;
-            let request = request::get(&url, &self.cookies)?;
-            answer = self.request(&url, request).await?;
+            request = match answer.status.as_u16() {
+                307 | 308 => request::again(request, &url, &self.cookies)?,
+                _ => request::get(&url, &self.cookies)?,
+            };
         }
-        Ok((url, answer))
     }
 
     async fn request(&mut self, url: &Url, request: Request) -> Result<Answer, MintError> {
@@ -369,13 +446,25 @@ impl Visit<'_> {
         inbox: Inbox<'_>,
         number: (usize, usize),
     ) -> Result<(), MintError> {
-        let found = inbox.wait(step).await.map_err(|error| error.of_step(number))?;
+        let unmailed = |error: MintError| MintError::Unmailed { error: Box::new(error.of_step(number)) };
+        match inbox.wait(step, step.wait).await.map_err(unmailed)? {
+            Waited::Found(found) => self.take(step, found),
+            Waited::Nothing(message) => return Err(unmailed(transient(message))),
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, step: &MailStep, found: Found) {
         self.minted.outputs.extend(found.outputs);
         self.minted.warnings.extend(found.warning);
         let said = step.expiry.iter().find_map(|rule| expiry::read(rule, None, &self.minted.outputs));
         self.minted.lifetime = said.or(self.minted.lifetime);
-        Ok(())
     }
+}
+
+/// Where an answer redirects to.
+fn location(answer: &Answer) -> Option<String> {
+    answer.headers.get(LOCATION)?.to_str().ok().map(str::to_owned)
 }
 
 /// A found value for a message, or what stands for it.

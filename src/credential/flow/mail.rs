@@ -12,22 +12,25 @@
 mod imap;
 mod judge;
 mod maildir;
+mod utf7;
 mod wire;
 
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use zeroize::Zeroizing;
-
-pub use imap::{Authentication, Imap};
 
 use crate::clock::Clock;
 use crate::credential::Outputs;
 use crate::credential::flow::classify::transient;
 use crate::credential::flow::login::{ExpiryRule, Extract};
 use crate::credential::flow::{Exchange, MintError};
+use crate::credential::store::Mark;
 use crate::upstream::Origin;
+
+pub use imap::{Authentication, Imap};
 
 use imap::Account;
 use judge::Judge;
@@ -39,6 +42,10 @@ pub const USUAL_WAIT: Duration = Duration::from_secs(50 * 60);
 
 /// No message is read further than this, in bytes.
 const LARGEST_MESSAGE: usize = 512 * 1024;
+
+/// A mailbox that went away when it was shown the password is not shown it again for so long: nobody knows how often
+/// it takes a wrong one before it locks the account.
+const CAUTION: Duration = Duration::from_secs(3600);
 
 /// A message that is waited for.
 #[derive(Debug, Clone, PartialEq)]
@@ -105,6 +112,14 @@ pub(in crate::credential::flow) struct Found {
     pub(in crate::credential::flow) warning: Option<String>,
 }
 
+/// What came of waiting.
+pub(in crate::credential::flow) enum Waited {
+    /// The message.
+    Found(Found),
+    /// It has not come; what is told of that.
+    Nothing(String),
+}
+
 /// A mailbox that was opened before the message was asked for.
 pub(in crate::credential::flow) struct Inbox<'a> {
     place: Place<'a>,
@@ -114,12 +129,6 @@ pub(in crate::credential::flow) struct Inbox<'a> {
 enum Place<'a> {
     Imap(Box<Account<'a>>),
     Maildir(Folder),
-}
-
-/// A message, by what its mailbox calls it.
-struct Message {
-    name: Name,
-    text: Zeroizing<Vec<u8>>,
 }
 
 /// What a mailbox calls a message.
@@ -136,6 +145,8 @@ enum Name {
 enum Trouble {
     /// It does not take the name and the password.
     Refused(String),
+    /// It went away when it was shown them.
+    Unclear(String),
     /// Anything else, which may mend itself.
     Lost(String),
 }
@@ -144,67 +155,104 @@ impl Trouble {
     fn of(self, mailbox: &Mailbox) -> MintError {
         match self {
             Self::Refused(what) => MintError::Rejected { message: format!("the mailbox {mailbox} {what}") },
+            Self::Unclear(what) => MintError::Transient {
+                message: format!("the mailbox {mailbox} {what}"),
+                retry_after: Some(CAUTION),
+            },
             Self::Lost(what) => transient(format!("the mailbox {mailbox} {what}")),
         }
     }
 }
 
-/// Opens the mailbox of a step. What lies there now is not what will be waited for.
+/// Opens the mailbox of a step. What lies there now is not what will be waited for; or, where a message was asked for
+/// before, what lay there then.
 pub(in crate::credential::flow) async fn open<'a>(
     step: &'a MailStep,
     exchange: &'a Exchange<'a>,
+    before: Option<(Mark, Timestamp)>,
 ) -> Result<Inbox<'a>, MintError> {
+    let since = before.map_or_else(|| exchange.clock.wall(), |(_, since)| since);
+    let mark = before.map(|(mark, _)| mark);
     let place = match &step.mailbox {
         Mailbox::Imap(imap) => Place::Imap(Box::new(
-            Account::open(imap, exchange).await?.map_err(|trouble| trouble.of(&step.mailbox))?,
+            Account::open(imap, exchange, since, mark).await?.map_err(|trouble| trouble.of(&step.mailbox))?,
         )),
         Mailbox::Maildir(folder) => Place::Maildir(
-            Folder::open(folder, &exchange.clock).await.map_err(|trouble| trouble.of(&step.mailbox))?,
+            Folder::open(folder, &exchange.clock, mark).await.map_err(|trouble| trouble.of(&step.mailbox))?,
         ),
     };
-    Ok(Inbox { place, judge: Judge::new(step, exchange.clock.wall()) })
+    Ok(Inbox { place, judge: Judge::new(step, since) })
 }
 
 impl Inbox<'_> {
-    /// Waits until the message has come, and takes its outputs. Of several the newest counts.
-    pub(in crate::credential::flow) async fn wait(mut self, step: &MailStep) -> Result<Found, MintError> {
-        let deadline = Clock::instant() + step.wait;
+    /// Closes it, and says how far it is filled.
+    pub(in crate::credential::flow) async fn leave(self) -> Mark {
+        match self.place {
+            Place::Imap(account) => account.leave().await,
+            Place::Maildir(folder) => folder.mark(),
+        }
+    }
+
+    /// Waits until the message has come, for so long, and takes its outputs. Of several the newest counts. There is one
+    /// look even if there is no time left.
+    pub(in crate::credential::flow) async fn wait(
+        mut self,
+        step: &MailStep,
+        longest: Duration,
+    ) -> Result<Waited, MintError> {
+        let deadline = Clock::instant() + longest;
         loop {
-            let lost = match self.messages().await {
-                Ok(messages) => {
-                    for message in messages.into_iter().rev() {
-                        if let Some(outputs) = self.judge.outputs(&message.text) {
-                            let done = self.dispose(&message.name, &step.then).await;
-                            let warning = done.err().map(|why| {
-                                format!("the token was taken from its message, which stayed as it was: {why}")
-                            });
-                            return Ok(Found { outputs, warning });
-                        }
-                    }
-                    None
-                }
+            let lost = match self.look(step).await {
+                Ok(Some(found)) => return Ok(Waited::Found(found)),
+                Ok(None) => None,
                 Err(Trouble::Lost(why)) => Some(why),
-                Err(refused) => return Err(refused.of(&step.mailbox)),
+                Err(trouble) => return Err(trouble.of(&step.mailbox)),
             };
             let left = deadline.saturating_duration_since(Clock::instant());
             if left.is_zero() {
-                let (from, wait) = (&step.from, step.wait);
-                let seen = self.judge.seen();
-                let lost = lost.map(|why| format!("; in the end the mailbox {why}")).unwrap_or_default();
-                return Err(transient(format!(
-                    "no message with what is looked for came from `{from}` to {} within {wait:?}{seen}{lost}",
+                let (from, wait, seen) = (&step.from, step.wait, self.judge.seen());
+                let nothing = format!(
+                    "no message with what is looked for came from `{from}` to {} within {wait:?}{seen}",
                     step.mailbox
-                )));
+                );
+                return match lost {
+                    None => Ok(Waited::Nothing(nothing)),
+                    Some(why) => Err(transient(format!("{nothing}; in the end the mailbox {why}"))),
+                };
             }
             self.pause(left).await;
         }
     }
 
-    /// The messages that have come since the last look and are from the expected sender, the oldest first.
-    async fn messages(&mut self) -> Result<Vec<Message>, Trouble> {
+    /// Looks through what has come since the last look, the newest first.
+    async fn look(&mut self, step: &MailStep) -> Result<Option<Found>, Trouble> {
         match &mut self.place {
-            Place::Imap(account) => account.messages(&mut self.judge).await,
-            Place::Maildir(folder) => folder.messages(&mut self.judge).await,
+            Place::Imap(account) => account.look(&mut self.judge).await?,
+            Place::Maildir(folder) => folder.look(&mut self.judge).await?,
+        }
+        while let Some((name, text)) = self.newest().await? {
+            if let Some(outputs) = self.judge.outputs(&text) {
+                let done = self.dispose(&name, &step.then).await;
+                let warning = done.err().map(|why| {
+                    format!("the token was taken from its message, which stayed as it was: {why}")
+                });
+                return Ok(Some(Found { outputs, warning }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The newest message that is worth reading and was not read yet: one at a time, however many there are.
+    async fn newest(&mut self) -> Result<Option<(Name, Zeroizing<Vec<u8>>)>, Trouble> {
+        match &mut self.place {
+            Place::Imap(account) => {
+                let newest = account.newest().await?;
+                Ok(newest.map(|(uid, text)| (Name::Uid(uid), text)))
+            }
+            Place::Maildir(folder) => {
+                let newest = folder.newest().await?;
+                Ok(newest.map(|(file, text)| (Name::File(file), text)))
+            }
         }
     }
 

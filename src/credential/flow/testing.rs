@@ -79,6 +79,6 @@ pub(super) fn class(error: &MintError) -> (&'static str, &str) {
         MintError::Withdrawn { message } => ("withdrawn", message),
         MintError::Unanswered { message } => ("unanswered", message),
         MintError::IdToken { message } => ("id_token", message),
-        MintError::Spoiled { error, .. } => class(error),
+        MintError::Unmailed { error } | MintError::Spoiled { error, .. } => class(error),
     }
 }

@@ -94,6 +94,8 @@ pub(super) struct Entry {
     pub(super) ordered: Option<OrderAnswer>,
     /// The values of the current generation, and of those before it that may still be used.
     pub(super) in_play: Vec<Generation>,
+    /// The values of its record that came before the current one and are to come after it.
+    pub(super) beside: Box<[Secret]>,
     /// Operators who wait for the outcome.
     pub(super) waiters: Vec<oneshot::Sender<Outcome>>,
     /// When its timer in the queue fires, in time since boot.
@@ -199,6 +201,7 @@ impl Entry {
             order: None,
             ordered: None,
             in_play: Vec::new(),
+            beside: Box::default(),
             waiters: Vec::new(),
             timer: None,
         }

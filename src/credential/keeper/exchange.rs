@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! read record and inputs ─▶ changed at all? a token in the record that is still valid?
-//!     ─▶ rejected too often? outcome of the last one unknown?
+//!     ─▶ rejected too often? outcome of the last one unknown? a message that was asked for before?
 //!     ─▶ save the intent (single-use inputs) ─▶ ask ─▶ replace, verify (rotation)
 //!     ─▶ save what it brought ─▶ report
 //! ```
@@ -16,6 +16,7 @@
 mod attempts;
 mod conclusion;
 mod failure;
+mod messages;
 mod question;
 mod revocation;
 mod succession;
@@ -97,10 +98,14 @@ pub(super) struct Report {
     pub(super) inputs: Option<Fingerprint>,
     /// Whether the issuer was asked.
     pub(super) asked: bool,
+    /// Whether that counts as one of the exchanges that `max_renewals` allows.
+    pub(super) counts: bool,
     /// An exchange of before has left it unknown whether the refresh token is used up.
     pub(super) unsettled: bool,
     /// When it has to be renewed at the latest, though nobody asks for it.
     pub(super) renew_by: Option<Timestamp>,
+    /// The values of the record beside the current one; `None` if it was not looked at.
+    pub(super) beside: Option<Box<[Secret]>>,
     /// What the store has still to be given.
     pub(super) unsaved: Option<(Box<Record>, StoreError)>,
     pub(super) result: Result<Done, Failure>,
@@ -144,8 +149,10 @@ impl Report {
             took: Duration::ZERO,
             inputs: None,
             asked: false,
+            counts: false,
             unsettled: false,
             renew_by: None,
+            beside: None,
             unsaved: None,
             result: Err(Failure::Stubborn("the exchange ended without a report: see the log".to_owned())),
         }
@@ -160,8 +167,10 @@ impl Exchange {
             took: Duration::ZERO,
             inputs: None,
             asked: false,
+            counts: false,
             unsettled: false,
             renew_by: None,
+            beside: None,
             unsaved: None,
             result: Err(Failure::Unchanged),
         };
@@ -176,6 +185,7 @@ impl Exchange {
             return Ok(self.forget(&before, report).await);
         }
         let mut question = self.question(before).await?;
+        let mut late = None;
         report.inputs = Some(question.fingerprint);
         if self.order.is_none() {
             if self.unless == Some(question.fingerprint) {
@@ -183,21 +193,27 @@ impl Exchange {
             }
             if let Some(obtained) = self.take_up(&question) {
                 report.unsettled = question.is_unsettled();
+                report.beside = Some(beside(&question.record));
                 return Ok(Done::Obtained(Box::new(obtained)));
             }
             self.may_ask(&mut question)?;
             if self.recalls {
                 return Err(Failure::NothingRecalled);
             }
-            self.count_attempt(&mut question)?;
-            self.save_intent(&mut question).await?;
+            late = self.look_for_messages(&mut question, report).await?;
+            if late.is_none() {
+                self.save_intent(&mut question).await?;
+            }
         }
         let brought = self.order.take_if(|order| matches!(order, Order::Adopt(..)));
         let answer = if let Some(Order::Adopt(minted, at)) = brought {
             question.record.replacement = None;
             Answer { minted: Ok(*minted), at }
+        } else if let Some(late) = late {
+            late
         } else {
             report.asked = true;
+            report.counts = true;
             let read = self.ask(question.inputs.clone()).await;
             match self.follow(&mut question, read).await {
                 Ok(answer) => answer,
@@ -266,6 +282,7 @@ impl Exchange {
 
     /// A record that is as it was needs no writing.
     async fn save_changes(&self, stored: &Record, record: Record, report: &mut Report) {
+        report.beside = Some(beside(&record));
         if record != *stored
             && let Err(error) = self.save(&record).await
         {
@@ -309,6 +326,12 @@ impl Exchange {
     fn fingerprint_of(&self, name: &str, value: &Secret) -> Fingerprint {
         self.store.fingerprint(&BTreeMap::from([(name.to_owned(), value.clone())]))
     }
+}
+
+/// The values of a record that are not the current one, and still work or will.
+fn beside(record: &Record) -> Box<[Secret]> {
+    let values = record.succession.iter().flat_map(|known| [&known.previous, &known.successor]).flatten();
+    values.flat_map(|value| value.outputs.values().cloned()).collect()
 }
 
 /// Whether all that an answer brought could be had again, if a crash came before it is saved: nothing was

@@ -32,6 +32,14 @@ impl Task {
         self.show_values(owner);
     }
 
+    /// Notes the values of an owner's record beside the current one: the one before, which still works for its
+    /// grace, and the one that is to follow, which nobody has verified yet.
+    pub(super) fn note_beside(&mut self, owner: &Owner, values: Box<[Secret]>) {
+        let Some(entry) = self.entries.get_mut(owner).filter(|entry| entry.beside != values) else { return };
+        entry.beside = values;
+        self.show_values(owner);
+    }
+
     /// Shows an owner's values, and those of the owners that use its outputs, to whoever passes answers on.
     fn show_values(&self, owner: &Owner) {
         let Some(entry) = self.entries.get(owner) else { return };
@@ -45,7 +53,7 @@ impl Task {
 
     fn gather_values(&self, entry: &Entry, values: &mut Vec<Secret>) {
         let own = entry.in_play.iter().flat_map(|generation| &generation.values);
-        values.extend(own.cloned());
+        values.extend(own.chain(&entry.beside).cloned());
         for (parent, _) in entry.spec.parents() {
             if let Some(parent) = self.parent(parent) {
                 self.gather_values(parent, values);

@@ -27,8 +27,11 @@ impl Task {
             // Other inputs are another try: nothing of the old one holds.
             entry.stop = None;
         }
-        if report.asked {
+        if report.counts {
             entry.pace.note_exchange(report.started, entry.spec.times.max_renewals);
+        }
+        if let Some(values) = report.beside {
+            self.note_beside(owner, values);
         }
         if let Some(at) = report.renew_by {
             self.look_by(at, now);
@@ -150,7 +153,8 @@ impl Task {
             obtained;
         values.extend(minted.outputs.iter().map(|(_, value)| value.clone()));
         // Before anything can be made of the token, answers are scanned for it.
-        self.note_values(owner, Generation { end: expiry.end, values: values.into() });
+        let end = expiry.end.map(|end| end.after(expiry.grace));
+        self.note_values(owner, Generation { end, values: values.into() });
         let Some(entry) = self.entries.get_mut(owner) else { return Ok(()) };
         let published = entry.shared.publish(Published { generation, expiry, minted });
         let published = published.map_err(|message| Failure::Transient {

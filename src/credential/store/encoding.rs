@@ -13,7 +13,7 @@ use std::fmt;
 use jiff::Timestamp;
 
 use crate::credential::Outputs;
-use crate::credential::store::{Current, InFlight, Record, Succession, Value};
+use crate::credential::store::{Awaited, Current, InFlight, Mark, Record, Succession, Value};
 use crate::secret::{Secret, SecretBuffer};
 
 /// The version of a record without a succession.
@@ -25,8 +25,11 @@ const WITH_SUCCESSION: u8 = 2;
 /// The version of a record with attempts or the end of a token that was set, and nothing that came later.
 const WITH_ATTEMPTS: u8 = 3;
 
-/// The version of a record with a memo, and the last that this bearerd reads.
-pub const LAST_VERSION: u8 = 4;
+/// The version of a record with a memo, and nothing that came later.
+const WITH_MEMO: u8 = 4;
+
+/// The version of a record with messages that are awaited, and the last that this bearerd reads.
+pub const LAST_VERSION: u8 = 5;
 
 const REPLACEMENT: u8 = 1;
 const RENEW_BY: u8 = 2;
@@ -38,6 +41,11 @@ const SUCCESSION: u8 = 7;
 const ATTEMPTS: u8 = 8;
 const SET_UNTIL: u8 = 9;
 const MEMO: u8 = 10;
+const AWAITED: u8 = 11;
+
+/// A mark by number, and one by time.
+const BY_NUMBER: u8 = 1;
+const BY_TIME: u8 = 2;
 
 /// Why bytes are not a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,13 +109,18 @@ pub fn encode(record: &Record) -> SecretBuffer {
     if let Some(memo) = &record.memo {
         writer.field(MEMO, &[memo.expose()]);
     }
+    if let Some(awaited) = &record.awaited {
+        writer.field(AWAITED, &[encode_awaited(awaited).expose()]);
+    }
     writer.0
 }
 
 /// The first version that has all fields of a record.
 fn version(record: &Record) -> u8 {
-    if record.memo.is_some() {
+    if record.awaited.is_some() {
         LAST_VERSION
+    } else if record.memo.is_some() {
+        WITH_MEMO
     } else if !record.attempts.is_empty() || record.set_until.is_some() {
         WITH_ATTEMPTS
     } else if record.succession.is_some() {
@@ -141,6 +154,27 @@ fn encode_succession(succession: &Succession) -> SecretBuffer {
         }
         buffer.push(&length(inner.len()));
         buffer.push(inner.expose());
+    }
+    buffer
+}
+
+/// Whose they are, the time, and then each mark behind its kind.
+fn encode_awaited(awaited: &Awaited) -> SecretBuffer {
+    let mut buffer = SecretBuffer::with_capacity(64);
+    buffer.push(&awaited.of);
+    buffer.push(&time(awaited.since));
+    for mark in &awaited.marks {
+        match mark {
+            Mark::Number { validity, next } => {
+                buffer.push(&[BY_NUMBER]);
+                buffer.push(&validity.to_be_bytes());
+                buffer.push(&next.to_be_bytes());
+            }
+            Mark::Time(at) => {
+                buffer.push(&[BY_TIME]);
+                buffer.push(&time(*at));
+            }
+        }
     }
     buffer
 }
@@ -205,6 +239,7 @@ pub fn decode(bytes: &[u8]) -> Result<Record, EncodingError> {
             ATTEMPTS => record.attempts = value.times()?,
             SET_UNTIL => record.set_until = Some(value.time()?),
             MEMO => record.memo = Some(Secret::new(value.rest())),
+            AWAITED => record.awaited = Some(value.awaited()?),
             _ => return Err(EncodingError::Malformed),
         }
         value.end()?;
@@ -296,6 +331,22 @@ impl<'a> Reader<'a> {
         let (of, since) = (self.array()?, self.time_if_any()?);
         let (successor, previous) = (Self(self.bytes()?).value()?, Self(self.bytes()?).value()?);
         Ok(Succession { of, since, successor, previous })
+    }
+
+    fn awaited(&mut self) -> Result<Awaited, EncodingError> {
+        let (of, since) = (self.array()?, self.time()?);
+        let mut marks = Vec::new();
+        while !self.is_empty() {
+            marks.push(match self.byte()? {
+                BY_NUMBER => Mark::Number {
+                    validity: u32::from_be_bytes(self.array()?),
+                    next: u32::from_be_bytes(self.array()?),
+                },
+                BY_TIME => Mark::Time(self.time()?),
+                _ => return Err(EncodingError::Malformed),
+            });
+        }
+        Ok(Awaited { of, since, marks })
     }
 
     fn value(&mut self) -> Result<Option<Value>, EncodingError> {

@@ -1,6 +1,6 @@
 //! Web forms and messages as steps of a login.
 
-use super::{around, mistakes};
+use super::{accepted, around, mistakes};
 
 #[test]
 fn web_forms_and_messages_are_checked() {
@@ -59,4 +59,30 @@ mail = { }
     29:1 `mailbox` is missing: it says where the message comes
     29:1 `from` is missing: anybody can send a message: it says who sends the right one
     "#);
+}
+
+#[test]
+fn a_password_of_a_mailbox_goes_out_in_plain_text_only_where_that_is_permitted() {
+    let with = |mailbox: &str, lines: &str| {
+        around(&format!(
+            "[credentials.c]\nflow = \"login\"\nmax_renewals = \"1/1h\"\n{lines}\
+             [[credentials.c.steps]]\nurl = \"https://issuer.example/\"\n\
+             [[credentials.c.steps]]\nmail = {{ {mailbox}, from = \"a@b.example\", username = \"me\", password = \"x\" }}\n\
+             outputs = {{ d = {{ regex = \"(x)\" }} }}\n"
+        ))
+    };
+    let told = mistakes(&with("mailbox = \"imap://mail.example.org\", starttls = false", ""));
+    assert!(told.contains("imap://mail.example.org:143/INBOX is plain text: everyone on the way"), "{told}");
+    assert!(told.contains("write imaps://, or leave `starttls` on") && !told.contains("HTTP"), "{told}");
+    for (mailbox, lines) in [
+        ("mailbox = \"imap://mail.example.org\"", ""),
+        ("mailbox = \"imap://mail.example.org\", starttls = false", "allow_plaintext = true\n"),
+        ("mailbox = \"imap://127.0.0.1:143\"", ""),
+    ] {
+        accepted(&with(mailbox, lines));
+    }
+    let told = mistakes(&with("mailbox = \"imaps://mail.example.org\", starttls = true", ""));
+    assert!(told.contains("`starttls` goes with `imap://`"), "{told}");
+    let told = mistakes(&with("mailbox = \"maildir:/var/mail/x\", starttls = true", ""));
+    assert!(told.contains("no server"), "{told}");
 }

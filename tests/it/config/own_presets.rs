@@ -164,6 +164,28 @@ fn a_file_is_checked_and_printed_by_itself() {
 }
 
 #[test]
+fn a_starter_file_is_made_of_a_file_too() {
+    let place = Place::new(ACME);
+    let path = place.preset().display().to_string();
+    let output = run(bearerd(&["init", &path, "payhub"]), "");
+    let text = String::from_utf8(output.stdout).expect("text");
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.contains(&format!("[presets]\nacme = \"{path}\"\n")), "{text}");
+    let file = place.0.path().join("bearerd.toml");
+    fs::write(&file, &text).expect("a configuration");
+    let loaded = load(&file, &environment()).unwrap_or_else(|problems| panic!("{problems}\n{text}"));
+    let names: Vec<_> = loaded.config.credentials.iter().map(|spec| spec.name.as_str().to_owned()).collect();
+    assert_eq!((names.contains(&"acme".to_owned()), loaded.config.routes.len()), (true, 2), "{names:?}");
+    fs::write(place.preset(), ACME.replace("outputs", "output")).expect("a preset");
+    let output = run(bearerd(&["init", &path]), "");
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(78), 0));
+    // One that is not known as such may be a file.
+    let output = run(bearerd(&["init", "acme"]), "");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(64) && told.contains("such as ./acme.toml"), "{told}");
+}
+
+#[test]
 fn a_parameter_that_one_of_others_stands_for_is_not_missing() {
     let entra = "[credentials.c]\npreset = \"entra\"\ntenant = \"t\"\nclient_id = \"i\"\nscopes = [\"s\"]\n";
     assert!(mistakes(&around(entra)).contains("the preset `entra` needs `client_secret`"));

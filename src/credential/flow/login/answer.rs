@@ -70,7 +70,12 @@ fn rejected(
     let page = answer.body.expose_str().filter(|_| answer.status.is_success());
     let has = |selector: &&String| page.is_some_and(|page| page::has(page, selector));
     let lacks = |selector: &&String| page.is_some_and(|page| !page::has(page, selector));
+    let body = answer.body.expose_str().unwrap_or_default();
     by_json
+        .or_else(|| {
+            let found = reject.regex.iter().find(|pattern| matched(pattern, body).is_some())?;
+            Some(format!("its body has what `{found}` matches, so the input is wrong"))
+        })
         .or_else(|| {
             let found = reject.css.iter().find(has)?;
             Some(format!("the page has what `{found}` matches, so the input is wrong"))
@@ -115,6 +120,10 @@ fn failed(
         .or_else(|| {
             let found = success.css_absent.iter().find(|selector| page::has(page, selector))?;
             Some(format!("the page has what `{found}` matches, which is no success"))
+        })
+        .or_else(|| {
+            let missed = success.regex.iter().find(|pattern| matched(pattern, page).is_none())?;
+            Some(format!("nothing in its body matches `{missed}`"))
         })
 }
 

@@ -8,7 +8,8 @@ use zeroize::Zeroizing;
 use crate::credential::Outputs;
 use crate::credential::flow::form::{FORM, Form};
 use crate::credential::flow::login::cookies::Cookies;
-use crate::credential::flow::login::page::{self, FormOnPage};
+use crate::credential::flow::login::form::{self, FormOnPage};
+use crate::credential::flow::login::page::Page;
 use crate::credential::flow::login::{HttpStep, JsonTemplate, StepBody, link};
 use crate::credential::flow::{Exchange, MintError, secret_header};
 use crate::secret::{Secret, SecretBuffer};
@@ -28,7 +29,7 @@ const PAGES: HeaderValue = HeaderValue::from_static("text/html,application/xhtml
 pub(super) fn build(
     step: &HttpStep,
     values: &Values<'_>,
-    page: Option<&(Url, Secret)>,
+    page: Option<&Page>,
     cookies: &Cookies,
 ) -> Result<(Url, Request), MintError> {
     let form = step.submit.as_ref().map(|selector| submitted(selector, page)).transpose()?;
@@ -46,13 +47,17 @@ pub(super) fn build(
             if let Some((_, form)) = &form {
                 check_names(own, form)?;
             }
-            let hidden = form.iter().flat_map(|(_, form)| &form.hidden);
+            let filled = form.iter().flat_map(|(_, form)| &form.filled);
             let mut body = Form::new();
-            for (name, value) in hidden.filter(|(name, _)| own.iter().all(|(known, _)| known != name)) {
-                body.field(name, value.expose());
+            let mut field = |name: &str, value: &[u8]| match &form {
+                Some((page, _)) => body.encoded_field(&page.encoded(name.as_bytes()), &page.encoded(value)),
+                None => body.field(name, value),
+            };
+            for (name, value) in filled.filter(|(name, _)| own.iter().all(|(known, _)| known != name)) {
+                field(name, value.expose());
             }
             for (name, template) in own {
-                body.field(name, &values.render(template)?);
+                field(name, &values.render(template)?);
             }
             Some(body.finish())
         }
@@ -82,6 +87,14 @@ pub(super) fn get(url: &Url, cookies: &Cookies) -> Result<Request, MintError> {
     Ok(Request { method: Method::GET, headers, body: None })
 }
 
+/// The same request at another place: what a redirect asks for that keeps the method (RFC 9110, section 15.4.8).
+pub(super) fn again(request: Request, url: &Url, cookies: &Cookies) -> Result<Request, MintError> {
+    let mut request = request;
+    request.headers.remove(COOKIE);
+    send(url, cookies, &mut request.headers)?;
+    Ok(request)
+}
+
 /// Puts the cookies into the head.
 fn send(url: &Url, cookies: &Cookies, headers: &mut HeaderMap) -> Result<(), MintError> {
     if let Some(sent) = cookies.for_request(url) {
@@ -91,13 +104,10 @@ fn send(url: &Url, cookies: &Cookies, headers: &mut HeaderMap) -> Result<(), Min
 }
 
 /// The form that is sent back, and the page that it stands on.
-fn submitted<'a>(
-    selector: &str,
-    page: Option<&'a (Url, Secret)>,
-) -> Result<(&'a Url, FormOnPage), MintError> {
-    let (url, text) = page.ok_or_else(|| stubborn("submits a form, and there is no page before it"))?;
-    let text = text.expose_str().ok_or_else(|| stubborn("submits a form of a page that is not text"))?;
-    Ok((url, page::form(text, selector).map_err(|what| stubborn(&format!("submits a form, but {what}")))?))
+fn submitted<'a>(selector: &str, page: Option<&'a Page>) -> Result<(&'a Page, FormOnPage), MintError> {
+    let page = page.ok_or_else(|| stubborn("submits a form, and there is no page before it"))?;
+    let text = page.text.expose_str().ok_or_else(|| stubborn("submits a form of a page that is not text"))?;
+    Ok((page, form::form(text, selector).map_err(|what| stubborn(&format!("submits a form, but {what}")))?))
 }
 
 /// Tells a field that the form does not have: the portal would not find what is sent.
@@ -113,10 +123,13 @@ fn check_names(own: &[(String, Template)], form: &FormOnPage) -> Result<(), Mint
 }
 
 /// Where a form goes. It never takes the secrets to another server than its page came from.
-fn action(page: &Url, form: &FormOnPage) -> Result<Url, MintError> {
-    let action = form.action.as_deref().unwrap_or_default();
-    let url = link::resolve(page, action).ok_or_else(|| stubborn("submits a form that leads nowhere"))?;
-    if url.origin == page.origin {
+fn action(page: &Page, form: &FormOnPage) -> Result<Url, MintError> {
+    let url = match &form.action {
+        None => Some(page.url.clone()),
+        Some(action) => link::resolve(&page.base(), action),
+    };
+    let url = url.ok_or_else(|| stubborn("submits a form that leads nowhere"))?;
+    if url.origin == page.url.origin {
         Ok(url)
     } else {
         Err(stubborn(&format!("submits a form that leads to another server ({})", url.origin)))

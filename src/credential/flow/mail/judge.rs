@@ -8,7 +8,7 @@ use crate::credential::Outputs;
 use crate::credential::flow::login::answer::{matched, usable};
 use crate::credential::flow::login::{Extract, page};
 use crate::credential::flow::mail::MailStep;
-use crate::secret::Secret;
+use crate::secret::{Secret, SecretBuffer};
 
 /// A message that says to be older than what it is to answer, by more than this, is the late answer to an earlier
 /// attempt: those lie an hour apart. Clocks may differ by less.
@@ -115,7 +115,7 @@ fn find(extract: &Extract, message: &Message<'_>) -> Result<Secret, String> {
             });
             // A blank that does not break is a blank.
             let found = texts.chain(shown).find_map(|text| matched(pattern, &text.replace('\u{a0}', " ")));
-            found.ok_or_else(|| format!("nothing in it matches `{pattern}`"))
+            found.map(|found| on_one_line(&found)).ok_or_else(|| format!("nothing in it matches `{pattern}`"))
         }
         Extract::Css(selection) => {
             let mut pages = (0..message.html_body_count()).filter_map(|part| message.body_html(part));
@@ -125,6 +125,18 @@ fn find(extract: &Extract, message: &Message<'_>) -> Result<Secret, String> {
         Extract::Json(_) | Extract::Header(_) | Extract::Cookie(_) => {
             Err("a message is looked through by `regex` or `css`: this is a fault of bearerd".to_owned())
         }
+    }
+}
+
+/// What a pattern has caught over several lines, as one: mail programs break long lines where they like.
+fn on_one_line(found: &Secret) -> Secret {
+    let mut line = SecretBuffer::with_capacity(found.len());
+    let lines = found.expose().split(|byte| matches!(byte, b'\r' | b'\n'));
+    if found.expose().contains(&b'\n') {
+        lines.for_each(|part| line.push(part.trim_ascii()));
+        line.into()
+    } else {
+        found.clone()
     }
 }
 
@@ -221,6 +233,65 @@ mod tests {
         let html = "Content-Type: text/html\n\n<a id=token data-token='abc.DEF-123'> abc.DEF-123 </a>\n";
         assert_eq!(taken(selection(None), html), expected);
         assert_eq!(taken(selection(Some("data-token")), html), expected);
+    }
+
+    #[test]
+    fn odd_mails_are_read_for_what_they_are() {
+        let expected = Ok("abc.DEF-123".to_owned());
+        let attachment = "--x\nContent-Type: text/plain\nContent-Disposition: attachment; filename=a.txt\n\n\
+                          Token: from-the-attachment\n";
+        for message in [
+            // In parts, in parts of parts, beside attachments, to several people.
+            format!(
+                "To: a@example.org, b@example.org\nCc: c@example.org\nContent-Type: multipart/mixed; boundary=x\n\n\
+                 preamble Token: before-all-parts\n--x\nContent-Type: multipart/alternative; boundary=y\n\n\
+                 --y\nContent-Type: text/plain\n\nToken: abc.DEF-123\n--y\nContent-Type: text/html\n\n\
+                 <p>Token: of-the-html</p>\n--y--\n{attachment}--x--\n"
+            ),
+            // The first of two counts.
+            "Content-Type: text/plain\n\nToken: abc.DEF-123\nToken: another-one\n".to_owned(),
+            // Other charsets, and one that nobody knows.
+            "Content-Type: text/plain; charset=iso-8859-1\nContent-Transfer-Encoding: quoted-printable\n\n\
+             F=FCr Sie\nToken: abc.DEF-123\n"
+                .to_owned(),
+            "Content-Type: text/plain; charset=x-unheard-of\n\nToken: abc.DEF-123\n".to_owned(),
+            "Content-Type: text/plain; charset=utf-16le\nContent-Transfer-Encoding: base64\n\n\
+             VABvAGsAZQBuADoAIABhAGIAYwAuAEQARQBGAC0AMQAyADMA\n"
+                .to_owned(),
+            // No head to speak of.
+            "\nToken: abc.DEF-123\n".to_owned(),
+            // Cut off, as one is that is larger than what is read.
+            format!(
+                "Content-Type: multipart/mixed; boundary=x\n\n--x\nContent-Type: text/plain\n\nToken: abc.DEF-123\n\
+                 --x\nContent-Type: application/pdf\nContent-Transfer-Encoding: base64\n\n{}",
+                "QUJD".repeat(1000)
+            ),
+        ] {
+            assert_eq!(taken(pattern(), &message), expected, "{message}");
+        }
+        // What is attached is not what the sender says, and a message that somebody forwards is another one's.
+        let forwarded = "Content-Type: multipart/mixed; boundary=x\n\n--x\nContent-Type: text/plain\n\nsee below\n\
+                         --x\nContent-Type: message/rfc822\n\nFrom: token@portal.example\n\nToken: abc.DEF-123\n--x--\n";
+        let attached =
+            format!("Content-Type: multipart/mixed; boundary=x\n\n--x\n\nsee there\n{attachment}--x--\n");
+        for message in [forwarded, &attached] {
+            assert!(taken(pattern(), message).is_err(), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_token_that_was_broken_over_lines_is_joined_where_the_pattern_allows_it() {
+        let over_lines = || Extract::Regex(r"(?i)token:\s*([\w.\s-]{8,}?)\r?\n\r?\n".to_owned());
+        for message in [
+            "Content-Type: text/plain\n\nToken: abc.\nDEF-\n123\n\nRegards\n",
+            "Content-Type: text/plain; format=flowed\n\nToken: abc. \n DEF-123\n\nRegards\n",
+            "Content-Transfer-Encoding: quoted-printable\n\nToken: abc.=\nDEF-=\n123\n\nRegards\n",
+        ] {
+            assert_eq!(taken(over_lines(), message), Ok("abc.DEF-123".to_owned()), "{message}");
+        }
+        // Nothing else is changed.
+        let until = Extract::Regex("until (.*)".to_owned());
+        assert_eq!(taken(until, "\nuntil 31 December 2026\n"), Ok("31 December 2026".to_owned()));
     }
 
     #[test]

@@ -5,13 +5,15 @@ use std::collections::HashSet;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use jiff::Timestamp;
 use zeroize::Zeroizing;
 
 use crate::clock::Clock;
 use crate::credential::flow::mail::judge::Judge;
-use crate::credential::flow::mail::{LARGEST_MESSAGE, Message, Name, Then, Trouble};
+use crate::credential::flow::mail::{LARGEST_MESSAGE, Then, Trouble, utf7};
+use crate::credential::store::Mark;
 
 /// So often it is looked into.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -19,44 +21,84 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Both folders hold messages; another reader may have moved one already.
 const FOLDERS: [&str; 2] = ["new", "cur"];
 
+/// No head is read further than this, in bytes.
+const LARGEST_HEAD: usize = 64 * 1024;
+
 /// An open Maildir.
 pub(super) struct Folder {
     path: PathBuf,
     clock: Clock,
     /// The messages that were there, or have been looked at, without their flags.
     known: HashSet<String>,
+    /// The time of the last message that was there.
+    last: Timestamp,
+    /// Messages that are worth reading and were not read yet.
+    wanted: Vec<PathBuf>,
+}
+
+/// A message in the folder.
+struct Entry {
+    /// When it was written.
+    at: SystemTime,
+    /// Its file's name without flags.
+    name: String,
+    file: PathBuf,
 }
 
 impl Folder {
-    pub(super) async fn open(path: &Path, clock: &Clock) -> Result<Self, Trouble> {
+    /// Opens it. What is there is not looked at; or, if it was opened before, what was there then.
+    pub(super) async fn open(path: &Path, clock: &Clock, mark: Option<Mark>) -> Result<Self, Trouble> {
         let path = path.to_owned();
         let (path, found) = aside(move || {
             let found = list(&path);
             (path, found)
         })
         .await?;
-        let known = found.map_err(|error| lost(&error))?.into_iter().map(|(name, _)| name).collect();
-        Ok(Self { path, clock: clock.clone(), known })
+        let found = found.map_err(|error| lost(&error))?;
+        let time = |entry: &Entry| Timestamp::try_from(entry.at).unwrap_or(Timestamp::MIN);
+        let before = |entry: &&Entry| match mark {
+            Some(Mark::Time(last)) => time(entry) <= last,
+            Some(Mark::Number { .. }) | None => true,
+        };
+        let last = found.iter().map(time).max().unwrap_or(Timestamp::MIN);
+        let known = found.iter().filter(before).map(|entry| entry.name.clone()).collect();
+        Ok(Self { path, clock: clock.clone(), known, last, wanted: Vec::new() })
     }
 
-    /// See [`super::Inbox::messages`].
-    pub(super) async fn messages(&mut self, judge: &mut Judge<'_>) -> Result<Vec<Message>, Trouble> {
+    /// How far it was filled when it was opened.
+    pub(super) fn mark(&self) -> Mark {
+        Mark::Time(self.last)
+    }
+
+    /// Looks at the heads of what has come since the last look: those that are worth reading are read by
+    /// [`Self::newest`].
+    pub(super) async fn look(&mut self, judge: &mut Judge<'_>) -> Result<(), Trouble> {
         let (path, known) = (self.path.clone(), std::mem::take(&mut self.known));
-        let (read, known) = aside(move || {
-            let fresh = list(&path)
-                .map(|found| found.into_iter().filter(|(name, _)| !known.contains(name)).collect::<Vec<_>>());
-            (fresh.map(read_all), known)
+        let (fresh, known) = aside(move || {
+            let is_fresh = |entry: &Entry| !known.contains(&entry.name);
+            let fresh = list(&path).map(|found| with_heads(found.into_iter().filter(is_fresh)));
+            (fresh, known)
         })
         .await?;
         self.known = known;
-        let mut wanted = Vec::new();
-        for (name, file, text) in read.map_err(|error| lost(&error))? {
-            self.known.insert(name);
-            if judge.wants(head(&text)) {
-                wanted.push(Message { name: Name::File(file), text });
+        for (entry, start) in fresh.map_err(|error| lost(&error))? {
+            if judge.wants(head(&start)) {
+                self.wanted.push(entry.file);
+            }
+            self.known.insert(entry.name);
+        }
+        Ok(())
+    }
+
+    /// Takes the newest message that is worth reading. One that was taken away meanwhile is not there.
+    pub(super) async fn newest(&mut self) -> Result<Option<(PathBuf, Zeroizing<Vec<u8>>)>, Trouble> {
+        while let Some(file) = self.wanted.pop() {
+            let (text, file) = aside(move || (start(&file, LARGEST_MESSAGE), file)).await?;
+            if let Ok(text) = text {
+                return Ok(Some((file, text)));
             }
         }
-        Ok(wanted)
+        Ok(None)
     }
 
     pub(super) async fn pause(&self, longest: Duration) {
@@ -82,35 +124,39 @@ fn lost(error: &io::Error) -> Trouble {
     Trouble::Lost(format!("cannot be read: {}", error.kind()))
 }
 
-/// All messages by their names without flags, the oldest first: a name begins with the time.
-fn list(path: &Path) -> io::Result<Vec<(String, PathBuf)>> {
+/// All messages, the oldest first.
+fn list(path: &Path) -> io::Result<Vec<Entry>> {
     let mut found = Vec::new();
     for folder in FOLDERS {
         for entry in fs::read_dir(path.join(folder))? {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            if !name.starts_with('.') && entry.file_type()?.is_file() {
-                let name = name.split(':').next().unwrap_or_default().to_owned();
-                found.push((entry.metadata()?.modified()?, name, entry.path()));
+            if name.starts_with('.') || !entry.file_type()?.is_file() {
+                continue;
             }
+            let name = name.split(':').next().unwrap_or_default().to_owned();
+            // Another reader may be at it, too.
+            let Ok(about) = entry.metadata() else { continue };
+            found.push(Entry { at: about.modified()?, name, file: entry.path() });
         }
     }
-    found.sort();
-    Ok(found.into_iter().map(|(_, name, file)| (name, file)).collect())
+    found.sort_by(|one, other| (one.at, &one.name).cmp(&(other.at, &other.name)));
+    Ok(found)
 }
 
-/// The messages with their texts. One that was taken away meanwhile is not there.
-fn read_all(files: Vec<(String, PathBuf)>) -> Vec<(String, PathBuf, Zeroizing<Vec<u8>>)> {
-    let text = |file: &Path| {
-        let mut text = Zeroizing::new(Vec::new());
-        fs::File::open(file)?.take(LARGEST_MESSAGE as u64).read_to_end(&mut text)?;
-        Ok::<_, io::Error>(text)
-    };
-    files
-        .into_iter()
-        .filter_map(|(name, file)| Some((name, text(&file).ok()?, file)))
-        .map(|(name, text, file)| (name, file, text))
+/// Messages with the starts of their texts. One that was taken away meanwhile is not there.
+fn with_heads(entries: impl Iterator<Item = Entry>) -> Vec<(Entry, Zeroizing<Vec<u8>>)> {
+    entries
+        .filter_map(|entry| Some((start(&entry.file, LARGEST_HEAD).ok()?, entry)))
+        .map(|(start, entry)| (entry, start))
         .collect()
+}
+
+/// The first bytes of a file, at most so many.
+fn start(file: &Path, most: usize) -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut text = Zeroizing::new(Vec::new());
+    fs::File::open(file)?.take(most as u64).read_to_end(&mut text)?;
+    Ok(text)
 }
 
 /// The head with its empty line.
@@ -129,7 +175,8 @@ fn dispose(path: &Path, file: &Path, then: &Then) -> io::Result<()> {
         Then::Seen => fs::rename(file, path.join("cur").join(seen)),
         Then::Delete => fs::remove_file(file),
         Then::Move(folder) => {
-            let folder = path.join(format!(".{folder}"));
+            // Maildir++: folders lie side by side, with the way to them in their names.
+            let folder = path.join(format!(".{}", utf7::encoded(folder).replace('/', ".")));
             for part in ["tmp", "new", "cur"] {
                 fs::create_dir_all(folder.join(part))?;
             }
@@ -143,15 +190,13 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
-    use super::{dispose, head, list};
+    use super::{Entry, dispose, head, list};
     use crate::credential::flow::mail::Then;
 
     fn names(path: &Path) -> Vec<String> {
         let found = list(path).expect("a Maildir");
-        found
-            .into_iter()
-            .map(|(_, file)| file.strip_prefix(path).expect("below").display().to_string())
-            .collect()
+        let below = |entry: Entry| entry.file.strip_prefix(path).expect("below").display().to_string();
+        found.into_iter().map(below).collect()
     }
 
     #[test]
@@ -169,8 +214,10 @@ mod tests {
         assert_eq!(names(path), ["cur/1.a:2,S"]);
         dispose(path, &path.join("cur/1.a:2,S"), &Then::Delete).expect("done");
         dispose(path, &put("cur/2.b:2,R"), &Then::Move("Tokens".to_owned())).expect("done");
+        dispose(path, &put("new/3.c"), &Then::Move("Büro/Tokens".to_owned())).expect("done");
         assert_eq!(names(path), [""; 0]);
         assert!(path.join(".Tokens/cur/2.b:2,RS").exists());
+        assert!(path.join(".B&APw-ro.Tokens/cur/3.c:2,S").exists());
     }
 
     #[test]

@@ -17,11 +17,23 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The longest line of a reply, in bytes, literals left out.
 const LONGEST_LINE: usize = 64 * 1024;
 
+/// The largest reply, in bytes: one message and what stands around it.
+const LARGEST_REPLY: usize = LARGEST_MESSAGE + 2 * LONGEST_LINE;
+
+/// So much may all replies to one command come to, in bytes.
+const MOST_REPLIED: usize = 16 * 1024 * 1024;
+
 /// A connection.
 pub(super) struct Wire {
     stream: Stream,
     received: Zeroizing<Vec<u8>>,
     commands: u32,
+    /// What the command under way was replied so far, in bytes.
+    replied: usize,
+    /// How many messages there are, as it was last told.
+    exist: u32,
+    /// There are more than there were when this was last forgotten.
+    has_news: bool,
 }
 
 /// One reply.
@@ -47,16 +59,20 @@ impl Reply {
         words().nth(at + 1)?.parse().ok()
     }
 
-    /// Whether it says, unasked, that there are messages: `* 23 EXISTS`.
-    pub(super) fn tells_news(&self) -> bool {
+    /// The number of what is told, asked for or not, as in `* 23 EXISTS` and `* 4 EXPUNGE`.
+    fn told(&self, what: &str) -> Option<u32> {
         let mut words = self.line.split(' ');
-        words.next() == Some("*")
-            && words.next().is_some_and(|count| count.parse::<u32>().is_ok())
-            && words.next().is_some_and(|word| word.eq_ignore_ascii_case("EXISTS"))
+        let number = words.next().filter(|mark| *mark == "*").and_then(|_| words.next()?.parse().ok());
+        number.filter(|_| words.next().is_some_and(|word| word.eq_ignore_ascii_case(what)))
     }
 
     pub(super) fn is_goodbye(&self) -> bool {
         self.starts_with("* BYE")
+    }
+
+    /// Whether it is the end of the command with this tag.
+    pub(super) fn is_tagged(&self, tag: &str) -> bool {
+        self.line.strip_prefix(tag).is_some_and(|rest| rest.starts_with(' '))
     }
 
     pub(super) fn is_invitation(&self) -> bool {
@@ -70,7 +86,24 @@ impl Reply {
 
 impl Wire {
     pub(super) fn new(stream: Stream) -> Self {
-        Self { stream, received: Zeroizing::default(), commands: 0 }
+        let received = Zeroizing::default();
+        Self { stream, received, commands: 0, replied: 0, exist: 0, has_news: false }
+    }
+
+    /// The connection itself, for another protocol to begin on it; `None` if something has come already that was not
+    /// asked for.
+    pub(super) fn into_stream(self) -> Option<Stream> {
+        self.received.is_empty().then_some(self.stream)
+    }
+
+    /// Whether messages have come since this was last forgotten.
+    pub(super) fn has_news(&self) -> bool {
+        self.has_news
+    }
+
+    /// What was told so far is going to be looked at.
+    pub(super) fn forget_news(&mut self) {
+        self.has_news = false;
     }
 
     /// Sends a command and gives each reply before its end to `each`.
@@ -97,17 +130,23 @@ impl Wire {
         }
     }
 
-    /// Authenticates by a mechanism whose only message is this (RFC 4422).
-    pub(super) async fn authenticate(&mut self, mechanism: &str, message: &[u8]) -> Result<Outcome, Trouble> {
+    /// Authenticates by a mechanism whose only message is this (RFC 4422). Where the server wants to hear more, it has
+    /// told an error, and gets `end`.
+    pub(super) async fn authenticate(
+        &mut self,
+        mechanism: &str,
+        message: &[u8],
+        end: &str,
+    ) -> Result<Outcome, Trouble> {
         let tag = self.begin(&format!("AUTHENTICATE {mechanism}")).await?;
-        let mut answer = Zeroizing::new(BASE64_STANDARD.encode(message));
+        let message = Zeroizing::new(BASE64_STANDARD.encode(message));
+        let mut answers = [message.as_str(), end].into_iter();
         loop {
             match self.until(&tag).await? {
                 Ok(reply) if reply.is_invitation() => {
-                    answer.push_str("\r\n");
+                    let endless = || Trouble::Lost("asks without end who calls".to_owned());
+                    let answer = Zeroizing::new(format!("{}\r\n", answers.next().ok_or_else(endless)?));
                     self.send(answer.as_bytes()).await?;
-                    // A second one is the error of XOAUTH2, which wants an empty line.
-                    answer = Zeroizing::default();
                 }
                 Ok(_) => {}
                 Err(outcome) => return Ok(outcome),
@@ -118,6 +157,7 @@ impl Wire {
     /// Sends a command that is not waited for; its tag.
     pub(super) async fn begin(&mut self, command: &str) -> Result<String, Trouble> {
         self.commands += 1;
+        self.replied = 0;
         let tag = format!("B{}", self.commands);
         self.send(Zeroizing::new(format!("{tag} {command}\r\n")).as_bytes()).await?;
         Ok(tag)
@@ -148,7 +188,15 @@ impl Wire {
     /// The next reply, if it comes within `limit`.
     pub(super) async fn reply(&mut self, limit: Duration) -> Result<Reply, Trouble> {
         let reply = tokio::time::timeout(limit, self.read_reply()).await;
-        reply.unwrap_or_else(|_| Err(Trouble::Lost(format!("did not answer within {limit:?}"))))
+        let reply =
+            reply.unwrap_or_else(|_| Err(Trouble::Lost(format!("did not answer within {limit:?}"))))?;
+        if let Some(count) = reply.told("EXISTS") {
+            self.has_news |= count > self.exist;
+            self.exist = count;
+        } else if reply.told("EXPUNGE").is_some() {
+            self.exist = self.exist.saturating_sub(1);
+        }
+        Ok(reply)
     }
 
     /// Reads one reply. Nothing is lost if it is broken off: what was read stays in the buffer until the reply is
@@ -156,6 +204,10 @@ impl Wire {
     async fn read_reply(&mut self) -> Result<Reply, Trouble> {
         loop {
             if let Some((reply, length)) = whole(&self.received)? {
+                self.replied = self.replied.saturating_add(length);
+                if self.replied > MOST_REPLIED {
+                    return Err(too_much());
+                }
                 // What is behind it moves to the front, and the place that it leaves is wiped.
                 let rest = self.received.len() - length;
                 self.received.copy_within(length.., 0);
@@ -170,6 +222,10 @@ impl Wire {
             }
         }
     }
+}
+
+fn too_much() -> Trouble {
+    Trouble::Lost("sends more than was asked for".to_owned())
 }
 
 fn hung_up() -> Trouble {
@@ -196,9 +252,9 @@ fn whole(received: &[u8]) -> Result<Option<(Reply, usize)>, Trouble> {
             reply.line.push_str(&line);
             return Ok(Some((reply, at)));
         };
-        if size > LARGEST_MESSAGE + 1024 {
-            return Err(Trouble::Lost("sends more than was asked for".to_owned()));
-        }
+        let Some(size) = size.filter(|size| at.saturating_add(*size) <= LARGEST_REPLY) else {
+            return Err(too_much());
+        };
         reply.line.push_str(before);
         let Some(bytes) = received.get(at..at + size) else { return Ok(None) };
         reply.literal = Some(Zeroizing::new(bytes.to_vec()));
@@ -206,10 +262,13 @@ fn whole(received: &[u8]) -> Result<Option<(Reply, usize)>, Trouble> {
     }
 }
 
-/// What stands before the length of a literal at the end of a line, and the length (RFC 9051, section 4.3).
-fn literal(line: &str) -> Option<(&str, usize)> {
+/// What stands before the length of a literal at the end of a line, and the length (RFC 9051, section 4.3); `None` for
+/// one that no machine could hold.
+fn literal(line: &str) -> Option<(&str, Option<usize>)> {
     let (before, size) = line.strip_suffix('}')?.rsplit_once('{')?;
-    Some((before, size.strip_suffix('+').unwrap_or(size).parse().ok()?))
+    let size = size.strip_suffix('+').unwrap_or(size);
+    let is_size = !size.is_empty() && size.bytes().all(|byte| byte.is_ascii_digit());
+    is_size.then(|| (before, size.parse().ok()))
 }
 
 /// A server's words, fit for a message: on one line, and not long.
@@ -233,11 +292,11 @@ mod tests {
         assert_eq!(*reply.line, "* 3 FETCH (UID 5 BODY[]  FLAGS (\\Seen))");
         assert_eq!(reply.literal.as_ref().expect("a literal").as_slice(), b"a\r\nb");
         assert_eq!(
-            (reply.number("UID"), reply.number("uidnext"), reply.tells_news()),
-            (Some(5), None, false)
+            (reply.number("UID"), reply.number("uidnext"), reply.told("EXISTS")),
+            (Some(5), None, None)
         );
         let (reply, _) = whole(&text[length..]).expect("no trouble").expect("a reply");
-        assert!(reply.tells_news() && reply.literal.is_none());
+        assert!(reply.told("exists") == Some(4) && reply.literal.is_none());
     }
 
     #[test]
@@ -252,6 +311,11 @@ mod tests {
     #[test]
     fn a_server_cannot_fill_the_memory() {
         assert!(whole(&vec![b'x'; 70_000]).is_err());
-        assert!(whole(b"* 1 FETCH (BODY[] {99999999}\r\n").is_err());
+        for size in ["99999999", "4294967296", "99999999999999999999999"] {
+            assert!(whole(format!("* 1 FETCH (BODY[] {{{size}}}\r\n").as_bytes()).is_err(), "{size}");
+        }
+        let pieces = format!("* 1 FETCH (A {{60000}}\r\n{}", "x".repeat(60_000)).repeat(12);
+        assert!(whole(pieces.as_bytes()).is_err(), "many literals are one reply");
+        assert!(whole(b"* OK {not a size}\r\n").is_ok_and(|reply| reply.is_some()));
     }
 }

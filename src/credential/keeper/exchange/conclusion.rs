@@ -31,6 +31,10 @@ impl Exchange {
             }
             Err(error) => {
                 let is_lost = matches!(error, MintError::Unanswered { .. });
+                // Where nobody was asked to the end, no message will come.
+                let is_awaited = is_lost || matches!(error, MintError::Unmailed { .. });
+                let awaited = record.awaited.clone().filter(|_| is_awaited);
+                let record = Record { awaited, ..record };
                 let failure = self.failure(error, question.intent());
                 (self.failed(question, record, &failure, is_lost), Err(failure))
             }
@@ -96,6 +100,7 @@ impl Exchange {
     /// Notes in the record what a success brought, beside the token.
     fn settle(&self, record: &mut Record, minted: &mut Minted, question: &Question, at: Moment) {
         record.in_flight = None;
+        record.awaited = None;
         record.rejections = None;
         let rotated = minted.rotated.take().filter(|_| self.spec.flow.is_single_use());
         let is_new = |value: &_| Some(self.fingerprint_of("refresh_token", value)) != question.in_use;

@@ -65,7 +65,7 @@ impl Exchange {
                 self.remedy()
             )),
             MintError::Unanswered { message } => Failure::Transient { message, retry_after: None },
-            MintError::Spoiled { error, .. } => self.failure(*error, intent),
+            MintError::Unmailed { error } | MintError::Spoiled { error, .. } => self.failure(*error, intent),
         }
     }
 

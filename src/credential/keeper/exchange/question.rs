@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::credential::input::{self, Inputs};
 use crate::credential::keeper::entry::Order;
 use crate::credential::keeper::exchange::{Exchange, Failure, Obtained};
-use crate::credential::store::{Fingerprint, InFlight, REJECTED_TRIES, Record, StoreError};
+use crate::credential::store::{Awaited, Fingerprint, InFlight, REJECTED_TRIES, Record, StoreError};
 use crate::credential::{CredentialName, Expiry, Flow, Minted, Outputs};
 use crate::guard::SHORTEST;
 use crate::secret::Secret;
@@ -55,6 +55,11 @@ impl Question {
     /// Whether nobody knows if the value in use was used up.
     pub(super) fn is_unsettled(&self) -> bool {
         self.before.in_flight.is_some_and(|in_flight| Some(in_flight.value) == self.in_use)
+    }
+
+    /// The messages that were asked for with these inputs and have not come.
+    pub(super) fn awaited(&self) -> Option<&Awaited> {
+        self.record.awaited.as_ref().filter(|awaited| awaited.of == self.own)
     }
 
     /// How often the issuer has rejected these inputs.
@@ -175,8 +180,8 @@ impl Exchange {
             minted,
             inputs: question.secrets.clone(),
             rotate_at: None,
-            // Whether it was replaced meanwhile, the issuer knows.
-            asks_again: self.spec.rotation.is_some(),
+            // Whether it was replaced meanwhile, the issuer knows, or a message tells that was asked for.
+            asks_again: self.spec.rotation.is_some() || question.awaited().is_some(),
             follows: false,
         })
     }
@@ -220,10 +225,12 @@ impl Exchange {
         Ok(())
     }
 
-    /// Makes durable that a single-use value is about to be sent, with the room for what it may bring, and that
-    /// an attempt is made which counts.
+    /// Makes durable that a single-use value is about to be sent, with the room for what it may bring, that an
+    /// attempt is made which counts, and that messages are asked for.
     pub(super) async fn save_intent(&self, question: &mut Question) -> Result<(), Failure> {
-        if question.single_use.is_none() && question.record.attempts == question.stored.attempts {
+        let (record, stored) = (&question.record, &question.stored);
+        let is_noted = record.attempts == stored.attempts && record.awaited == stored.awaited;
+        if question.single_use.is_none() && is_noted {
             return Ok(());
         }
         let saved = self.store.begin(self.shared.owner(), question.record.clone()).await;

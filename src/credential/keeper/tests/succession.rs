@@ -383,3 +383,33 @@ async fn a_plan_of_half_a_year_survives_restarts_and_steps_of_the_clock() {
     pass(180 * DAY - Duration::try_from(clock.wall().duration_since(start)).expect("later") - 14 * DAY).await;
     assert_eq!(house.issuer.count("secret.replace"), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn answers_are_scanned_for_the_value_before_through_its_grace_and_for_the_one_to_follow() {
+    let clock = Clock::simulated(Timestamp::UNIX_EPOCH + HOUR, 7);
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::rehearsing(&[7; 32]));
+    let vault = Arc::new(Vault { kills_at_once: false, ..Vault::new(&clock, 10 * DAY) });
+    let scanned = |slot: &Slot<String>| {
+        let in_play = slot.in_play();
+        ["s1", "s2"].map(|value| in_play.as_ref().is_some_and(|in_play| in_play.has(value)))
+    };
+    let house = House::with(clock.clone(), Some(Arc::clone(&store)), 32);
+    serve(&house, &vault);
+    vault.slow_to_take.store(true, Ordering::SeqCst);
+    house.keep(family());
+    let slot = house.slot("entity");
+    pass(HOUR).await;
+    assert_eq!((house.state("secret"), scanned(&slot)), (State::Failing, [true, true]), "not verified yet");
+    vault.slow_to_take.store(false, Ordering::SeqCst);
+    pass(HOUR).await;
+    assert_eq!((house.state("secret"), scanned(&slot)), (State::Ready, [true, true]));
+    // Another process knows the value before from the record alone.
+    let house = House::with(clock, Some(store), 32);
+    serve(&house, &vault);
+    house.keep(family());
+    let slot = house.slot("entity");
+    pass(seconds(10)).await;
+    assert_eq!(scanned(&slot), [true, true], "after a restart");
+    pass(7 * DAY).await;
+    assert_eq!(scanned(&slot), [false, true], "once its grace is over");
+}

@@ -4,10 +4,10 @@ use jiff::Timestamp;
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::{Just, Strategy, any};
-use proptest::proptest;
+use proptest::{prop_oneof, proptest};
 
 use super::{EncodingError, LAST_VERSION, VERSION, decode, encode};
-use crate::credential::store::{Current, Fingerprint, InFlight, Record, Succession, Value};
+use crate::credential::store::{Awaited, Current, Fingerprint, InFlight, Mark, Record, Succession, Value};
 use crate::secret::Secret;
 
 fn fingerprint() -> impl Strategy<Value = Fingerprint> {
@@ -47,6 +47,12 @@ fn succession() -> impl Strategy<Value = Succession> {
         .prop_map(|(of, since, successor, previous)| Succession { of, since, successor, previous })
 }
 
+fn awaited() -> impl Strategy<Value = Awaited> {
+    let number = (any::<u32>(), any::<u32>()).prop_map(|(validity, next)| Mark::Number { validity, next });
+    let mark = prop_oneof![number, time().prop_map(Mark::Time)];
+    (fingerprint(), time(), vec(mark, 0..3)).prop_map(|(of, since, marks)| Awaited { of, since, marks })
+}
+
 /// Any record.
 pub(super) fn record() -> impl Strategy<Value = Record> {
     let in_flight = (fingerprint(), any::<bool>()).prop_map(|(value, again)| InFlight { value, again });
@@ -61,6 +67,7 @@ pub(super) fn record() -> impl Strategy<Value = Record> {
         vec(time(), 0..3),
         option::of(time()),
         option::of(secret()),
+        option::of(awaited()),
     )
         .prop_map(
             |(
@@ -74,6 +81,7 @@ pub(super) fn record() -> impl Strategy<Value = Record> {
                 attempts,
                 set_until,
                 memo,
+                awaited,
             )| {
                 Record {
                     replacement,
@@ -86,6 +94,7 @@ pub(super) fn record() -> impl Strategy<Value = Record> {
                     attempts,
                     set_until,
                     memo,
+                    awaited,
                 }
             },
         )
@@ -120,7 +129,7 @@ proptest! {
     }
 
     #[test]
-    fn a_later_version_is_told_as_such(version in 5..=255_u8, rest in vec(any::<u8>(), 0..50), zero in Just(0)) {
+    fn a_later_version_is_told_as_such(version in 6..=255_u8, rest in vec(any::<u8>(), 0..50), zero in Just(0)) {
         let bytes: Vec<u8> = std::iter::once(version).chain(rest).collect();
         assert_eq!(decode(&bytes), Err(EncodingError::Version(version)));
         assert_eq!(decode(&[zero]), Err(EncodingError::Version(0)));
@@ -198,4 +207,15 @@ fn version_4_is_one_of_them_with_a_memo() {
     let record = Record { memo: Some(Secret::from("told")), ..Record::default() };
     assert_eq!(encode(&record).expose(), [&[4, 10, 0, 0, 0, 4][..], b"told"].concat());
     assert_eq!(decode(&[4]), Err(EncodingError::Malformed), "version 4 is written for a memo only");
+}
+
+#[test]
+fn version_5_is_one_of_them_with_messages_that_are_awaited() {
+    let marks = vec![Mark::Number { validity: 7, next: 9 }, Mark::Time(Timestamp::UNIX_EPOCH)];
+    let awaited = Awaited { of: [6; 32], since: Timestamp::UNIX_EPOCH, marks };
+    let record = Record { awaited: Some(awaited), ..Record::default() };
+    let inner = [&[6; 32][..], &[0; 12], &[1, 0, 0, 0, 7, 0, 0, 0, 9], &[2], &[0; 12]].concat();
+    let length = u8::try_from(inner.len()).expect("short");
+    assert_eq!(encode(&record).expose(), [&[5, 11, 0, 0, 0, length][..], &inner].concat());
+    assert_eq!(decode(&[5]), Err(EncodingError::Malformed), "version 5 is written for these only");
 }

@@ -168,3 +168,94 @@ async fn an_error_page_is_no_wrong_input() {
     let error = run(vec![only]).await.expect_err("503");
     assert_eq!(class(&error).0, "transient");
 }
+
+/// The requests after a login over these pages: the start, and what the form and all behind it led to.
+async fn walked(pages: Vec<Reply>, change: impl FnOnce(&mut HttpStep)) -> (Result<(), String>, Vec<String>) {
+    let server = Server::start(pages).await;
+    let mut last = submit(&server);
+    change(&mut last);
+    let done = run(vec![get(&server, "/auth/start"), last]).await;
+    (done.map(drop).map_err(|error| class(&error).1.to_owned()), server.requests().await)
+}
+
+fn lines(requests: &[String]) -> Vec<&str> {
+    requests.iter().filter_map(|request| request.lines().next()?.strip_suffix(" HTTP/1.1")).collect()
+}
+
+#[tokio::test]
+async fn a_redirect_that_keeps_the_method_brings_the_form_once_more_to_the_same_server_only() {
+    for (status, expected) in [
+        ("307 Temporary Redirect", "POST /auth/again"),
+        ("308 Permanent Redirect", "POST /auth/again"),
+        ("303 See Other", "GET /auth/again"),
+    ] {
+        let moved = Reply::answer(&format!("{status}\r\nlocation: again\r\nset-cookie: A=1; Path=/"), "");
+        let (done, requests) = walked(vec![page("", LOGIN), moved, page("", "welcome")], |_| {}).await;
+        done.expect(status);
+        assert_eq!(lines(&requests)[1..], ["POST /auth/login;v=1", expected]);
+        assert_eq!(requests[2].contains("&password="), expected.starts_with("POST"), "{}", requests[2]);
+        assert!(requests[2].contains("\r\ncookie: A=1\r\n"), "{}", requests[2]);
+    }
+    let away = Reply::answer("307 Temporary Redirect\r\nlocation: https://thief.example/", "");
+    let (done, requests) = walked(vec![page("", LOGIN), away], |_| {}).await;
+    assert!(done.is_err_and(|told| told.contains("to another server")));
+    assert_eq!(requests.len(), 2);
+}
+
+#[tokio::test]
+async fn a_page_that_goes_on_by_itself_is_followed_on_the_same_server_and_not_without_end() {
+    let on = |to: &str| page("", &format!("<meta http-equiv=\"refresh\" content=\"0; URL='{to}'\">moment"));
+    let pages = vec![page("", LOGIN), on("home"), page("", "welcome")];
+    let (done, requests) = walked(pages, |_| {}).await;
+    done.expect("a success");
+    assert_eq!(lines(&requests)[1..], ["POST /auth/login;v=1", "GET /auth/home"]);
+    let (done, _) = walked(vec![page("", LOGIN), on("https://thief.example/")], |_| {}).await;
+    assert!(done.is_err_and(|told| told.contains("to another server")));
+    let circle = std::iter::once(page("", LOGIN)).chain((0..6).map(|_| on("/auth/x"))).collect();
+    let (done, _) = walked(circle, |_| {}).await;
+    assert!(done.is_err_and(|told| told.contains("in a circle")));
+    // A session that ends after a while is no redirect.
+    let idle = page("", "<meta http-equiv=refresh content='900; url=/logout'>welcome");
+    walked(vec![page("", LOGIN), idle], |_| {}).await.0.expect("a success");
+}
+
+#[tokio::test]
+async fn an_error_that_a_page_of_status_200_tells_is_told_by_its_text() {
+    let wrong = || page("", "<p class=note>Invalid email or password!</p>");
+    let (done, _) = walked(vec![page("", LOGIN), wrong()], |step| {
+        step.reject.regex = vec!["(?i)invalid .*password".to_owned()];
+    })
+    .await;
+    assert!(done.is_err_and(|told| told.contains("so the input is wrong")));
+    let (done, _) = walked(vec![page("", LOGIN), wrong()], |step| {
+        step.success.regex = vec!["Token sent".to_owned()];
+    })
+    .await;
+    assert!(done.is_err_and(|told| told.contains("nothing in its body matches `Token sent`")));
+    let sent = page("", "Token sent.");
+    let (done, _) =
+        walked(vec![page("", LOGIN), sent], |step| step.success.regex = vec!["Token sent".to_owned()]).await;
+    done.expect("a success");
+}
+
+#[tokio::test]
+async fn of_two_forms_the_first_that_matches_is_sent_by_post_from_where_the_page_says() {
+    let two = "<base href='/app/'><form id=search action=find><input name=q value=x></form>\
+               <form action=in><input type=hidden name=a value=1><input type=hidden name=a value=2>\
+               <input name=email><input type=password name=password></form>\
+               <form action=other><input type=password name=password></form>";
+    let (done, requests) = walked(vec![page("", two), page("", "welcome")], |_| {}).await;
+    done.expect("a success");
+    assert_eq!(lines(&requests)[1..], ["POST /app/in"]);
+    assert!(requests[1].contains("\r\n\r\na=1&a=2&email="), "{}", requests[1]);
+}
+
+#[tokio::test]
+async fn a_form_of_a_page_in_latin_1_is_sent_in_latin_1() {
+    let latin = LOGIN.replace("c/1&amp;2", "f\u{fc}r");
+    let head = "200 OK\r\ncontent-type: text/html; charset=ISO-8859-1";
+    let (done, requests) = walked(vec![Reply::answer(head, &latin), page("", "welcome")], |_| {}).await;
+    done.expect("a success");
+    // The password ends with an accent.
+    assert!(requests[1].contains("_csrf=f%FCr") && requests[1].ends_with("%23%E9"), "{}", requests[1]);
+}
