@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_starter_is_commented() {
-        insta::assert_snapshot!(starter(&[Preset::named("bearer").expect("a preset")]), @r#"
+        insta::assert_snapshot!(starter(&[Preset::named("bearer").expect("a preset")], &[]), @r#"
         # bearerd: the secrets and tokens of this host's apps. `bearerd check` validates this file.
 
         [server]

@@ -114,6 +114,7 @@ async fn class(credential: &str) -> &'static str {
         MintError::Unanswered { .. } => "unanswered",
         MintError::Spoiled { .. } => "spoiled",
         MintError::IdToken { .. } => "id_token",
+        MintError::Unmailed { .. } => "unmailed",
     }
 }
 

@@ -28,7 +28,6 @@ use crate::credential::flow::mail::{self, Found, Inbox, MailStep, Waited};
 use crate::credential::flow::{Exchange, MintError, jwt};
 use crate::credential::store::{Awaited, Mark};
 use crate::credential::{Lifetime, Minted, Outputs};
-use crate::secret::Secret;
 use crate::template::Template;
 use crate::upstream::exchange::{Answer, Request};
 use crate::upstream::{Origin, Url};
