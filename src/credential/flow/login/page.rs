@@ -62,7 +62,7 @@ impl Page {
     /// The URL that its links start from: its own, or what `<base>` says (HTML, section 4.2.3).
     pub(super) fn base(&self) -> Url {
         let text = self.text.expose_str().unwrap_or_default();
-        let href = attributes(text, "base[href]", ["href"]).and_then(|[href]| href);
+        let href = attribute(text, "base[href]", "href");
         href.and_then(|href| link::resolve(&self.url, &href)).unwrap_or_else(|| self.url.clone())
     }
 
@@ -70,8 +70,7 @@ impl Page {
     /// meant: that is the end of a session.
     pub(super) fn refresh(&self) -> Option<String> {
         let text = self.text.expose_str()?;
-        let [content] = attributes(text, "meta[http-equiv=refresh i]", ["content"])?;
-        let content = content?;
+        let content = attribute(text, "meta[http-equiv=refresh i]", "content")?;
         let (delay, rest) = content.trim().split_once([';', ','])?;
         let rest = rest.trim();
         let is_url = rest.get(..3).is_some_and(|start| start.eq_ignore_ascii_case("url"));
@@ -125,11 +124,9 @@ pub(super) fn document(page: &str) -> Html {
     Html::parse_document(page)
 }
 
-/// Some attributes of the first element that matches.
-fn attributes<const N: usize>(page: &str, selector: &str, names: [&str; N]) -> Option<[Option<String>; N]> {
-    let page = document(page);
-    let element = first(&page, selector)?;
-    Some(names.map(|name| element.value().attr(name).map(str::to_owned)))
+/// An attribute of the first element that matches.
+fn attribute(page: &str, selector: &str, name: &str) -> Option<String> {
+    first(&document(page), selector)?.value().attr(name).map(str::to_owned)
 }
 
 /// What is told of a selector that finds nothing.
