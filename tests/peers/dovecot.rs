@@ -224,7 +224,8 @@ fn a_mailed_token_is_taken_over_tls_and_nobody_elses_mail_is_touched() {
             "{left:?}"
         );
         assert_eq!(left.len(), if lines.is_empty() { 3 } else { 2 }, "{left:?}");
-        let moved = dovecot.mailbox.names(".Entw&APw-rfe/cur");
+        let moved =
+            ["cur", "new"].map(|part| dovecot.mailbox.names(&format!(".Entw&APw-rfe/{part}"))).concat();
         assert_eq!(moved.len(), usize::from(lines.contains("move")), "{moved:?}");
     }
 }
