@@ -66,6 +66,7 @@ fn a_password_of_a_mailbox_goes_out_in_plain_text_only_where_that_is_permitted()
     let with = |mailbox: &str, lines: &str| {
         around(&format!(
             "[credentials.c]\nflow = \"login\"\nmax_renewals = \"1/1h\"\n{lines}\
+             inject = {{ headers = {{ X-Token = \"{{d}}\" }} }}\n\
              [[credentials.c.steps]]\nurl = \"https://issuer.example/\"\n\
              [[credentials.c.steps]]\nmail = {{ {mailbox}, from = \"a@b.example\", username = \"me\", password = \"x\" }}\n\
              outputs = {{ d = {{ regex = \"(x)\" }} }}\n"

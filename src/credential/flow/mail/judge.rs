@@ -131,13 +131,12 @@ fn find(extract: &Extract, message: &Message<'_>) -> Result<Secret, String> {
 /// What a pattern has caught over several lines, as one: mail programs break long lines where they like.
 fn on_one_line(found: &Secret) -> Secret {
     let mut line = SecretBuffer::with_capacity(found.len());
-    let lines = found.expose().split(|byte| matches!(byte, b'\r' | b'\n'));
-    if found.expose().contains(&b'\n') {
-        lines.for_each(|part| line.push(part.trim_ascii()));
-        line.into()
-    } else {
-        found.clone()
+    let is_break = |byte: &u8| matches!(byte, b'\r' | b'\n');
+    if !found.expose().iter().any(is_break) {
+        return found.clone();
     }
+    found.expose().split(is_break).for_each(|part| line.push(part.trim_ascii()));
+    line.into()
 }
 
 #[cfg(test)]
