@@ -20,9 +20,9 @@ pub enum Ambiguity {
     BrokenEscape,
     /// Escapes that spell a character in more bytes than UTF-8 needs.
     Overlong,
-    /// A parameter (what follows a `;`) with a slash or backslash in it that is encoded, in any spelling: to
-    /// servers that cut parameters off before they decode, the segment ends elsewhere.
-    SlashInParameter,
+    /// A parameter (what follows a `;`) with a slash, backslash, `?` or `#` in it that is encoded, in any
+    /// spelling: to servers that cut parameters off before they decode, the segment or the path ends elsewhere.
+    EndInParameter,
     /// A raw `#`.
     Fragment,
     /// A subject that would decode a second time.
@@ -38,7 +38,7 @@ impl fmt::Display for Ambiguity {
             Self::Control => "the path has a control character",
             Self::BrokenEscape => "the path has a broken percent escape",
             Self::Overlong => "the path has an overlong UTF-8 sequence",
-            Self::SlashInParameter => "the path has a parameter with an encoded slash",
+            Self::EndInParameter => "the path has a parameter with an encoded slash, backslash, `?` or `#`",
             Self::Fragment => "the target has a `#`",
             Self::EncodedTwice => "the segment of the subject is encoded twice",
         })
@@ -109,21 +109,21 @@ fn check_closely(path: &str) -> Result<Shape, Ambiguity> {
     if stable.split(|byte| matches!(byte, b'/' | b'\\')).any(is_dots) {
         return Err(Ambiguity::DotSegment);
     }
-    if path.as_bytes().split(|byte| *byte == b'/').any(has_slash_in_parameter) {
-        return Err(Ambiguity::SlashInParameter);
+    if path.as_bytes().split(|byte| *byte == b'/').any(has_end_in_parameter) {
+        return Err(Ambiguity::EndInParameter);
     }
     Ok(Shape { plain: false, encoded_slash })
 }
 
-/// Whether a segment that is decoded to its end has a slash behind a semicolon.
-fn has_slash_in_parameter(segment: &[u8]) -> bool {
+/// Whether a segment that is decoded to its end has, behind a semicolon, what ends a segment or a path.
+fn has_end_in_parameter(segment: &[u8]) -> bool {
     // Most have no second spelling.
     if memchr::memchr(b'%', segment).is_none() {
         return false;
     }
     let stable = decode_until_stable(segment);
     let parameters = memchr::memchr(b';', &stable).map_or(&b""[..], |start| &stable[start..]);
-    memchr::memchr2(b'/', b'\\', parameters).is_some()
+    parameters.iter().any(|byte| matches!(byte, b'/' | b'\\' | b'?' | b'#'))
 }
 
 /// The form in which denied endpoints are compared: one that any server might make of the path.
@@ -276,7 +276,7 @@ mod tests {
     #[test]
     fn what_two_servers_could_read_in_two_ways_is_refused() {
         use Ambiguity::{
-            Backslash, BrokenEscape, Control, DotSegment, EncodedSlash, Fragment, Overlong, SlashInParameter,
+            Backslash, BrokenEscape, Control, DotSegment, EncodedSlash, EndInParameter, Fragment, Overlong,
         };
         for (path, why) in [
             ("/.", DotSegment),
@@ -314,9 +314,12 @@ mod tests {
             ("/%f8%80%80%80%af", Overlong),
             ("/%fc%80%80%80%80%af", Overlong),
             ("/a#b", Fragment),
-            ("/token;%252fx", SlashInParameter),
-            ("/token%3b%252f", SlashInParameter),
-            ("/a;x=%255c", SlashInParameter),
+            ("/token;%252fx", EndInParameter),
+            ("/token%3b%252f", EndInParameter),
+            ("/a;x=%255c", EndInParameter),
+            ("/;%3f/token", EndInParameter),
+            ("/;%23/token", EndInParameter),
+            ("/a%3b%253F", EndInParameter),
         ] {
             assert_eq!(check(path, false), Err(why), "{path}");
         }
@@ -327,7 +330,7 @@ mod tests {
         assert_eq!(check("/a%2fb", true), Ok(()));
         assert_eq!(check("/a%2f..%2fb", true), Err(Ambiguity::DotSegment));
         assert_eq!(check("/..%2fb", true), Err(Ambiguity::DotSegment));
-        assert_eq!(check("/token;%2fx", true), Err(Ambiguity::SlashInParameter));
+        assert_eq!(check("/token;%2fx", true), Err(Ambiguity::EndInParameter));
         assert_eq!(check("/a%2fb;x", true), Ok(()));
     }
 
