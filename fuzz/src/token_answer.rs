@@ -2,12 +2,13 @@
 //! no message shows a value.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use bearerd::clock::Clock;
+use bearerd::clock::{Clock, Moment};
 use bearerd::config::{self, Environment};
 use bearerd::credential::flow::{Issuer, Mint, MintError};
 use bearerd::credential::input::Inputs;
-use bearerd::credential::{CredentialSpec, Minted};
+use bearerd::credential::{CredentialSpec, Expiry, Minted, schedule};
 use bearerd::secret::Secret;
 use bearerd::upstream::exchange::Answer;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -91,15 +92,27 @@ pub(crate) fn run(bytes: &[u8]) {
         Issuer::direct(Arc::new(answers), clock).mint(Arc::clone(spec), inputs).await
     });
     match minted {
-        Ok(minted) => check(&minted),
+        Ok(minted) => check(spec, &minted, now),
         Err(error) => check_message(&error),
     }
 }
 
-fn check(minted: &Minted) {
+fn check(spec: &CredentialSpec, minted: &Minted, now: Timestamp) {
     let token = minted.outputs.get("access_token").or(minted.outputs.get("token")).expect("a token came");
     let value = HeaderValue::from_bytes(token.expose()).expect("a token can stand in a field");
     assert!(!value.is_empty(), "a token is not empty");
+    let received = Moment { wall: now, boot: Duration::from_secs(1000) };
+    let (lifetime, warning) = schedule::lifetime(spec, minted.lifetime, received);
+    let expiry = Expiry::new(received, lifetime);
+    let end = expiry.left(received).expect("a token that an issuer gives has an end");
+    assert!(!end.is_zero() && end <= schedule::LONGEST_LIFETIME, "it lies ahead, and not too far");
+    assert!(expiry.is_usable(received), "a token that came can be used");
+    for fraction in [0.0, 0.5, 0.999_999] {
+        let renewal = schedule::renewal(spec, &expiry, fraction).expect("it is renewed");
+        let until = expiry.usable_until().expect("it ends");
+        assert!(renewal.left(received) < until.left(received) || until.left(received).is_zero(), "in time");
+    }
+    warning.iter().for_each(|warning| check_text(warning));
     for warning in &minted.warnings {
         check_text(warning);
         let token = token.expose_str().unwrap_or_default();

@@ -13,6 +13,7 @@ use std::time::Duration;
 use http::StatusCode;
 use http::header::RETRY_AFTER;
 use jiff::Timestamp;
+use zeroize::Zeroizing;
 
 use crate::backoff;
 use crate::credential::Outputs;
@@ -73,38 +74,94 @@ fn retry_after(answer: &Answer, now: Timestamp) -> Option<Duration> {
 /// An issuer's error code, fit for a message: the characters that RFC 6749, section 5.2, allows,
 /// cut, and nothing at all of one that repeats an input.
 pub(in crate::credential) fn quote(code: &str, inputs: &Inputs) -> Option<String> {
-    if repeats_one_of(code, inputs.values.values()) {
-        return None;
-    }
-    let clean: String = code
-        .chars()
-        .filter(|next| matches!(next, ' '..='~') && !matches!(next, '"' | '\\' | '`'))
-        .take(LONGEST_QUOTE)
-        .collect();
-    (!clean.trim().is_empty()).then(|| clean.trim().to_owned())
+    let is_fit = |next: &char| matches!(next, ' '..='~') && !matches!(next, '"' | '\\' | '`');
+    shown(code, is_fit, LONGEST_QUOTE, inputs.values.values())
 }
 
 /// A text of an issuer as a warning: on one line, cut, and nothing at all of one that repeats an
 /// input or an output.
 pub(in crate::credential) fn warning(text: &str, inputs: &Inputs, outputs: &Outputs) -> Option<String> {
-    if repeats_one_of(text, inputs.values.values().chain(outputs.values())) {
-        return None;
-    }
-    let clean: String = text.chars().filter(|next| !next.is_control()).take(LONGEST_WARNING).collect();
-    (!clean.trim().is_empty()).then(|| format!("the issuer says: {}", clean.trim()))
+    let values = inputs.values.values().chain(outputs.values());
+    let text = shown(text, |next| !next.is_control(), LONGEST_WARNING, values)?;
+    Some(format!("the issuer says: {text}"))
 }
 
-fn repeats_one_of<'a>(text: &str, values: impl Iterator<Item = &'a Secret>) -> bool {
-    let mut texts = values.filter_map(Secret::expose_str);
-    texts.any(|value| value.len() >= SHORTEST_VALUE && text.contains(value))
+/// The characters of a text that are fit to be shown, and no more than so many of them; nothing if a value
+/// stands in it, or would stand in what is left when the others are gone.
+fn shown<'a>(
+    text: &str,
+    is_fit: impl Fn(&char) -> bool,
+    longest: usize,
+    values: impl Iterator<Item = &'a Secret>,
+) -> Option<String> {
+    let fit = |text: &str| -> String { text.chars().filter(&is_fit).collect() };
+    let left = fit(text);
+    let mut values = values.filter_map(Secret::expose_str).filter(|value| value.len() >= SHORTEST_VALUE);
+    let repeats = |value: &str| {
+        let value_left = Zeroizing::new(fit(value));
+        text.contains(value) || (value_left.len() >= SHORTEST_VALUE && left.contains(value_left.as_str()))
+    };
+    if values.any(repeats) {
+        return None;
+    }
+    let left: String = left.chars().take(longest).collect();
+    (!left.trim().is_empty()).then(|| left.trim().to_owned())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{quote, warning};
+    use std::time::Duration;
+
+    use http::header::RETRY_AFTER;
+    use http::{HeaderMap, HeaderValue, StatusCode};
+    use jiff::Timestamp;
+
+    use super::{by_status, quote, status_text, warning};
     use crate::credential::Outputs;
+    use crate::credential::flow::MintError;
     use crate::credential::input::Inputs;
     use crate::secret::Secret;
+    use crate::upstream::exchange::{Answer, ExchangeError};
+
+    #[test]
+    fn only_401_rejects_what_may_pass_is_transient_and_what_a_person_has_to_mend_is_stubborn() {
+        let class = |status: u16| {
+            let answer = Answer {
+                status: StatusCode::from_u16(status).expect("a status"),
+                headers: HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static("7"))]),
+                body: Secret::from(""),
+            };
+            by_status(&answer, Timestamp::UNIX_EPOCH, "the issuer answered".to_owned())
+        };
+        for status in 100..=999 {
+            let error = class(status);
+            let is_right = match status {
+                401 => matches!(error, MintError::Rejected { .. }),
+                408 | 429 | 500.. => matches!(
+                    error,
+                    MintError::Transient { retry_after: Some(pause), .. } if pause == Duration::from_secs(7)
+                ),
+                300..=499 => matches!(error, MintError::Stubborn { .. }),
+                _ => matches!(error, MintError::Transient { retry_after: None, .. }),
+            };
+            assert!(is_right, "{status}: {error:?}");
+            let tells_of_redirect = format!("{error:?}").contains("redirects are never followed");
+            assert_eq!(tells_of_redirect, (300..400).contains(&status), "{status}");
+        }
+    }
+
+    #[test]
+    fn a_lost_answer_may_have_used_something_up_and_a_lost_connection_not() {
+        let error = |sent| MintError::from(ExchangeError { sent, message: "it broke".to_owned() });
+        assert!(matches!(error(true), MintError::Unanswered { message } if message == "it broke"));
+        assert!(matches!(error(false), MintError::Transient { message, .. } if message == "it broke"));
+    }
+
+    #[test]
+    fn a_status_is_told_with_its_reason_if_it_has_one() {
+        let text = |status: u16| status_text(StatusCode::from_u16(status).expect("a status"));
+        assert_eq!((text(503).as_str(), text(599).as_str()), ("503 Service Unavailable", "599"));
+    }
 
     #[test]
     fn quotes_are_short_clean_and_never_a_secret() {
@@ -115,12 +172,24 @@ mod tests {
         assert_eq!(quote(&"x".repeat(1000), &inputs).map(|quote| quote.len()), Some(64));
         assert_eq!(quote("bad password hunter2", &inputs), None);
         assert_eq!(quote("\r\n", &inputs), None);
+        assert_eq!(quote("bad password hun`ter\"2", &inputs), None, "nor what it becomes");
+        inputs.values.insert("key".to_owned(), Secret::from("k\\e\ny-1"));
+        assert_eq!(quote("wrong: key-1", &inputs), None, "nor what is left of a value");
+        inputs.values.insert("pin".to_owned(), Secret::from("inv"));
+        assert!(quote("invalid_grant", &inputs).is_some(), "what is so short stands everywhere");
+        inputs.values.insert("pin".to_owned(), Secret::from("inva"));
+        assert!(quote("invalid_grant", &inputs).is_none());
+        inputs.values.remove("pin");
         let outputs = Outputs::from([("token".to_owned(), Secret::from("tok-1"))]);
         assert_eq!(warning("use\nhunter2", &inputs, &outputs), None);
         assert_eq!(warning("use tok-1", &inputs, &outputs), None);
+        assert_eq!(warning("use tok\r\n-1", &inputs, &outputs), None);
         assert_eq!(
             warning("secret\nexpires", &inputs, &outputs).as_deref(),
             Some("the issuer says: secretexpires")
         );
+        assert_eq!(warning(" \r\n", &inputs, &outputs), None);
+        let longest = warning(&"x".repeat(1000), &inputs, &outputs).map(|warning| warning.len());
+        assert_eq!(longest, Some("the issuer says: ".len() + 200));
     }
 }
