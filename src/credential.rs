@@ -31,6 +31,7 @@ pub mod schedule;
 pub mod shared;
 pub mod slot;
 pub mod status;
+mod step;
 pub mod store;
 
 use std::fmt;

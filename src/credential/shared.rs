@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use arc_swap::{ArcSwapOption, Guard};
@@ -13,6 +13,7 @@ use tokio::sync::{Notify, mpsc};
 use crate::clock::{Clock, Moment};
 use crate::credential::in_play::InPlay;
 use crate::credential::slot::Publish;
+use crate::credential::step::{lock, step};
 use crate::credential::{Expiry, Minted, Owner, Status};
 use crate::secret::Secret;
 
@@ -132,16 +133,23 @@ impl Shared {
 
     /// Reads the latest status where it is.
     pub(in crate::credential) fn read_status<T>(&self, read: impl FnOnce(&Status) -> T) -> T {
-        read(&self.status.lock().unwrap_or_else(PoisonError::into_inner))
+        read(&lock(&self.status))
     }
 
     /// Done at the first change of the status after this call, be it polled before or not.
     pub fn changed(&self) -> Notified<'_> {
+        step();
         self.changed.notified()
     }
 
     fn change_status(&self, change: impl FnOnce(&mut Status)) {
-        change(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner));
+        change(&mut lock(&self.status));
+        self.tell();
+    }
+
+    /// Wakes those who wait for news.
+    fn tell(&self) {
+        step();
         self.changed.notify_waiters();
     }
 
@@ -231,19 +239,22 @@ impl Shared {
 
     /// For the keeper: a [`Poke::Expired`] was seen; the next one is welcome.
     pub fn expiry_seen(&self) {
+        step();
         self.expiry_told.store(false, Ordering::Release);
     }
 
     /// For the keeper: the suspicion is answered, by a new generation that was published before, or
     /// by none. Wakes those who wait for it.
     pub fn clear_suspicion(&self) {
+        step();
         if self.standing.suspected.swap(0, Ordering::AcqRel) != 0 {
-            self.changed.notify_waiters();
+            self.tell();
         }
     }
 
     /// For the keeper: this credential is kept no longer; nobody shall wait for a renewal.
     pub fn retire(&self) {
+        step();
         self.standing.renewable.store(false, Ordering::Release);
         self.clear_suspicion();
         self.change_status(|status| {
@@ -254,16 +265,19 @@ impl Shared {
 
     /// Whether a refusal can lead to a new token.
     pub fn is_renewable(&self) -> bool {
+        step();
         self.standing.renewable.load(Ordering::Acquire)
     }
 
     /// The generation under suspicion; 0 for none.
     pub fn suspected(&self) -> u64 {
+        step();
         self.standing.suspected.load(Ordering::Acquire)
     }
 
     /// Tells the keeper, once, that a request found the token expired.
     pub(in crate::credential) fn tell_expired(self: &Arc<Self>) {
+        step();
         if !self.expiry_told.swap(true, Ordering::AcqRel) {
             self.poke(Poke::Expired { shared: Arc::clone(self) });
         }
@@ -272,7 +286,7 @@ impl Shared {
     /// Whether this refusal starts (or joins) a renewal.
     pub(in crate::credential) fn suspect(self: &Arc<Self>, generation: u64, clock: &Clock) -> bool {
         self.refusals.fetch_add(1, Ordering::Relaxed);
-        let mut floor = self.floor.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut floor = lock(&self.floor);
         if self.suspected() == generation {
             return true;
         }
@@ -281,8 +295,9 @@ impl Shared {
             return false;
         }
         *floor = now + REFUSAL_FLOOR;
-        let renewable = self.standing.renewable.load(Ordering::Acquire);
+        let renewable = self.is_renewable();
         if renewable {
+            step();
             self.standing.suspected.store(generation, Ordering::Release);
         }
         self.poke(Poke::Refused { shared: Arc::clone(self), generation });
@@ -293,17 +308,18 @@ impl Shared {
     /// refusal may drive counts from here, not from the refusal.
     pub fn exchange_begins(&self, now: Moment) {
         if self.suspected() != 0 {
-            *self.floor.lock().unwrap_or_else(PoisonError::into_inner) = now.boot + REFUSAL_FLOOR;
+            *lock(&self.floor) = now.boot + REFUSAL_FLOOR;
         }
     }
 
     fn poke(&self, poke: Poke) {
+        step();
         // A keeper that is gone leaves nothing to tell: the process is ending.
         let _ = self.pokes.send(poke);
     }
 
     fn feed(&self) -> MutexGuard<'_, Feed> {
-        self.feed.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.feed)
     }
 }
 

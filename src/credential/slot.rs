@@ -13,6 +13,7 @@ use arc_swap::{ArcSwapOption, Guard};
 use crate::clock::{Clock, Moment};
 use crate::credential::in_play::InPlay;
 use crate::credential::shared::{Published, Shared};
+use crate::credential::step::step;
 use crate::credential::{Minted, Owner, State};
 
 /// One published generation, prepared for one reader.
@@ -81,7 +82,7 @@ impl<T: Send + Sync + 'static> Publish for Slot<T> {
             until: published.expiry.usable_until(),
             value: (self.prepare)(&published.minted)?,
         });
-        Ok(Box::new(move || self.current.store(Some(current))))
+        Ok(Box::new(move || self.store(Some(current))))
     }
 
     fn check(&self, minted: &Minted) -> Result<(), String> {
@@ -89,7 +90,7 @@ impl<T: Send + Sync + 'static> Publish for Slot<T> {
     }
 
     fn withdraw(&self) {
-        self.current.store(None);
+        self.store(None);
     }
 }
 
@@ -119,10 +120,20 @@ impl<T> Slot<T> {
         self.shared.is_renewable()
     }
 
+    fn load(&self) -> Guard<Option<Arc<Current<T>>>> {
+        step();
+        self.current.load()
+    }
+
+    fn store(&self, current: Option<Arc<Current<T>>>) {
+        step();
+        self.current.store(current);
+    }
+
     /// The token to put on a request now: not expired and not under suspicion. On `None`, see
     /// [`Self::wait`].
     pub fn current(&self, now: Moment) -> Option<Guard<Option<Arc<Current<T>>>>> {
-        let guard = self.current.load();
+        let guard = self.load();
         let usable = guard
             .as_ref()
             .is_some_and(|current| current.is_usable(now) && self.shared.suspected() != current.generation);
@@ -142,7 +153,7 @@ impl<T> Slot<T> {
             });
             let now = clock.now();
             let left = deadline.saturating_duration_since(Clock::instant());
-            let newest = self.current.load_full();
+            let newest = Guard::into_inner(self.load());
             let usable = newest.as_ref().filter(|current| current.is_usable(now));
             if let Some(current) = usable
                 && (current.generation != self.shared.suspected() || left.is_zero())
@@ -172,7 +183,7 @@ impl<T> Slot<T> {
     /// refused requests share one renewal.
     pub async fn refused(&self, generation: u64, clock: &Clock, limit: Duration) -> AfterRefusal<T> {
         let newer = || {
-            let current = self.current.load_full()?;
+            let current = Guard::into_inner(self.load())?;
             (current.generation > generation && current.is_usable(clock.now())).then_some(current)
         };
         let mut changed = self.shared.changed();
@@ -186,10 +197,12 @@ impl<T> Slot<T> {
         loop {
             let waited = tokio::time::timeout_at(deadline, changed).await;
             changed = self.shared.changed();
+            // Before the token is looked for: a new one is published first, and answers the suspicion after.
+            let is_over = waited.is_err() || self.shared.suspected() != generation;
             if let Some(current) = newer() {
                 return AfterRefusal::Renewed(current);
             }
-            if waited.is_err() || self.shared.suspected() != generation {
+            if is_over {
                 return AfterRefusal::Stands;
             }
         }

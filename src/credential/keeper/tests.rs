@@ -7,6 +7,8 @@ mod chains;
 mod consent;
 mod failures;
 mod files;
+mod histories;
+mod interleavings;
 mod notices;
 mod reading;
 mod refusals;

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use super::{AfterRefusal, Slot};
 use crate::clock::Clock;
 use crate::credential::shared::{Poke, Published, REFUSAL_FLOOR, Shared};
+use crate::credential::step::model::{CHANGES, Part, Scene, block_on, explore};
 use crate::credential::{Expiry, Lifetime, Minted, Outputs, Owner, State, Status};
 
 const WAIT: Duration = Duration::from_secs(5);
@@ -60,13 +61,17 @@ impl Bench {
     }
 }
 
-fn publish(shared: &Shared, clock: &Clock, generation: u64) {
+fn generation(clock: &Clock, generation: u64) -> Published {
     let minted =
         Minted { outputs: Outputs::new(), lifetime: None, rotated: None, lapses: None, warnings: Vec::new() };
     let expiry = Expiry::new(clock.now(), Lifetime::For(Duration::from_secs(3600)));
-    shared.publish(Published { generation, expiry, minted }).expect("the slot takes all");
+    Published { generation, expiry, minted }
+}
+
+fn publish(shared: &Shared, clock: &Clock, number: u64) {
+    shared.publish(generation(clock, number)).expect("the slot takes all");
     shared.clear_suspicion();
-    shared.set_status(Status { generation, ..status(State::Ready) });
+    shared.set_status(Status { generation: number, ..status(State::Ready) });
 }
 
 fn paused_clock() -> Clock {
@@ -186,4 +191,63 @@ fn who_saw_the_news_sees_the_token_and_generations_only_go_up() {
         }
         done.store(true, Ordering::Release);
     });
+}
+
+/// What a keeper does with a new generation.
+type Act = fn(&Bench, u64);
+
+#[test]
+fn a_keeper_that_does_things_in_a_wrong_order_is_found_out_by_the_model() {
+    let publish: Act = |bench, generation| {
+        bench.shared.publish(self::generation(&bench.clock, generation)).expect("the slot takes all");
+    };
+    let clear: Act = |bench, _| bench.shared.clear_suspicion();
+    let tell: Act =
+        |bench, generation| bench.shared.set_status(Status { generation, ..status(State::Ready) });
+    for (acts, is_right) in [
+        (vec![publish, clear, tell], true),
+        (vec![clear, publish, tell], false),
+        (vec![tell, clear, publish], false),
+        (vec![publish], false),
+    ] {
+        let explored = std::panic::catch_unwind(|| explore(CHANGES, || played(acts.clone())));
+        assert_eq!(explored.is_ok(), is_right, "{explored:?}");
+    }
+}
+
+/// A request that is refused, one that looks, and a keeper that answers by these acts.
+fn played(acts: Vec<Act>) -> Scene {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime = Arc::new(runtime.expect("a runtime"));
+    let _entered = runtime.enter();
+    let mut bench = Bench::new(paused_clock());
+    bench.publish(1);
+    let part = |does: Box<dyn FnOnce() + Send>| -> Part {
+        let runtime = Arc::clone(&runtime);
+        Box::new(move || {
+            let _entered = runtime.enter();
+            does();
+        })
+    };
+    let (slot, clock) = (Arc::clone(&bench.slot), bench.clock.clone());
+    let refused = part(Box::new(move || {
+        let outcome = block_on(slot.refused(1, &clock, WAIT)).expect("it learns what comes of it");
+        assert!(matches!(outcome, AfterRefusal::Renewed(_)));
+    }));
+    let (slot, clock, shared) = (Arc::clone(&bench.slot), bench.clock.clone(), Arc::clone(&bench.shared));
+    let looks = part(Box::new(move || {
+        let told = shared.status().generation;
+        let guard = slot.current(clock.now());
+        let seen = guard.and_then(|guard| guard.as_ref().map(|it| it.generation));
+        assert!(seen.is_none_or(|seen| seen >= told), "told {told}, saw {seen:?}");
+    }));
+    let server = part(Box::new(move || {
+        while let Some(Some(poke)) = block_on(bench.pokes.recv()) {
+            assert!(matches!(poke, Poke::Refused { generation: 1, .. }));
+            for act in &acts {
+                act(&bench, 2);
+            }
+        }
+    }));
+    Scene { parts: vec![refused, looks], server, afterwards: Box::new(|| {}) }
 }

@@ -10,7 +10,7 @@ fn hourly(name: &str) -> CredentialSpec {
     CredentialSpec { times: Times { max_renewals: Some(HOURLY), ..Times::default() }.into(), ..spec(name) }
 }
 
-fn durable() -> Arc<dyn Store> {
+pub(super) fn durable() -> Arc<dyn Store> {
     Arc::new(MemoryStore::rehearsing(&[7; 32]))
 }
 
