@@ -46,14 +46,16 @@ pub fn lifetime(
 }
 
 /// When to renew: at a random point (`fraction` is from 0 up to 1) between 70 % and 80 % of the
-/// lifetime, or `renew_before` its end. A `renew_before` that leaves nothing of the lifetime is not
-/// obeyed, since it would mean to renew without a pause. `None` if the token does not end, or if a
-/// renewal could bring nothing new.
+/// lifetime, or `renew_before` its end, but while the token can still be used. A `renew_before` that leaves
+/// nothing of the lifetime is not obeyed, since it would mean to renew without a pause. `None` if the token
+/// does not end, or if a renewal could bring nothing new.
 pub fn renewal(spec: &CredentialSpec, expiry: &Expiry, fraction: f64) -> Option<Moment> {
     let lifetime = expiry.lifetime().filter(|_| spec.is_renewable())?;
     // What has ended and still works is looked at as often as what has no known end.
     let lifetime = if lifetime.is_zero() { spec.times.default_lifetime } else { lifetime };
-    let asked = spec.times.renew_before.and_then(|before| lifetime.checked_sub(before));
+    // From its skew on it would be put on no request, and none would have another one.
+    let asked = spec.times.renew_before.map(|before| before.max(expiry.skew));
+    let asked = asked.and_then(|before| lifetime.checked_sub(before));
     let (start, width) = RENEWAL_WINDOW;
     let age =
         asked.filter(|age| !age.is_zero()).unwrap_or_else(|| lifetime.mul_f64(start + width * fraction));
@@ -119,9 +121,9 @@ mod tests {
     use std::time::Duration;
 
     use jiff::Timestamp;
-    use proptest::prelude::{ProptestConfig, any, prop_assert, proptest};
+    use proptest::prelude::{ProptestConfig, Strategy, any, prop_assert, prop_assert_eq, proptest};
 
-    use super::{LEAST_INTERVAL, LONGEST_LIFETIME, Pace, lifetime, renewal};
+    use super::{LEAST_INTERVAL, LONGEST_LIFETIME, Pace, before_lapse, lifetime, renewal};
     use crate::clock::Moment;
     use crate::credential::flow::fixed::Expires;
     use crate::credential::flow::{LoginFlow, StaticFlow};
@@ -197,24 +199,100 @@ mod tests {
         assert_eq!(pace.earliest(rate), 86 * second);
     }
 
+    fn renewed_before(before: Option<Duration>) -> CredentialSpec {
+        CredentialSpec { times: Times { renew_before: before, ..Times::default() }.into(), ..login() }
+    }
+
+    /// From a millisecond to a leap year, each order of magnitude as often.
+    fn lengths() -> impl Strategy<Value = Duration> {
+        let longest = u64::try_from(LONGEST_LIFETIME.as_millis()).expect("a year fits");
+        (0..35_u32, 1.0..2.0_f64).prop_map(move |(power, part)| {
+            Duration::from_millis(1 << power).mul_f64(part).min(Duration::from_millis(longest))
+        })
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
         fn a_renewal_lies_between_the_receipt_and_the_end(
-            milliseconds in 1..LONGEST_LIFETIME.as_millis(),
-            before in any::<Option<u32>>(),
+            length in lengths(),
+            before in proptest::option::of(lengths()),
             fraction in 0.0..1.0_f64,
         ) {
-            let length = Duration::from_millis(u64::try_from(milliseconds).expect("a year fits"));
-            let before = before.map(|seconds| Duration::from_secs(seconds.into()));
-            let spec = CredentialSpec { times: Times { renew_before: before, ..Times::default() }.into(), ..login() };
             let expiry = Expiry::new(START, Lifetime::For(length));
-            let at = renewal(&spec, &expiry, fraction).expect("it ends, so it is renewed");
+            let at = renewal(&renewed_before(before), &expiry, fraction).expect("it ends, so it is renewed");
             let age = at.boot - START.boot;
-            match before.filter(|before| *before < length) {
+            match before.map(|before| before.max(expiry.skew)).filter(|before| *before < length) {
                 Some(before) => prop_assert!(age == length - before),
                 None => prop_assert!(age >= length.mul_f64(0.6999) && age <= length.mul_f64(0.8001)),
+            }
+        }
+
+        #[test]
+        fn a_renewal_starts_while_the_token_can_be_used_by_either_clock(
+            length in lengths(),
+            before in proptest::option::of(lengths()),
+            fraction in 0.0..1.0_f64,
+        ) {
+            let expiry = Expiry::new(START, Lifetime::For(length));
+            let at = renewal(&renewed_before(before), &expiry, fraction).expect("it ends, so it is renewed");
+            let until = expiry.usable_until().expect("it ends");
+            prop_assert!(at.boot <= until.boot && at.wall <= until.wall);
+            prop_assert!(at.boot > START.boot);
+        }
+
+        #[test]
+        fn those_that_began_together_are_renewed_apart_and_in_order_of_their_lots(
+            length in lengths(),
+            lots in proptest::collection::vec(0.0..1.0_f64, 2..50),
+        ) {
+            let expiry = Expiry::new(START, Lifetime::For(length));
+            let age = |lot: f64| {
+                renewal(&login(), &expiry, lot).map(|at| (at.boot - START.boot).as_secs_f64()).unwrap_or_default()
+            };
+            let window = length.as_secs_f64() * 0.1;
+            for pair in lots.windows(2) {
+                let apart = age(pair[1]) - age(pair[0]);
+                prop_assert!((apart - window * (pair[1] - pair[0])).abs() < 1e-6, "evenly over the window");
+            }
+        }
+
+        #[test]
+        fn a_refresh_token_that_would_end_is_used_in_the_same_part_of_its_life(
+            length in lengths(),
+            fraction in 0.0..1.0_f64,
+        ) {
+            let lapses = Expiry::new(START, Lifetime::For(length));
+            let age = before_lapse(&lapses, fraction).expect("it ends").boot - START.boot;
+            prop_assert!(age >= length.mul_f64(0.6999) && age <= length.mul_f64(0.8001));
+            prop_assert_eq!(before_lapse(&Expiry::new(START, Lifetime::Unlimited), fraction), None);
+        }
+
+        #[test]
+        fn whoever_obeys_the_pace_asks_no_more_than_it_allows(
+            count in 1..5_u32,
+            per in 1..1000_u64,
+            pauses in proptest::collection::vec((0..300_u64, any::<bool>()), 1..60),
+        ) {
+            let rate = Some(RenewalRate { count, per: Duration::from_secs(per) });
+            let (mut pace, mut now) = (Pace::default(), START.boot);
+            let (mut asked, mut renewed) = (Vec::new(), None::<Duration>);
+            for (pause, succeeds) in pauses {
+                now = (now + Duration::from_secs(pause)).max(pace.earliest(rate));
+                prop_assert!(renewed.is_none_or(|renewed| now >= renewed + LEAST_INTERVAL));
+                pace.note_exchange(now, rate);
+                asked.push(now);
+                if succeeds {
+                    pace.note_renewal(now);
+                    renewed = Some(now);
+                }
+                prop_assert!(pace.exchanges() <= count as usize);
+                prop_assert!(pace.earliest(rate) <= pace.forgotten(rate), "what is forgotten binds nobody");
+            }
+            for first_and_one_too_many in asked.windows(count as usize + 1) {
+                let [first, .., last] = first_and_one_too_many else { continue };
+                prop_assert!(*last - *first >= Duration::from_secs(per));
             }
         }
     }
