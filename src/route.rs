@@ -6,6 +6,8 @@ pub mod path;
 pub mod policy;
 pub mod rate;
 pub mod table;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -9,7 +9,9 @@ pub(crate) fn run(bytes: &[u8]) {
     let Some((&size, text)) = bytes.split_first() else { return };
     let whole = read(text, text.len().max(1));
     assert_eq!(read(text, usize::from(size).max(1)), whole, "in pieces of {size}");
-    let Some(Body { data, .. }) = whole else { return };
+    let Some(Body { data, left }) = whole else { return };
+    let (expected, rest) = plainly(text).expect("whoever reads in the simplest way finds a body, too");
+    assert_eq!((&data, left), (&expected, rest.len()), "and the same one");
     let mut output = Output::default();
     let mut encoder = Encoder::new(Framing::Chunked);
     for piece in data.chunks(usize::from(size).max(1)) {
@@ -27,6 +29,36 @@ pub(crate) fn run(bytes: &[u8]) {
 struct Body {
     data: Vec<u8>,
     left: usize,
+}
+
+/// The body as the simplest reader has it, who forgives much, and what is left behind it.
+fn plainly(mut text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+    let mut data = Vec::new();
+    loop {
+        let (size, behind) = line(text)?;
+        let digits = size.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+        let size = usize::from_str_radix(str::from_utf8(&size[..digits]).ok()?, 16).ok()?;
+        if size == 0 {
+            text = behind;
+            break;
+        }
+        data.extend_from_slice(behind.get(..size)?);
+        text = behind.get(size..)?.strip_prefix(b"\r\n")?;
+    }
+    loop {
+        let (trailer, behind) = line(text)?;
+        text = behind;
+        if trailer.is_empty() {
+            return Some((data, text));
+        }
+    }
+}
+
+/// A line without its end, and what follows it.
+fn line(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = text.iter().position(|byte| *byte == b'\n')?;
+    let line = &text[..end];
+    Some((line.strip_suffix(b"\r").unwrap_or(line), &text[end + 1..]))
 }
 
 /// The body that arrives in pieces of so many bytes; nothing if it is malformed or has no end.

@@ -114,6 +114,31 @@ fn pass(text: &[u8]) {
     let mut output = Output::default();
     outbound.write(framing, &mut output);
     check(output.bytes(), head.method.as_str());
+    match outbound.request(framing) {
+        Ok(request) => check_same(output.bytes(), &request),
+        Err(why) => assert!(!why.contains(TOKEN), "{why}"),
+    }
+}
+
+/// Over HTTP/2 the same leaves as over HTTP/1.1, but for what is the connection's own.
+fn check_same(written: &[u8], sent: &http::Request<()>) {
+    let mut fields = [httparse::EMPTY_HEADER; 256];
+    let mut request = httparse::Request::new(&mut fields);
+    request.parse(written).expect("what leaves is a head");
+    assert_eq!(sent.uri().path_and_query().map(http::uri::PathAndQuery::as_str), request.path);
+    assert_eq!(sent.uri().authority().map(http::uri::Authority::as_str), Some("127.0.0.1:9000"));
+    let is_common = |name: &str| {
+        !["host", "connection", "upgrade", "transfer-encoding", "te", "content-length"].contains(&name)
+    };
+    let one = request.headers.iter().map(|field| (field.name.to_ascii_lowercase(), field.value.to_vec()));
+    let other =
+        sent.headers().iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()));
+    let [one, other] = [one.collect::<Vec<_>>(), other.collect()].map(|mut fields| {
+        fields.retain(|(name, _)| is_common(name));
+        fields.sort();
+        fields
+    });
+    assert_eq!(one, other);
 }
 
 /// What leaves, read by somebody else's parser.
@@ -138,7 +163,7 @@ fn check(written: &[u8], method: &str) {
     let connection = named("connection").join(&b',').to_ascii_lowercase();
     let options: Vec<&[u8]> = connection.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).collect();
     assert!(options.iter().all(|option| matches!(*option, b"" | b"te" | b"upgrade")));
-    assert_eq!(named("upgrade").len(), usize::from(options.contains(&b"upgrade".as_slice())));
+    assert_eq!(!named("upgrade").is_empty(), options.contains(&b"upgrade".as_slice()));
     let (lengths, codings) = (named("content-length"), named("transfer-encoding"));
     assert!(lengths.len() + codings.len() <= 1, "a body has one end");
     assert!(lengths.iter().all(|length| length.iter().all(u8::is_ascii_digit) && !length.is_empty()));

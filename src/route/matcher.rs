@@ -116,3 +116,88 @@ impl PartialEq for ByPrefix {
 }
 
 impl Eq for ByPrefix {}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use crate::route::testing::{spec, table};
+    use crate::route::{RouteSpec, RouteTable};
+
+    fn routes<'a>(routes: impl IntoIterator<Item = (Option<&'a str>, &'a str)>) -> RouteTable {
+        table(routes.into_iter().map(|(host, path)| RouteSpec {
+            name: format!("{}{path}", host.unwrap_or_default()),
+            host: host.map(str::to_owned),
+            path: path.to_owned(),
+            ..spec("http://up")
+        }))
+    }
+
+    fn found<'a>(table: &'a RouteTable, host: &str, path: &str) -> Option<&'a str> {
+        table.find("app", host, path).map(|route| route.spec.name.as_str())
+    }
+
+    #[test]
+    fn the_longest_prefix_of_whole_segments_takes_a_path() {
+        let table = routes([(None, "/a"), (None, "/a/b"), (None, "/c/d/e")]);
+        for (path, wanted) in [
+            ("/a", Some("/a")),
+            ("/a/", Some("/a")),
+            ("/ab", None),
+            ("/a/bc", Some("/a")),
+            ("/a/b", Some("/a/b")),
+            ("/a/b/c/d/e", Some("/a/b")),
+            ("/A", None),
+            ("/c/d", None),
+            ("/c/d/e/f/g/h", Some("/c/d/e")),
+            ("/", None),
+            ("", None),
+        ] {
+            assert_eq!(found(&table, "any", path), wanted, "{path}");
+        }
+        assert_eq!(found(&routes([(None, "/")]), "any", "/x/y"), Some("/"));
+        assert!(table.find("another", "any", "/a").is_none(), "of this listener only");
+    }
+
+    #[test]
+    fn routes_of_a_host_come_first_and_those_of_none_take_the_rest() {
+        let table = routes([(Some("one"), "/a"), (None, "/"), (Some("two"), "/b")]);
+        assert_eq!(found(&table, "one", "/a"), Some("one/a"));
+        assert_eq!(found(&table, "one", "/b"), Some("/"));
+        assert_eq!(found(&table, "two", "/b"), Some("two/b"));
+        assert_eq!(found(&table, "three", "/b"), Some("/"));
+        let matcher = table.listener("app").expect("a listener");
+        assert!(matcher.has_hosts() && matcher.has_host("one") && !matcher.has_host("three"));
+        let hostless = routes([(None, "/")]);
+        let matcher = hostless.listener("app").expect("a listener");
+        assert!(!matcher.has_hosts() && !matcher.has_host(""));
+    }
+
+    fn paths(segments: usize) -> impl Strategy<Value = String> {
+        let segment = prop::sample::select(vec!["a", "b", "ab", "a-b", ""]);
+        prop::collection::vec(segment, 1..=segments).prop_map(|segments| format!("/{}", segments.join("/")))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn what_is_found_is_what_whoever_looks_at_all_routes_finds(
+            prefixes in prop::collection::btree_set(paths(3), 1..8),
+            path in paths(5),
+        ) {
+            let trimmed = |prefix: &str| prefix.trim_end_matches('/').to_owned();
+            let mut prefixes: Vec<_> = prefixes.iter().map(|prefix| trimmed(prefix)).collect();
+            prefixes.sort();
+            prefixes.dedup();
+            let named = prefixes.iter().map(|prefix| if prefix.is_empty() { "/" } else { prefix });
+            let table = routes(named.map(|prefix| (None, prefix)));
+            let takes = |prefix: &&String| {
+                path.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            };
+            let longest = prefixes.iter().filter(takes).max_by_key(|prefix| prefix.len());
+            let longest = longest.map(|prefix| if prefix.is_empty() { "/" } else { prefix });
+            prop_assert_eq!(found(&table, "any", &path), longest);
+        }
+    }
+}

@@ -125,9 +125,83 @@ fn matches(pattern: &[u8], path: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use http::Method;
+    use proptest::prelude::*;
 
-    use super::{could_ask_for_tokens, matches};
-    use crate::route::AllowRule;
+    use super::{Denial, Policy, could_ask_for_tokens, matches};
+    use crate::route::path::{self, canonical};
+    use crate::route::testing::spec;
+    use crate::route::{AllowRule, RouteSpec};
+
+    /// What a route to `upstream` with these denied endpoints says of a path.
+    fn judged(upstream: &str, denied: &[&str], path: &str) -> Result<(), Denial> {
+        let denied = denied.iter().map(|endpoint| canonical(endpoint)).collect();
+        let spec = RouteSpec { denied, ..spec(upstream) };
+        let shape = path::check(path).expect("it has one reading");
+        Policy::new(&spec).check(&Method::GET, spec.upstream.path().trim_end_matches('/'), path, shape)
+    }
+
+    #[test]
+    fn what_no_rule_takes_is_denied_where_there_are_rules() {
+        let rule = AllowRule { method: Some(Method::GET), pattern: "/".into() };
+        let free = Policy::new(&spec("http://up"));
+        let restricted = Policy::new(&RouteSpec { allow: [rule].into(), ..spec("http://up") });
+        assert!(!free.is_restricted() && restricted.is_restricted());
+        let shape = path::check("/").expect("it has one reading");
+        for (method, path, judged) in [
+            (Method::GET, "", Ok(())),
+            (Method::GET, "/", Ok(())),
+            (Method::POST, "/", Err(Denial::NoRule)),
+            (Method::GET, "/x", Err(Denial::NoRule)),
+        ] {
+            assert_eq!(restricted.check(&method, "", path, shape), judged, "{method} {path}");
+            assert_eq!(free.check(&method, "", path, shape), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_token_endpoint_is_denied_in_every_spelling_and_its_neighbours_are_not() {
+        for (upstream, path, is_denied) in [
+            ("http://up", "/oauth/token", true),
+            ("http://up", "/OAuth/Token/", true),
+            ("http://up", "//oauth//token", true),
+            ("http://up", "/oauth/token.json", true),
+            ("http://up", "/oauth/%74oken", true),
+            ("http://up", "/oauth;x=1/token;y", true),
+            ("http://up", "/oauth/token/more", false),
+            ("http://up", "/oauth/tokens", false),
+            ("http://up", "/oauth", false),
+            ("http://up", "/", false),
+            ("http://up/oauth", "/token", true),
+            ("http://up/OAUTH/", "/token", true),
+            ("http://up/oauth", "/toke", false),
+            ("http://up/oaut", "/h/token", false),
+            ("http://up/%6fauth", "/token", true),
+            ("http://up//oauth", "/token", true),
+        ] {
+            let wanted = if is_denied { Err(Denial::TokenEndpoint) } else { Ok(()) };
+            assert_eq!(judged(upstream, &["/other", "/oauth/token"], path), wanted, "{upstream} {path}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_path_is_denied_if_its_canonical_form_is_an_endpoint_however_it_is_compared(
+            segments in prop::collection::vec(
+                prop::sample::select(vec!["a", "B", "token", "Token", "", "a.b", "a.json", "%61", "a;x", "to ken"]),
+                0..5,
+            ),
+            base in prop::sample::select(vec!["", "/a", "/A/b", "/a//b", "/a.json", "/%61"]),
+            endpoint in prop::sample::select(vec!["/a", "/a/b/token", "/token", "/a/token", "/a/b", "/a/a/b"]),
+        ) {
+            let path: String = segments.iter().flat_map(|segment| ["/", segment]).collect();
+            let path = path.replace(' ', "%20");
+            let wanted = canonical(&format!("{base}{path}")) == endpoint;
+            let judged = judged(&format!("http://up{base}"), &[endpoint], &path);
+            prop_assert_eq!(judged, if wanted { Err(Denial::TokenEndpoint) } else { Ok(()) });
+        }
+    }
 
     #[test]
     fn a_star_stays_in_a_segment_and_two_stars_cross() {

@@ -5,26 +5,20 @@ use std::sync::Arc;
 use http::Method;
 use http::header::HeaderName;
 use proptest::prelude::*;
-use tokio::sync::mpsc;
 
 use super::{Outbound, Sanitized};
 use crate::buffer::Output;
 use crate::clock::Clock;
-use crate::credential::shared::Shared;
-use crate::credential::slot::Slot;
-use crate::credential::status::Status;
-use crate::credential::{CredentialName, Owner, State};
 use crate::guard::Mode;
 use crate::http1::head::Progress;
 use crate::http1::{Framing, HeadLimits, RequestHead};
 use crate::inject::Injection;
 use crate::proxy::admit::{Door, admit};
 use crate::route::rate::Bucket;
-use crate::route::{Rate, Refusal, Route, RouteLimits, RouteSpec, RouteTable, Tokens, Wiring};
+use crate::route::testing::{spec, table};
+use crate::route::{AllowRule, Rate, Refusal, Route, RouteSpec};
 use crate::secret::Secret;
 use crate::template::Template;
-use crate::upstream::EgressSpec;
-use crate::upstream::connect::Connector;
 
 const VIA: &str = "1.1 bearerd-0123456789abcdef";
 
@@ -43,63 +37,15 @@ fn injection() -> Injection {
 }
 
 fn route(upstream: &str, injection: Injection) -> Arc<Route> {
-    let spec = RouteSpec {
-        name: "r".into(),
-        listener: "app".into(),
-        host: None,
-        path: "/r".into(),
-        upstream: upstream.parse().expect("a URL"),
-        credential: CredentialName::from("c"),
-        subject: None,
-        injection: Arc::new(injection),
-        refusal: Arc::new(Refusal::default()),
-        verification: None,
-        callers: [].into(),
-        allow: [].into(),
-        denied: [].into(),
-        wait: std::time::Duration::ZERO,
-        egress: String::new(),
-        encoded_slash: false,
-        rate: None,
-        guard: Mode::Off,
-        allows_token_answers: false,
-        limits: Arc::new(RouteLimits::default()),
-        remove: Arc::default(),
-    };
-    let mut wire = |_: &Arc<RouteSpec>| {
-        let (pokes, _) = mpsc::unbounded_channel();
-        let status = Status {
-            owner: Owner::from("c"),
-            flow: "static",
-            state: State::Pending,
-            generation: 0,
-            obtained_at: None,
-            expires_at: None,
-            renew_at: None,
-            last_error: None,
-            warnings: Vec::new(),
-            running: false,
-            next_try: None,
-            waits_for: None,
-            optional: false,
-            asleep: false,
-        };
-        let slot = Slot::new(Arc::new(Shared::new(true, status, pokes)), Arc::new(|_| Err(String::new())));
-        Wiring {
-            tokens: Tokens::Own(Arc::new(slot)),
-            connector: Connector::new(&EgressSpec::default()).expect("a connector"),
-            awaits_issuer: false,
-        }
-    };
-    RouteTable::build(&[Arc::new(spec)], &mut wire, None).routes()[0].clone()
+    routed(RouteSpec { injection: Arc::new(injection), ..spec(upstream) })
 }
 
-/// Fields by their names.
-type Fields = Vec<(String, Vec<u8>)>;
+fn routed(spec: RouteSpec) -> Arc<Route> {
+    table([spec]).routes()[0].clone()
+}
 
-/// Sends a head through; the fields that leave, sorted, with the target.
-fn pass(route: &Route, target: &str, fields: &[(&str, &[u8])]) -> Option<(String, Fields)> {
-    let door = Door {
+fn door() -> Door {
+    Door {
         listener: "app".into(),
         is_tls: false,
         control: false,
@@ -112,14 +58,21 @@ fn pass(route: &Route, target: &str, fields: &[(&str, &[u8])]) -> Option<(String
         accounts: Vec::new(),
         wrong_bearers: Bucket::new(Rate { count: 1, per: std::time::Duration::ZERO }),
         metrics: Arc::default(),
-    };
+    }
+}
+
+/// Fields by their names.
+type Fields = Vec<(String, Vec<u8>)>;
+
+/// Sends a head through; the fields that leave, sorted, with the target.
+fn pass(route: &Route, target: &str, fields: &[(&str, &[u8])]) -> Option<(String, Fields)> {
     let mut text = format!("GET {target} HTTP/1.1\r\nhost: localhost\r\n").into_bytes();
     for (name, value) in fields {
         text.extend([name.as_bytes(), b": ", value, b"\r\n"].concat());
     }
     text.extend_from_slice(b"\r\n");
     let head = read(&text);
-    let found = admit(&door, &head, "bearerd-0123456789abcdef", None).ok()?;
+    let found = admit(&door(), &head, "bearerd-0123456789abcdef", None).ok()?;
     let sanitized = Sanitized::new(&head, &found, route, route.strip(found.path), VIA);
     let outputs = crate::named::Named::from([("token", Secret::from("t/1="))]);
     let prepared = route.spec.injection.prepare(&outputs, &Clock::system()).expect("a value");
@@ -142,6 +95,28 @@ fn pass(route: &Route, target: &str, fields: &[(&str, &[u8])]) -> Option<(String
         .collect();
     assert_eq!(by_http2, (target.clone(), without_framing), "both protocols say the same");
     Some((target, left))
+}
+
+/// The head that leaves of one with these lines, and the fields of the same over HTTP/2.
+fn sent(route: &Route, lines: &[&str]) -> (String, Fields) {
+    let text = [lines, &["host: localhost", "", ""]].concat().join("\r\n");
+    let head = read(text.as_bytes());
+    let door = door();
+    let found = admit(&door, &head, "bearerd-0123456789abcdef", None).expect("it may pass");
+    let sanitized = Sanitized::new(&head, &found, route, route.strip(found.path), VIA);
+    let outputs = crate::named::Named::from([("token", Secret::from("t/1="))]);
+    let prepared = route.spec.injection.prepare(&outputs, &Clock::system()).expect("a value");
+    let outbound = Outbound::new(sanitized, &prepared, None).expect("an outbound request");
+    let mut output = Output::default();
+    outbound.write(found.framing(), &mut output);
+    let request = outbound.request(found.framing()).expect("a request");
+    let fields = request.headers().iter();
+    let fields = fields.map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect();
+    (String::from_utf8(output.bytes().to_vec()).expect("text"), fields)
+}
+
+fn has(fields: &Fields, name: &str, value: &str) -> bool {
+    fields.iter().any(|field| field.0 == name && field.1 == value.as_bytes())
 }
 
 fn read(text: &[u8]) -> RequestHead {
@@ -334,4 +309,111 @@ fn a_chunked_get_stays_chunked_and_a_length_has_one_spelling() {
     assert_eq!(length(b"0").as_deref(), Some(b"0".as_slice()));
     let (_, left) = pass(&route, "/r", &[("transfer-encoding", b"Chunked")]).expect("it may pass");
     assert!(left.contains(&("transfer-encoding".into(), b"chunked".to_vec())));
+}
+
+#[test]
+fn another_protocol_is_asked_for_in_the_words_of_this_hop() {
+    let route = route("http://up", Injection::default());
+    let upgrade = ["GET /r/x HTTP/1.1", "connection: Upgrade, x-one", "upgrade: websocket", "x-one: 1"];
+    let (head, by_http2) = sent(&route, &upgrade);
+    assert!(head.contains("Upgrade: websocket\r\nConnection: upgrade\r\n"), "{head}");
+    assert!(!head.contains("x-one"), "{head}");
+    assert!(by_http2.iter().all(|(name, _)| name != "upgrade" && name != "connection"), "{by_http2:?}");
+    let (head, _) = sent(&route, &["GET /r/x HTTP/1.1", "upgrade: websocket"]);
+    assert!(!head.to_lowercase().contains("upgrade"), "not without the option: {head}");
+}
+
+#[test]
+fn a_hop_is_counted_off_only_where_hops_are_counted() {
+    let route = route("http://up", Injection::default());
+    let hops = |method: &str, hops: &str| {
+        sent(&route, &[&format!("{method} /r/x HTTP/1.1"), &format!("max-forwards: {hops}")]).0
+    };
+    assert!(hops("OPTIONS", "3").contains("max-forwards: 2\r\n"));
+    assert!(hops("OPTIONS", "many").contains("max-forwards: many\r\n"));
+    assert!(hops("GET", "3").contains("max-forwards: 3\r\n"), "RFC 9110, section 7.6.2: OPTIONS and TRACE");
+}
+
+#[test]
+fn an_answer_that_is_read_here_is_asked_for_in_plain_bytes() {
+    let asks = ["GET /r/x HTTP/1.1", "accept-encoding: gzip", "sec-websocket-extensions: permessage-deflate"];
+    let refusal = Refusal { json: vec![("/code".into(), vec![401.into()])], ..Refusal::default() };
+    for (spec, plain, extension) in [
+        (spec("http://up"), false, true),
+        (RouteSpec { guard: Mode::Mask, ..spec("http://up") }, true, false),
+        (RouteSpec { guard: Mode::Block, ..spec("http://up") }, true, false),
+        (RouteSpec { refusal: Arc::new(refusal), ..spec("http://up") }, true, true),
+    ] {
+        let (head, by_http2) = sent(&routed(spec), &asks);
+        let wanted = if plain { "identity" } else { "gzip" };
+        assert_eq!(head.matches("accept-encoding").count(), 1, "{head}");
+        assert!(head.contains(&format!("accept-encoding: {wanted}\r\n")), "{head}");
+        assert!(has(&by_http2, "accept-encoding", wanted));
+        assert_eq!(head.contains("permessage-deflate"), extension, "{head}");
+    }
+}
+
+#[test]
+fn a_method_cannot_be_another_one_where_methods_are_looked_at() {
+    let lines = ["POST /r/x HTTP/1.1", "content-length: 0", "x-http-method-override: DELETE"];
+    let allow = [AllowRule { method: Some(Method::POST), pattern: "/**".into() }];
+    let restricted = RouteSpec { allow: allow.into(), ..spec("http://up") };
+    assert!(sent(&routed(spec("http://up")), &lines).0.contains("x-http-method-override: DELETE"));
+    assert!(!sent(&routed(restricted), &lines).0.contains("x-http-method-override"));
+}
+
+#[test]
+fn a_length_is_told_where_there_is_a_body_or_the_app_told_one() {
+    let route = route("http://up", Injection::default());
+    for (lines, length) in [
+        (&["POST /r/x HTTP/1.1", "content-length: 12"][..], Some("12")),
+        (&["POST /r/x HTTP/1.1", "content-length: 0"], Some("0")),
+        (&["GET /r/x HTTP/1.1"], None),
+        (&["POST /r/x HTTP/1.1", "transfer-encoding: chunked"], None),
+    ] {
+        let (head, by_http2) = sent(&route, lines);
+        assert_eq!(head.contains("Content-Length: "), length.is_some(), "{head}");
+        assert_eq!(by_http2.iter().any(|(name, _)| name == "content-length"), length.is_some());
+        if let Some(length) = length {
+            assert!(
+                head.contains(&format!("Content-Length: {length}\r\n"))
+                    && has(&by_http2, "content-length", length)
+            );
+        }
+    }
+}
+
+#[test]
+fn trailers_are_taken_over_http2_if_the_app_takes_them() {
+    let route = route("http://up", Injection::default());
+    let (head, by_http2) = sent(&route, &["GET /r/x HTTP/1.1", "te: trailers", "connection: te"]);
+    assert!(has(&by_http2, "te", "trailers") && !head.to_lowercase().contains("te: trailers"), "{head}");
+    let (_, by_http2) = sent(&route, &["GET /r/x HTTP/1.1"]);
+    assert!(by_http2.iter().all(|(name, _)| name != "te"), "{by_http2:?}");
+}
+
+#[test]
+fn cookies_that_are_listed_in_connection_are_gone_with_those_that_are_injected() {
+    let route = route("http://up", injection());
+    let (head, _) = sent(&route, &["GET /r/x HTTP/1.1", "cookie: a=1; sid=mine; ; b=2"]);
+    assert!(head.contains("Cookie: a=1; b=2; sid=t/1=\r\n"), "{head}");
+    let (head, by_http2) = sent(&route, &["GET /r/x HTTP/1.1", "cookie: a=1", "connection: cookie"]);
+    assert!(head.contains("Cookie: sid=t/1=\r\n") && has(&by_http2, "cookie", "sid=t/1="), "{head}");
+}
+
+#[test]
+fn what_is_told_of_a_request_is_what_leaves() {
+    let route = route("http://up/base", injection());
+    let head = read(b"PUT /r/a?b=1&api+key=2 HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n");
+    let door = door();
+    let found = admit(&door, &head, "bearerd-0123456789abcdef", None).expect("it may pass");
+    let sanitized = Sanitized::new(&head, &found, &route, route.strip(found.path), VIA);
+    assert_eq!((sanitized.method(), sanitized.target().as_str()), (&Method::PUT, "/base/a?b=1"));
+    assert_eq!((sanitized.path().as_str(), sanitized.upgrades()), ("/base/a", false));
+    let bare = self::route("http://up", injection());
+    let head = read(b"GET /r HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n");
+    let found = admit(&door, &head, "bearerd-0123456789abcdef", None).expect("it may pass");
+    let sanitized = Sanitized::new(&head, &found, &bare, bare.strip(found.path), VIA);
+    assert_eq!((sanitized.path().as_str(), sanitized.target().as_str()), ("/", "/"));
+    assert!(sanitized.upgrades());
 }

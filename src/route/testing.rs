@@ -1,0 +1,73 @@
+//! Routes for tests, without anything behind them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::credential::shared::Shared;
+use crate::credential::slot::Slot;
+use crate::credential::status::Status;
+use crate::credential::{CredentialName, Owner, State};
+use crate::guard::Mode;
+use crate::route::{Refusal, RouteLimits, RouteSpec, RouteTable, Tokens, Wiring};
+use crate::upstream::EgressSpec;
+use crate::upstream::connect::Connector;
+
+/// The route `/r` of the listener `app` to an upstream, which injects nothing and looks at no answer.
+pub(crate) fn spec(upstream: &str) -> RouteSpec {
+    RouteSpec {
+        name: "r".into(),
+        listener: "app".into(),
+        host: None,
+        path: "/r".into(),
+        upstream: upstream.parse().expect("a URL"),
+        credential: CredentialName::from("c"),
+        subject: None,
+        injection: Arc::default(),
+        refusal: Arc::new(Refusal::default()),
+        verification: None,
+        callers: [].into(),
+        allow: [].into(),
+        denied: [].into(),
+        wait: Duration::ZERO,
+        egress: String::new(),
+        encoded_slash: false,
+        rate: None,
+        guard: Mode::Off,
+        allows_token_answers: false,
+        limits: Arc::new(RouteLimits::default()),
+        remove: Arc::default(),
+    }
+}
+
+/// A table of routes whose credential has no token.
+pub(crate) fn table(specs: impl IntoIterator<Item = RouteSpec>) -> RouteTable {
+    let specs: Vec<_> = specs.into_iter().map(Arc::new).collect();
+    let mut wire = |_: &Arc<RouteSpec>| {
+        let (pokes, _) = mpsc::unbounded_channel();
+        let status = Status {
+            owner: Owner::from("c"),
+            flow: "static",
+            state: State::Pending,
+            generation: 0,
+            obtained_at: None,
+            expires_at: None,
+            renew_at: None,
+            last_error: None,
+            warnings: Vec::new(),
+            running: false,
+            next_try: None,
+            waits_for: None,
+            optional: false,
+            asleep: false,
+        };
+        let slot = Slot::new(Arc::new(Shared::new(true, status, pokes)), Arc::new(|_| Err(String::new())));
+        Wiring {
+            tokens: Tokens::Own(Arc::new(slot)),
+            connector: Connector::new(&EgressSpec::default()).expect("a connector"),
+            awaits_issuer: false,
+        }
+    };
+    RouteTable::build(&specs, &mut wire, None)
+}
