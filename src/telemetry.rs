@@ -148,7 +148,7 @@ fn fixed_text(payload: &(dyn Any + Send)) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use std::fmt::Debug;
+    use std::fmt::{Debug, Write as _};
     use std::panic::{self, AssertUnwindSafe, catch_unwind};
     use std::sync::{Arc, Mutex};
 
@@ -166,7 +166,9 @@ mod tests {
     impl<S: Subscriber> Layer<S> for Told {
         fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
             let mut told = self.0.lock().expect("nobody panicked");
-            event.record(&mut |field: &Field, value: &dyn Debug| *told += &format!("{field}={value:?} "));
+            event.record(&mut |field: &Field, value: &dyn Debug| {
+                write!(told, "{field}={value:?} ").expect("a String takes all");
+            });
         }
     }
 

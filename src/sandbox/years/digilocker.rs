@@ -37,7 +37,7 @@ credential = "digilocker"
         file.display()
     );
     let consenting = Arc::clone(&vendor);
-    let most = CallsAtMost { a_day: 5.0, a_bad_day: 600.0, a_restart: 3.0 };
+    let most = CallsAtMost { day: 5.0, bad_day: 600.0, restart: 3.0 };
     let plan = Plan::new(configuration, vendor, &[("digilocker", "GET", "/public/oauth2/1/user")], most);
     Plan {
         never: &[

@@ -334,8 +334,7 @@ impl Life {
         drop(log);
         let (tally, most) = (&self.tally, self.plan.calls_at_most);
         let interruptions = f64::from(tally.restarts + tally.helped);
-        let most =
-            most.a_day * f64::from(YEARS) + most.a_bad_day * tally.bad_days + most.a_restart * interruptions;
+        let most = most.day * f64::from(YEARS) + most.bad_day * tally.bad_days + most.restart * interruptions;
         if f64::from(tally.exchanges) > most {
             return Err(format!("{} exchanges, and {most:.0} are enough", tally.exchanges));
         }

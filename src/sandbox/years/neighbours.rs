@@ -44,7 +44,7 @@ fn plan(
         own(format!("[routes.{name}]")).replace("path =", "# path =")
     );
     // A day by 0.7 of one.
-    Plan::new(configuration, vendor, calls, CallsAtMost { a_day: 1.5, a_bad_day: 600.0, a_restart: 3.0 })
+    Plan::new(configuration, vendor, calls, CallsAtMost { day: 1.5, bad_day: 600.0, restart: 3.0 })
 }
 
 /// A limit on tokens: ten in ten minutes.

@@ -52,7 +52,7 @@ credential = "nic-ma"
             let without = tally.without_token;
             if without > 0 { Err(format!("{without} requests had no token")) } else { Ok(()) }
         })),
-        ..Plan::new(configuration, vendor, CALL, CallsAtMost { a_day: 0.0, a_bad_day: 0.0, a_restart: 0.0 })
+        ..Plan::new(configuration, vendor, CALL, CallsAtMost { day: 0.0, bad_day: 0.0, restart: 0.0 })
     }
 }
 
@@ -81,7 +81,7 @@ credential = "nic-ma"
         folder.path().display()
     );
     // A login is four pages and as many redirects, and there is one an hour at the most.
-    let most = CallsAtMost { a_day: 1.0, a_bad_day: 8.0 * 24.0, a_restart: 8.0 };
+    let most = CallsAtMost { day: 1.0, bad_day: 8.0 * 24.0, restart: 8.0 };
     Plan {
         // The next attempt is an hour after the last one, and its mail is waited for.
         recovery: 3 * HOUR,

@@ -29,7 +29,7 @@ credential = "payhub"
 "#
     );
     // 24 hours by 0.7 of six; tries every few minutes while it is away.
-    let most = CallsAtMost { a_day: 6.0, a_bad_day: 600.0, a_restart: 3.0 };
+    let most = CallsAtMost { day: 6.0, bad_day: 600.0, restart: 3.0 };
     Plan::new(configuration, vendor, &[("payhub", "POST", "/user/getpayinstatus")], most)
 }
 

@@ -39,7 +39,7 @@ pub(super) struct Plan {
     /// Looked at whenever all is well again: whether something was lost.
     pub(super) keeps: Option<Keeps>,
     /// Looked at in the end.
-    pub(super) in_the_end: Option<Box<dyn Fn(&Tally) -> Result<(), String> + Send + Sync>>,
+    pub(super) in_the_end: Option<Verdict>,
     /// Where its files lie, until the life is over.
     pub(super) folder: Option<TempDir>,
     /// A fault that this bearerd has, to see that it is found.
@@ -49,6 +49,9 @@ pub(super) struct Plan {
 /// Says whether a secret was lost.
 pub(super) type Keeps = Box<dyn FnMut(&Keeper, Moment) -> Result<(), String> + Send>;
 
+/// Says whether the life as a whole was as it should be.
+pub(super) type Verdict = Box<dyn Fn(&Tally) -> Result<(), String> + Send + Sync>;
+
 /// Makes the plan of a vendor that lives by this clock.
 pub(super) type Planning = fn(&Clock) -> Plan;
 
@@ -56,11 +59,11 @@ pub(super) type Planning = fn(&Clock) -> Plan;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct CallsAtMost {
     /// On each day.
-    pub(super) a_day: f64,
+    pub(super) day: f64,
     /// More on each day on which the vendor is in trouble.
-    pub(super) a_bad_day: f64,
+    pub(super) bad_day: f64,
     /// More with each restart, and with each help of a person.
-    pub(super) a_restart: f64,
+    pub(super) restart: f64,
 }
 
 /// A person.

@@ -125,7 +125,7 @@ impl Road {
 
     /// The last requests, for people.
     pub(super) fn tale(&self) -> String {
-        self.log().last.iter().map(|line| format!("{line}\n")).collect()
+        self.log().last.iter().flat_map(|line| [line.as_str(), "\n"]).collect()
     }
 }
 

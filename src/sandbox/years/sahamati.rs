@@ -46,7 +46,7 @@ credential = "entity"
     );
     // A token a day each, a secret that is read with each user's token; tries every few minutes while the vendor
     // is away, by three credentials at most.
-    let most = CallsAtMost { a_day: 20.0, a_bad_day: 1800.0, a_restart: 20.0 };
+    let most = CallsAtMost { day: 20.0, bad_day: 1800.0, restart: 20.0 };
     let calls = &[("registry", "GET", "/cr/v2/entityInfo/AA")];
     let (by_others, kept, resets) = (Arc::clone(&vendor), Arc::clone(&vendor), Arc::clone(&vendor));
     let (clock, mut stale) = (clock.clone(), None);

@@ -252,10 +252,12 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
 /// another file written to.
 fn new_beside(path: &Path, ending: &str) -> io::Result<File> {
     let path = beside(path, ending);
-    match fs::remove_file(&path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        _ => OpenOptions::new().write(true).create_new(true).mode(0o600).open(path),
+    if let Err(error) = fs::remove_file(&path)
+        && error.kind() != ErrorKind::NotFound
+    {
+        return Err(error);
     }
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
 /// A file that was made or renamed is there after a loss of power only if its folder was synced.
