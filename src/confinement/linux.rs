@@ -1,6 +1,7 @@
 //! The measures of Linux.
 
 mod access;
+mod filter;
 mod system_calls;
 
 use std::ffi::OsStr;

@@ -7,12 +7,10 @@
 
 use std::collections::BTreeMap;
 
-use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
-    TargetArch, apply_filter,
-};
+use seccompiler::apply_filter;
 
 use crate::confinement::Outcome;
+use crate::confinement::linux::filter::{Refusal, program};
 
 /// Refused with EPERM, whatever their arguments.
 const FORBIDDEN: [i64; 57] = [
@@ -82,31 +80,41 @@ const FORBIDDEN: [i64; 57] = [
     libc::SYS_memfd_secret,
 ];
 
+/// This machine, as the kernel names it to filters (`AUDIT_ARCH_..`, linux/audit.h): the number of its executables
+/// (elf(5)), 64 bits wide, the lowest byte first.
+const MACHINE: Option<u32> = {
+    const fn of(executables: u32) -> Option<u32> {
+        Some(executables | 0xc000_0000)
+    }
+    if cfg!(target_arch = "x86_64") {
+        of(62)
+    } else if cfg!(target_arch = "aarch64") {
+        of(183)
+    } else if cfg!(target_arch = "riscv64") {
+        of(243)
+    } else {
+        None
+    }
+};
+
 /// Forbids them, and to start processes: threads are what the rest of `clone` is for. `clone3` hides its
 /// flags behind a pointer, so that it is said not to exist, on which C libraries take `clone`.
 pub(in crate::confinement) fn forbid() -> Outcome {
-    forbid_all().map_err(|error| format!("system calls cannot be filtered: {error}"))
+    let machine = MACHINE.ok_or("system calls cannot be filtered on a machine of this kind")?;
+    apply_filter(&program(&refused(), machine))
+        .map_err(|error| format!("system calls cannot be filtered: {error}"))
 }
 
-fn forbid_all() -> Result<(), seccompiler::Error> {
-    let arch = TargetArch::try_from(std::env::consts::ARCH)?;
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
-        FORBIDDEN.iter().map(|number| (*number, Vec::new())).collect();
-    let thread = u64::from(libc::CLONE_THREAD.unsigned_abs());
-    let no_thread = SeccompCondition::new(0, SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(thread), 0)?;
-    rules.insert(libc::SYS_clone, vec![SeccompRule::new(vec![no_thread])?]);
+/// All that is refused, sorted by number.
+fn refused() -> Vec<(u32, Refusal)> {
+    let mut numbers = FORBIDDEN.to_vec();
     #[cfg(target_arch = "x86_64")]
-    rules.extend([libc::SYS_fork, libc::SYS_vfork, libc::SYS_mknod].map(|number| (number, Vec::new())));
-    apply(rules, libc::EPERM, arch)?;
-    apply([(libc::SYS_clone3, Vec::new())].into(), libc::ENOSYS, arch)
-}
-
-fn apply(
-    rules: BTreeMap<i64, Vec<SeccompRule>>,
-    error: libc::c_int,
-    arch: TargetArch,
-) -> Result<(), seccompiler::Error> {
-    let refuse = SeccompAction::Errno(error.unsigned_abs());
-    let program: BpfProgram = SeccompFilter::new(rules, SeccompAction::Allow, refuse, arch)?.try_into()?;
-    apply_filter(&program)
+    numbers.extend([libc::SYS_fork, libc::SYS_vfork, libc::SYS_mknod]);
+    let forbidden = numbers.into_iter().map(|number| (number, Refusal::Always(libc::EPERM)));
+    let processes = [
+        (libc::SYS_clone, Refusal::Without(libc::CLONE_THREAD.unsigned_abs(), libc::EPERM)),
+        (libc::SYS_clone3, Refusal::Always(libc::ENOSYS)),
+    ];
+    let sorted: BTreeMap<_, _> = forbidden.chain(processes).collect();
+    sorted.into_iter().filter_map(|(number, refusal)| Some((u32::try_from(number).ok()?, refusal))).collect()
 }
