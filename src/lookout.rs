@@ -31,6 +31,10 @@ pub type Files = watch::Receiver<Arc<BTreeSet<Arc<Path>>>>;
 /// Looks after `files` for as long as somebody says which, and tells `changed` those that may have
 /// changed. A file that is new among them is told too: it may have changed since it was first read.
 pub async fn run(mut files: Files, changed: impl Fn(Vec<PathBuf>)) {
+    // Without files there is nothing to watch with: that takes a thread.
+    if files.wait_for(|files| !files.is_empty()).await.is_err() {
+        return;
+    }
     let (events, mut told) = mpsc::unbounded_channel();
     files.mark_changed();
     let mut sweep = tokio::time::interval(SWEEP);
