@@ -29,11 +29,6 @@ pub fn store_key() -> String {
     key
 }
 
-/// Has one more secret looked for, which was not made here.
-pub fn know(secret: &str) {
-    SECRETS.lock().unwrap_or_else(PoisonError::into_inner).push(secret.to_owned());
-}
-
 /// Fails if bytes that went to an app, a log or a terminal show a token or a secret.
 #[track_caller]
 pub fn assert_unseen(bytes: &[u8], place: &str) {
@@ -67,12 +62,11 @@ fn find(canaries: &Mutex<Vec<String>>, bytes: &[u8]) -> Option<String> {
     canaries.into_iter().find(|canary| form_in(canary, bytes).is_some())
 }
 
-/// All canaries that bytes show, with the form in which they do.
-pub fn hits(bytes: &[u8]) -> Vec<(String, &'static str)> {
+/// All canaries that there are.
+pub fn known() -> Vec<String> {
     let known =
         |canaries: &Mutex<Vec<String>>| canaries.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let canaries = known(&TOKENS).into_iter().chain(known(&SECRETS));
-    canaries.filter_map(|canary| Some((canary.clone(), form_in(&canary, bytes)?))).collect()
+    [known(&TOKENS), known(&SECRETS)].concat()
 }
 
 fn form_in(canary: &str, bytes: &[u8]) -> Option<&'static str> {
@@ -80,10 +74,18 @@ fn form_in(canary: &str, bytes: &[u8]) -> Option<&'static str> {
     forms(canary).into_iter().find_map(|(name, form)| is_in(&form).then_some(name))
 }
 
-/// What a canary looks like in every encoding that something on its way may give it. All canaries begin
-/// alike: the end of the value stands for it.
+/// All canaries begin alike: the end of the value stands for it.
+fn own_part(canary: &str) -> &str {
+    &canary[9..]
+}
+
+/// What a canary looks like in every encoding that something on its way may give it.
 pub fn forms(canary: &str) -> Vec<(&'static str, String)> {
-    let end = &canary[9..];
+    forms_of(own_part(canary))
+}
+
+/// The same for any text.
+pub fn forms_of(end: &str) -> Vec<(&'static str, String)> {
     let each = |write: fn(u8) -> String| end.bytes().map(write).collect::<String>();
     let mut forms = vec![
         ("raw", end.to_owned()),
@@ -96,8 +98,20 @@ pub fn forms(canary: &str) -> Vec<(&'static str, String)> {
         ("small percent escapes of what is no letter", end.replace('-', "%2d")),
         ("JSON escapes", each(|byte| format!("\\u{byte:04x}"))),
         ("JSON escapes in capitals", each(|byte| format!("\\u{byte:04X}"))),
-        ("bytes as a list", end.bytes().map(|byte| byte.to_string()).collect::<Vec<_>>().join(", ")),
+        ("reversed", end.chars().rev().collect()),
+        ("two bytes a letter", list(end, "\0", |byte| char::from(byte).to_string())),
+        ("escapes of Rust", each(|byte| format!("\\u{{{byte:x}}}"))),
+        ("escapes of C", each(|byte| format!("\\x{byte:02x}"))),
+        ("escapes of HTML", each(|byte| format!("&#{byte};"))),
+        ("escapes of HTML in hexadecimal", each(|byte| format!("&#x{byte:x};"))),
     ];
+    for between in [", ", ",", " "] {
+        forms.push(("bytes as a list", list(end, between, |byte| byte.to_string())));
+    }
+    for between in [" ", ":", ", "] {
+        forms.push(("hexadecimal as a list", list(end, between, |byte| format!("{byte:02x}"))));
+    }
+    forms.push(("hexadecimal as a list of Rust", list(end, ", ", |byte| format!("0x{byte:02x}"))));
     // What stands before it moves the bits: there are three alignments. The digits at the ends belong to
     // the neighbours, too.
     for before in 0..3 {
@@ -107,6 +121,10 @@ pub fn forms(canary: &str) -> Vec<(&'static str, String)> {
         forms.push(("base64 for URLs", URL_SAFE_NO_PAD.encode(&moved)[first..last].to_owned()));
     }
     forms
+}
+
+fn list(text: &str, between: &str, write: impl Fn(u8) -> String) -> String {
+    text.bytes().map(write).collect::<Vec<_>>().join(between)
 }
 
 #[test]
