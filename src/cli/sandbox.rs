@@ -28,7 +28,7 @@ pub struct Arguments {
     /// The first of six ports on 127.0.0.1; 0 for any free ones
     #[arg(long, value_name = "PORT", default_value_t = 9190, value_parser = clap::value_parser!(u16).range(..=65530))]
     pub port: u16,
-    /// Print also credentials of neighbours: other vendors with a token endpoint, an app with a key, a device
+    /// Print also a credential for each of the neighbours: the common shapes of other token services
     #[arg(long)]
     pub neighbours: bool,
     /// Print also a credential that asks a portal for its token and takes that from the mail

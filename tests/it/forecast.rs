@@ -6,10 +6,13 @@ use serde_json::Value;
 
 use crate::store::with_store;
 use crate::support::configuration::{fixed, granted};
+use crate::support::sidecar::run;
 use crate::support::{Issuer, Setup, Sidecar, Upstream, canary};
 
 fn forecast(bearerd: &Sidecar) -> (Option<i32>, Value, String) {
-    let Output { status, stdout, stderr } = bearerd.command(&["forecast", "--days", "60", "--json"], "");
+    let mut command = crate::support::bearerd(&["forecast", "--days", "60", "--json", "--config"]);
+    command.arg(bearerd.folder().join("bearerd.toml"));
+    let Output { status, stdout, stderr } = run(command, "");
     let told = serde_json::from_slice(&stdout).expect("a JSON document");
     (status.code(), told, String::from_utf8_lossy(&stderr).into_owned())
 }
