@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from contestants import Setup
+from contestants import MANY_ROUTES, Setup
 from kinds import Bulk, Closed, Counted, Http2, Kind, Memory, Paced, Start
 from origin import BULK_TEXT_PATH
 from verdicts import Bound, difference
@@ -101,7 +101,7 @@ SCENARIOS = [
         note="The bound is ours.",
     ),
     Scenario(
-        "routes", "1,000 routes and credentials against one", Closed(),
+        "routes", "1,000 routes and credentials against one", Closed(scripted=MANY_ROUTES),
         ("bearerd, 1 of 1 route", "bearerd, 1 of 1,000 routes", "bearerd, 1,000 routes"),
         (
             Bound("cpu_us", must=1.03, of="bearerd, 1 of 1,000 routes", against=("bearerd, 1 of 1 route",)),

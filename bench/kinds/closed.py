@@ -3,6 +3,7 @@
 import re
 import subprocess
 from dataclasses import dataclass, field
+from itertools import cycle, islice
 from pathlib import Path
 
 from client import NotInjected
@@ -19,6 +20,9 @@ class Closed(Kind):
     connections: int = 64
     #: Bytes of a request body; 0 asks with GET.
     post: int = 0
+    #: How many requests wrk goes through, prepared by a script. One without a script is sent with less effort, and
+    #: what is asked by a slower client answers fewer at once: so all contestants are asked in the same way.
+    scripted: int = 0
     #: Also how many of the TLS connections to the origin resumed a session.
     sessions: bool = False
 
@@ -27,8 +31,8 @@ class Closed(Kind):
         if self.post:
             script = 'wrk.method = "POST"\nwrk.headers["Content-Type"] = "application/json"\n'
             script += f"wrk.body = '{{\"data\":\"' .. string.rep('x', {self.post - 11}) .. '\"}}'\n"
-        elif len(server.paths) > 1:
-            paths = ", ".join(f'"{path}"' for path in server.paths)
+        elif self.scripted:
+            paths = ", ".join(f'"{path}"' for path in islice(cycle(server.paths), self.scripted))
             script = f"""
 local paths, requests, next = {{ {paths} }}, {{}}, 0
 function init() for place, path in ipairs(paths) do requests[place] = wrk.format("GET", path) end end
