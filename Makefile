@@ -1,6 +1,6 @@
 # bearerd: what a person types. CI runs `lint`, `docs` and `test`.
 
-.PHONY: demo release release-check sbom test soak bench bench-functions fuzz lint docs
+.PHONY: demo release release-check sbom test soak bench bench-functions fuzz mutants lint docs
 
 export PATH := $(CURDIR)/target/tools/bin:$(PATH)
 
@@ -42,6 +42,10 @@ fuzz: ## Each fuzz target for so long, beginning with its corpus; what it finds 
 	for target in $$(ls fuzz/corpus); do mkdir -p target/fuzz-corpus/$$target; \
 	  cargo +nightly fuzz run --target-dir target/fuzz $$target target/fuzz-corpus/$$target fuzz/corpus/$$target -- \
 	    -max_total_time=$(FUZZ_SECONDS) -timeout=10 -max_len=8192 -print_final_stats=1 || exit 1; done
+
+mutants: ## Which changes to the code that decides does no test notice? They are told, and lie in target/mutants/survivors
+	.ci/tools cargo cc python3 cargo-mutants
+	.ci/mutants target/mutants
 
 lint: ## Format, lints, licences, sources
 	.ci/tools cargo cc rustfmt clippy cargo-deny

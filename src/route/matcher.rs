@@ -173,6 +173,13 @@ mod tests {
         assert!(!matcher.has_hosts() && !matcher.has_host(""));
     }
 
+    #[test]
+    fn of_two_routes_with_one_prefix_the_later_one_takes_its_paths() {
+        let spec = |name: &str| RouteSpec { name: name.to_owned(), ..spec("http://up") };
+        let table = table([spec("first"), spec("second")]);
+        assert_eq!(found(&table, "any", "/r/x"), Some("second"));
+    }
+
     fn paths(segments: usize) -> impl Strategy<Value = String> {
         let segment = prop::sample::select(vec!["a", "b", "ab", "a-b", ""]);
         prop::collection::vec(segment, 1..=segments).prop_map(|segments| format!("/{}", segments.join("/")))

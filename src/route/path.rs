@@ -326,6 +326,38 @@ mod tests {
     }
 
     #[test]
+    fn only_what_has_one_spelling_is_plain() {
+        let shape = |path| super::check(path).map(|shape| shape.plain);
+        for (path, plain) in
+            [("/a.b/c-d", true), ("//a", true), ("/.a", false), ("/a;b", false), ("/%61", false)]
+        {
+            assert_eq!(shape(path), Ok(plain), "{path}");
+        }
+    }
+
+    #[test]
+    fn each_reason_of_a_refusal_is_told_in_its_own_words() {
+        use Ambiguity::{
+            Backslash, BrokenEscape, Control, DotSegment, EncodedSlash, EncodedTwice, EndInParameter,
+            Fragment, Overlong,
+        };
+        let all = [
+            DotSegment,
+            Backslash,
+            EncodedSlash,
+            Control,
+            BrokenEscape,
+            Overlong,
+            EndInParameter,
+            Fragment,
+            EncodedTwice,
+        ];
+        let words: std::collections::BTreeSet<_> = all.iter().map(ToString::to_string).collect();
+        assert_eq!(words.len(), all.len());
+        assert!(words.iter().all(|words| words.starts_with("the ")));
+    }
+
+    #[test]
     fn an_encoded_slash_passes_where_the_route_says_so_but_not_as_a_way_out() {
         assert_eq!(check("/a%2fb", true), Ok(()));
         assert_eq!(check("/a%2f..%2fb", true), Err(Ambiguity::DotSegment));

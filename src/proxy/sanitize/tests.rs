@@ -219,6 +219,8 @@ fn field() -> impl Strategy<Value = (&'static str, Vec<u8>)> {
         "x_api-key",
         "X_API_KEY",
         "Proxy-Authorization",
+        "Proxy_Authorization",
+        "proxy_connection",
         "Forwarded",
         "X-Forwarded-For",
         "x-forwarded-anything",
@@ -395,6 +397,12 @@ fn trailers_are_taken_over_http2_if_the_app_takes_them() {
 #[test]
 fn cookies_that_are_listed_in_connection_are_gone_with_those_that_are_injected() {
     let route = route("http://up", injection());
+    let plain = self::route("http://up", Injection::default());
+    let (head, by_http2) = sent(&plain, &["GET /r/x HTTP/1.1", "cookie: a=1; sid=mine"]);
+    assert!(
+        head.contains("cookie: a=1; sid=mine\r\n") && has(&by_http2, "cookie", "a=1; sid=mine"),
+        "{head}"
+    );
     let (head, _) = sent(&route, &["GET /r/x HTTP/1.1", "cookie: a=1; sid=mine; ; b=2"]);
     assert!(head.contains("Cookie: a=1; b=2; sid=t/1=\r\n"), "{head}");
     let (head, by_http2) = sent(&route, &["GET /r/x HTTP/1.1", "cookie: a=1", "connection: cookie"]);
@@ -410,10 +418,40 @@ fn what_is_told_of_a_request_is_what_leaves() {
     let sanitized = Sanitized::new(&head, &found, &route, route.strip(found.path), VIA);
     assert_eq!((sanitized.method(), sanitized.target().as_str()), (&Method::PUT, "/base/a?b=1"));
     assert_eq!((sanitized.path().as_str(), sanitized.upgrades()), ("/base/a", false));
+    assert_eq!(sanitized.uri(), "http://up/base/a", "a proof names no query (RFC 9449, section 4.2)");
     let bare = self::route("http://up", injection());
     let head = read(b"GET /r HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n");
     let found = admit(&door, &head, "bearerd-0123456789abcdef", None).expect("it may pass");
     let sanitized = Sanitized::new(&head, &found, &bare, bare.strip(found.path), VIA);
     assert_eq!((sanitized.path().as_str(), sanitized.target().as_str()), ("/", "/"));
     assert!(sanitized.upgrades());
+    let head = read(b"GET /r/a HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    let found = admit(&door, &head, "bearerd-0123456789abcdef", None).expect("it may pass");
+    assert_eq!(Sanitized::new(&head, &found, &bare, bare.strip(found.path), VIA).path(), "/a");
+}
+
+#[test]
+fn a_body_that_was_held_has_a_length_though_the_app_told_none() {
+    let route = route("http://up", Injection::default());
+    let head = read(b"GET /r/a HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    let door = door();
+    let found = admit(&door, &head, "bearerd-0123456789abcdef", None).expect("it may pass");
+    let sanitized = Sanitized::new(&head, &found, &route, route.strip(found.path), VIA);
+    let prepared =
+        route.spec.injection.prepare(&crate::named::Named::new(), &Clock::system()).expect("nothing");
+    let outbound = Outbound::new(sanitized, &prepared, None).expect("an outbound request");
+    assert!(outbound.content().is_none(), "nothing is made of a body that was not held");
+    for (framing, length) in
+        [(Framing::Length(5), Some("5")), (Framing::Length(0), None), (Framing::Close, None)]
+    {
+        let mut output = Output::default();
+        outbound.write(framing, &mut output);
+        let written = String::from_utf8(output.bytes().to_vec()).expect("text");
+        let wanted = length.map(|length| format!("Content-Length: {length}\r\n"));
+        assert_eq!(written.contains("Content-Length"), wanted.is_some(), "{written}");
+        assert!(wanted.is_none_or(|wanted| written.contains(&wanted)), "{written}");
+        let request = outbound.request(framing).expect("a request");
+        let told = request.headers().get("content-length").and_then(|value| value.to_str().ok());
+        assert_eq!(told, length);
+    }
 }
