@@ -8,7 +8,7 @@ use bearerd::guard::{MASK, Patience, Patterns, SHORTEST, Screen, Shown};
 use bearerd::secret::Secret;
 
 /// Longer texts are not read in all ways: that would take too long.
-const LONGEST_READ: usize = 2048;
+const LONGEST_READ: usize = 1024;
 
 /// One or two values, the places of the cuts, which also say how the first value is disguised, and the text.
 pub(crate) fn run(mut bytes: &[u8]) {
@@ -163,7 +163,11 @@ fn number(digits: &[u8]) -> Option<u32> {
 
 /// What the runs of an alphabet hold, beginning at any of four characters.
 fn from_base64(text: &[u8], alphabet: &[u8; 64]) -> Vec<Vec<u8>> {
-    let digit = |byte: &u8| alphabet.iter().position(|known| known == byte);
+    let mut values = [None; 256];
+    for (value, byte) in alphabet.iter().enumerate() {
+        values[usize::from(*byte)] = Some(value);
+    }
+    let digit = |byte: &u8| values[usize::from(*byte)];
     let runs = text.split(|byte| digit(byte).is_none()).filter(|run| run.len() * 3 / 4 >= SHORTEST);
     let decoded = |digits: &[usize]| -> Vec<u8> {
         let bits: Vec<_> =
