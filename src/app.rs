@@ -223,7 +223,7 @@ pub async fn start(
     }));
 
     let listeners: Vec<_> =
-        server.listeners().iter().map(|listener| (listener.name.clone(), listener.address.clone())).collect();
+        server.listeners().iter().map(|listener| (listener.name(), listener.address.clone())).collect();
     for (listener, address) in
         listeners.iter().map(|(name, of)| (name.as_str(), of)).chain([("admin", &admin_address)])
     {

@@ -208,10 +208,10 @@ impl Taken {
     fn give_up(&mut self, needs: &Needs, sandbox: Sandbox) {
         self.note(Measure::Privileges, linux::privileges());
         self.note(Measure::Files, linux::files(needs));
-        let ports = match needs.chance_port() {
-            Some(port) if sandbox != Sandbox::Strict => Err(format!(
-                "port {port} is one that the system hands out by chance, so that the next configuration \
-                 may have another; `sandbox = \"strict\"` confines it all the same"
+        let ports = match needs.passing_port() {
+            Some((port, why)) if sandbox != Sandbox::Strict => Err(format!(
+                "port {port} {why}, so that the next configuration may have another; `sandbox = \"strict\"` \
+                 confines it all the same"
             )),
             _ => linux::ports(needs),
         };

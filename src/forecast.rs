@@ -333,8 +333,8 @@ fn weakest(events: &[Event], credentials: &[Outlook]) -> Option<Link> {
     let shortest =
         credentials.iter().filter_map(|it| Some((it.endures?, it))).min_by_key(|(length, _)| *length);
     let (length, of) = shortest?;
-    let length = Duration::from_secs(length);
-    let why = format!("if its issuer is silent for {length:?} at the wrong time, requests fail");
+    let length = SignedDuration::try_from(Duration::from_secs(length)).unwrap_or(SignedDuration::MAX);
+    let why = format!("if its issuer is silent for {length:#} at the wrong time, requests fail");
     Some(Link { name: of.name.clone(), why })
 }
 

@@ -12,6 +12,7 @@ mod http2;
 pub mod inherited;
 pub mod listener;
 mod peer;
+mod places;
 pub mod socket;
 pub mod tls;
 mod tunnel;
@@ -38,6 +39,7 @@ use crate::route::metrics::ListenerMetrics;
 use crate::route::rate::Bucket;
 use crate::route::{Rate, RouteTable};
 use crate::server::inherited::Inherited;
+use crate::server::places::Places;
 use crate::server::tls::{Tls, TlsSpec};
 use crate::server::worker::{Command, Thread};
 use crate::telemetry::AccessLog;
@@ -77,8 +79,6 @@ pub struct Server {
 /// A running listener.
 #[derive(Debug)]
 pub struct Listener {
-    /// The name in the configuration.
-    pub name: String,
     /// Where the configuration wants it.
     bind: Bind,
     /// Where it listens; the port is the one that the system gave.
@@ -88,7 +88,7 @@ pub struct Listener {
     /// What a reload may change for new connections.
     settings: ArcSwap<Settings>,
     /// Room for connections.
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
     closed: watch::Sender<bool>,
 }
 
@@ -238,19 +238,24 @@ impl Listener {
         let metrics = Arc::new(ListenerMetrics::default());
         let settings = Settings::new(spec, bound.address(), bound.tls(), &metrics);
         Self {
-            name: spec.name.clone(),
             bind: spec.bind.clone(),
             address: bound.address().clone(),
-            places: Arc::new(Semaphore::new(settings.max_connections)),
+            places: Arc::new(Places::new(settings.max_connections)),
             settings: ArcSwap::from_pointee(settings),
             metrics,
             closed: watch::Sender::new(false),
         }
     }
 
-    /// Whether a spec speaks of this very listener: another place makes another listener.
+    /// The name in the configuration.
+    pub fn name(&self) -> String {
+        self.settings.load().door.listener.clone()
+    }
+
+    /// Whether a spec speaks of this very listener: another place makes another listener. Another name does
+    /// not, unless the system chose the port for that name.
     fn is(&self, spec: &ListenerSpec) -> bool {
-        self.name == spec.name && self.bind == spec.bind
+        self.bind == spec.bind && (!self.bind.is_any_port() || self.name() == spec.name)
     }
 
     /// What it shows, if it speaks TLS.
@@ -265,15 +270,18 @@ impl Listener {
 
     fn set(&self, settings: Settings) {
         let before = self.settings.load();
-        match settings.max_connections.checked_sub(before.max_connections) {
-            Some(more) => self.places.add_permits(more),
-            None => drop(self.places.forget_permits(before.max_connections - settings.max_connections)),
+        self.places.resize(before.max_connections, settings.max_connections);
+        if let Bind::To(Address::Unix(path)) = &self.bind
+            && settings.allow.is_some() != before.allow.is_some()
+            && let Err(error) = listener::change_mode(path, settings.allow.is_some())
+        {
+            tracing::error!(listener = self.name(), %error, "the socket's mode cannot be changed");
         }
         if let (Some(old), Some(new)) = (&before.tls, &settings.tls)
             && !new.shows_the_same(old)
         {
             self.metrics.certificates_renewed.increment();
-            tracing::info!(listener = self.name, ends_at = %new.ends_at(), "the certificate was renewed");
+            tracing::info!(listener = self.name(), ends_at = %new.ends_at(), "the certificate was renewed");
         }
         self.settings.store(Arc::new(settings));
     }
@@ -287,7 +295,7 @@ impl Listener {
             }
             Err(error) => {
                 self.metrics.certificates_rejected.increment();
-                tracing::error!(listener = self.name, %error, "the old certificate stays: the new one cannot be used");
+                tracing::error!(listener = self.name(), %error, "the old certificate stays: the new one cannot be used");
             }
         }
     }

@@ -219,7 +219,7 @@ fn injections(text: &mut Exposition, table: &RouteTable) {
 fn connections(text: &mut Exposition, table: &RouteTable, listeners: &[Arc<Listener>]) {
     let mut metric = text.metric("bearerd_connections", Kind::Gauge, "Connections from apps that are open.");
     for listener in listeners {
-        metric.sample(&[("listener", &listener.name)], listener.metrics.connections.get());
+        metric.sample(&[("listener", &listener.name())], listener.metrics.connections.get());
     }
     let help = "Open connections to upstreams, each with the route whose request it carried last.";
     let mut metric = text.metric("bearerd_upstream_connections", Kind::Gauge, help);
@@ -235,20 +235,22 @@ fn certificates(text: &mut Exposition, listeners: &[Arc<Listener>]) {
     let help = "When the listener's certificate ends.";
     let mut metric = text.metric("bearerd_certificate_expires_timestamp_seconds", Kind::Gauge, help);
     for (listener, ends_at) in &showing {
-        metric.sample(&[("listener", &listener.name)], ends_at.as_duration().as_secs_f64());
+        metric.sample(&[("listener", &listener.name())], ends_at.as_duration().as_secs_f64());
     }
     let help = "Changed certificates that were read.";
     let mut metric = text.metric("bearerd_certificate_renewals_total", Kind::Counter, help);
     for (listener, _) in &showing {
         let of = &listener.metrics;
-        metric.sample(&[("listener", &listener.name), ("outcome", "ok")], of.certificates_renewed.get());
-        metric
-            .sample(&[("listener", &listener.name), ("outcome", "rejected")], of.certificates_rejected.get());
+        metric.sample(&[("listener", &listener.name()), ("outcome", "ok")], of.certificates_renewed.get());
+        metric.sample(
+            &[("listener", &listener.name()), ("outcome", "rejected")],
+            of.certificates_rejected.get(),
+        );
     }
     let help = "TLS handshakes of apps that failed.";
     let mut metric = text.metric("bearerd_failed_handshakes_total", Kind::Counter, help);
     for (listener, _) in &showing {
-        metric.sample(&[("listener", &listener.name)], listener.metrics.failed_handshakes.get());
+        metric.sample(&[("listener", &listener.name())], listener.metrics.failed_handshakes.get());
     }
 }
 

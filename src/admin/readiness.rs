@@ -19,9 +19,7 @@ pub(super) fn unready(admin: &Admin) -> Option<String> {
         .filter(|status| !waits_for_a_person(admin, status))
         .map(|status| format!("`{}` ({})", status.owner, status.state.as_str()))
         .collect();
-    let one = missing.len() == 1;
-    (!missing.is_empty())
-        .then(|| format!("{} {} never been obtained", missing.join(", "), if one { "has" } else { "have" }))
+    (!missing.is_empty()).then(|| format!("there is no token yet of {}", missing.join(", ")))
 }
 
 /// Whether nobody but a person can obtain it: a sidecar must not be held back by that.

@@ -131,6 +131,9 @@ fn connect(origin: &Origin, needs: &mut Needs) {
     // Landlock does not look at who connects to a Unix socket.
     if origin.scheme != Scheme::Unix {
         needs.connect.insert(origin.port);
+        if origin.is_loopback() {
+            needs.local.insert(origin.port);
+        }
     }
 }
 

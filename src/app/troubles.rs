@@ -40,7 +40,7 @@ pub(super) fn notifications(
         let (keeper, server, egress) = (keeper.clone(), Arc::clone(server), egress.clone());
         Box::new(move |name: &str| match name.split_once('.') {
             Some(("egress", name)) => egress.borrow().contains_key(name),
-            Some(("listener", name)) => server.listeners().iter().any(|listener| listener.name == name),
+            Some(("listener", name)) => server.listeners().iter().any(|listener| listener.name() == name),
             _ => keeper.spec(&CredentialName::from(name)).is_some(),
         })
     };
@@ -81,7 +81,7 @@ fn of_listeners(server: &Server, now: Timestamp) -> Vec<Trouble> {
     let listeners = server.listeners();
     let shown = listeners.iter().filter_map(|listener| Some((listener, listener.tls()?.validity())));
     let trouble = |(listener, validity): (&Arc<Listener>, (Timestamp, Timestamp))| {
-        let name = format!("listener.{}", listener.name);
+        let name = format!("listener.{}", listener.name());
         Trouble::end_of_certificate(name, "its certificate", validity, now)
     };
     shown.map(trouble).collect()

@@ -32,6 +32,7 @@ pub struct Arguments {
     /// The method, such as GET
     pub method: Method,
     /// The URL as the app would call it, such as http://127.0.0.1:8080/ledger/user/me
+    #[arg(value_parser = url)]
     pub url: Uri,
     /// For whom, where the route wants that in a header field
     #[arg(long)]
@@ -39,6 +40,10 @@ pub struct Arguments {
     /// Which configuration.
     #[command(flatten)]
     pub file: ConfigFile,
+}
+
+fn url(text: &str) -> Result<Uri, &'static str> {
+    text.parse().map_err(|_| "a URL is written http://HOST:PORT/PATH, as the app would call it")
 }
 
 /// Explains; the exit code says whether the request would be forwarded.

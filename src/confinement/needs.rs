@@ -18,6 +18,8 @@ pub struct Needs {
     pub listen: BTreeSet<u16>,
     /// TCP ports to connect to.
     pub connect: BTreeSet<u16>,
+    /// Those of them at which something is meant to be on this machine.
+    pub local: BTreeSet<u16>,
     /// Commands with their arguments.
     pub commands: BTreeSet<Vec<String>>,
 }
@@ -75,9 +77,11 @@ impl Needs {
         lacks
     }
 
-    /// A port that was not chosen by anybody: the system's choice, or one of those that it chooses from.
+    /// A port that may be another in the next configuration, and why: nobody chose it (it is the system's
+    /// choice, or one of those that it chooses from), or it is that of a server on this machine, whose people
+    /// choose others as they please.
     #[cfg(target_os = "linux")]
-    pub(super) fn chance_port(&self) -> Option<u16> {
+    pub(super) fn passing_port(&self) -> Option<(u16, &'static str)> {
         let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
         let mut ends = range.split_ascii_whitespace().filter_map(|end| end.parse::<u16>().ok());
         let chance = match (ends.next(), ends.next()) {
@@ -85,7 +89,11 @@ impl Needs {
             // The kernel's default (ip-sysctl).
             _ => 32768..=60999,
         };
-        self.listen.union(&self.connect).copied().find(|port| *port == 0 || chance.contains(port))
+        let is_chance = |port: &u16| *port == 0 || chance.contains(port);
+        let by_chance = self.listen.union(&self.connect).copied().find(is_chance);
+        by_chance
+            .map(|port| (port, "is one that the system hands out by chance"))
+            .or_else(|| Some((*self.local.first()?, "is that of a server on this machine")))
     }
 }
 
@@ -124,6 +132,18 @@ mod tests {
         let mut needs = Needs::default();
         needs.read_file(&place.join("now/secret"));
         assert!(needs.read.contains(&place), "{needs:?}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn ports_of_servers_elsewhere_stay_and_those_of_this_machine_pass() {
+        let mut needs = needs(&[], &[443, 8443]);
+        needs.listen.insert(8080);
+        assert_eq!(needs.passing_port(), None);
+        needs.local.insert(8443);
+        assert_eq!(needs.passing_port().map(|(port, _)| port), Some(8443));
+        needs.listen.insert(0);
+        assert_eq!(needs.passing_port().map(|(port, _)| port), Some(0));
     }
 
     #[test]

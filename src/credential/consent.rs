@@ -181,6 +181,18 @@ impl Consents {
         &self.0.invitations
     }
 
+    /// Whose login brings a token to `owner`: its own, or that of the credential that it waits for. `None` if no
+    /// person can.
+    pub fn who_logs_in(&self, owner: &Owner) -> Option<Owner> {
+        let keeper = &self.0.keeper;
+        let may = |name: &CredentialName| keeper.spec(name).is_some_and(|spec| spec.flow.is_interactive());
+        if may(&owner.credential) {
+            return Some(owner.clone());
+        }
+        let (parent, _) = keeper.status(owner)?.waits_for?;
+        may(&parent).then(|| Owner::from(&parent))
+    }
+
     /// A URL with which a browser may begin a login of this owner, if browsers can reach the admin
     /// listener; it counts for 10 minutes.
     pub fn invite(&self, owner: &Owner) -> Option<String> {

@@ -14,7 +14,7 @@ use crate::clock::{Clock, Moment};
 use crate::credential::in_play::InPlay;
 use crate::credential::shared::{Published, Shared};
 use crate::credential::step::step;
-use crate::credential::{Minted, Owner, State};
+use crate::credential::{Minted, Owner, State, Status};
 
 /// One published generation, prepared for one reader.
 #[derive(Debug)]
@@ -35,6 +35,10 @@ pub struct Unavailable {
     pub state: State,
     /// The time to the next try.
     pub retry_after: Option<Duration>,
+    /// Whether it is being obtained now.
+    pub running: bool,
+    /// What went wrong last, for the log.
+    pub last_error: Option<String>,
 }
 
 /// What became of a refusal.
@@ -172,7 +176,10 @@ impl<T> Slot<T> {
             let worth_while =
                 running || usable.is_some() || unnoticed || retry_after.is_some_and(|pause| pause <= left);
             if left.is_zero() || !worth_while {
-                return Err(Unavailable { state, retry_after });
+                let last_error =
+                    |status: &Status| status.last_error.as_ref().map(|last| last.message.clone());
+                let last_error = self.shared.read_status(last_error);
+                return Err(Unavailable { state, retry_after, running, last_error });
             }
             // When the time is over, the next turn says so.
             let _ = tokio::time::timeout_at(deadline, changed).await;

@@ -287,6 +287,17 @@ pub struct ProxyError {
     kind: Option<&'static str>,
 }
 
+/// Whether waiting helps.
+fn without_a_token(why: &Unavailable) -> String {
+    match why.retry_after {
+        Some(pause) if !why.running => {
+            let pause = Duration::from_secs(pause.as_secs().max(1));
+            format!("there is no usable token; the next try to obtain one is in {pause:?}")
+        }
+        _ => "there is no usable token; it is being obtained".to_owned(),
+    }
+}
+
 /// How a person may log in.
 #[derive(Debug, Clone)]
 pub struct Login {
@@ -305,17 +316,23 @@ impl ProxyError {
 
     /// There is no token, for this reason.
     pub fn unavailable(why: &Unavailable) -> Self {
-        let (code, detail) = match why.state {
+        let (code, detail): (_, Cow<'static, str>) = match why.state {
             State::Rejected => (
                 Code::CredentialRejected,
-                "the issuer refused the credential's input; `bearerd status` says what to do",
+                "the issuer refused the credential's input; `bearerd status` says what to do".into(),
             ),
-            State::LoginRequired | State::Revoked => {
-                (Code::LoginRequired, "a person must log in; `bearerd status` says where")
+            State::LoginRequired => {
+                (Code::LoginRequired, "a person must log in; `bearerd status` says where".into())
             }
-            _ => (Code::CredentialUnavailable, "there is no usable token; it is being obtained"),
+            State::Revoked => {
+                let detail = "there was a logout; `bearerd login` brings a new token, or `bearerd refresh` \
+                              where nobody has to log in";
+                (Code::LoginRequired, detail.into())
+            }
+            _ => (Code::CredentialUnavailable, without_a_token(why).into()),
         };
-        Self { retry_after: why.retry_after, ..Self::new(code, detail) }
+        let error = Self { retry_after: why.retry_after, ..Self::new(code, detail) };
+        Self { cause: why.last_error.clone(), ..error }
     }
 
     /// Adds what only the log may know.

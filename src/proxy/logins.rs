@@ -157,6 +157,7 @@ pub(super) fn invitation(
     let control = control.filter(|_| error.code == Code::LoginRequired)?;
     let subject = error.subject.as_deref().and_then(|subject| Subject::new(subject).ok());
     let owner = Owner { credential: route?.spec.credential.clone(), subject };
+    let owner = control.consents.who_logs_in(&owner)?;
     let name =
         percent_encoding::utf8_percent_encode(owner.credential.as_str(), percent_encoding::NON_ALPHANUMERIC);
     Some(Login {

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::route::metrics::{Limit, ListenerMetrics};
 use crate::server::Listener;
 use crate::server::listener::{Socket, SocketFile};
+use crate::server::places;
 use crate::server::socket::AppStream;
 use crate::server::visitor::Visitor;
 
@@ -41,7 +41,7 @@ impl<S> Accepted<S> {
 #[derive(Debug)]
 pub struct Place {
     metrics: Arc<ListenerMetrics>,
-    _permit: OwnedSemaphorePermit,
+    _place: places::Place,
 }
 
 impl Drop for Place {
@@ -83,19 +83,19 @@ pub async fn run(socket: Socket, listener: Arc<Listener>, deliver: impl Fn(Accep
     let acceptor = match Acceptor::new(socket) {
         Ok(acceptor) => acceptor,
         Err(error) => {
-            tracing::error!(listener = listener.name, %error, "the listener cannot be accepted from");
+            tracing::error!(listener = listener.name(), %error, "the listener cannot be accepted from");
             return;
         }
     };
     let mut closed = listener.closed.subscribe();
     let accepting = async {
         loop {
-            let permit = permit(&listener).await;
+            let place = place(&listener).await;
             let (stream, from) = next(&acceptor, &listener).await;
             let visitor = Visitor::meet(&stream, from, &listener);
             listener.metrics.accepted.increment();
             listener.metrics.connections.increment();
-            let place = Place { metrics: listener.metrics.clone(), _permit: permit };
+            let place = Place { metrics: listener.metrics.clone(), _place: place };
             deliver(Accepted { stream, listener: listener.clone(), visitor, place });
         }
     };
@@ -106,14 +106,13 @@ pub async fn run(socket: Socket, listener: Arc<Listener>, deliver: impl Fn(Accep
 }
 
 /// Waits for a free place: with as many connections as there may be, accepting pauses.
-async fn permit(listener: &Listener) -> OwnedSemaphorePermit {
-    let places: &Arc<Semaphore> = &listener.places;
-    if let Ok(permit) = places.clone().try_acquire_owned() {
-        return permit;
+async fn place(listener: &Listener) -> places::Place {
+    if let Some(place) = listener.places.try_take() {
+        return place;
     }
     listener.metrics.unrouted.limited(Limit::MaxConnections);
-    tracing::warn!(listener = listener.name, "accepting pauses: `max_connections` are open");
-    places.clone().acquire_owned().await.expect("the places are never closed")
+    tracing::warn!(listener = listener.name(), "accepting pauses: `max_connections` are open");
+    listener.places.take().await
 }
 
 /// The next connection; a process without file descriptors pauses and tries again.
@@ -124,13 +123,13 @@ async fn next(acceptor: &Acceptor, listener: &Listener) -> (AppStream, Option<Ip
             Ok(accepted) => return accepted,
             Err(error) if is_exhaustion(&error) => {
                 if !is_told {
-                    tracing::error!(listener = listener.name, %error, "accepting pauses");
+                    tracing::error!(listener = listener.name(), %error, "accepting pauses");
                     is_told = true;
                 }
                 tokio::time::sleep(PAUSE).await;
             }
             // A connection that went away before it was accepted.
-            Err(error) => tracing::debug!(listener = listener.name, %error, "a connection was lost"),
+            Err(error) => tracing::debug!(listener = listener.name(), %error, "a connection was lost"),
         }
     }
 }

@@ -27,6 +27,13 @@ pub enum Bind {
     Inherited(String),
 }
 
+impl Bind {
+    /// Whether the system chooses the port.
+    pub fn is_any_port(&self) -> bool {
+        matches!(self, Self::To(Address::Tcp(address)) if address.port() == 0)
+    }
+}
+
 impl fmt::Display for Bind {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -146,8 +153,7 @@ pub fn bind<'a>(
 }
 
 fn bind_one(spec: &ListenerSpec, inherited: &Inherited) -> Result<Bound, BindError> {
-    // Others call only where the listener says who: then that is checked.
-    let mode = if spec.allow.is_none() { OWN_USER } else { 0o666 };
+    let mode = mode(spec.allow.is_some());
     let (address, socket) = match &spec.bind {
         Bind::To(address) => {
             bind_with_mode(address, mode).map_err(|error| BindError::new(spec, Fault::Machine, error))?
@@ -195,6 +201,16 @@ pub(super) fn load_tls(spec: &ListenerSpec, before: Option<&Tls>) -> Result<Opti
 
 /// The mode of a socket that only bearerd's own user may connect to.
 const OWN_USER: u32 = 0o600;
+
+/// Others call only where the listener says who: then that is checked.
+fn mode(says_who: bool) -> u32 {
+    if says_who { 0o666 } else { OWN_USER }
+}
+
+/// Lets those connect to a Unix socket that is bound who may by another rule.
+pub(super) fn change_mode(path: &Path, says_who: bool) -> io::Result<()> {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode(says_who)))
+}
 
 /// Binds one socket, and says where: the port is the one that the system gave. A Unix socket is for
 /// bearerd's own user alone.

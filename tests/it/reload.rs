@@ -1,8 +1,11 @@
 //! Reload: all or nothing.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::Duration;
 
 use rustix::process::Signal;
 
@@ -36,7 +39,7 @@ fn a_changed_credential_starts_anew_and_a_removed_one_stops() {
     assert_eq!(bearerd.admin().get("/v1/credentials/api").status(), 404);
     let before = issuer.requests().len();
     // Longer than the lifetime of its tokens.
-    std::thread::sleep(std::time::Duration::from_millis(3500));
+    thread::sleep(Duration::from_millis(3500));
     assert_eq!(issuer.requests().len(), before, "a removed credential is renewed no more");
 }
 
@@ -229,7 +232,7 @@ fn no_request_fails_while_routes_and_tokens_change() {
     };
     let bearerd = Sidecar::ready(&revision(0));
     let is_over = AtomicBool::new(false);
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         for number in 0..4 {
             let (bearerd, is_over) = (&bearerd, &is_over);
             scope.spawn(move || {
@@ -263,4 +266,80 @@ fn no_request_fails_while_routes_and_tokens_change() {
             );
         }
     }
+}
+
+/// An address that nothing listens on.
+fn free() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port")
+}
+
+#[test]
+fn a_listener_that_gets_another_name_keeps_its_socket() {
+    let upstream = Upstream::start();
+    let (one, two) = (free(), free());
+    let with = |left: &str, right: &str| {
+        format!("[listeners.{left}]\nbind = \"{one}\"\n[listeners.{right}]\nbind = \"{two}\"\n\n")
+            + &key("key", &canary::token())
+            + &route_of(left, "/left", &upstream, "key")
+            + &route_of(right, "/right", &upstream, "key")
+    };
+    let bearerd = Sidecar::ready(&with("a", "b"));
+    for (left, right) in [("a", "c"), ("c", "a"), ("b", "a")] {
+        take_over(&bearerd, &with(left, right));
+        assert_eq!(Client::new(one).get("/left/x").status(), 200, "{left}");
+        assert_eq!(Client::new(two).get("/right/x").status(), 200, "{right}");
+        assert_eq!(Client::new(two).get("/left/x").status(), 404, "{right}");
+    }
+}
+
+#[test]
+fn fewer_connections_than_are_open_hold_as_soon_as_those_have_ended() {
+    let upstream = Upstream::start();
+    let address = free();
+    let with = |most: u32| {
+        format!("[listeners.other]\nbind = \"{address}\"\nmax_connections = {most}\n\n")
+            + &key("key", &canary::token())
+            + &route_of("other", "/api", &upstream, "key")
+    };
+    let bearerd = Sidecar::ready(&with(3));
+    let client = Client::new(address);
+    let head = client.head("GET", "/api/x", "", 0);
+    let mut open: Vec<_> = (0..3).map(|_| client.connect()).collect();
+    for connection in &mut open {
+        connection.send(&head);
+        assert_eq!(connection.answer().status(), 200);
+    }
+    take_over(&bearerd, &with(1));
+    drop(open);
+    let none = "bearerd_connections{listener=\"other\"} 0";
+    bearerd.wait("the end of all", || bearerd.admin().get("/metrics").text().contains(none).then_some(()));
+    let (mut first, mut second) = (client.connect(), client.connect());
+    first.send(&head);
+    assert_eq!(first.answer().status(), 200);
+    let before = upstream.requests().len();
+    second.send(&head);
+    thread::sleep(Duration::from_millis(300));
+    assert_eq!(upstream.requests().len(), before, "the second has no place");
+    drop(first);
+    assert_eq!(second.answer().status(), 200);
+}
+
+#[test]
+fn a_unix_socket_lets_in_whom_the_new_rule_names() {
+    let upstream = Upstream::start();
+    let with = |allow: &str| {
+        format!("[listeners.local]\nbind = \"unix:{{folder}}/local.sock\"\n{allow}\n\n")
+            + &key("key", &canary::token())
+            + &route_of("local", "/api", &upstream, "key")
+    };
+    let bearerd = Sidecar::ready(&with(""));
+    let mode = || {
+        let file = std::fs::metadata(bearerd.folder().join("local.sock")).expect("a socket");
+        file.permissions().mode() & 0o777
+    };
+    assert_eq!(mode(), 0o600);
+    take_over(&bearerd, &with("allow = { uids = [1001] }"));
+    assert_eq!(mode(), 0o666);
+    take_over(&bearerd, &with(""));
+    assert_eq!(mode(), 0o600);
 }

@@ -16,6 +16,10 @@ use crate::secret::Secret;
 /// `jwt` and `value`. One trailing newline is stripped; empty is an error.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(extend("oneOf" = [
+    { "required": ["file"] }, { "required": ["env"] }, { "required": ["systemd"] }, { "required": ["command"] },
+    { "required": ["credential"] }, { "required": ["secret"] }, { "required": ["jwt"] }, { "required": ["value"] },
+]))]
 pub(crate) struct SecretReference {
     /// A file, watched for changes. A relative path starts at the configuration's folder.
     pub(crate) file: Option<String>,

@@ -227,7 +227,7 @@ impl Task {
     fn retry_saving(&mut self, owner: &Owner, message: String, now: Moment) {
         let Some(entry) = self.entries.get_mut(owner) else { return };
         let pause = entry.backoff.next(&self.clock);
-        tracing::warn!(credential = %owner.in_log(), reason = message, retry_in = ?pause, "not saved");
+        tracing::warn!(credential = %owner.in_log(), reason = message, retry_in = %format_args!("{pause:.1?}"), "not saved");
         if entry.trouble.is_none() {
             entry.trouble = Some(Box::new(Trouble::new(Cause::Local, ErrorClass::Transient, message, now)));
         }
@@ -267,7 +267,7 @@ impl Task {
         };
         let local = matches!(failure, Failure::Local(_));
         if let Some(pause) = pause {
-            tracing::warn!(credential = %owner.in_log(), reason = message, retry_in = ?pause, "not renewed");
+            tracing::warn!(credential = %owner.in_log(), reason = message, retry_in = %format_args!("{pause:.1?}"), "not renewed");
             let at = now.after(pause);
             match (phase, &entry.stop) {
                 (Phase::Looking, _) if local => entry.look = Some(at.boot),

@@ -125,7 +125,7 @@ impl fmt::Display for ConnectError {
             Self::Proxy { proxy, reason, .. } => write!(formatter, "the outbound proxy {proxy} {reason}"),
             Self::Tls { origin, reason } => write!(formatter, "TLS with {origin} failed: {reason}"),
             Self::Timeout { origin, limit, stage } => {
-                write!(formatter, "no connection to {origin} within {limit:?}: {stage} took too long")
+                write!(formatter, "no connection to {origin} within {limit:.0?}: {stage} took too long")
             }
             Self::Exhausted(shortage) => shortage.fmt(formatter),
             Self::WrongAddress(wrong) => wrong.fmt(formatter),
