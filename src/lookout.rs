@@ -158,7 +158,10 @@ impl Lookout {
 
     /// Watches the way to a file as it is now, and says whether the file looks different.
     fn has_changed(&mut self, path: &Arc<Path>) -> bool {
-        let folders = folders_of(path);
+        let mut folders = folders_of(path);
+        // One that is not there will be made in one that is.
+        let makers = |folder: &PathBuf| folder.ancestors().find(|folder| folder.is_dir()).map(Path::to_owned);
+        folders.extend(folders.iter().filter_map(makers).collect::<Vec<_>>());
         // A folder that was deleted and made again has to be watched again: so each time, all.
         let folders = folders.iter().map(|folder| self.lead_through(folder, path)).collect();
         let now = Seen { look: signature(path).ok(), folders };

@@ -36,9 +36,11 @@ pub fn run(arguments: &Arguments) -> ExitCode {
             serde_json::from_slice(&reply.body).map_or_else(|_| String::new(), |Outcome { outcome }| outcome);
         let (exit, meaning) = match outcome.as_str() {
             "ok" => (Exit::Done, "it has a new token"),
-            "rejected" => {
-                (Exit::Unavailable, "the issuer refused its input; it is tried again when the input changes")
-            }
+            "rejected" => (
+                Exit::Unavailable,
+                "its input is refused, or was three times, so that only --force asks again; it is tried again by \
+                 itself when the input changes, and `bearerd status` tells more",
+            ),
             "ambiguous" => {
                 (Exit::Unavailable, "the answer was lost, and may have used up its single-use input")
             }

@@ -153,3 +153,28 @@ async fn a_folder_that_is_a_link_is_followed_to_its_next_target() {
     fs::write(root.path().join("v2/token"), "three").expect("written");
     watched.holds("three").await;
 }
+
+#[tokio::test]
+async fn a_folder_that_is_moved_away_or_removed_and_made_again_is_followed() {
+    let root = tempfile::tempdir().expect("a folder");
+    let folder = root.path().join("secrets");
+    let path = folder.join("token");
+    fs::create_dir(&folder).expect("made");
+    let mut watched = Watched::new(&path);
+    fs::write(&path, "one").expect("written");
+    watched.holds("one").await;
+    for text in ["two", "three"] {
+        if text == "two" {
+            fs::rename(&folder, root.path().join("before")).expect("moved");
+        } else {
+            fs::remove_dir_all(&folder).expect("removed");
+        }
+        // It is noticed that it is gone.
+        watched.told.recv().await.expect("told");
+        fs::create_dir(&folder).expect("made");
+        fs::write(&path, text).expect("written");
+        watched.holds(text).await;
+        fs::write(&path, "written again").expect("written");
+        watched.holds("written again").await;
+    }
+}
