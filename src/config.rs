@@ -212,7 +212,10 @@ pub fn load(path: &Path, environment: &Environment) -> Result<Loaded, Problems> 
     let unreadable = |reason: String| {
         Problems::one(Problem::nowhere(format!("the configuration {name} cannot be read: {reason}")))
     };
-    let about = std::fs::metadata(path).map_err(|error| unreadable(error.kind().to_string()))?;
+    let about = std::fs::metadata(path).map_err(|error| {
+        let is_missing = error.kind() == std::io::ErrorKind::NotFound;
+        unreadable(if is_missing { "there is no such file".to_owned() } else { error.kind().to_string() })
+    })?;
     if about.len() > MAX_FILE {
         return Err(unreadable("it is larger than 16 MiB".to_owned()));
     }

@@ -1,15 +1,18 @@
-//! Reading every secret that a configuration names, for `bearerd check`. Running only warns of a
+//! Reading every secret that a configuration names, and its store, for `bearerd check`. Running only warns of a
 //! secret that is not there: its credential waits for it.
+
+use std::path::Path;
 
 use crate::clock::Clock;
 use crate::config::{Loaded, Problem, SecretPlace, Severity};
-use crate::credential::input::{InputError, read, read_source};
+use crate::credential::input::{InputError, Inputs, read, read_source};
+use crate::credential::store::file::{Keys, OpenFault, read as read_store};
 use crate::credential::store::spec::{KeyFault, StoreSpec};
-use crate::credential::{CredentialName, CredentialSpec, Source};
+use crate::credential::{CredentialName, CredentialSpec, Flow, Source};
 use crate::secret::Secret;
 
-/// Reads every file, command and key, signs every assertion, and tells what cannot be read. Outputs
-/// of other credentials are not obtained: a text takes their place.
+/// Reads every file, command and key, signs every assertion, opens the store without a change, and tells what
+/// cannot be read or used. Outputs of other credentials are not obtained: a text takes their place.
 pub async fn read_all(loaded: &Loaded, clock: &Clock) -> Vec<Problem> {
     let mut problems = Vec::new();
     if let Some(token) = &loaded.config.admin.token
@@ -17,10 +20,11 @@ pub async fn read_all(loaded: &Loaded, clock: &Clock) -> Vec<Problem> {
     {
         problems.push(problem(loaded, None, &error));
     }
-    if let StoreSpec::File(spec) = &loaded.config.store
-        && let Err(fault) = spec.keys(clock).await
-    {
-        problems.push(store_problem(loaded, &fault));
+    if let StoreSpec::File(spec) = &loaded.config.store {
+        match spec.keys(clock).await {
+            Ok(keys) => problems.extend(unopened(&spec.path, &keys)),
+            Err(fault) => problems.push(store_problem(loaded, &fault)),
+        }
     }
     for receiver in &loaded.config.notify {
         if let Some(secret) = receiver.way.secret()
@@ -32,16 +36,38 @@ pub async fn read_all(loaded: &Loaded, clock: &Clock) -> Vec<Problem> {
         }
     }
     for spec in &loaded.config.credentials {
-        for error in read_one(spec, clock).await {
-            problems.push(problem(loaded, Some(&spec.name), &error));
+        match read_one(spec, clock).await {
+            Ok(inputs) => problems.extend(unusable(loaded, spec, inputs, clock)),
+            Err(errors) => {
+                problems.extend(errors.iter().map(|error| problem(loaded, Some(&spec.name), error)));
+            }
         }
     }
     problems
 }
 
+/// The routes that cannot carry a token that is known already.
+fn unusable(loaded: &Loaded, spec: &CredentialSpec, inputs: Inputs, clock: &Clock) -> Vec<Problem> {
+    let is_obtained = |source: &Source| matches!(source.leaf(), Source::Output { .. } | Source::Jwt(_));
+    if !matches!(spec.flow, Flow::Static(_)) || spec.inputs.iter().any(|(_, source)| is_obtained(source)) {
+        return Vec::new();
+    }
+    let outputs = inputs.values.into_iter().collect();
+    let routes = loaded.config.routes.iter().filter(|route| route.credential == spec.name);
+    routes
+        .filter_map(|route| {
+            let message = route.injection.prepare(&outputs, clock).err()?;
+            let message = format!("`{}` cannot be used on the route `{}`: {message}", spec.name, route.name);
+            let place = loaded.secrets.iter().find(|place| place.owner.as_ref() == Some(&spec.name));
+            let location = place.map(|place| place.location.clone());
+            Some(Problem { severity: Severity::Error, message, help: None, location })
+        })
+        .collect()
+}
+
 /// Reads each input by itself, so that all mistakes are told, and signs assertions last, since their
 /// claims may name other inputs.
-async fn read_one(spec: &CredentialSpec, clock: &Clock) -> Vec<InputError> {
+async fn read_one(spec: &CredentialSpec, clock: &Clock) -> Result<Inputs, Vec<InputError>> {
     let mut errors = Vec::new();
     let mut known = spec.clone();
     for (name, source) in &spec.inputs {
@@ -67,17 +93,23 @@ async fn read_one(spec: &CredentialSpec, clock: &Clock) -> Vec<InputError> {
         _ => false,
     };
     known.inputs.retain(|_, source| !is_unknown(source));
-    if errors.is_empty()
-        && let Err(error) = read(&known, &stand_in, clock).await
-    {
-        errors.push(error);
+    if !errors.is_empty() {
+        return Err(errors);
     }
-    errors
+    read(&known, &stand_in, clock).await.map_err(|error| vec![error])
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "the shape that reading asks for")]
 fn stand_in(_: &CredentialName, _: &str) -> Option<Secret> {
     Some(Secret::from("not obtained yet"))
+}
+
+/// Why the store cannot be opened: with its key, or at all. One that is not there yet is made at the start, and
+/// one that a bearerd has was opened by that.
+fn unopened(path: &Path, keys: &Keys) -> Option<Problem> {
+    let error = read_store(path, keys).err()?;
+    let is_well = matches!(error.fault, OpenFault::InUse | OpenFault::Missing);
+    (!is_well).then(|| Problem::nowhere(error.to_string()))
 }
 
 fn store_problem(loaded: &Loaded, fault: &KeyFault) -> Problem {

@@ -230,6 +230,7 @@ fn reason(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => "another process listens there".into(),
         io::ErrorKind::PermissionDenied => format!("{error}: ports below 1024 and some folders need rights"),
+        io::ErrorKind::NotFound => "its folder is not there".into(),
         io::ErrorKind::AddrNotAvailable => "this machine does not have that address".into(),
         _ => error.to_string(),
     }

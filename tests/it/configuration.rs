@@ -97,3 +97,42 @@ fn explain_tells_what_would_become_of_a_request_without_any_network() {
         assert_eq!(no.status.code(), Some(1), "{method} {path}: {}", stdout(&no));
     }
 }
+
+#[test]
+fn check_tells_of_a_token_that_no_request_can_carry() {
+    let with = |content: &str| {
+        Setup::new(
+            "[credentials.key]\nflow = \"static\"\ntoken = { file = \"{folder}/token\" }\nexpires = \"never\"\n\n\
+             [routes.api]\nupstream = \"https://api.example\"\ncredential = \"key\"\n",
+        )
+        .file("token", content)
+    };
+    let secret = canary::secret();
+    for (content, code) in [(secret.clone() + "\n", 0), (format!("{secret}\n{secret}"), 78)] {
+        let told = with_configuration(&with(&content), &["check"]);
+        assert_eq!(told.status.code(), Some(code), "{}", stderr(&told));
+        assert_eq!(
+            stderr(&told).contains("cannot be used on the route `api`"),
+            code == 78,
+            "{}",
+            stderr(&told)
+        );
+    }
+}
+
+#[test]
+fn check_opens_the_store_and_leaves_it_as_it_is() {
+    let with = |store: &str| {
+        let setup = Setup::new(
+            "[store]\nkind = \"file\"\npath = \"{folder}/store\"\nkey = { file = \"{folder}/key\" }\n\n\
+             [routes]\n",
+        );
+        let setup = setup.file("key", &"5a".repeat(32));
+        if store.is_empty() { setup } else { setup.file("store", store) }
+    };
+    let told = with_configuration(&with(""), &["check"]);
+    assert_eq!(told.status.code(), Some(0), "it is made at the start: {}", stderr(&told));
+    let told = with_configuration(&with("not a store, but a text that somebody wrote there"), &["check"]);
+    assert_eq!(told.status.code(), Some(78), "{}", stderr(&told));
+    assert!(stderr(&told).contains("is not a store of bearerd"), "{}", stderr(&told));
+}

@@ -333,7 +333,7 @@ fn a_missing_file_is_named() {
         load(Path::new("/nonexistent/bearerd.toml"), &Environment::default()).expect_err("not there");
     assert_eq!(
         problems.to_string(),
-        "error: the configuration /nonexistent/bearerd.toml cannot be read: entity not found"
+        "error: the configuration /nonexistent/bearerd.toml cannot be read: there is no such file"
     );
 }
 
