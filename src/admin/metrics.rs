@@ -180,6 +180,9 @@ fn limits(text: &mut Exposition, rows: &[Row<'_>], admin: &Admin) {
     metric.sample(&[("limit", "admin_connections")], admin.metrics.evicted.get());
     metric.sample(&[("limit", "admin_wrong_tokens")], admin.sessions.uncompared.get());
     metric.sample(&[("limit", "max_logins")], admin.control.consents.numbers().refused.get());
+    let limited = admin.keeper.limited();
+    metric.sample(&[("limit", "max_renewals")], limited.max_renewals.get());
+    metric.sample(&[("limit", "issuer_concurrency")], limited.issuer_concurrency.get());
     let receivers = admin.notifications.numbers();
     let sum =
         |count: fn(&Numbers) -> u64| receivers.iter().map(|(_, numbers, _)| count(numbers)).sum::<u64>();

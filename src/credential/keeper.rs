@@ -52,6 +52,7 @@ use crate::credential::{
     CredentialName, CredentialSpec, Flow, Minted, Owner, Source, State, Status, Subject,
 };
 use crate::secret::Secret;
+use crate::telemetry::Counter;
 
 /// How an exchange ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -95,6 +96,15 @@ pub struct Options {
     pub observe: Observe,
 }
 
+/// How often exchanges were held back.
+#[derive(Debug, Default)]
+pub struct Limited {
+    /// By `issuer_concurrency`: they waited for others with the same issuer.
+    pub issuer_concurrency: Counter,
+    /// By `max_renewals`: they were planned for a time at which the credential had none left.
+    pub max_renewals: Counter,
+}
+
 /// When subjects sleep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SleepRules {
@@ -135,6 +145,7 @@ struct Hub {
     /// What exists, read by everybody without asking the task.
     directory: ArcSwap<Directory>,
     awake: Arc<Awake>,
+    limited: Arc<Limited>,
     commands: mpsc::UnboundedSender<Command>,
     pokes: mpsc::UnboundedSender<Poke>,
     files: watch::Sender<Arc<BTreeSet<Arc<Path>>>>,
@@ -179,17 +190,18 @@ pub fn start(
 ) -> (Keeper, impl Future<Output = ()> + Send + 'static) {
     let (commands, inbox) = mpsc::unbounded_channel();
     let (pokes, requests) = mpsc::unbounded_channel();
-    let awake = Arc::<Awake>::default();
+    let (awake, limited) = (Arc::<Awake>::default(), Arc::<Limited>::default());
     let hub = Hub {
         clock: clock.clone(),
         store: Arc::clone(&store),
         directory: ArcSwap::default(),
         awake: Arc::clone(&awake),
+        limited: Arc::clone(&limited),
         commands,
         pokes,
         files: watch::Sender::default(),
     };
-    let task = task::Task::new(clock, store, mint, options, awake, inbox);
+    let task = task::Task::new(clock, store, mint, options, (awake, limited), inbox);
     (Keeper(Arc::new(hub)), task.run(requests))
 }
 
@@ -307,6 +319,11 @@ impl Keeper {
     /// How many subjects a credential has, awake or not.
     pub async fn count(&self, credential: &CredentialName) -> Result<usize, StoreError> {
         self.0.store.count(credential).await
+    }
+
+    /// How often exchanges were held back.
+    pub fn limited(&self) -> &Limited {
+        &self.0.limited
     }
 
     /// How many subjects of each credential are awake, and how often they woke and fell asleep; only of

@@ -108,10 +108,13 @@ impl Pace {
     /// No exchange starts before this time since boot.
     pub fn earliest(&self, limit: Option<RenewalRate>) -> Duration {
         let by_interval = self.renewed.map(|renewed| renewed + LEAST_INTERVAL);
-        let by_rate = limit
-            .filter(|limit| self.started.len() >= limit.count as usize)
-            .and_then(|limit| Some(*self.started.front()? + limit.counts_for()));
-        by_interval.max(by_rate).unwrap_or_default()
+        by_interval.max(self.by_rate(limit)).unwrap_or_default()
+    }
+
+    /// Up to when `max_renewals` lets no exchange start, in time since boot; `None` if there is room for one.
+    pub fn by_rate(&self, limit: Option<RenewalRate>) -> Option<Duration> {
+        let limit = limit.filter(|limit| self.started.len() >= limit.count as usize)?;
+        Some(*self.started.front()? + limit.counts_for())
     }
 }
 

@@ -278,8 +278,8 @@ fn a_listener_that_gets_another_name_keeps_its_socket() {
     let upstream = Upstream::start();
     let (one, two) = (free(), free());
     let with = |left: &str, right: &str| {
-        format!("[listeners.{left}]\nbind = \"{one}\"\n[listeners.{right}]\nbind = \"{two}\"\n\n")
-            + &key("key", &canary::token())
+        key("key", &canary::token())
+            + &format!("[listeners.{left}]\nbind = \"{one}\"\n[listeners.{right}]\nbind = \"{two}\"\n\n")
             + &route_of(left, "/left", &upstream, "key")
             + &route_of(right, "/right", &upstream, "key")
     };
@@ -297,8 +297,8 @@ fn fewer_connections_than_are_open_hold_as_soon_as_those_have_ended() {
     let upstream = Upstream::start();
     let address = free();
     let with = |most: u32| {
-        format!("[listeners.other]\nbind = \"{address}\"\nmax_connections = {most}\n\n")
-            + &key("key", &canary::token())
+        key("key", &canary::token())
+            + &format!("[listeners.other]\nbind = \"{address}\"\nmax_connections = {most}\n\n")
             + &route_of("other", "/api", &upstream, "key")
     };
     let bearerd = Sidecar::ready(&with(3));
@@ -328,8 +328,8 @@ fn fewer_connections_than_are_open_hold_as_soon_as_those_have_ended() {
 fn a_unix_socket_lets_in_whom_the_new_rule_names() {
     let upstream = Upstream::start();
     let with = |allow: &str| {
-        format!("[listeners.local]\nbind = \"unix:{{folder}}/local.sock\"\n{allow}\n\n")
-            + &key("key", &canary::token())
+        key("key", &canary::token())
+            + &format!("[listeners.local]\nbind = \"unix:{{folder}}/local.sock\"\n{allow}\n\n")
             + &route_of("local", "/api", &upstream, "key")
     };
     let bearerd = Sidecar::ready(&with(""));

@@ -76,6 +76,8 @@ pub(super) struct Entry {
     pub(super) unsaved: Option<Box<Record>>,
     /// The store may hold a token that is still valid: it is looked for before the issuer is asked.
     pub(super) recalls: bool,
+    /// `max_renewals` holds it back, and that was counted.
+    pub(super) counts_as_held_back: bool,
     /// It renews because its refresh token would end by itself.
     pub(super) lapses: bool,
     /// It renews because an upstream refused its token.
@@ -192,6 +194,7 @@ impl Entry {
             doubted: false,
             unsaved: None,
             recalls: false,
+            counts_as_held_back: false,
             lapses: false,
             refused: false,
             replaces_refused: false,
@@ -263,6 +266,18 @@ impl Entry {
         self.pace.earliest(self.spec.times.max_renewals)
     }
 
+    /// Up to when `max_renewals` holds back what is planned before, in time since boot.
+    pub(super) fn held_back(&self, now: Moment) -> Option<Duration> {
+        let wanted = match self.next {
+            Next::Nothing => return None,
+            Next::Now => now.boot,
+            Next::Retry(at) => at.boot,
+            Next::Renewal(at) => now.boot + at.left(now),
+        };
+        let until = self.pace.by_rate(self.spec.times.max_renewals)?;
+        (until > now.boot && until > wanted).then_some(until)
+    }
+
     /// When the task has to look at this entry again, in time since boot: its plan, or the end of its
     /// token, or the time to sleep.
     pub(super) fn wake_at(&self, now: Moment, rules: &SleepRules) -> Option<Duration> {
@@ -304,7 +319,20 @@ impl Entry {
     /// What came with the token, and that it ends soon.
     fn warnings(&self, now: Moment) -> Vec<String> {
         let minted = self.current.iter().flat_map(|current| current.minted.warnings.iter().cloned());
-        minted.chain(self.notice(now).map(|(message, _)| message)).collect()
+        let further = [self.notice(now).map(|(message, _)| message), self.drought(now)];
+        minted.chain(further.into_iter().flatten()).collect()
+    }
+
+    /// That there is no token because `max_renewals` holds the next exchange back.
+    fn drought(&self, now: Moment) -> Option<String> {
+        let until = self.held_back(now).filter(|_| !self.is_usable(now))?;
+        let limit = self.spec.times.max_renewals?;
+        let next = now.after(until.saturating_sub(now.boot)).wall;
+        let times = if limit.count == 1 { "once".to_owned() } else { format!("{} times", limit.count) };
+        Some(format!(
+            "there is no token: the issuer may be asked {times} in {:?} (`max_renewals`), and is asked again at {next:.0}",
+            limit.per
+        ))
     }
 
     /// What a person has to be told of a token that nobody renews, and for how long that stays true: from two
@@ -336,9 +364,10 @@ impl Entry {
             generation: self.generation(),
             obtained_at: expiry.map(|expiry| expiry.obtained.wall),
             expires_at: expiry.and_then(|expiry| expiry.end).map(|end| end.wall),
-            renew_at: match self.next {
-                Next::Retry(at) | Next::Renewal(at) => Some(at.wall),
-                Next::Nothing | Next::Now => None,
+            renew_at: match (self.held_back(now), self.next) {
+                (Some(until), _) => Some(now.after(until.saturating_sub(now.boot)).wall),
+                (None, Next::Retry(at) | Next::Renewal(at)) => Some(at.wall),
+                (None, Next::Nothing | Next::Now) => None,
             },
             last_error: self.trouble.as_ref().map(|trouble| Box::new(trouble.error.clone())),
             warnings: self.warnings(now),

@@ -17,7 +17,7 @@ use crate::credential::keeper::exchange::{Early, Exchange, Report};
 use crate::credential::keeper::lanes::{Issuer, Lanes};
 use crate::credential::keeper::lapses::Found;
 use crate::credential::keeper::timers::Timers;
-use crate::credential::keeper::{Command, Options};
+use crate::credential::keeper::{Command, Limited, Options};
 use crate::credential::shared::Poke;
 use crate::credential::store::Store;
 use crate::credential::{CredentialName, Owner};
@@ -33,6 +33,7 @@ pub(super) struct Task {
     pub(super) mint: Arc<dyn Mint>,
     pub(super) options: Options,
     pub(super) awake: Arc<Awake>,
+    limited: Arc<Limited>,
     commands: mpsc::UnboundedReceiver<Command>,
     /// Boxed: a map has up to twice the places that it uses.
     pub(super) entries: HashMap<Owner, Box<Entry>>,
@@ -88,7 +89,7 @@ impl Task {
         store: Arc<dyn Store>,
         mint: Arc<dyn Mint>,
         options: Options,
-        awake: Arc<Awake>,
+        (awake, limited): (Arc<Awake>, Arc<Limited>),
         commands: mpsc::UnboundedReceiver<Command>,
     ) -> Self {
         Self {
@@ -99,6 +100,7 @@ impl Task {
             lanes: Lanes::new(options.issuer_concurrency),
             options,
             awake,
+            limited,
             commands,
             entries: HashMap::new(),
             children: HashMap::new(),
@@ -204,6 +206,11 @@ impl Task {
                 (is_due || looks) && blocked_by.is_none() && !(is_due && self.freshens_parents(owner, now));
             if let Some(entry) = self.entries.get_mut(owner) {
                 entry.blocked_by = blocked_by.filter(|_| is_due);
+                let is_held_back = entry.held_back(now).is_some();
+                if is_held_back && !entry.counts_as_held_back {
+                    self.limited.max_renewals.increment();
+                }
+                entry.counts_as_held_back = is_held_back;
             }
             if starts {
                 self.queue(owner, is_due, now);
@@ -225,6 +232,7 @@ impl Task {
             self.start(owner, now);
         } else {
             entry.phase = Phase::Queued;
+            self.limited.issuer_concurrency.increment();
         }
     }
 

@@ -97,9 +97,14 @@ async fn max_renewals_bounds_the_exchanges_in_a_time() {
     }]);
     pass(seconds(590)).await;
     assert_eq!(house.issuer.count("a"), 5);
+    let status = house.status("a");
+    assert!(status.warnings.iter().any(|warning| warning.contains("max_renewals")), "{:?}", status.warnings);
+    assert!(status.renew_at.is_some_and(|at| at > house.clock.wall()), "{:?}", status.renew_at);
     assert_eq!(house.refresh("a", true).await, Outcome::Transient, "it holds for operators too");
+    assert_eq!(house.keeper.limited().max_renewals.get(), 1, "what waits is counted once");
     pass(seconds(590)).await;
     assert_eq!(house.issuer.count("a"), 10);
+    assert_eq!(house.keeper.limited().max_renewals.get(), 2);
 }
 
 #[tokio::test(start_paused = true)]

@@ -33,6 +33,7 @@ async fn so_many_exchanges_run_at_once_with_one_issuer() {
         assert_eq!(asked, second * 4);
         pass(seconds(1)).await;
     }
+    assert_eq!(house.keeper.limited().issuer_concurrency.get(), 16, "each that waited is counted");
 }
 
 #[tokio::test(start_paused = true)]
