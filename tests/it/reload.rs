@@ -338,8 +338,9 @@ fn a_unix_socket_lets_in_whom_the_new_rule_names() {
         file.permissions().mode() & 0o777
     };
     assert_eq!(mode(), 0o600);
-    take_over(&bearerd, &with("allow = { uids = [1001] }"));
+    let here = |text: String| text.replace("{folder}", &bearerd.folder().display().to_string());
+    take_over(&bearerd, &here(with("allow = { uids = [1001] }")));
     assert_eq!(mode(), 0o666);
-    take_over(&bearerd, &with(""));
+    take_over(&bearerd, &here(with("")));
     assert_eq!(mode(), 0o600);
 }
