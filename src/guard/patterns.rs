@@ -53,12 +53,6 @@ pub struct Patterns {
     begins: [u64; 4],
 }
 
-/// Where in an index an entry is noted: in which word, and at which of its bits.
-struct Place {
-    word: usize,
-    bits: [u64; 2],
-}
-
 /// What stands at a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Match {
@@ -107,8 +101,9 @@ impl Patterns {
         let index = vec![0; words].into_boxed_slice();
         let mut patterns = Self { window, index, has_leads, grams, forms, begins };
         for at in 0..patterns.grams.len() {
-            let Place { word, bits: [one, other] } = patterns.place(patterns.grams[at]);
-            patterns.index[word] |= (1_u64 << one) | (1_u64 << other);
+            let hash = hash(patterns.grams[at]);
+            let word = patterns.word(hash);
+            patterns.index[word] |= bit(hash) | bit(hash >> 6);
         }
         patterns
     }
@@ -184,10 +179,10 @@ impl Patterns {
     /// Whether an entry is in the index.
     #[inline]
     fn has(&self, entry: u32) -> bool {
-        let Place { word, bits: [one, other] } = self.place(entry);
-        let word = self.index[word];
+        let hash = hash(entry);
+        let word = self.index[self.word(hash)];
         // One after the other: nearly every place ends with the first.
-        word & (1_u64 << one) != 0 && word & (1_u64 << other) != 0 && self.holds(entry)
+        word & bit(hash) != 0 && word & bit(hash >> 6) != 0 && self.holds(entry)
     }
 
     /// Whether an entry that shares its bits with others is one of them.
@@ -196,11 +191,9 @@ impl Patterns {
         self.grams.binary_search(&entry).is_ok()
     }
 
-    /// Where an entry has its bits.
-    fn place(&self, entry: u32) -> Place {
-        let hash = u64::from(entry).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let word = (hash >> 46) as usize & self.index.len().wrapping_sub(1);
-        Place { word, bits: [(hash >> 40) & 63, (hash >> 34) & 63] }
+    /// In which word of the index an entry of this hash has its bits.
+    fn word(&self, hash: u32) -> usize {
+        (hash >> 12) as usize & self.index.len().wrapping_sub(1)
     }
 
     /// The first place before `until` at which a window stands whose first escape is in what is fresh.
@@ -339,6 +332,16 @@ impl Patterns {
         let forms = self.forms.iter().filter(|form| form.first == first || is_lead(first));
         forms.fold(Match::None, |found, form| found.or(follow(form, text, at)))
     }
+}
+
+/// The hash of an entry: its upper bits name a word of the index, twice six below them a bit of that.
+fn hash(entry: u32) -> u32 {
+    (u64::from(entry).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
+}
+
+/// The bit that the lowest six bits of a hash name.
+fn bit(hash: u32) -> u64 {
+    1 << (hash % u64::BITS)
 }
 
 /// A bit for each byte: in which word, and which.

@@ -80,22 +80,20 @@ const FORBIDDEN: [i64; 57] = [
     libc::SYS_memfd_secret,
 ];
 
-/// This machine, as the kernel names it to filters (`AUDIT_ARCH_..`, linux/audit.h): the number of its executables
-/// (elf(5)), 64 bits wide, the lowest byte first.
-const MACHINE: Option<u32> = {
-    const fn of(executables: u32) -> Option<u32> {
-        Some(executables | 0xc000_0000)
-    }
-    if cfg!(target_arch = "x86_64") {
-        of(62)
-    } else if cfg!(target_arch = "aarch64") {
-        of(183)
-    } else if cfg!(target_arch = "riscv64") {
-        of(243)
-    } else {
-        None
-    }
+/// This machine, as the kernel names it to filters (`AUDIT_ARCH_..`, linux/audit.h): by the number of its
+/// executables (elf(5)).
+const MACHINE: Option<u32> = if cfg!(target_arch = "x86_64") {
+    Some(62 | WIDE_AND_LITTLE_ENDIAN)
+} else if cfg!(target_arch = "aarch64") {
+    Some(183 | WIDE_AND_LITTLE_ENDIAN)
+} else if cfg!(target_arch = "riscv64") {
+    Some(243 | WIDE_AND_LITTLE_ENDIAN)
+} else {
+    None
 };
+
+/// 64 bits, the lowest byte first.
+const WIDE_AND_LITTLE_ENDIAN: u32 = 0xc000_0000;
 
 /// Forbids them, and to start processes: threads are what the rest of `clone` is for. `clone3` hides its
 /// flags behind a pointer, so that it is said not to exist, on which C libraries take `clone`.

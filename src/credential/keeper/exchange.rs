@@ -160,9 +160,9 @@ impl Report {
 }
 
 impl Exchange {
-    pub(super) async fn run(mut self) -> Report {
+    pub(super) async fn run(mut self) -> Box<Report> {
         let started = Clock::instant();
-        let mut report = Report {
+        let mut report = Box::new(Report {
             started: self.clock.boot(),
             took: Duration::ZERO,
             inputs: None,
@@ -173,7 +173,7 @@ impl Exchange {
             beside: None,
             unsaved: None,
             result: Err(Failure::Unchanged),
-        };
+        });
         report.result = self.obtain(&mut report, started).await;
         report.took = started.elapsed();
         report

@@ -43,7 +43,7 @@ pub(super) struct Task {
     pub(super) readers: BTreeSet<(Arc<Path>, Owner)>,
     timers: Timers,
     lanes: Lanes,
-    exchanges: JoinSet<Report>,
+    exchanges: JoinSet<Box<Report>>,
     /// Generations that exchanges have published before they are saved; both ends are held here.
     early: (mpsc::UnboundedSender<Early>, mpsc::UnboundedReceiver<Early>),
     /// Questions to the store for refresh tokens that end soon; one at a time.
@@ -291,9 +291,9 @@ impl Task {
     }
 
     /// An exchange has ended: its place goes to the next, and its report to its entry.
-    fn end(&mut self, joined: Result<(tokio::task::Id, Report), JoinError>) {
+    fn end(&mut self, joined: Result<(tokio::task::Id, Box<Report>), JoinError>) {
         let (task, report) = match joined {
-            Ok((task, report)) => (task, Some(report)),
+            Ok((task, report)) => (task, Some(*report)),
             Err(error) => (error.id(), None),
         };
         let Some(owner) = self.owners.remove(&task) else { return };
