@@ -149,11 +149,12 @@ impl Life {
     }
 
     async fn something_happens(&mut self) -> Result<(), String> {
+        let longest = self.plan.longest_trouble;
         let (weather, most) = match self.pick(8) {
-            0 => (Weather::Down, 5 * DAY),
-            1 => (Weather::Busy, DAY),
-            2 => (Weather::Deaf, DAY / 2),
-            3 | 4 => (Weather::Stormy, DAY),
+            0 => (Weather::Down, longest),
+            1 => (Weather::Busy, longest / 5),
+            2 => (Weather::Deaf, longest / 10),
+            3 | 4 => (Weather::Stormy, longest / 5),
             5 => return self.crash_loop().await,
             _ => (Weather::Fair, HOUR),
         };
@@ -188,7 +189,7 @@ impl Life {
     async fn crash_loop(&mut self) -> Result<(), String> {
         self.road.log().weather = Weather::Deaf;
         // So long that tokens may end before.
-        self.wait(self.up_to(DAY)).await?;
+        self.wait(self.up_to(self.plan.longest_trouble / 5)).await?;
         self.tally.bad_days += 1.0;
         for _ in 0..30 {
             let pause = self.up_to(Duration::from_secs(30));
@@ -338,7 +339,7 @@ impl Life {
         if f64::from(tally.exchanges) > most {
             return Err(format!("{} exchanges, and {most:.0} are enough", tally.exchanges));
         }
-        if tally.restarts < 20 || tally.steps < 5 || tally.requests < 1000 {
+        if tally.restarts < 20 || tally.steps < 2 || tally.requests < 1000 {
             return Err("that was no life".to_owned());
         }
         self.plan.in_the_end.as_ref().map_or(Ok(()), |judge| judge(tally))

@@ -22,6 +22,9 @@ const LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// Clocks may differ by this much where a vendor dates by its own.
 const SLIGHT: Duration = Duration::from_secs(5);
 
+/// How long a vendor is in trouble at the most who wants a signature at each try.
+const SHORT: Duration = Duration::from_secs(8 * 3600);
+
 fn vendor(clock: &Clock) -> Arc<Neighbours> {
     Arc::new(Neighbours::new(TokenBook::new(clock.clone(), Some(LIFETIME)), clock.clone()))
 }
@@ -56,14 +59,19 @@ pub(super) fn zoho(clock: &Clock) -> Plan {
 /// Assertions with a time of their own, and answers with a date.
 fn github_app(clock: &Clock) -> Plan {
     let plan = plan(vendor(clock), "github-app", &[("github-app", "GET", "/github-app/data")]);
-    Plan { clock_error: SLIGHT, never: &["`authorization`", "is wrong"], ..plan }
+    Plan { clock_error: SLIGHT, longest_trouble: SHORT, never: &["`authorization`", "is wrong"], ..plan }
 }
 
 /// Assertions as a grant.
 fn google(clock: &Clock) -> Plan {
     const CALL: &[(&str, &str, &str)] = &[("google-service-account", "GET", "/google-service-account/data")];
     let plan = plan(vendor(clock), "google-service-account", CALL);
-    Plan { clock_error: SLIGHT, never: &["`assertion`", "is missing", "does not belong"], ..plan }
+    Plan {
+        clock_error: SLIGHT,
+        longest_trouble: SHORT,
+        never: &["`assertion`", "is missing", "does not belong"],
+        ..plan
+    }
 }
 
 /// Tokens that are bound to an address.

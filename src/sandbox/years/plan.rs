@@ -11,6 +11,7 @@ use crate::clock::{Clock, Moment};
 use crate::credential::Minted;
 use crate::credential::keeper::Keeper;
 use crate::sandbox::Simulator;
+use crate::sandbox::years::DAY;
 use crate::sandbox::years::life::Tally;
 use crate::sandbox::years::planted::Planted;
 use crate::secret::Secret;
@@ -26,6 +27,8 @@ pub(super) struct Plan {
     /// How wrong the wall clock gets at the most. Where the vendor dates tokens or assertions by its own clock,
     /// more than a minute is more than anybody can make good.
     pub(super) clock_error: Duration,
+    /// How long the vendor is in trouble at the most. Each try of that time costs the test its signature.
+    pub(super) longest_trouble: Duration,
     /// So long after the last trouble all is well again.
     pub(super) recovery: Duration,
     /// How many exchanges there are at the most.
@@ -97,6 +100,7 @@ impl Plan {
             vendor,
             calls,
             clock_error: Duration::from_secs(3600),
+            longest_trouble: 5 * DAY,
             // The longest pause between tries is five minutes.
             recovery: Duration::from_secs(900),
             calls_at_most,
