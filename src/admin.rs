@@ -35,7 +35,7 @@ use crate::credential::Source;
 use crate::credential::keeper::Keeper;
 use crate::credential::store::Store;
 use crate::notification::Notifications;
-use crate::route::RouteTable;
+use crate::route::{Rate, RouteTable};
 use crate::server::{Address, Server};
 use crate::upstream::connect::Connectors;
 
@@ -62,6 +62,12 @@ pub struct AdminSpec {
     pub session_lifetime: Duration,
     /// Streams of events at once.
     pub max_event_streams: u16,
+    /// Connections at once; beyond, the one that says least has to go.
+    pub max_connections: u16,
+    /// Wrong tokens in requests of one caller that are compared.
+    pub max_wrong_tokens: Rate,
+    /// Wrong tokens of one caller who wants to sign in to the console that are compared.
+    pub max_wrong_sign_ins: Rate,
 }
 
 impl AdminSpec {
@@ -69,6 +75,12 @@ impl AdminSpec {
     pub const SESSION_LIFETIME: Duration = Duration::from_secs(3600);
     /// The default of `max_event_streams`.
     pub const MAX_EVENT_STREAMS: u16 = 16;
+    /// The default of `max_connections`.
+    pub const MAX_CONNECTIONS: u16 = 64;
+    /// The default of `max_wrong_tokens`: enough for scripts with an old token, not for somebody who guesses.
+    pub const MAX_WRONG_TOKENS: Rate = Rate { count: 50, per: Duration::from_secs(10) };
+    /// The default of `max_wrong_sign_ins`: those of a person.
+    pub const MAX_WRONG_SIGN_INS: Rate = Rate { count: 5, per: Duration::from_secs(50) };
 }
 
 /// What the admin listener shows and hands on.

@@ -17,6 +17,7 @@ mod pattern;
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -40,6 +41,8 @@ pub struct Peer {
     pub cgroup: Known<String>,
     /// The names for which its certificate was made.
     pub names: Known<AlternativeNames>,
+    /// Where it connected from, over TCP.
+    pub address: Option<IpAddr>,
     /// What came of the last token that it showed.
     pub remembered: RefCell<Remembered>,
 }
@@ -68,6 +71,7 @@ impl Default for Peer {
             gids: Err(unknown()),
             cgroup: Err(unknown()),
             names: Err(unknown()),
+            address: None,
             remembered: RefCell::default(),
         }
     }

@@ -7,6 +7,7 @@
 //! what is put into its [`Content`] or made of it.
 
 pub mod content;
+mod derived;
 pub mod names;
 mod rendered;
 pub mod verification;
@@ -26,6 +27,7 @@ use crate::template::Template;
 use rendered::render;
 
 pub use content::Content;
+pub use derived::Derived;
 pub use names::InjectedNames;
 pub use rendered::Rendered;
 pub use verification::{Verification, Verifier};
@@ -101,6 +103,16 @@ struct More {
     prover: Option<Prover>,
     /// What answers have to fit; `None` where they are not verified.
     verifier: Option<Arc<Verifier>>,
+    /// What is made of values; `None` where they are put on as they are.
+    derived: Option<Derived>,
+}
+
+impl More {
+    fn is_empty(&self) -> bool {
+        let Self { query, cookies, dynamic, prover, verifier, derived } = self;
+        let has_pairs = !query.is_empty() || !cookies.is_empty();
+        !has_pairs && dynamic.is_none() && prover.is_none() && verifier.is_none() && derived.is_none()
+    }
 }
 
 /// Makes the proofs of one generation.
@@ -167,8 +179,9 @@ impl Injection {
         let Rendered { headers, query, cookies, .. } = render(&stable, &[], outputs, clock, None)?;
         let dynamic = (!unstable.is_empty()).then(|| unstable.dynamic(outputs, clock)).transpose()?;
         let prover = self.dpop.then(|| prover(outputs, clock)).transpose()?;
-        let is_plain = query.is_empty() && cookies.is_empty() && dynamic.is_none() && prover.is_none();
-        let more = (!is_plain).then(|| Box::new(More { query, cookies, dynamic, prover, verifier: None }));
+        let derived = Derived::of(self, outputs, clock);
+        let more = More { query, cookies, dynamic, prover, verifier: None, derived };
+        let more = (!more.is_empty()).then(|| Box::new(more));
         Ok(Prepared { lines: lines(&headers), more })
     }
 
@@ -222,6 +235,11 @@ impl Prepared {
     /// What answers have to fit.
     pub fn verifier(&self) -> Option<&Arc<Verifier>> {
         self.more.as_ref()?.verifier.as_ref()
+    }
+
+    /// What is made of the values and stays the same for each request, if anything is.
+    pub fn derived(&self) -> Option<&Derived> {
+        self.more.as_ref()?.derived.as_ref()
     }
 
     /// What is rendered for this request alone, if anything is; `content` is what it holds, where the

@@ -1,5 +1,6 @@
 //! Routes: which request goes where, with which credential, and what it may ask for.
 
+mod guesses;
 pub mod matcher;
 pub mod metrics;
 pub mod path;
@@ -22,6 +23,7 @@ use crate::inject::{Injection, Verification};
 use crate::upstream::Url;
 use crate::upstream::pool::PoolLimits;
 
+pub use guesses::{Guesser, Guesses};
 pub use table::{Route, RouteTable, Tokens, Wiring};
 
 /// One route, as validated from `[routes.NAME]`. What it has in common with others it shares with them:
@@ -159,6 +161,8 @@ pub struct RouteLimits {
     pub replay_body: usize,
     /// The longest request body that is held for the injection, in bytes.
     pub inject_body: usize,
+    /// Informational answers before the one that counts.
+    pub max_interim_answers: u32,
     /// How connections to the upstream are kept.
     pub pool: PoolLimits,
 }
@@ -172,6 +176,7 @@ impl Default for RouteLimits {
             stall_timeout: Duration::from_secs(300),
             replay_body: 64 * 1024,
             inject_body: 1024 * 1024,
+            max_interim_answers: 100,
             pool: PoolLimits::default(),
         }
     }

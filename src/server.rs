@@ -36,8 +36,7 @@ use crate::http1::HeadLimits;
 use crate::proxy::Shared;
 use crate::proxy::admit::Door;
 use crate::route::metrics::ListenerMetrics;
-use crate::route::rate::Bucket;
-use crate::route::{Rate, RouteTable};
+use crate::route::{Guesses, Rate, RouteTable};
 use crate::server::inherited::Inherited;
 use crate::server::places::Places;
 use crate::server::tls::{Tls, TlsSpec};
@@ -47,6 +46,7 @@ use crate::upstream::pool::Bites;
 
 pub use http2::CalmLimits;
 pub use listener::{Address, Bind, BindError, Bound};
+pub use peer::guesser;
 
 /// What the data plane is made of.
 #[derive(Debug, Clone)]
@@ -374,7 +374,8 @@ impl ListenerSpec {
             head_timeout: self.limits.head_timeout,
             allow: self.allow.clone(),
             accounts: self.accounts.clone(),
-            wrong_bearers: Bucket::new(self.limits.max_wrong_bearers),
+            wrong_bearers: Guesses::default(),
+            max_wrong_bearers: self.limits.max_wrong_bearers,
             metrics: metrics.clone(),
         }
     }
@@ -401,7 +402,7 @@ pub struct ListenerLimits {
     pub max_streams: u32,
     /// How much trouble an HTTP/2 connection may make; beyond, it is ended.
     pub calm: CalmLimits,
-    /// Wrong tokens of callers; beyond, none is looked at.
+    /// Wrong tokens of a caller; beyond, none of his is looked at.
     pub max_wrong_bearers: Rate,
 }
 

@@ -26,7 +26,7 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 use crate::clock::Clock;
 pub use count::{Counter, Gauge};
 use line::Style;
-pub use seldom::Seldom;
+pub use seldom::{Seldom, SeldomEach};
 use writer::Queue;
 pub use writer::lines_dropped;
 

@@ -297,6 +297,19 @@ impl Template {
         Ok(rendered)
     }
 
+    /// What functions make of named values and is the same each time; nothing of what cannot be made.
+    pub fn derived(&self, scene: &Scene<'_>) -> Vec<Secret> {
+        let calls = self.0.iter().filter_map(|piece| match piece {
+            Piece::Value(call @ Expression::Call(..)) if call.is_stable() && call.has_name() => Some(call),
+            Piece::Value(_) | Piece::Text(_) => None,
+        });
+        let made = calls.filter_map(|call| {
+            let made = call.render(scene).ok()?;
+            Some(if call.is_digest() { Secret::from(hex(&made)) } else { Secret::new(made.to_vec()) })
+        });
+        made.collect()
+    }
+
     /// Begins to render over a body that comes in pieces, if [`Self::is_digest_of_body`].
     pub fn begin(&self, scene: &Scene<'_>) -> Option<Result<BodyDigest, RenderError>> {
         let (function, arguments) = self.0.iter().find_map(|piece| match piece {

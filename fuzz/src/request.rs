@@ -16,8 +16,7 @@ use bearerd::named::Named;
 use bearerd::proxy::admit::{self, Door};
 use bearerd::proxy::choose::{Chosen, choose};
 use bearerd::proxy::sanitize::{Outbound, Sanitized};
-use bearerd::route::rate::Bucket;
-use bearerd::route::{Rate, RouteTable};
+use bearerd::route::{Guesses, Rate, RouteTable};
 use bearerd::secret::Secret;
 
 const CONFIGURATION: &str = r#"
@@ -85,7 +84,8 @@ fn world() -> &'static World {
             head_timeout: Duration::from_secs(10),
             allow: None,
             accounts: Vec::new(),
-            wrong_bearers: Bucket::new(Rate { count: 50, per: Duration::from_secs(10) }),
+            wrong_bearers: Guesses::default(),
+            max_wrong_bearers: Rate { count: 50, per: Duration::from_secs(10) },
             metrics: Arc::default(),
         };
         World { table, door, prepared }

@@ -8,13 +8,15 @@ use serde_json::json;
 use crate::admin::Admin;
 use crate::admin::answer::{Answer, Refusal, empty, json};
 use crate::admin::guard::{Caller, shown_token};
+use crate::admin::session::Attempt;
 use crate::credential::input;
+use crate::route::Guesser;
 use crate::secret::Secret;
 
 /// The token that changes have to show; `None` where none is asked for, or none is configured.
 pub(super) async fn configured_token(admin: &Admin, caller: Caller) -> Result<Option<Secret>, Refusal> {
     let spec = admin.spec.load_full();
-    let Some(source) = spec.token.as_ref().filter(|_| matches!(caller, Caller::Tcp(_))) else {
+    let Some(source) = spec.token.as_ref().filter(|_| matches!(caller, Caller::Tcp { .. })) else {
         return Ok(None);
     };
     let token = input::read_source("token", source, &|_, _| None, &admin.clock).await;
@@ -29,8 +31,8 @@ pub(super) async fn session(admin: &Admin, caller: Caller, head: &Parts) -> Resu
     let configured = configured_token(admin, caller).await?;
     match (&head.method, caller, configured) {
         (&Method::GET | &Method::HEAD, Caller::Unix(_), _) => Ok(tell("open", None)),
-        (&Method::GET | &Method::HEAD, Caller::Tcp(_), None) => Ok(tell("off", None)),
-        (&Method::GET | &Method::HEAD, Caller::Tcp(_), Some(token)) => {
+        (&Method::GET | &Method::HEAD, Caller::Tcp { .. }, None) => Ok(tell("off", None)),
+        (&Method::GET | &Method::HEAD, Caller::Tcp { .. }, Some(token)) => {
             let left = admin.sessions.check(&head.headers, &token).ok();
             Ok(tell("token", left.map(|left| left.as_secs())))
         }
@@ -42,8 +44,8 @@ pub(super) async fn session(admin: &Admin, caller: Caller, head: &Parts) -> Resu
         (_, Caller::Unix(_), _) => {
             Err(Refusal::Conflict("a caller over the Unix socket needs no session".to_owned()))
         }
-        (_, Caller::Tcp(_), None) => Err(Refusal::NoTokenConfigured),
-        (_, Caller::Tcp(_), Some(token)) => sign_in(admin, head, &token),
+        (_, Caller::Tcp { .. }, None) => Err(Refusal::NoTokenConfigured),
+        (_, Caller::Tcp { who, .. }, Some(token)) => sign_in(admin, head, who, &token),
     }
 }
 
@@ -52,9 +54,12 @@ fn tell(access: &str, signed_in_for: Option<u64>) -> Answer {
     json(StatusCode::OK, &json!({ "access": access, "expires_in": signed_in_for }))
 }
 
-fn sign_in(admin: &Admin, head: &Parts, configured: &Secret) -> Result<Answer, Refusal> {
-    let lifetime = admin.spec.load().session_lifetime;
-    let opened = admin.sessions.open(shown_token(head).as_ref(), configured, lifetime).map_err(|error| {
+fn sign_in(admin: &Admin, head: &Parts, who: Guesser, configured: &Secret) -> Result<Answer, Refusal> {
+    let spec = admin.spec.load();
+    let (lifetime, most_wrong) = (spec.session_lifetime, spec.max_wrong_sign_ins);
+    let shown = shown_token(head);
+    let attempt = Attempt { shown: shown.as_ref(), who, most_wrong };
+    let opened = admin.sessions.open(&attempt, configured, lifetime).map_err(|error| {
         tracing::warn!(?error, "nobody was signed in to the console");
         Refusal::from(error)
     })?;

@@ -128,7 +128,8 @@ async fn serve(admin: &Arc<Admin>, caller: Caller, head: &Parts, body: Incoming)
     let is_free = place == Place::Session || place == Place::Quit && admin.spec.load().allow_quit;
     if is_change && !is_free || place.names_people() {
         let configured = access::configured_token(admin, caller).await?;
-        check_change(caller, head, configured.as_ref(), &admin.sessions)?;
+        let most_wrong = admin.spec.load().max_wrong_tokens;
+        check_change(caller, head, configured.as_ref(), &admin.sessions, most_wrong)?;
     }
     match place {
         Place::Front => Ok(console::page()),

@@ -17,7 +17,8 @@ use http::request::Parts;
 use http::uri::Authority;
 
 use crate::admin::answer::Refusal;
-use crate::admin::session::{SessionError, Sessions};
+use crate::admin::session::{Attempt, SessionError, Sessions};
+use crate::route::{Guesser, Rate};
 use crate::secret::Secret;
 
 const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -25,8 +26,13 @@ const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// Who sent a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Caller {
-    /// Over TCP, to this address of ours.
-    Tcp(SocketAddr),
+    /// Over TCP.
+    Tcp {
+        /// To this address of ours.
+        to: SocketAddr,
+        /// Should he guess.
+        who: Guesser,
+    },
     /// Over the Unix socket, as this user.
     Unix(u32),
 }
@@ -64,7 +70,7 @@ pub(super) fn check_host(caller: Caller, request: &Parts) -> Result<(), Refusal>
 /// The name under which a caller over TCP comes, if it is one of ours; a Unix socket has none.
 fn own_host(caller: Caller, request: &Parts) -> Result<Option<Authority>, Refusal> {
     let local = match caller {
-        Caller::Tcp(local) => Some(local.ip().to_canonical()),
+        Caller::Tcp { to, .. } => Some(to.ip().to_canonical()),
         Caller::Unix(_) if is_browser(request) => None,
         Caller::Unix(_) => return Ok(None),
     };
@@ -101,13 +107,14 @@ pub(super) fn check_change(
     request: &Parts,
     configured: Option<&Secret>,
     sessions: &Sessions,
+    most_wrong: Rate,
 ) -> Result<(), Refusal> {
-    if matches!(caller, Caller::Unix(_)) {
-        return Ok(());
-    }
+    let Caller::Tcp { who, .. } = caller else { return Ok(()) };
     let configured = configured.ok_or(Refusal::NoTokenConfigured)?;
     if request.headers.contains_key(AUTHORIZATION) {
-        return Ok(sessions.check_token(shown_token(request).as_ref(), configured)?);
+        let shown = shown_token(request);
+        let attempt = Attempt { shown: shown.as_ref(), who, most_wrong };
+        return Ok(sessions.check_token(&attempt, configured)?);
     }
     sessions.check(&request.headers, configured).map(drop).map_err(|error| match error {
         SessionError::None => Refusal::Unauthorized,
@@ -132,13 +139,14 @@ pub(super) fn may_call(uid: u32) -> bool {
 mod tests {
     use http::Request;
 
-    use super::{Caller, Refusal, check_change, check_source};
+    use super::{Caller, Guesser, Refusal, check_change, check_source};
+    use crate::admin::AdminSpec;
     use crate::admin::session::Sessions;
     use crate::clock::Clock;
     use crate::secret::Secret;
 
     fn tcp() -> Caller {
-        Caller::Tcp("127.0.0.1:9180".parse().expect("an address"))
+        Caller::Tcp { to: "127.0.0.1:9180".parse().expect("an address"), who: Guesser::Somebody }
     }
 
     fn request(fields: &[(&str, &str)]) -> http::request::Parts {
@@ -202,7 +210,7 @@ mod tests {
         let token = Secret::from("s3cret-s3cret");
         let sessions = Sessions::new(&Clock::system());
         let check_with = |caller, fields: &[(&str, &str)], token: Option<&Secret>| {
-            check_change(caller, &request(fields), token, &sessions)
+            check_change(caller, &request(fields), token, &sessions, AdminSpec::MAX_WRONG_TOKENS)
         };
         let check = |fields: &[(&str, &str)]| check_with(tcp(), fields, Some(&token));
         assert_eq!(check(&[("authorization", "Bearer s3cret-s3cret")]), Ok(()));

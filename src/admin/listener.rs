@@ -16,10 +16,9 @@ use tokio::net::{TcpListener, UnixListener};
 use crate::admin::guard::{Caller, may_call};
 use crate::admin::listener::seats::{Seat, Seats};
 use crate::admin::{Admin, dispatch};
+use crate::server::guesser;
 use crate::server::listener::{Socket, SocketFile};
 
-/// Connections at once; beyond, the one that says least has to go.
-const MAX_CONNECTIONS: usize = 64;
 /// For a whole head, and between requests.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of a head.
@@ -54,7 +53,7 @@ impl AdminListener {
 
     /// Serves until the task is ended.
     pub async fn serve(self, admin: Arc<Admin>) {
-        let seats = Seats::new(MAX_CONNECTIONS);
+        let seats = Seats::new();
         loop {
             if let Err(error) = accept(&self.0, &admin, &seats).await {
                 tracing::warn!(%error, "the admin listener cannot accept");
@@ -65,18 +64,18 @@ impl AdminListener {
 }
 
 async fn accept(listener: &Listening, admin: &Arc<Admin>, seats: &Arc<Seats>) -> io::Result<()> {
+    let seat = || seats.take(admin.spec.load().max_connections.into(), &admin.metrics.evicted);
     match listener {
         Listening::Tcp(listener) => {
             let (stream, _) = listener.accept().await?;
-            let caller = Caller::Tcp(stream.local_addr()?);
-            tokio::spawn(connection(stream, caller, Arc::clone(admin), seats.take(&admin.metrics.evicted)));
+            let caller = Caller::Tcp { to: stream.local_addr()?, who: guesser(&stream) };
+            tokio::spawn(connection(stream, caller, Arc::clone(admin), seat()));
         }
         Listening::Unix(listener, _) => {
             let (stream, _) = listener.accept().await?;
             let uid = stream.peer_cred()?.uid();
             if may_call(uid) {
-                let seat = seats.take(&admin.metrics.evicted);
-                tokio::spawn(connection(stream, Caller::Unix(uid), Arc::clone(admin), seat));
+                tokio::spawn(connection(stream, Caller::Unix(uid), Arc::clone(admin), seat()));
             } else {
                 tracing::warn!(uid, "a user that may not has called the admin listener");
             }

@@ -179,6 +179,7 @@ fn limits(text: &mut Exposition, rows: &[Row<'_>], admin: &Admin) {
     metric.sample(&[("limit", "max_event_streams")], admin.events.limited.get());
     metric.sample(&[("limit", "admin_connections")], admin.metrics.evicted.get());
     metric.sample(&[("limit", "admin_wrong_tokens")], admin.sessions.uncompared.get());
+    metric.sample(&[("limit", "admin_sign_ins")], admin.sessions.limited.get());
     metric.sample(&[("limit", "max_logins")], admin.control.consents.numbers().refused.get());
     let limited = admin.keeper.limited();
     metric.sample(&[("limit", "max_renewals")], limited.max_renewals.get());

@@ -17,8 +17,7 @@ use http::header::COOKIE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::clock::Clock;
-use crate::route::Rate;
-use crate::route::rate::Bucket;
+use crate::route::{Guesser, Guesses, Rate};
 use crate::secret::Secret;
 use crate::telemetry::Counter;
 
@@ -26,14 +25,6 @@ use crate::telemetry::Counter;
 pub(super) const PROOF: HeaderName = HeaderName::from_static("x-bearerd-session");
 /// Sessions at once; the oldest gives way to one more.
 const MOST_SESSIONS: usize = 32;
-/// Wrong tokens of requests that are compared in a time: those of scripts with an old token, not those of
-/// somebody who guesses.
-const WRONG_TOKENS: Rate = Rate { count: 50, per: Duration::from_secs(10) };
-
-/// Wrong tokens in a row that are compared at once.
-const TRIES: u32 = 5;
-/// One more wrong token is compared after so long.
-const TRY_INTERVAL: Duration = Duration::from_secs(10);
 /// Random bytes of either half: 256 bits cannot be guessed.
 const LENGTH: usize = 32;
 
@@ -53,16 +44,16 @@ pub struct Sessions {
     pub limited: Counter,
     /// Requests whose token was not compared, since too many before were wrong.
     pub uncompared: Counter,
-    /// How many wrong tokens of requests are still compared.
-    wrong: Bucket,
+    /// The wrong tokens of requests.
+    wrong: Guesses,
+    /// The wrong tokens of those who wanted to sign in.
+    tries: Guesses,
 }
 
 #[derive(Debug, Default)]
 struct State {
     /// In the order of their beginning.
     open: Vec<Session>,
-    /// When all wrong tries are forgiven, in time since boot: each adds [`TRY_INTERVAL`].
-    forgiven: Duration,
 }
 
 #[derive(Debug)]
@@ -73,6 +64,23 @@ struct Session {
     token: Secret,
     /// In time since boot.
     ends: Duration,
+}
+
+/// A token that somebody shows.
+pub(super) struct Attempt<'a> {
+    /// The token, if it is one.
+    pub(super) shown: Option<&'a Secret>,
+    /// Whoever shows it.
+    pub(super) who: Guesser,
+    /// How many wrong ones of his are compared.
+    pub(super) most_wrong: Rate,
+}
+
+impl Attempt<'_> {
+    /// Whether it is the configured one. Secrets compare in constant time; two empty ones must not.
+    fn shows(&self, configured: &Secret) -> bool {
+        self.shown.is_some_and(|shown| !shown.is_empty() && shown == configured)
+    }
 }
 
 /// What a new session is told, once.
@@ -114,30 +122,29 @@ impl Sessions {
             rejected: Counter::default(),
             limited: Counter::default(),
             uncompared: Counter::default(),
-            wrong: Bucket::new(WRONG_TOKENS),
+            wrong: Guesses::default(),
+            tries: Guesses::default(),
         }
     }
 
     /// Opens a session for whoever shows the configured token.
     pub(super) fn open(
         &self,
-        shown: Option<&Secret>,
+        attempt: &Attempt<'_>,
         configured: &Secret,
         lifetime: Duration,
     ) -> Result<Opened, SignInError> {
         let now = self.clock.boot();
-        let mut state = self.state();
-        let patience = now + TRY_INTERVAL * (TRIES - 1);
-        if state.forgiven > patience {
+        if let Some(pause) = self.tries.pause(attempt.who, attempt.most_wrong, now) {
             self.limited.increment();
-            return Err(SignInError::TooMany(state.forgiven - patience));
+            return Err(SignInError::TooMany(pause));
         }
-        // Secrets compare in constant time; two empty ones must not.
-        if shown.is_none_or(|shown| shown.is_empty() || shown != configured) {
-            state.forgiven = state.forgiven.max(now) + TRY_INTERVAL;
+        if !attempt.shows(configured) {
+            self.tries.note(attempt.who, attempt.most_wrong, now);
             self.rejected.increment();
             return Err(SignInError::Wrong);
         }
+        let mut state = self.state();
         let session = Session {
             cookie: self.random(),
             proof: self.random(),
@@ -163,20 +170,18 @@ impl Sessions {
         Ok(Opened { set_cookie, proof })
     }
 
-    /// Whether a request that shows a token by itself shows the configured one. Many wrong ones are somebody who
-    /// guesses.
-    pub(super) fn check_token(&self, shown: Option<&Secret>, configured: &Secret) -> Result<(), SignInError> {
+    /// Whether a request that shows a token by itself shows the configured one. Many wrong ones are of somebody
+    /// who guesses.
+    pub(super) fn check_token(&self, attempt: &Attempt<'_>, configured: &Secret) -> Result<(), SignInError> {
         let now = self.clock.boot();
-        if let Some(pause) = self.wrong.pause(now) {
+        if let Some(pause) = self.wrong.pause(attempt.who, attempt.most_wrong, now) {
             self.uncompared.increment();
             return Err(SignInError::TooMany(pause));
         }
-        // Secrets compare in constant time; two empty ones must not.
-        if shown.is_some_and(|shown| !shown.is_empty() && shown == configured) {
+        if attempt.shows(configured) {
             return Ok(());
         }
-        // Used up or not: this one was looked at.
-        let _ = self.wrong.take(now);
+        self.wrong.note(attempt.who, attempt.most_wrong, now);
         Err(SignInError::Wrong)
     }
 
@@ -248,12 +253,20 @@ mod tests {
     use http::{HeaderMap, HeaderName, HeaderValue};
     use jiff::Timestamp;
 
-    use super::{MOST_SESSIONS, PROOF, SessionError, Sessions, SignInError, TRIES, TRY_INTERVAL};
+    use super::{Attempt, MOST_SESSIONS, PROOF, SessionError, Sessions, SignInError};
+    use crate::admin::AdminSpec;
     use crate::clock::Clock;
+    use crate::route::Guesser;
     use crate::secret::Secret;
     use crate::telemetry::Counter;
 
     const HOUR: Duration = Duration::from_secs(3600);
+    const TRIES: u32 = AdminSpec::MAX_WRONG_SIGN_INS.count;
+
+    /// Somebody shows a token.
+    fn attempt(shown: Option<&Secret>, user: u32) -> Attempt<'_> {
+        Attempt { shown, who: Guesser::User(user), most_wrong: AdminSpec::MAX_WRONG_SIGN_INS }
+    }
 
     struct Console {
         clock: Clock,
@@ -269,7 +282,8 @@ mod tests {
 
         /// Signs in, and gives what the page would send from then on: the cookie, and its proof.
         fn sign_in(&self) -> HeaderMap {
-            let opened = self.sessions.open(Some(&self.token), &self.token, HOUR).expect("a session");
+            let opened =
+                self.sessions.open(&attempt(Some(&self.token), 0), &self.token, HOUR).expect("a session");
             let cookie =
                 opened.set_cookie.to_str().expect("text").split(';').next().expect("a pair").to_owned();
             HeaderMap::from_iter([
@@ -324,27 +338,38 @@ mod tests {
     async fn tries_are_limited_and_come_back_one_by_one() {
         let console = Console::new();
         let wrong = Secret::from("wrong");
-        let attempt = |token: &Secret| console.sessions.open(Some(token), &console.token, HOUR).err();
+        let sign_in_as = |user, token: &Secret| {
+            console.sessions.open(&attempt(Some(token), user), &console.token, HOUR).err()
+        };
+        let sign_in = |token: &Secret| sign_in_as(1, token);
+        let interval = AdminSpec::MAX_WRONG_SIGN_INS.per / TRIES;
         for _ in 0..TRIES {
-            assert_eq!(attempt(&wrong), Some(SignInError::Wrong));
+            assert_eq!(sign_in(&wrong), Some(SignInError::Wrong));
         }
-        assert_eq!(attempt(&console.token), Some(SignInError::TooMany(TRY_INTERVAL)), "not even compared");
-        console.clock.suspend(TRY_INTERVAL);
-        assert_eq!(attempt(&wrong), Some(SignInError::Wrong));
-        assert!(matches!(attempt(&wrong), Some(SignInError::TooMany(_))));
-        console.clock.suspend(TRY_INTERVAL);
-        assert_eq!(attempt(&console.token), None, "the right one is taken as soon as one is compared");
+        assert_eq!(sign_in(&console.token), Some(SignInError::TooMany(interval)), "not even compared");
+        assert_eq!(sign_in_as(2, &console.token), None, "somebody else is not locked out");
+        console.clock.suspend(interval);
+        assert_eq!(sign_in(&wrong), Some(SignInError::Wrong));
+        assert!(matches!(sign_in(&wrong), Some(SignInError::TooMany(_))));
+        console.clock.suspend(interval);
+        assert_eq!(sign_in(&console.token), None, "the right one is taken as soon as one is compared");
         let counts = [&console.sessions.opened, &console.sessions.rejected, &console.sessions.limited]
             .map(Counter::get);
-        assert_eq!(counts, [1, u64::from(TRIES) + 1, 2]);
+        assert_eq!(counts, [2, u64::from(TRIES) + 1, 2]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn nothing_is_opened_by_an_empty_token() {
         let console = Console::new();
         let empty = Secret::from("");
-        assert_eq!(console.sessions.open(Some(&empty), &empty, HOUR).err(), Some(SignInError::Wrong));
-        assert_eq!(console.sessions.open(None, &console.token, HOUR).err(), Some(SignInError::Wrong));
+        assert_eq!(
+            console.sessions.open(&attempt(Some(&empty), 0), &empty, HOUR).err(),
+            Some(SignInError::Wrong)
+        );
+        assert_eq!(
+            console.sessions.open(&attempt(None, 0), &console.token, HOUR).err(),
+            Some(SignInError::Wrong)
+        );
     }
 
     #[tokio::test(start_paused = true)]

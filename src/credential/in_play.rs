@@ -26,6 +26,11 @@ impl InPlay {
         self.values.iter().any(|known| known.expose() == value.as_bytes())
     }
 
+    /// The patterns of these values and of others.
+    pub fn patterns_with(&self, others: &[Secret]) -> Patterns {
+        Patterns::new(&[&*self.values, others].concat())
+    }
+
     /// What answers are scanned for.
     pub fn patterns(&self) -> &Arc<Patterns> {
         self.patterns.get_or_init(|| Arc::new(Patterns::new(&self.values)))

@@ -114,6 +114,11 @@ impl<T> Slot<T> {
         self.shared.in_play()
     }
 
+    /// The newest generation, whether it may be used or not.
+    pub fn newest(&self) -> Guard<Option<Arc<Current<T>>>> {
+        self.current.load()
+    }
+
     /// Notes that a request uses it: its owner does not fall asleep for a while.
     pub fn touch(&self, now: Moment) {
         self.shared.touch(now);

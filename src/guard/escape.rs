@@ -1,7 +1,8 @@
-//! Percent escapes (RFC 3986, section 2.1) and JSON escapes (RFC 8259, section 7), and escapes of escapes.
+//! Percent escapes (RFC 3986, section 2.1), JSON escapes (RFC 8259, section 7) with the `\x` of scripts, the
+//! references of XML and HTML to characters (XML 1.0, section 4.1), and escapes of escapes.
 //!
-//! `/` may stand as `%2F`, `\/`, `\u002f`, `%5C/`, `%252F`, `\\\/` and so on. What is read here is one
-//! character: the shortest bytes that are an escape, and then, as long as these stand for a `%` or a `\`
+//! `/` may stand as `%2F`, `\/`, `\u002f`, `&#x2F;`, `%5C/`, `%252F`, `\\\/` and so on. What is read here is one
+//! character: the shortest bytes that are an escape, and then, as long as these stand for a `%`, a `\` or a `&`
 //! that begins another one, the longer ones.
 
 use crate::guard::text::Text;
@@ -12,9 +13,19 @@ const DEEPEST: usize = 2;
 /// Bytes of one character, however often it was escaped.
 const LONGEST: usize = 64;
 
+/// Bytes behind the `\` of an escape by number: `u` and four digits.
+const NUMBERED: usize = 5;
+
+/// Digits of a reference to a character: those of the last one, and a few zeros before them.
+const MOST_DIGITS: usize = 7;
+
+/// The references that XML has names for.
+const NAMES: [(&[u8], u8); 5] =
+    [(b"amp;", b'&'), (b"lt;", b'<'), (b"gt;", b'>'), (b"quot;", b'"'), (b"apos;", b'\'')];
+
 /// Whether a byte begins an escape.
 pub(super) fn is_lead(byte: u8) -> bool {
-    matches!(byte, b'%' | b'\\')
+    matches!(byte, b'%' | b'\\' | b'&')
 }
 
 /// What an escape stands for.
@@ -69,6 +80,8 @@ pub(super) struct Readings<'a> {
     at: usize,
     length: usize,
     lead: Option<u8>,
+    /// The lead was itself escaped by its number: `\u005c`.
+    is_numbered: bool,
     depth: usize,
 }
 
@@ -80,7 +93,7 @@ impl<'a> Readings<'a> {
 
     fn nested(text: Text<'a>, at: usize, depth: usize) -> Self {
         let lead = text.get(at).filter(|byte| is_lead(*byte));
-        Self { text, at, length: 1, lead, depth }
+        Self { text, at, length: 1, lead, is_numbered: false, depth }
     }
 }
 
@@ -90,13 +103,14 @@ impl Iterator for Readings<'_> {
     fn next(&mut self) -> Option<Self::Item> {
         let lead = self.lead.take()?;
         let at = self.at + self.length;
-        let rest = if lead == b'%' {
-            percent(self.text, at, self.depth)
-        } else {
-            backslash(self.text, at, self.depth)
+        let rest = match lead {
+            b'%' => percent(self.text, at, self.depth),
+            b'&' => reference(self.text, at, self.depth),
+            _ => backslash(self.text, at, self.is_numbered, self.depth),
         };
         match rest {
             Ok(escape) => {
+                self.is_numbered = lead == b'\\' && escape.length >= NUMBERED;
                 self.length += escape.length;
                 self.lead = escape.lead().filter(|_| self.length < LONGEST);
                 Some(Ok(Escape { length: self.length, ..escape }))
@@ -161,7 +175,7 @@ fn control(sign: u8) -> Option<u8> {
     }
 }
 
-/// The longest reading at a place: the only one that can be anything but a `%` or a `\`.
+/// The longest reading at a place: the only one that can be anything but a `%`, a `\` or a `&`.
 pub(super) fn settled(text: Text<'_>, at: usize) -> Result<Escape, Miss> {
     settled_within(text, at, DEEPEST)
 }
@@ -177,17 +191,74 @@ fn percent(text: Text<'_>, at: usize, depth: usize) -> Result<Escape, Miss> {
     Ok(Escape::of_byte(high << 4 | low, first + second))
 }
 
-/// What follows a `\`: a letter or a sign, or `u` and four digits.
-fn backslash(text: Text<'_>, at: usize, depth: usize) -> Result<Escape, Miss> {
-    // Two of them are one; what that may begin is seen by the next reading.
-    if text.get(at) == Some(b'\\') {
-        return Ok(Escape::of_byte(b'\\', 1));
+/// What follows a `\`: a letter or a sign, `x` and two digits, or `u` and four.
+fn backslash(text: Text<'_>, at: usize, is_numbered: bool, depth: usize) -> Result<Escape, Miss> {
+    let is_pair = text.get(at) == Some(b'\\');
+    // Two of them are one, and what that may begin is seen by the next reading; but whoever has written the
+    // first by its number has most likely written what follows it so.
+    match letter(text, at, depth) {
+        read if !is_pair || (is_numbered && read != Err(Miss::Other)) => read,
+        _ => Ok(Escape::of_byte(b'\\', 1)),
     }
+}
+
+/// What follows a `\` that is none of a pair.
+fn letter(text: Text<'_>, at: usize, depth: usize) -> Result<Escape, Miss> {
     let (sign, length) = character(text, at, depth)?;
-    if sign == b'u' {
-        return unicode(text, at + length, depth).map(|escape| escape.longer_by(length));
+    let rest = at + length;
+    let escape = match sign {
+        b'u' => unicode(text, rest, depth)?,
+        b'x' => percent(text, rest, depth)?,
+        _ => Escape::of_byte(control(sign).ok_or(Miss::Other)?, 0),
+    };
+    Ok(escape.longer_by(length))
+}
+
+/// What follows a `&`: the number of a character, or its name, up to a semicolon.
+fn reference(text: Text<'_>, at: usize, depth: usize) -> Result<Escape, Miss> {
+    let (first, mut length) = character(text, at, depth)?;
+    if first != b'#' {
+        return named(text, at, depth);
     }
-    control(sign).map(|byte| Escape::of_byte(byte, length)).ok_or(Miss::Other)
+    let (mark, taken) = character(text, at + length, depth)?;
+    let radix = if matches!(mark, b'x' | b'X') { 16 } else { 10 };
+    length += if radix == 16 { taken } else { 0 };
+    let mut number = 0;
+    for count in 0..=MOST_DIGITS {
+        let (byte, taken) = character(text, at + length, depth)?;
+        length += taken;
+        if byte == b';' && count > 0 {
+            let character = char::from_u32(number).ok_or(Miss::Other)?;
+            return Ok(Escape::of_char(character, length));
+        }
+        number = number * radix + char::from(byte).to_digit(radix).ok_or(Miss::Other)?;
+    }
+    Err(Miss::Other)
+}
+
+fn named(text: Text<'_>, at: usize, depth: usize) -> Result<Escape, Miss> {
+    let mut miss = Miss::Other;
+    for (name, meant) in NAMES {
+        match literal(text, at, name, depth) {
+            Ok(length) => return Ok(Escape::of_byte(meant, length)),
+            Err(Miss::Cut) => miss = Miss::Cut,
+            Err(Miss::Other) => {}
+        }
+    }
+    Err(miss)
+}
+
+/// How many bytes these characters take, if they stand there.
+fn literal(text: Text<'_>, at: usize, expected: &[u8], depth: usize) -> Result<usize, Miss> {
+    let mut length = 0;
+    for wanted in expected {
+        let (byte, taken) = character(text, at + length, depth)?;
+        if byte != *wanted {
+            return Err(Miss::Other);
+        }
+        length += taken;
+    }
+    Ok(length)
 }
 
 /// Four digits; two times four for a character beyond the first plane.
@@ -272,6 +343,16 @@ mod tests {
             "%\\u0032F",
             "\\%75002f",
             "%5C%75%30%30%32%66",
+            "\\u005c\\u0075\\u0030\\u0030\\u0032\\u0066",
+            "\\u005Cu00\\u0032F",
+            "\\u005c/",
+            "\\x2f",
+            "&#47;",
+            "&#x2F;",
+            "&#X002f;",
+            "&amp;#47;",
+            "\\u0026#47;",
+            "%26%2347%3B",
         ] {
             assert_eq!(settled(text(escaped), 0), Ok(Escape::of_byte(b'/', escaped.len())), "{escaped}");
             for end in 1..escaped.len() {
@@ -300,7 +381,8 @@ mod tests {
 
     #[test]
     fn what_only_looks_like_an_escape_is_none() {
-        for other in ["%zz", "%4", "\\x41", "\\u00g0", "100% of", "a"] {
+        for other in ["%zz", "%4", "\\x4", "\\u00g0", "100% of", "&amps;", "&#;", "&#x110000;", "a&b=c", "a"]
+        {
             let read = settled(text(other), 0);
             assert!(matches!(read, Err(Miss::Other | Miss::Cut)), "{other}: {read:?}");
         }

@@ -1,6 +1,6 @@
 //! A value in one of the forms in which it may stand in an answer.
 
-use crate::secret::Secret;
+use crate::secret::{Secret, SecretBuffer};
 
 /// A value in one form. What base64 makes of it is not kept, but made where it is compared: a token takes
 /// its room once.
@@ -30,6 +30,26 @@ impl Form {
     /// All forms of a value.
     pub(super) fn all_of(value: &Secret) -> Vec<Self> {
         let mut forms = vec![Self::new(value, Encoding::Raw)];
+        forms.extend(Self::all_in_base64(value));
+        forms
+    }
+
+    /// The forms of a value that was escaped before it was encoded, as it is in a document that is encoded as a
+    /// whole. What needs no escapes has none.
+    pub(super) fn all_of_escaped(value: &Secret) -> Vec<Self> {
+        // PHP escapes slashes too.
+        let escaped = [json(value, b"\"\\"), json(value, b"\"\\/"), percent(value)];
+        let mut distinct: Vec<&Secret> = Vec::new();
+        for spelled in &escaped {
+            if spelled != value && !distinct.contains(&spelled) {
+                distinct.push(spelled);
+            }
+        }
+        distinct.into_iter().flat_map(Self::all_in_base64).collect()
+    }
+
+    fn all_in_base64(value: &Secret) -> Vec<Self> {
+        let mut forms = Vec::new();
         for behind in 0..3 {
             let standard = Self::new(value, Encoding::Base64 { alphabet: STANDARD, behind });
             let url_safe = Self::new(value, Encoding::Base64 { alphabet: URL_SAFE, behind });
@@ -52,6 +72,11 @@ impl Form {
         form
     }
 
+    /// Whether line ends may stand in it.
+    pub(super) fn is_base64(&self) -> bool {
+        matches!(self.encoding, Encoding::Base64 { .. })
+    }
+
     /// The byte at a place.
     pub(super) fn at(&self, at: usize) -> u8 {
         let value = self.value.expose();
@@ -65,6 +90,32 @@ impl Form {
             }
         }
     }
+}
+
+/// A value in JSON (RFC 8259, section 7), with a backslash before each of these signs.
+fn json(value: &Secret, signs: &[u8]) -> Secret {
+    let mut escaped = SecretBuffer::with_capacity(2 * value.len());
+    for byte in value.expose() {
+        if signs.contains(byte) {
+            escaped.push(b"\\");
+        }
+        escaped.push(&[*byte]);
+    }
+    escaped.into()
+}
+
+/// A value as most write it in a URL or a form (RFC 3986, section 2.3).
+fn percent(value: &Secret) -> Secret {
+    let digit = |value: u8| b"0123456789ABCDEF"[usize::from(value)];
+    let mut escaped = SecretBuffer::with_capacity(3 * value.len());
+    for byte in value.expose() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(byte) {
+            escaped.push(&[*byte]);
+        } else {
+            escaped.push(&[b'%', digit(byte >> 4), digit(byte & 0xf)]);
+        }
+    }
+    escaped.into()
 }
 
 /// The first character that has no bit of what stands before the value.

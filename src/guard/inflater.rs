@@ -2,11 +2,13 @@
 //! as they came.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use flate2::write::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 
 use crate::guard::Withheld;
-use crate::guard::screen::{Screen, Shown};
+use crate::guard::patterns::Patterns;
+use crate::guard::screen::{Patience, Screen, Shown};
 use crate::guard::token_answer::TokenAnswer;
 
 /// Bytes that are decoded at once, so that little room is taken by what comes of them.
@@ -45,6 +47,8 @@ impl Coding {
 pub(super) struct Inflater {
     decoder: Decoder,
     screen: Screen,
+    /// For what comes as it comes: there are names and remarks in it that are not compressed.
+    bare: Screen,
     tokens: Option<TokenAnswer>,
     came: u64,
     decoded: u64,
@@ -61,18 +65,25 @@ enum Decoder {
 
 impl Inflater {
     /// An inflater for the beginning of a body.
-    pub(super) fn new(coding: Coding, screen: Screen, tokens: Option<TokenAnswer>) -> Self {
+    pub(super) fn new(
+        coding: Coding,
+        patterns: &Arc<Patterns>,
+        patience: Patience,
+        tokens: Option<TokenAnswer>,
+    ) -> Self {
+        let [screen, bare] = [(); 2].map(|()| Screen::new(Arc::clone(patterns), patience));
         let decoder = match coding {
             Coding::Gzip => Decoder::Gzip(MultiGzDecoder::new(Vec::new())),
             Coding::Deflate => Decoder::Unknown(Vec::new()),
         };
-        Self { decoder, screen, tokens, came: 0, decoded: 0 }
+        Self { decoder, screen, bare, tokens, came: 0, decoded: 0 }
     }
 
     /// Looks through the next piece, behind which nothing follows if `is_last`, and says whether all that
     /// came so far may be passed on.
     pub(super) fn look(&mut self, piece: &[u8], is_last: bool) -> Result<bool, Withheld> {
         self.came += piece.len() as u64;
+        assert_clear(&mut self.bare, piece, is_last)?;
         for step in piece.chunks(STEP) {
             self.decoder.write(step).and_then(|()| self.decoder.flush()).map_err(|_| Withheld)?;
             self.look_through(false)?;
@@ -81,7 +92,7 @@ impl Inflater {
             self.decoder.finish().map_err(|_| Withheld)?;
             self.look_through(true)?;
         }
-        Ok(self.tokens.is_none() && !self.screen.is_holding())
+        Ok(self.tokens.is_none() && !self.screen.is_holding() && !self.bare.is_holding())
     }
 
     fn look_through(&mut self, is_last: bool) -> Result<(), Withheld> {
@@ -97,26 +108,32 @@ impl Inflater {
                 None => {}
             }
         }
-        let mut at = 0;
-        while at < text.len() || (is_last && self.screen.is_holding()) {
-            match self.screen.show(&text[at..], is_last) {
-                Shown::Bytes(bytes) => {
-                    let count = bytes.len();
-                    at += self.screen.take(count, &text[at..]);
-                }
-                Shown::Wait => {
-                    self.screen.hold(&text[at..]);
-                    at = text.len();
-                }
-            }
-            if self.screen.found() > 0 {
-                return Err(Withheld);
-            }
-        }
+        assert_clear(&mut self.screen, &text, is_last)?;
         text.clear();
         self.decoder.give(text);
         Ok(())
     }
+}
+
+/// Has the next piece of a text looked through, behind which nothing follows if `is_last`: nothing may be in it.
+fn assert_clear(screen: &mut Screen, text: &[u8], is_last: bool) -> Result<(), Withheld> {
+    let mut at = 0;
+    while at < text.len() || (is_last && screen.is_holding()) {
+        match screen.show(&text[at..], is_last) {
+            Shown::Bytes(bytes) => {
+                let count = bytes.len();
+                at += screen.take(count, &text[at..]);
+            }
+            Shown::Wait => {
+                screen.hold(&text[at..]);
+                at = text.len();
+            }
+        }
+        if screen.found() > 0 {
+            return Err(Withheld);
+        }
+    }
+    Ok(())
 }
 
 impl Decoder {

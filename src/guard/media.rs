@@ -3,8 +3,8 @@
 /// What is done with a body of a media type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Handling {
-    /// It is passed on unseen: it has no text.
-    Ignored,
+    /// It is passed on unseen, as long as it does not begin with text: it should have none.
+    Unseen,
     /// It is scanned.
     Scanned,
     /// It is scanned, and may be the answer of a token endpoint.
@@ -58,19 +58,41 @@ impl Handling {
         } else if BINARY_TREES.iter().any(|binary| is(tree, binary))
             || (is(tree, b"application") && BINARY.iter().any(|binary| is(kind, binary)))
         {
-            Self::Ignored
+            Self::Unseen
         } else {
             Self::Scanned
         }
     }
 }
 
+/// Whether what a body begins with is text, whatever its type says: none of its first bytes is a control
+/// character that no text has (the "binary data bytes" of the MIME Sniffing Standard, section 3). Formats
+/// without text have some.
+pub(super) fn begins_with_text(beginning: &[u8]) -> bool {
+    let is_binary =
+        |byte: &u8| byte.is_ascii_control() && !matches!(byte, b'\t' | b'\n' | 0x0c | b'\r' | 0x1b | 0x7f);
+    !beginning[..beginning.len().min(LOOKED_AT)].iter().any(is_binary)
+}
+
+/// Bytes of the beginning.
+const LOOKED_AT: usize = 1445;
+
 #[cfg(test)]
 mod tests {
-    use super::Handling;
+    use super::{Handling, begins_with_text};
 
     #[test]
-    fn what_has_no_text_is_ignored_and_all_else_is_scanned() {
+    fn what_has_no_text_begins_with_bytes_that_are_none() {
+        for text in [&b"{\"a\": 1}\r\n"[..], b"\xef\xbb\xbf<html>\t", "k\u{e4}se\x1b[0m".as_bytes()] {
+            assert!(begins_with_text(text), "{text:?}");
+        }
+        for binary in [&b"\x89PNG\r\n\x1a\n\0\0"[..], b"PK\x03\x04", b"\x1f\x8b\x08", b"wOFF\0", b"\0asm"] {
+            assert!(!begins_with_text(binary), "{binary:?}");
+        }
+    }
+
+    #[test]
+    fn what_should_have_no_text_passes_unseen_and_all_else_is_scanned() {
         for (kind, handling) in [
             ("application/json", Handling::Json),
             ("Application/Problem+JSON; charset=utf-8", Handling::Json),
@@ -84,12 +106,12 @@ mod tests {
             ("multipart/mixed; boundary=x", Handling::Scanned),
             ("nonsense", Handling::Scanned),
             ("", Handling::Scanned),
-            ("image/png", Handling::Ignored),
-            ("VIDEO/mp4", Handling::Ignored),
-            ("font/woff2", Handling::Ignored),
-            ("application/octet-stream", Handling::Ignored),
-            ("application/pdf", Handling::Ignored),
-            ("application/zip ; x=y", Handling::Ignored),
+            ("image/png", Handling::Unseen),
+            ("VIDEO/mp4", Handling::Unseen),
+            ("font/woff2", Handling::Unseen),
+            ("application/octet-stream", Handling::Unseen),
+            ("application/pdf", Handling::Unseen),
+            ("application/zip ; x=y", Handling::Unseen),
         ] {
             assert_eq!(Handling::of(Some(kind.as_bytes())), handling, "{kind}");
         }

@@ -34,8 +34,8 @@ const SPARSITY: usize = 16;
 /// The longest index, in words of 64 bits.
 const MOST_WORDS: usize = 1 << 10;
 
-/// How many places are gone on from in a text that can be read in several ways, as only one with a `%` or `\`
-/// of a value in it can.
+/// How many places are gone on from in a text that can be read in several ways, as only one with a `%`, `\`
+/// or `&` of a value in it can.
 const MOST_WAYS: usize = 4096;
 
 /// The values that an answer is scanned for, in all their forms.
@@ -84,7 +84,11 @@ impl Patterns {
                 distinct.push(value);
             }
         }
-        let forms: Box<[Form]> = distinct.iter().flat_map(|value| Form::all_of(value)).collect();
+        let forms: Box<[Form]> = distinct
+            .iter()
+            .flat_map(|value| [Form::all_of(value), Form::all_of_escaped(value)])
+            .flatten()
+            .collect();
         let window = forms.iter().map(|form| form.length).fold(LONGEST_WINDOW, usize::min);
         let mut grams = Zeroizing::new(Vec::with_capacity(forms.len() * (window - GRAM + 1)));
         let (mut begins, mut has_leads) = ([0; 4], false);
@@ -229,7 +233,7 @@ impl Patterns {
         let (bytes, base) = (text.fresh, text.held.len());
         loop {
             if !trail.has_escape() {
-                trail.skip_to(trail.at + memchr::memchr2(b'%', b'\\', &bytes[trail.at..])?);
+                trail.skip_to(trail.at + memchr::memchr3(b'%', b'\\', b'&', &bytes[trail.at..])?);
             }
             let at = trail.at;
             let Some(byte) = bytes.get(at) else {
@@ -354,8 +358,14 @@ fn bit_of(byte: u8) -> (usize, u64) {
 fn follow(form: &Form, text: Text<'_>, start: usize) -> Match {
     let cut = if text.is_last { Match::None } else { Match::Begun };
     let mut found = Match::None;
-    // Places of the form, each with one of the text. Both stay empty, and take no memory, but for a `%` or
-    // `\` of a value itself; each pair is gone on from once only.
+    // Base64 goes over into the next line (RFC 2045, section 6.8). Not before it is known for what it is, and
+    // not without end: lines that are empty are no reason to wait.
+    let breaks_line = |byte: u8, place: usize, at: usize| {
+        let may_be = place >= LONGEST_WINDOW && at - start < 4 * form.length;
+        may_be && matches!(byte, b'\r' | b'\n') && form.is_base64()
+    };
+    // Places of the form, each with one of the text. Both stay empty, and take no memory, but for a `%`, `\`
+    // or `&` of a value itself; each pair is gone on from once only.
     let (mut open, mut seen) = (Vec::new(), BTreeSet::new());
     let mut way = Some((0, start));
     while let Some((place, at)) = way.take().or_else(|| open.pop()) {
@@ -369,7 +379,8 @@ fn follow(form: &Form, text: Text<'_>, start: usize) -> Match {
         };
         let wanted = form.at(place);
         if !is_lead(byte) {
-            way = (byte == wanted).then_some((place + 1, at + 1));
+            let taken = usize::from(!breaks_line(byte, place, at));
+            way = (taken == 0 || byte == wanted).then_some((place + taken, at + 1));
             continue;
         }
         let mut next = (byte == wanted).then_some((place + 1, at + 1));
@@ -380,12 +391,13 @@ fn follow(form: &Form, text: Text<'_>, start: usize) -> Match {
                 break;
             };
             let bytes = escape.bytes();
-            let fits = place + bytes.len() <= form.length
-                && bytes.iter().enumerate().all(|(offset, byte)| form.at(place + offset) == *byte);
+            let meant = if breaks_line(bytes[0], place, at) { b"" } else { bytes };
+            let fits = place + meant.len() <= form.length
+                && meant.iter().enumerate().all(|(offset, byte)| form.at(place + offset) == *byte);
             if !fits {
                 continue;
             }
-            if let Some(shorter) = next.replace((place + bytes.len(), at + escape.length))
+            if let Some(shorter) = next.replace((place + meant.len(), at + escape.length))
                 && seen.insert(shorter)
             {
                 open.push(shorter);

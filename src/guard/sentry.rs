@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use crate::body::{BodyError, Fill, Source};
 use crate::guard::inflater::{Coding, Inflater};
-use crate::guard::media::Handling;
+use crate::guard::media::{Handling, begins_with_text};
 use crate::guard::patterns::Patterns;
 use crate::guard::screen::{MASK, Patience, Screen, Shown};
 use crate::guard::token_answer::TokenAnswer;
@@ -38,6 +38,8 @@ pub struct Sentry {
     left: Option<u64>,
     /// It is not known yet whether this is the answer of a token endpoint.
     tokens: Option<TokenAnswer>,
+    /// The body passes unseen, if it does not begin with text.
+    is_unproven: bool,
     blocks: bool,
     is_withheld: bool,
     /// Trailers in which something was masked.
@@ -49,6 +51,8 @@ pub struct Sentry {
 enum Way {
     Plain(Screen),
     Coded(Box<Coded>),
+    /// Of the body nothing is looked at; of its trailers all.
+    Unseen,
 }
 
 /// A compressed body.
@@ -83,18 +87,28 @@ impl Sentry {
         let Orders { patterns, handling, coding, blocks, allows_token_answers, length } = orders;
         let patience = if handling == Handling::Lively { Patience::Lively } else { Patience::Whole };
         let screen = Screen::new(Arc::clone(&patterns), patience);
-        let looks_for_tokens = !allows_token_answers && handling != Handling::Lively;
-        let tokens = looks_for_tokens.then(TokenAnswer::default);
+        let tokens = (!allows_token_answers).then(TokenAnswer::default);
         let (way, tokens) = match coding {
             None => (Way::Plain(screen), tokens),
             Some(coding) => {
-                let inflater = Inflater::new(coding, screen, tokens);
+                let inflater = Inflater::new(coding, &patterns, patience, tokens);
                 let coded = Coded { inflater, kept: Vec::new(), is_clear: false, looked: 0, is_over: false };
                 (Way::Coded(Box::new(coded)), None)
             }
         };
+        let is_unproven = handling == Handling::Unseen && matches!(way, Way::Plain(_));
         let (trailers, is_withheld, in_trailers) = (None, false, 0);
-        Self { way, patterns, left: length, tokens, blocks, is_withheld, trailers, in_trailers }
+        Self { way, patterns, left: length, tokens, is_unproven, blocks, is_withheld, trailers, in_trailers }
+    }
+
+    /// Nothing of the body is looked at, whatever it begins with.
+    pub fn look_away(&mut self) {
+        (self.way, self.tokens, self.is_unproven) = (Way::Unseen, None, false);
+    }
+
+    /// Whether nothing of the body is looked at.
+    pub fn looks_away(&self) -> bool {
+        matches!(self.way, Way::Unseen)
     }
 
     /// Looks for other values from here on.
@@ -158,6 +172,7 @@ impl Sentry {
                         Shown::Bytes(bytes) => bytes,
                         Shown::Wait => return Poll::Pending,
                     },
+                    Way::Unseen => fresh,
                 })))
             }
         }
@@ -166,6 +181,7 @@ impl Sentry {
     /// Takes the first `count` bytes of what was shown.
     pub fn consume<S: Source>(&mut self, source: &mut S, count: usize) {
         let of_source = match &mut self.way {
+            Way::Unseen => count,
             Way::Coded(coded) => coded.take(count),
             // All of it is the source's, and nothing of it is needed any more.
             Way::Plain(screen) if screen.forgets() => screen.take(count, b""),
@@ -194,10 +210,23 @@ impl Sentry {
 
     /// What is to be done next. What was withheld once stays here.
     fn next<S: Source>(&mut self, source: &mut S, context: &mut Context<'_>) -> Next {
+        if self.is_unproven {
+            match source.poll_fill(context) {
+                Poll::Ready(Ok(Fill::Data(data))) if !begins_with_text(data) => self.look_away(),
+                Poll::Ready(_) => self.is_unproven = false,
+                Poll::Pending => return Next::Wait,
+            }
+        }
         let next = match &mut self.way {
             _ if self.is_withheld => Err(Withheld),
             Way::Plain(_) => self.next_plain(source, context),
             Way::Coded(coded) => coded.next(&mut self.left, source, context),
+            Way::Unseen => Ok(match source.poll_fill(context) {
+                Poll::Ready(Ok(Fill::Data(_))) => Next::Show,
+                Poll::Ready(Ok(Fill::End(_))) => Next::End,
+                Poll::Ready(Err(error)) => Next::Broken(error),
+                Poll::Pending => Next::Wait,
+            }),
         };
         next.unwrap_or_else(|Withheld| {
             self.is_withheld = true;

@@ -64,6 +64,10 @@ fn spelled(byte: u8, spelling: u8) -> String {
         5 => format!("\\\\u{byte:04x}"),
         6 => format!("%5Cu{byte:04X}"),
         7 if matches!(byte, b'/' | b'"' | b'\\') => format!("\\{}", plain()),
+        8 => format!("&#x{byte:x};"),
+        9 => format!("&#{byte};"),
+        // Each character of an escape escaped itself.
+        10 => format!("\\u{byte:04x}").bytes().map(|inner| format!("\\u{inner:04X}")).collect(),
         _ => plain(),
     }
 }
@@ -76,9 +80,9 @@ enum Spelling {
 
 fn spelling() -> impl Strategy<Value = Spelling> {
     prop_oneof![
-        vec(0..9_u8, 64).prop_map(Spelling::Characters),
+        vec(0..12_u8, 64).prop_map(Spelling::Characters),
         // Most characters stand for themselves.
-        vec(prop_oneof![9 => Just(8_u8), 1 => 0..8_u8], 64).prop_map(Spelling::Characters),
+        vec(prop_oneof![9 => Just(11_u8), 1 => 0..11_u8], 64).prop_map(Spelling::Characters),
         (0..9_usize, 0..5_usize, any::<bool>()).prop_map(|(before, after, is_standard)| Spelling::Base64 {
             before,
             after,
@@ -104,7 +108,7 @@ fn spell(value: &[u8], spelling: &Spelling) -> (Vec<u8>, std::ops::Range<usize>)
     }
 }
 
-const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~+/=%\\\"";
+const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~+/=\"%\\&";
 
 /// Values, of which half have nothing in them that begins an escape: these are looked for in another way.
 fn value(length: std::ops::Range<usize>) -> impl Strategy<Value = Vec<u8>> {
@@ -136,6 +140,14 @@ fn escapes() -> impl Strategy<Value = Vec<u8>> {
         "\\\\\\\"",
         "%5Cu0041",
         "\\u00254",
+        "\\u005c",
+        "&",
+        "&#",
+        "&#x4",
+        "&#65;",
+        "&amp;",
+        "&amp;#x41;",
+        "&nbsp;",
         " ",
     ];
     vec(select(pieces.to_vec()), 0..30).prop_map(|pieces| pieces.concat().into_bytes())
@@ -184,7 +196,7 @@ proptest! {
     fn a_value_is_masked_right_behind_anything(
         value in value(8..40),
         before in prop_oneof![vec(select(LETTERS), 0..20), escapes()],
-        spellings in vec(0..9_u8, 40),
+        spellings in vec(0..12_u8, 40),
         cuts in vec(any::<Index>(), 0..6),
     ) {
         let (spelled, _) = spell(&value, &Spelling::Characters(spellings));
@@ -224,6 +236,50 @@ fn each_form_is_masked_and_lengths_stay() {
     }
     assert_eq!(masked(&value, &STANDARD.encode(value[0])), "********************");
     assert_eq!(masked(&value, &STANDARD.encode("x:s3cret/+token==")), "eDp*******************0=");
+}
+
+#[test]
+fn base64_is_masked_over_the_ends_of_lines() {
+    let value = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+    let encoded = STANDARD.encode(value);
+    let piece = &encoded[..40];
+    let patterns = Arc::new(Patterns::new(&[Secret::from(value)]));
+    let mut screen = Screen::new(patterns, Patience::Whole);
+    for text in [piece, &"\n".repeat(1000)] {
+        let mut fresh = text.as_bytes();
+        while !fresh.is_empty() {
+            match screen.show(fresh, false) {
+                Shown::Bytes(bytes) => {
+                    let count = bytes.len();
+                    fresh = &fresh[screen.take(count, fresh)..];
+                }
+                Shown::Wait => {
+                    screen.hold(fresh);
+                    fresh = b"";
+                }
+            }
+        }
+    }
+    assert!(screen.held() < 400, "no end of lines is waited for: {}", screen.held());
+    for (end, escaped) in [("\n", "\n"), ("\r\n", "\r\n"), ("\n", "\\n"), ("\r\n", "\\r\\n"), ("\n", "%0A")] {
+        let lines = |end: &str| format!("{}{end}{}", &encoded[..60], &encoded[60..]);
+        let text = lines(escaped);
+        let whole = masked(&[value], &format!("<{text}>"));
+        assert!(whole.trim_matches(['<', '>', '=']).bytes().all(|byte| byte == MASK), "{end:?}: {whole}");
+    }
+}
+
+#[test]
+fn what_was_escaped_before_it_was_encoded_is_masked() {
+    let value = "s3cret/+\"token\"==";
+    let json = serde_json::json!({ "say": value }).to_string();
+    for document in
+        [json.clone(), json.replace('/', "\\/"), "say=s3cret%2F%2B%22token%22%3D%3D&more".to_owned()]
+    {
+        let text = masked(&[value], &STANDARD.encode(&document));
+        let stars = text.bytes().filter(|byte| *byte == MASK).count();
+        assert!(stars >= value.len() * 4 / 3, "{document}: {text}");
+    }
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::proxy::ProxyError;
 use crate::proxy::error::Code;
 use crate::route::matcher::Matcher;
 use crate::route::metrics::ListenerMetrics;
-use crate::route::rate::Bucket;
+use crate::route::{Guesses, Rate};
 use crate::upstream::http1::content_length;
 
 /// What requests know of the listener that they came through.
@@ -42,8 +42,10 @@ pub struct Door {
     pub allow: Option<Arc<Rule>>,
     /// Service accounts that may call, here or on some route.
     pub accounts: Vec<Arc<Accounts>>,
-    /// How many wrong tokens are still looked at.
-    pub wrong_bearers: Bucket,
+    /// The wrong tokens that were shown.
+    pub wrong_bearers: Guesses,
+    /// How many of one caller are looked at.
+    pub max_wrong_bearers: Rate,
     /// The listener's numbers.
     pub metrics: Arc<ListenerMetrics>,
 }

@@ -9,6 +9,7 @@ use crate::clock::Clock;
 use crate::proxy::Asking;
 use crate::proxy::admit::Door;
 use crate::proxy::error::{Code, ProxyError};
+use crate::route::Guesser;
 use crate::route::metrics::Limit;
 
 /// How long it is believed whose a service account's token is, before its signature is looked at again.
@@ -33,7 +34,7 @@ pub(super) async fn recognise(door: &Door, asking: Asking<'_>, clock: &Clock) {
     {
         let before = peer.remembered.borrow();
         let is_known = before.token == digest && !before.accounts.is_empty() && now < before.until;
-        if is_known || limited(door, &before, &digest, clock).is_some() {
+        if is_known || limited(door, &before, &digest, asking, clock).is_some() {
             return;
         }
     }
@@ -55,7 +56,7 @@ pub(super) async fn recognise(door: &Door, asking: Asking<'_>, clock: &Clock) {
 pub(super) fn check_listener(door: &Door, asking: Asking<'_>, clock: &Clock) -> Result<(), ProxyError> {
     match &door.allow {
         Some(rule) if rule.needs().tokens => {
-            check_token(rule, door, asking, clock).map_err(|why| refuse(why, door, clock))
+            check_token(rule, door, asking, clock).map_err(|why| refuse(why, door, asking, clock))
         }
         _ => Ok(()),
     }
@@ -78,7 +79,7 @@ pub(super) fn check_route(
             Err(why) => refused = Some(refused.unwrap_or(why)),
         }
     }
-    refused.map_or(Ok(()), |why| Err(refuse(why, door, clock)))
+    refused.map_or(Ok(()), |why| Err(refuse(why, door, asking, clock)))
 }
 
 fn judge(
@@ -101,7 +102,8 @@ fn check_token(rule: &Rule, door: &Door, asking: Asking<'_>, clock: &Clock) -> R
     let Shown::Token(token) = Shown::by(asking.head) else { return Err(Refused::NoToken) };
     let digest = digest_of(token);
     let before = asking.peer.map(|peer| peer.remembered.borrow());
-    if let Some(pause) = limited(door, before.as_deref().unwrap_or(&Remembered::default()), &digest, clock) {
+    let nothing = Remembered::default();
+    if let Some(pause) = limited(door, before.as_deref().unwrap_or(&nothing), &digest, asking, clock) {
         return Err(Refused::Limited(pause));
     }
     drop(before);
@@ -118,12 +120,27 @@ fn check_token(rule: &Rule, door: &Door, asking: Asking<'_>, clock: &Clock) -> R
 
 /// How long tokens are not looked at, since too many were wrong. Whoever has shown a right one on this
 /// connection may show it again.
-fn limited(door: &Door, before: &Remembered, token: &Digest, clock: &Clock) -> Option<Duration> {
+fn limited(
+    door: &Door,
+    before: &Remembered,
+    token: &Digest,
+    asking: Asking<'_>,
+    clock: &Clock,
+) -> Option<Duration> {
     let is_proven = before.is_right && before.token == *token;
-    if is_proven { None } else { door.wrong_bearers.pause(clock.boot()) }
+    if is_proven {
+        return None;
+    }
+    door.wrong_bearers.pause(guesser(asking), door.max_wrong_bearers, clock.boot())
 }
 
-fn refuse(why: Refused, door: &Door, clock: &Clock) -> ProxyError {
+/// Whoever shows a token.
+fn guesser(asking: Asking<'_>) -> Guesser {
+    let Some(peer) = asking.peer else { return Guesser::Somebody };
+    Guesser::of(peer.uid.as_ref().ok().copied(), peer.address)
+}
+
+fn refuse(why: Refused, door: &Door, asking: Asking<'_>, clock: &Clock) -> ProxyError {
     let denied = |why: Denied| ProxyError::new(Code::CallerDenied, why.detail).because(why.cause);
     match why {
         Refused::Denied(why) => denied(why),
@@ -132,13 +149,12 @@ fn refuse(why: Refused, door: &Door, clock: &Clock) -> ProxyError {
             ProxyError::new(Code::CallerDenied, detail)
         }
         Refused::WrongToken(why) => {
-            // Used up or not: this one was looked at.
-            let _ = door.wrong_bearers.take(clock.boot());
+            door.wrong_bearers.note(guesser(asking), door.max_wrong_bearers, clock.boot());
             denied(why)
         }
         Refused::Limited(pause) => {
             door.metrics.unrouted.limited(Limit::MaxWrongBearers);
-            let detail = "too many wrong tokens were shown to this listener";
+            let detail = "this caller has shown too many wrong tokens";
             ProxyError::new(Code::RateLimited, detail).retry_after(pause)
         }
     }

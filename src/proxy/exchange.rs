@@ -144,6 +144,10 @@ impl Exchange {
             }
             AnswerError::Unprocessed => unprocessed().because(error),
             AnswerError::NotHttp(_) => protocol("the upstream's answer is not HTTP").because(error),
+            AnswerError::Endless => {
+                self.route.metrics.limited(Limit::MaxInterimAnswers);
+                protocol("the upstream does not come to its answer")
+            }
             AnswerError::Switched => protocol("the upstream switched protocols without being asked"),
         })
     }
@@ -168,6 +172,11 @@ impl Exchange {
     /// How the answer's body is delimited.
     pub fn framing(&self) -> Framing {
         self.incoming.link.as_ref().map_or(Framing::NONE, Link::framing)
+    }
+
+    /// Whether nothing follows the body: over HTTP/1.1 only one in chunks has trailers.
+    pub(super) fn has_no_trailers(&self) -> bool {
+        matches!(&self.incoming.link, Some(Link::Http1(_))) && matches!(self.framing(), Framing::Length(_))
     }
 
     /// Looks into the beginning of the answer: `judge` is shown what has come so far, and whether that

@@ -1,7 +1,7 @@
 //! The guard between an upstream's answer and the app.
 //!
-//! The head is looked through at once. A body whose type can hold text gets a [`Sentry`], and a tunnel a
-//! [`Screen`]; all else passes without any cost.
+//! The head is looked through at once. A body gets a [`Sentry`], which looks away if it has no text, and a tunnel a
+//! [`Screen`].
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 
 use http::StatusCode;
 
+use crate::body::splice::WORTH_WHILE;
 use crate::body::{BodyError, Fill, Source};
 use crate::credential::slot::Slot;
 use crate::guard::{Coding, Handling, Mode, Orders, Patience, Patterns, Screen, Sentry, Shown, mask_fields};
@@ -28,17 +29,15 @@ pub(super) fn begin(
     head: &mut AnswerHead,
     slot: &Arc<Slot<Prepared>>,
 ) -> Result<bool, ProxyError> {
-    let in_play = slot.in_play();
-    let Some(in_play) = in_play.as_deref() else { return Ok(false) };
-    let patterns = in_play.patterns();
+    let Some(patterns) = patterns(slot) else { return Ok(false) };
     let mut count = Count { route: exchange.route.clone(), masked: 0 };
-    let masked = mask_fields(patterns, &mut head.fields);
+    let masked = mask_fields(&patterns, &mut head.fields);
     if masked > 0 && count.route.guard == Mode::Block {
         return Err(blocked("the fields of the upstream's answer hold a secret"));
     }
     count.note(masked, "fields");
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
-        let screen = Screen::new(Arc::clone(patterns), Patience::Lively);
+        let screen = Screen::new(patterns, Patience::Lively);
         count.masked = 0;
         exchange.tunnel_guard = Some(Box::new(TunnelGuard { screen, count, slot: slot.clone() }));
         return Ok(false);
@@ -46,16 +45,29 @@ pub(super) fn begin(
     if exchange.framing() == Framing::NONE {
         return Ok(false);
     }
-    let Some(handling) = handling(head) else { return Ok(false) };
+    let handling = handling(head);
     let (blocks, allows_token_answers) = (count.route.guard == Mode::Block, count.route.allows_token_answers);
-    let coding = coding(head)?;
+    let (coding, is_legible) = match coding(head) {
+        Ok(coding) => (coding, true),
+        // What has no text needs not be read.
+        Err(_) if handling == Handling::Unseen => (None, false),
+        Err(error) => return Err(error),
+    };
     let length = if let Framing::Length(length) = exchange.framing() { Some(length) } else { None };
-    let patterns = Arc::clone(patterns);
-    let sentry = Sentry::new(Orders { patterns, handling, coding, blocks, allows_token_answers, length });
+    let mut sentry = Sentry::new(Orders { patterns, handling, coding, blocks, allows_token_answers, length });
+    if !is_legible {
+        sentry.look_away();
+    }
     let lasting = (handling == Handling::Lively).then(|| slot.clone());
     count.masked = 0;
     exchange.body_guard = Some(BodyGuard { sentry, count, lasting, is_begun: false });
-    Ok(blocks || coding.is_some() || (handling == Handling::Json && !allows_token_answers))
+    Ok(match handling {
+        // Whether it passes unseen is known before the way is chosen that it takes.
+        Handling::Unseen => length.is_some_and(|length| length >= WORTH_WHILE),
+        Handling::Json => !allows_token_answers,
+        Handling::Scanned | Handling::Lively => false,
+    } || blocks
+        || coding.is_some())
 }
 
 /// Waits, if `waits`, until it is known whether the beginning of the body may pass: what may not is answered
@@ -90,6 +102,9 @@ pub(super) async fn first_piece<S: Caller>(
     .await?;
     if let Some(guard) = &mut exchange.body_guard {
         guard.is_begun = true;
+        if guard.sentry.looks_away() && exchange.has_no_trailers() {
+            exchange.body_guard = None;
+        }
     }
     Ok(is_awaited)
 }
@@ -98,19 +113,18 @@ fn blocked(detail: &'static str) -> ProxyError {
     ProxyError::new(Code::LeakBlocked, detail)
 }
 
-/// What is done with the body, by its media type; nothing if it has no text. If several are named, nobody
-/// knows which an app believes.
-fn handling(head: &AnswerHead) -> Option<Handling> {
+/// What is done with the body, by its media type. If several are named, nobody knows which an app believes.
+fn handling(head: &AnswerHead) -> Handling {
     let mut handling = None;
     for list in head.fields.all(Kind::ContentType) {
         for media_type in members(list) {
             let of_type = Handling::of(Some(media_type));
             if *handling.get_or_insert(of_type) != of_type {
-                return Some(Handling::Json);
+                return Handling::Json;
             }
         }
     }
-    Some(handling.unwrap_or(Handling::Scanned)).filter(|handling| *handling != Handling::Ignored)
+    handling.unwrap_or(Handling::Scanned)
 }
 
 /// How the body is compressed.
@@ -147,9 +161,16 @@ impl Count {
     }
 }
 
-/// What is in play now, for what lasts longer than a token.
+/// What is in play now, and what is made of it for requests.
 fn patterns(slot: &Slot<Prepared>) -> Option<Arc<Patterns>> {
-    Some(Arc::clone(slot.in_play().as_deref()?.patterns()))
+    let in_play = slot.in_play();
+    let in_play = in_play.as_deref()?;
+    let newest = slot.newest();
+    let derived = newest.as_ref().and_then(|newest| newest.value.derived());
+    Some(match derived {
+        Some(derived) => derived.patterns(in_play.patterns(), |values| in_play.patterns_with(values)),
+        None => Arc::clone(in_play.patterns()),
+    })
 }
 
 /// The guard of a body.

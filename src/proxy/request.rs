@@ -68,8 +68,11 @@ impl Request<'_> {
                 Link::Http2(Box::new(Http2Link::new(&connection, head, framing)))
             }
         };
-        let asked =
-            Asked { head: *self.sanitized.method() == Method::HEAD, upgrade: self.sanitized.upgrades() };
+        let asked = Asked {
+            head: *self.sanitized.method() == Method::HEAD,
+            upgrade: self.sanitized.upgrades(),
+            max_interim: route.limits.max_interim_answers,
+        };
         // A refusal of the token, or of the stream, must be possible.
         let may_repeat = self.slot.is_renewable() || matches!(link, Link::Http2(_));
         let limits = &route.limits;

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::telemetry::{Counter, Gauge, Seldom};
+use crate::telemetry::{Counter, Gauge, Seldom, SeldomEach};
 use crate::upstream::pool::Uses;
 
 /// How long requests took: counts in buckets, as Prometheus wants them.
@@ -166,8 +166,8 @@ pub struct ListenerMetrics {
     pub accepted: Counter,
     /// TLS handshakes that failed.
     pub failed_handshakes: Counter,
-    /// When one of them was told last.
-    pub handshakes_told: Seldom,
+    /// When one of them was told last, for each reason.
+    pub handshakes_told: SeldomEach,
     /// Times that a changed certificate was taken over.
     pub certificates_renewed: Counter,
     /// Times that a changed certificate could not be used.
@@ -215,6 +215,8 @@ pub enum Limit {
     ReplayBody,
     /// Route: a body too long to be held for the injection.
     InjectBody,
+    /// Route: informational answers before the one that counts.
+    MaxInterimAnswers,
     /// Route: requests in a time.
     Rate,
     /// Route: an upstream connection without requests.
@@ -227,7 +229,7 @@ pub enum Limit {
 
 impl Limit {
     /// All limits.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::MaxConnections,
         Self::MaxHead,
         Self::MaxFields,
@@ -246,6 +248,7 @@ impl Limit {
         Self::StallTimeout,
         Self::ReplayBody,
         Self::InjectBody,
+        Self::MaxInterimAnswers,
         Self::Rate,
         Self::PoolIdleTimeout,
         Self::PoolMaxAge,
@@ -273,6 +276,7 @@ impl Limit {
             Self::StallTimeout => "stall_timeout",
             Self::ReplayBody => "replay_body",
             Self::InjectBody => "inject_body",
+            Self::MaxInterimAnswers => "max_interim_answers",
             Self::Rate => "rate",
             Self::PoolIdleTimeout => "pool_idle_timeout",
             Self::PoolMaxAge => "pool_max_age",

@@ -128,13 +128,13 @@ fn has_end_in_parameter(segment: &[u8]) -> bool {
 
 /// The form in which denied endpoints are compared: one that any server might make of the path.
 ///
-/// Decoded until stable, backslashes as slashes, lower case, parameters cut off each segment, dot
+/// Decoded until stable, backslashes as slashes, without differences of letter case or width, parameters cut off each segment, dot
 /// segments resolved, slashes merged, the trailing slash cut; so are spaces and dots at the end of a segment,
 /// which some file systems do not tell, and an extension of the last one, which some frameworks take for the
 /// wanted format (`/token.json`). The root is the empty text.
 pub fn canonical(path: &str) -> String {
     let stable = decode_until_stable(path.as_bytes());
-    let stable = String::from_utf8_lossy(&stable).to_lowercase().into_bytes();
+    let stable = folded(&String::from_utf8_lossy(&stable)).into_bytes();
     // A server that decodes before it looks for the query, or the fragment, finds one here.
     let end = memchr::memchr2(b'?', b'#', &stable).unwrap_or(stable.len());
     let mut segments: Vec<&[u8]> = Vec::new();
@@ -156,21 +156,67 @@ pub fn canonical(path: &str) -> String {
     segments.iter().flat_map(|segment| ["/".into(), String::from_utf8_lossy(segment)]).collect()
 }
 
+/// All that any server might take a path for: its canonical form first, and then what is left of it where a script
+/// is named on the way, or the index of a folder. It may be the script that is called, with what follows as its argument (`PATH_INFO`, RFC
+/// 3875, section 4.1.5: `/token.php/x`), or stand for the whole application (`/index.php/token`).
+pub fn readings(path: &str) -> Vec<String> {
+    let whole = canonical(path);
+    let segments: Vec<&str> = whole.split('/').collect();
+    let scripts = segments.iter().enumerate().filter(|(_, segment)| is_script(segment));
+    let parts = scripts.flat_map(|(at, _)| {
+        let others = [&segments[..at], &segments[at + 1..]].concat();
+        [segments[..=at].join("/"), others.join("/")]
+    });
+    let parts = parts.chain(whole.strip_suffix(INDEX).map(str::to_owned));
+    let parts: Vec<String> = parts.map(|part| canonical(&part)).collect();
+    [vec![whole], parts].concat()
+}
+
+/// What many servers and frameworks serve for the segment before it.
+pub const INDEX: &str = "/index";
+
+/// Whether a segment is the name of a program as servers call them.
+fn is_script(segment: &str) -> bool {
+    const EXTENSIONS: [&str; 16] = [
+        "php", "php5", "php7", "phtml", "cgi", "fcgi", "pl", "py", "rb", "asp", "aspx", "ashx", "jsp", "do",
+        "action", "html",
+    ];
+    segment.rsplit_once('.').is_some_and(|(_, extension)| EXTENSIONS.contains(&extension))
+}
+
 /// Everything behind the first `;` of a segment is a parameter to some servers (RFC 3986, section 3.3). A server
 /// that decodes before it looks for the query, or the fragment, finds one behind an encoded `?` or `#`.
 fn without_parameters(segment: &[u8]) -> &[u8] {
     memchr::memchr3(b';', b'?', b'#', segment).map_or(segment, |end| &segment[..end])
 }
 
-/// A segment as a file system has it that does not tell spaces and dots at the end of a name.
+/// A text without differences of letter case, in both directions, since there are letters that become others only
+/// in one (`ſ` is `S` in upper case), and with letters of full width as those of ASCII, which some systems take for
+/// the same.
+fn folded(text: &str) -> String {
+    let narrow = text.chars().map(|character| match character {
+        // Decoding is over.
+        '\u{ff05}' => character,
+        '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(character) - 0xfee0).unwrap_or(character),
+        _ => character,
+    });
+    narrow.flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
+}
+
+/// A segment as a file system has it that does not tell spaces and dots at the end of a name; a `+` is a space to
+/// those who read a path as they read a form.
 fn without_padding(segment: &[u8]) -> &[u8] {
-    let end = segment.iter().rposition(|byte| !matches!(byte, b' ' | b'.')).map_or(0, |last| last + 1);
-    segment[..end].trim_ascii_start()
+    let text = String::from_utf8_lossy(segment);
+    let is_padding =
+        |character: char| character.is_whitespace() || matches!(character, '.' | '+' | '\u{200b}');
+    let end = text.trim_end_matches(is_padding).len();
+    let start = end - text[..end].trim_start_matches(char::is_whitespace).len();
+    segment.get(start..end).unwrap_or(segment)
 }
 
 /// A segment without extensions of a few letters.
 fn without_extensions(mut segment: &[u8]) -> &[u8] {
-    while let Some(dot @ 1..) = memchr::memrchr(b'.', segment)
+    while let Some(dot) = memchr::memrchr(b'.', segment)
         && is_extension(&segment[dot + 1..])
     {
         segment = without_padding(&segment[..dot]);
@@ -388,6 +434,12 @@ mod tests {
             "/user%20./%20login. .",
             "/user/login.json",
             "/user/login.Action",
+            "/user/login+",
+            "/user/login%c2%a0",
+            "/user/login%e2%80%8b",
+            "/u%C5%BFer/login",
+            "/%ef%bd%95ser/%EF%BC%ACogin",
+            "/user/login/.json",
         ] {
             assert_eq!(canonical(path), "/user/login", "{path}");
         }
@@ -396,6 +448,25 @@ mod tests {
         }
         assert_eq!(canonical("/"), "");
         assert_eq!(canonical(""), "");
+    }
+
+    #[test]
+    fn a_script_on_the_way_may_be_what_is_called_or_stand_for_all() {
+        for path in [
+            "/user/login",
+            "/index.php/user/login",
+            "/user/index.php/login",
+            "/user/login.php/x/y",
+            "/USER/Login.PHP/",
+            "/user/login/index.html",
+            "/user/login/Index",
+            "/%69ndex.p%68p//user/login;x",
+        ] {
+            assert!(super::readings(path).contains(&"/user/login".to_owned()), "{path}");
+        }
+        for path in ["/user/login/x", "/index/user/login", "/user/login.v2/x", "/user.json/login"] {
+            assert!(!super::readings(path).contains(&"/user/login".to_owned()), "{path}");
+        }
     }
 
     #[test]

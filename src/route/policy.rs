@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::Method;
 
-use crate::route::path::{Shape, canonical};
+use crate::route::path::{INDEX, Shape, canonical, readings};
 use crate::route::{AllowRule, RouteSpec};
 
 /// What one route lets pass.
@@ -48,13 +48,17 @@ impl Policy {
         if self.denied.is_empty() {
             return Ok(());
         }
-        let is_short = || !stripped.contains("//") && !stripped.contains('.');
+        let rest = stripped.trim_end_matches('/');
+        let has_index = || {
+            rest.split_at_checked(rest.len().saturating_sub(INDEX.len()))
+                .is_some_and(|(_, end)| end.eq_ignore_ascii_case(INDEX))
+        };
+        let is_short = || !stripped.contains("//") && !stripped.contains(['.', '+']) && !has_index();
         let is_denied = if shape.plain && self.base_is_canonical && is_short() {
             // Letter case and a trailing slash are all that can differ.
-            let rest = stripped.trim_end_matches('/');
             self.denied.iter().any(|denied| is_concatenation(denied, base, rest))
         } else {
-            self.denied.contains(&canonical(&format!("{base}{stripped}")))
+            readings(&format!("{base}{stripped}")).iter().any(|read| self.denied.contains(read))
         };
         if is_denied { Err(Denial::TokenEndpoint) } else { Ok(()) }
     }

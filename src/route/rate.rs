@@ -26,14 +26,6 @@ impl Bucket {
         Self { share: burst / u64::from(rate.count.max(1)), burst, full_at: AtomicU64::new(0) }
     }
 
-    /// How long to wait until the bucket has something, if it is empty.
-    pub fn pause(&self, since_boot: Duration) -> Option<Duration> {
-        let now = nanoseconds(since_boot);
-        let next = self.full_at.load(Ordering::Relaxed).max(now).saturating_add(self.share);
-        let over = next.saturating_sub(now.saturating_add(self.burst));
-        (over > 0).then(|| Duration::from_nanos(over))
-    }
-
     /// Takes one request out, or tells how long to wait for the next one.
     pub fn take(&self, since_boot: Duration) -> Result<(), Duration> {
         let now = nanoseconds(since_boot);
@@ -70,9 +62,7 @@ mod tests {
         for _ in 0..4 {
             assert_eq!(bucket.take(start), Ok(()));
         }
-        assert_eq!(bucket.pause(start), Some(Duration::from_millis(250)));
         assert_eq!(bucket.take(start), Err(Duration::from_millis(250)));
-        assert_eq!(bucket.pause(start + Duration::from_millis(250)), None);
         assert_eq!(bucket.take(start + Duration::from_millis(250)), Ok(()));
         assert!(bucket.take(start + Duration::from_millis(250)).is_err());
         for _ in 0..4 {

@@ -13,6 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use tokio::net::TcpStream;
 
 use crate::caller::{Known, Needs, Peer};
+use crate::route::Guesser;
 use crate::server::peer::diagnosis::Diagnosis;
 use crate::server::socket::AppStream;
 
@@ -45,10 +46,16 @@ pub(super) fn look(stream: &AppStream, needs: Needs) -> Peer {
     let mut peer = Peer::default();
     match stream {
         AppStream::Unix(stream) => process::look(stream, needs, &mut peer),
-        AppStream::Tcp(stream) if needs.uid => peer.uid = user_of(stream),
+        // Whoever shows wrong tokens is known by his user.
+        AppStream::Tcp(stream) if needs.uid || needs.tokens => peer.uid = user_of(stream),
         AppStream::Tcp(_) | AppStream::Tls(_) => {}
     }
     peer
+}
+
+/// Whoever has made the other end of a TCP connection, should he guess.
+pub fn guesser(stream: &TcpStream) -> Guesser {
+    Guesser::of(user_of(stream).ok(), stream.peer_addr().ok().map(|from| from.ip()))
 }
 
 /// The user who has made the other end of a TCP connection: of an established one only, since the kernel

@@ -181,7 +181,7 @@ pub async fn greet(stream: AppStream, settings: &Settings, watch: &Watch, clock:
         }
     };
     door.metrics.failed_handshakes.increment();
-    if let Some(untold) = door.metrics.handshakes_told.tell() {
+    if let Some(untold) = door.metrics.handshakes_told.tell(&reason) {
         tracing::info!(listener = door.listener, reason, untold, "a TLS handshake failed");
     }
     None

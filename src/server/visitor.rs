@@ -23,7 +23,8 @@ impl Visitor {
     /// Whoever has just connected, over TCP `from` some address.
     pub(super) fn meet(stream: &AppStream, from: Option<IpAddr>, listener: &Listener) -> Self {
         let settings = listener.settings.load();
-        let peer = settings.needs.any().then(|| Box::new(peer::look(stream, settings.needs)));
+        let look = || Box::new(Peer { address: from, ..peer::look(stream, settings.needs) });
+        let peer = settings.needs.any().then(look);
         let refusal = check_way(from, &listener.address)
             .and_then(|()| check_process(stream, peer.as_deref(), &settings))
             .err()

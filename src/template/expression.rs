@@ -62,6 +62,13 @@ impl Expression {
         }
     }
 
+    /// Whether a value of a name goes into it.
+    pub(super) fn has_name(&self) -> bool {
+        let mut has_name = false;
+        self.walk(&mut |part| has_name |= matches!(part, Self::Name(_)));
+        has_name
+    }
+
     pub(super) fn is_digest(&self) -> bool {
         matches!(self, Self::Call(function, _) if function.is_digest())
     }

@@ -20,9 +20,6 @@ use crate::upstream::stream::Stream;
 /// Limits of an answer's head: generous, since an upstream is chosen by the configuration.
 pub const ANSWER_LIMITS: HeadLimits = HeadLimits { bytes: 256 * 1024, fields: 256, target: 0 };
 
-/// Informational answers before the one that counts; an upstream that sends more sends them for ever.
-const MOST_INTERIM: u32 = 100;
-
 /// A connection that sends one request after the other.
 #[derive(Debug)]
 pub struct Http1Link {
@@ -61,6 +58,8 @@ pub enum AnswerError {
     Tls(String),
     /// What it sent is not HTTP.
     NotHttp(&'static str),
+    /// It announces its answer again and again.
+    Endless,
     /// It switched protocols without being asked.
     Switched,
     /// It reset the stream (HTTP/2).
@@ -77,6 +76,7 @@ impl std::fmt::Display for AnswerError {
             Self::BrokenOff => "the upstream broke off in the middle of the answer's head",
             Self::Tls(reason) => return write!(formatter, "the upstream ended TLS: {reason}"),
             Self::NotHttp(what) => what,
+            Self::Endless => "the upstream does not come to its answer",
             Self::Switched => "the upstream switched protocols without being asked",
             Self::Reset => "the upstream reset the stream",
             Self::Unprocessed => "the upstream took no more requests on this connection",
@@ -173,10 +173,8 @@ impl Http1Link {
                         return Poll::Ready(Ok(()));
                     }
                     101 => return Poll::Ready(Err(AnswerError::Switched)),
-                    100..=199 if self.interim == MOST_INTERIM => {
-                        return Poll::Ready(Err(AnswerError::NotHttp(
-                            "the upstream does not come to its answer",
-                        )));
+                    100..=199 if self.interim >= asked.max_interim => {
+                        return Poll::Ready(Err(AnswerError::Endless));
                     }
                     100..=199 => {
                         self.interim += 1;
@@ -281,6 +279,8 @@ pub struct Asked {
     pub head: bool,
     /// Another protocol was asked for.
     pub upgrade: bool,
+    /// Informational answers that are waited through.
+    pub max_interim: u32,
 }
 
 fn not_http(error: HeadError) -> AnswerError {

@@ -206,6 +206,16 @@ fn an_upstream_that_only_announces_its_answer_is_given_up() {
     let bearerd = Sidecar::ready(&fixed(&canary::token(), &upstream));
     let answer = bearerd.app().get("/api/x");
     assert_eq!((answer.status(), answer.json()["code"].as_str()), (502, Some("upstream_protocol")));
+    assert_eq!(bearerd.metric("bearerd_limited_total{limit=\"max_interim_answers\"}"), 1);
+    let upstream = Upstream::answering(|_| {
+        let interim = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n".repeat(3);
+        Reply::Bytes([&interim[..], b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"].concat())
+    });
+    for (most, status) in [(2, 502), (3, 200)] {
+        let route = format!("max_interim_answers = {most}\n");
+        let bearerd = Sidecar::ready(&(fixed(&canary::token(), &upstream) + &route));
+        assert_eq!(bearerd.app().get("/api/x").status(), status);
+    }
 }
 
 #[test]
@@ -300,7 +310,9 @@ fn a_head_over_http2_that_does_not_end_has_the_time_of_a_head() {
 
 #[test]
 fn silent_connections_do_not_keep_probes_out_of_the_admin_listener() {
-    let (bearerd, _upstream) = start();
+    let upstream = Upstream::start();
+    let setup = Setup::new(&fixed(&canary::token(), &upstream)).admin("max_connections = 20");
+    let bearerd = setup.start();
     let address = bearerd.address("admin");
     let began = Clock::instant();
     let silent: Vec<Wire> = (0..300)
@@ -313,7 +325,8 @@ fn silent_connections_do_not_keep_probes_out_of_the_admin_listener() {
     assert_eq!(bearerd.admin().get("/live").status(), 200);
     assert!(began.elapsed() < Duration::from_secs(9), "not only when they were closed for their silence");
     drop(silent);
-    assert!(bearerd.metric("bearerd_limited_total{limit=\"admin_connections\"}") > 0);
+    let evicted = bearerd.metric("bearerd_limited_total{limit=\"admin_connections\"}");
+    assert!(evicted >= 280, "{evicted}");
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::io::Write;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use flate2::Compression;
 use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
+use flate2::{Compression, GzBuilder};
 use http::{HeaderMap, HeaderValue};
 
 use crate::support::http2::{Http2App, Http2Origin};
@@ -354,13 +354,119 @@ fn with_off_answers_pass_unseen() {
 fn types_without_text_pass_unseen_and_all_others_do_not() {
     let token = "known-to-everybody-0123456789";
     let stage = Stage::with(token, "");
-    let passes =
-        |kind: &str| stage.answer(&format!("Content-Type: {kind}\r\n"), token.as_bytes()).text() == token;
-    for kind in ["image/png", "application/octet-stream", "video/mp4"] {
-        assert!(passes(kind), "{kind}");
+    for length in [0, 300_000] {
+        let body = [b"\x89PNG\r\n\x1a\n\0", token.as_bytes(), &vec![7; length]].concat();
+        let passes = |kind: &str| stage.answer(&format!("Content-Type: {kind}\r\n"), &body).body == body;
+        for kind in ["image/png", "application/octet-stream", "video/mp4"] {
+            assert!(passes(kind), "{kind}");
+        }
+        for kind in ["image/svg+xml", "application/xml", "text/javascript", "application/x-unknown"] {
+            assert!(!passes(kind), "{kind}");
+        }
     }
-    for kind in ["image/svg+xml", "application/xml", "text/javascript", "application/x-unknown"] {
-        assert!(!passes(kind), "{kind}");
+}
+
+#[test]
+fn a_type_without_text_hides_no_text() {
+    let stage = Stage::new("");
+    let tokens = r#"{"access_token":"another-token","token_type":"Bearer"}"#;
+    for kind in ["image/png", "application/octet-stream", "font/woff", "application/pdf"] {
+        let fields = format!("Content-Type: {kind}\r\n");
+        for rest in [0, 300_000] {
+            let body = format!("{{\"say\": \"{}\"}}{}", stage.token, " ".repeat(rest));
+            let text = stage.answer(&fields, body.as_bytes()).text();
+            assert_eq!(text, body.replace(&stage.token, &stage.stars()), "{kind}");
+        }
+        assert_blocked(&stage.answer(&fields, tokens.as_bytes()));
+        let zipped = gzip(format!("\0{}", stage.token).as_bytes());
+        assert_blocked(&stage.answer(&format!("{fields}Content-Encoding: gzip\r\n"), &zipped));
+    }
+    assert_blocked(&stage.answer("Content-Type: text/event-stream\r\n", tokens.as_bytes()));
+}
+
+#[test]
+fn what_functions_make_of_a_secret_is_masked_too() {
+    let inject = "inject = { headers = { X-Digest = \"{sha256(token)}\", X-Hex = \"k={hex(token)}\", \
+                  Authorization = \"Basic {base64(\\\"user:\\\", token)}\" } }\n";
+    let stage = Stage::new(inject);
+    let mut app = stage.bearerd.app().ask("GET", "/api/x", "");
+    let mut upstream = stage.origin.accept();
+    let request = upstream.request();
+    let made = ["x-digest", "x-hex", "authorization"].map(|name| request.field(name).expect("a field"));
+    let nested = STANDARD.encode(format!("<{}>", &made[2]["Basic ".len()..]));
+    let body = format!("{} {} {} {nested}", made[0], made[1], made[2]);
+    upstream.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
+    let stars = |count: usize| "*".repeat(count);
+    let text = app.answer().text();
+    let plain = format!("{} k={} Basic {} ", stars(64), stars(made[1].len() - 2), stars(made[2].len() - 6));
+    assert!(text.starts_with(&plain), "{text}");
+    let left = text[plain.len()..].bytes().filter(|byte| *byte != b'*').count();
+    assert!(left <= 6, "{text}");
+}
+
+#[test]
+fn trailers_are_looked_through_whatever_the_body_is() {
+    let stage = Stage::new("");
+    for (kind, body) in [("image/png", "\0"), ("image/png", "text"), ("text/plain", "text")] {
+        for coding in ["", "Content-Encoding: br\r\n"] {
+            if kind == "text/plain" && !coding.is_empty() {
+                continue;
+            }
+            let (mut app, mut upstream) = stage.ask("TE: trailers\r\n");
+            upstream.send(format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\n{coding}Transfer-Encoding: chunked\r\n\r\n"
+            ));
+            upstream.send_chunk(body);
+            upstream.send(format!("0\r\nX-Echo: {}\r\n\r\n", stage.token));
+            let answer = app.answer();
+            assert_eq!(answer.body, body.as_bytes());
+            let trailers = format!("x-echo: {}\r\n", stage.stars());
+            assert_eq!(answer.trailers.to_lowercase(), trailers, "{kind} {coding}");
+        }
+    }
+}
+
+#[test]
+fn what_is_not_compressed_of_a_compressed_answer_is_looked_through_too() {
+    let stage = Stage::new("");
+    let echo = || stage.token.clone();
+    let finish = |builder: GzBuilder| {
+        let mut encoder = builder.write(Vec::new(), Compression::default());
+        encoder.write_all(b"nothing").expect("memory");
+        encoder.finish().expect("memory")
+    };
+    for body in [
+        finish(GzBuilder::new().filename(echo())),
+        finish(GzBuilder::new().comment(format!("say {}", echo()))),
+        finish(GzBuilder::new().extra(echo())),
+        [gzip(b"nothing"), finish(GzBuilder::new().filename(STANDARD.encode(echo())))].concat(),
+    ] {
+        for kind in ["", "Content-Type: text/event-stream\r\n"] {
+            assert_blocked(&stage.answer(&format!("{kind}Content-Encoding: gzip\r\n"), &body));
+        }
+    }
+}
+
+#[test]
+fn a_secret_in_the_spelling_of_xml_or_of_a_script_is_masked() {
+    let stage = Stage::with("s3cret/+<token>&==-of-a-test", "");
+    for echo in [
+        "s3cret/+&lt;token&gt;&amp;==-of-a-test",
+        "s3cret&#x2F;&#43;&lt;token&gt;&amp;&#x3D;&#061;-of-a-test",
+        "s3cret\\/\\x2b\\u003ctoken\\u003e\\x26==-of-a-test",
+        "s3cret\\/+\\u0026lt;token\\u0026gt;\\u0026amp;==-of-a-test",
+    ] {
+        for cut in [1, echo.len() / 2] {
+            let (mut app, mut upstream) = stage.ask("");
+            upstream.send(
+                "HTTP/1.1 200 OK\r\nContent-Type: application/xml\r\nTransfer-Encoding: chunked\r\n\r\n",
+            );
+            for piece in [format!("<say>{}", &echo[..cut]), format!("{}</say>", &echo[cut..])] {
+                upstream.send_chunk(piece);
+            }
+            upstream.send("0\r\n\r\n");
+            assert_eq!(app.answer().text(), format!("<say>{}</say>", "*".repeat(echo.len())));
+        }
     }
 }
 

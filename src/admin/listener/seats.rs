@@ -9,9 +9,8 @@ use tokio::sync::Notify;
 use crate::telemetry::Counter;
 
 /// The connections that are open.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Seats {
-    most: usize,
     /// The oldest first.
     taken: Mutex<Vec<Arc<State>>>,
 }
@@ -38,17 +37,17 @@ pub(super) struct Seat {
 pub(super) struct Busy(Arc<State>);
 
 impl Seats {
-    /// Room for so many.
-    pub(super) fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self { most, taken: Mutex::default() })
+    /// Nobody is there.
+    pub(super) fn new() -> Arc<Self> {
+        Arc::default()
     }
 
-    /// Room for a new connection. If there is none, the oldest of those goes that have asked nothing yet, else of
-    /// those that wait for no answer, else of all; it is counted.
-    pub(super) fn take(self: &Arc<Self>, evictions: &Counter) -> Seat {
+    /// Room for a new connection. If there are `most`, the oldest of those goes that have asked nothing yet, else
+    /// of those that wait for no answer, else of all; it is counted.
+    pub(super) fn take(self: &Arc<Self>, most: usize, evictions: &Counter) -> Seat {
         let state = Arc::new(State::default());
         let mut taken = self.taken();
-        if taken.len() >= self.most {
+        while taken.len() >= most.max(1) {
             let is_silent = |state: &Arc<State>| !state.has_asked.load(Ordering::Relaxed);
             let is_idle = |state: &Arc<State>| state.open.load(Ordering::Relaxed) == 0;
             let least = taken.iter().position(is_silent).or_else(|| taken.iter().position(is_idle));
@@ -100,22 +99,22 @@ mod tests {
 
     #[test]
     fn who_says_nothing_makes_room_for_who_comes() {
-        let (seats, evictions) = (Seats::new(3), Counter::default());
-        let asks = seats.take(&evictions);
+        let (seats, evictions) = (Seats::new(), Counter::default());
+        let asks = seats.take(3, &evictions);
         let busy = asks.serve();
-        let idle = seats.take(&evictions);
+        let idle = seats.take(3, &evictions);
         drop(idle.serve());
-        let silent = seats.take(&evictions);
+        let silent = seats.take(3, &evictions);
         assert_eq!(evictions.get(), 0);
         let gone =
             |seat: &Seat| pin!(seat.evicted()).poll(&mut Context::from_waker(Waker::noop())).is_ready();
-        let fourth = seats.take(&evictions);
+        let fourth = seats.take(3, &evictions);
         assert!(gone(&silent) && !gone(&idle) && !gone(&asks));
         drop(fourth.serve());
-        let fifth = seats.take(&evictions);
+        let fifth = seats.take(3, &evictions);
         assert!(gone(&idle) && !gone(&asks) && !gone(&fourth));
         drop((busy, fifth));
-        let _sixth = seats.take(&evictions);
+        let _sixth = seats.take(3, &evictions);
         assert!(!gone(&fourth), "one had left");
         assert_eq!(evictions.get(), 2);
     }

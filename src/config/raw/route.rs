@@ -55,6 +55,8 @@ pub(crate) struct Route {
     /// The longest request body that is held to put something into it, or to make something of it;
     /// default `"1MiB"`.
     pub(crate) inject_body: Option<Size>,
+    /// Informational answers of the upstream before the one that counts; default 100.
+    pub(crate) max_interim_answers: Option<u32>,
     /// Until a connection stands; default `"5s"`.
     pub(crate) connect_timeout: Option<Time>,
     /// From the last request byte to the head of the answer; default `"60s"`.

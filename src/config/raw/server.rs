@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::config::raw::scalar::Time;
+use crate::config::raw::scalar::{Rate, Time};
 use crate::config::raw::secret::{SecretReference, SecretReferences};
 
 /// Threads, draining and logs.
@@ -84,6 +84,12 @@ pub(crate) struct Admin {
     pub(crate) session_lifetime: Option<Time>,
     /// Streams of events at once; default 16.
     pub(crate) max_event_streams: Option<u16>,
+    /// Connections at once; default 64.
+    pub(crate) max_connections: Option<u16>,
+    /// Wrong tokens in requests of one caller that are compared; default `"50/10s"`.
+    pub(crate) max_wrong_tokens: Option<Rate>,
+    /// Wrong tokens of one caller who signs in to the console that are compared; default `"5/50s"`.
+    pub(crate) max_wrong_sign_ins: Option<Rate>,
 }
 
 /// Where what must survive a restart is kept.

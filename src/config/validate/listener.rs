@@ -110,12 +110,19 @@ pub(crate) fn admin(raw: &raw::Admin, place: Place<'_>, context: &mut Context<'_
     if !(SHORTEST_SESSION..=LONGEST_SESSION).contains(&session_lifetime) {
         context.findings.error(place.key("session_lifetime"), "a session lasts from one minute to one day");
     }
+    let max_connections = raw.max_connections.unwrap_or(AdminSpec::MAX_CONNECTIONS);
+    if max_connections == 0 {
+        context.findings.error(place.key("max_connections"), "`max_connections` is 1 or more");
+    }
     Some(AdminSpec {
         listen: listen?,
         token: token.map_or(Some(None), |token| token.map(Some))?,
         allow_quit: raw.allow_quit == Some(true),
         session_lifetime,
         max_event_streams: raw.max_event_streams.unwrap_or(AdminSpec::MAX_EVENT_STREAMS),
+        max_connections,
+        max_wrong_tokens: rate(raw.max_wrong_tokens, AdminSpec::MAX_WRONG_TOKENS),
+        max_wrong_sign_ins: rate(raw.max_wrong_sign_ins, AdminSpec::MAX_WRONG_SIGN_INS),
     })
 }
 
@@ -199,6 +206,10 @@ fn check_remote(
     }
 }
 
+fn rate(given: Option<raw::scalar::Rate>, default: Rate) -> Rate {
+    given.map_or(default, |rate| Rate { count: rate.count, per: rate.per })
+}
+
 fn limits(raw: &raw::Listener, place: Place<'_>, context: &mut Context<'_>) -> ListenerLimits {
     let default = ListenerLimits::default();
     let size = |size: Option<raw::scalar::Size>, default: usize| {
@@ -206,9 +217,6 @@ fn limits(raw: &raw::Listener, place: Place<'_>, context: &mut Context<'_>) -> L
     };
     let count = |count: Option<u32>, default: usize| count.map_or(default, |count| count as usize);
     let time = |time: Option<raw::scalar::Time>, default| time.map_or(default, |time| time.0);
-    let rate = |rate: Option<raw::scalar::Rate>, default| {
-        rate.map_or(default, |rate| Rate { count: rate.count, per: rate.per })
-    };
     let limits = ListenerLimits {
         max_connections: count(raw.max_connections, default.max_connections),
         max_head: size(raw.max_head, default.max_head),

@@ -461,6 +461,7 @@ fn limits(raw: &raw::Route, place: Place<'_>, context: &mut Context<'_>) -> Rout
         stall_timeout: time(raw.stall_timeout, default.stall_timeout),
         replay_body: size(raw.replay_body, default.replay_body),
         inject_body: size(raw.inject_body, default.inject_body),
+        max_interim_answers: raw.max_interim_answers.unwrap_or(default.max_interim_answers),
         pool: PoolLimits {
             idle_timeout: time(raw.pool_idle_timeout, default.pool.idle_timeout),
             max_age: time(raw.pool_max_age, default.pool.max_age),

@@ -14,9 +14,8 @@ use crate::http1::head::Progress;
 use crate::http1::{Framing, HeadLimits, RequestHead};
 use crate::inject::Injection;
 use crate::proxy::admit::{Door, admit};
-use crate::route::rate::Bucket;
 use crate::route::testing::{spec, table};
-use crate::route::{AllowRule, Rate, Refusal, Route, RouteSpec};
+use crate::route::{AllowRule, Guesses, Rate, Refusal, Route, RouteSpec};
 use crate::secret::Secret;
 use crate::template::Template;
 
@@ -56,7 +55,8 @@ fn door() -> Door {
         head_timeout: std::time::Duration::ZERO,
         allow: None,
         accounts: Vec::new(),
-        wrong_bearers: Bucket::new(Rate { count: 1, per: std::time::Duration::ZERO }),
+        wrong_bearers: Guesses::default(),
+        max_wrong_bearers: Rate { count: 1, per: std::time::Duration::ZERO },
         metrics: Arc::default(),
     }
 }

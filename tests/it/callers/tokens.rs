@@ -9,6 +9,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData};
 use serde_json::{Value, json};
 
+use super::as_user;
 use crate::support::configuration::{fixed, route};
 use crate::support::message::Message;
 use crate::support::{Reply, Setup, Sidecar, Upstream, canary};
@@ -116,6 +117,33 @@ fn wrong_bearers_are_limited_and_whoever_has_shown_the_right_one_goes_on() {
     assert_eq!(proven.answer().status(), 200);
     assert_eq!(bearerd.metric("bearerd_limited_total{limit=\"max_wrong_bearers\"}"), 2);
     assert_eq!(upstream.requests().len(), 2);
+}
+
+#[test]
+fn who_guesses_locks_out_nobody_but_himself() {
+    let (upstream, bearer) = (Upstream::start(), canary::secret());
+    let lines = "max_wrong_bearers = \"3/1h\"\nallow = { bearer = { file = \"{folder}/bearer\" } }";
+    let setup = setup(lines, &upstream).file("bearer", &bearer).admin("max_wrong_tokens = \"3/1h\"");
+    let bearerd = ready(setup.admin("max_wrong_sign_ins = \"3/1h\""));
+    let (app, admin) = (bearerd.app(), bearerd.admin());
+    let guess = move || {
+        let fields = "Authorization: Bearer guess\r\n";
+        [
+            app.get_with("/api/x", fields).status(),
+            admin.request("POST", "/v1/reload", fields, b"").status(),
+            admin.request("POST", "/v1/session", fields, b"").status(),
+        ]
+    };
+    for status in [403, 403, 403, 429, 429] {
+        let admin = if status == 403 { 401 } else { 429 };
+        assert_eq!(as_user(1002, &[1002], guess), [status, admin, admin]);
+    }
+    assert_eq!(show(&bearerd, &bearer).status(), 200);
+    assert_eq!(bearerd.control("POST", "/v1/reload", b"").status(), 200);
+    assert_eq!(bearerd.control("POST", "/v1/session", b"").status(), 200);
+    for limit in ["max_wrong_bearers", "admin_wrong_tokens", "admin_sign_ins"] {
+        assert_eq!(bearerd.metric(&format!("bearerd_limited_total{{limit=\"{limit}\"}}")), 2, "{limit}");
+    }
 }
 
 #[test]
