@@ -141,16 +141,15 @@ fn unescaped(text: &[u8]) -> Vec<u8> {
                 decoded.push(*sign);
                 behind
             }
-            _ => match unit.and_then(char::from_u32).filter(|_| *first == b'\\') {
-                Some(character) => {
+            _ => {
+                if let Some(character) = unit.and_then(char::from_u32).filter(|_| *first == b'\\') {
                     decoded.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
                     &behind[5..]
-                }
-                None => {
+                } else {
                     decoded.push(*first);
                     behind
                 }
-            },
+            }
         };
     }
     decoded

@@ -112,7 +112,9 @@ fn check(spec: &CredentialSpec, minted: &Minted, now: Timestamp) {
         let until = expiry.usable_until().expect("it ends");
         assert!(renewal.left(received) < until.left(received) || until.left(received).is_zero(), "in time");
     }
-    warning.iter().for_each(|warning| check_text(warning));
+    if let Some(warning) = &warning {
+        check_text(warning);
+    }
     for warning in &minted.warnings {
         check_text(warning);
         let token = token.expose_str().unwrap_or_default();

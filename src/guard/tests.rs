@@ -67,7 +67,10 @@ fn spelled(byte: u8, spelling: u8) -> String {
         8 => format!("&#x{byte:x};"),
         9 => format!("&#{byte};"),
         // Each character of an escape escaped itself.
-        10 => format!("\\u{byte:04x}").bytes().map(|inner| format!("\\u{inner:04X}")).collect(),
+        10 => {
+            let inner = format!("\\u{byte:04x}");
+            inner.bytes().flat_map(|byte| format!("\\u{byte:04X}").into_bytes()).map(char::from).collect()
+        }
         _ => plain(),
     }
 }

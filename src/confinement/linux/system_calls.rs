@@ -83,11 +83,11 @@ const FORBIDDEN: [i64; 57] = [
 /// This machine, as the kernel names it to filters (`AUDIT_ARCH_..`, linux/audit.h): by the number of its
 /// executables (elf(5)).
 const MACHINE: Option<u32> = if cfg!(target_arch = "x86_64") {
-    Some(62 | WIDE_AND_LITTLE_ENDIAN)
+    Some(0x3e | WIDE_AND_LITTLE_ENDIAN)
 } else if cfg!(target_arch = "aarch64") {
-    Some(183 | WIDE_AND_LITTLE_ENDIAN)
+    Some(0xb7 | WIDE_AND_LITTLE_ENDIAN)
 } else if cfg!(target_arch = "riscv64") {
-    Some(243 | WIDE_AND_LITTLE_ENDIAN)
+    Some(0xf3 | WIDE_AND_LITTLE_ENDIAN)
 } else {
     None
 };

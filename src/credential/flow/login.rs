@@ -81,6 +81,7 @@ impl LoginFlow {
 
 /// One step of a login.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "a login has a few steps, which are made once")]
 pub enum Step {
     /// Somebody is asked.
     Http(HttpStep),

@@ -1,5 +1,7 @@
 //! What people do: logins by a browser, by a device and by a one-time password, and tokens that come by mail.
 
+use std::fmt::Write as _;
+
 use serde_json::{Value, json};
 
 use super::evidence::{Evidence, exposed};
@@ -27,12 +29,14 @@ pub(super) fn live(evidence: &mut Evidence) {
     people[2].book().otp = Some(otp.clone());
     let mut text = "[store]\nkind = \"file\"\npath = \"state\"\nkey = { file = \"store-key\" }\n".to_owned();
     for ((name, lines), person) in GRANTS.iter().zip(&people) {
-        text += &format!(
+        write!(
+            text,
             "[credentials.{name}]\nflow = \"oauth2\"\nissuer = \"{}\"\nclient_id = \"app\"\nclient_auth = \"none\"\n\
              {lines}\n[routes.{name}]\npath = \"/{name}\"\nupstream = \"{}\"\ncredential = \"{name}\"\n",
             person.origin(),
             person.api(),
-        );
+        )
+        .expect("a String takes all");
     }
     let setup = Setup::new(&text)
         .server("log = \"trace\"\naccess_log = \"all\"")
@@ -103,8 +107,12 @@ pub(super) fn receive(evidence: &mut Evidence) {
     let mut sidecar = setup.start();
     sidecar.wait_until_ready();
     evidence.add_answer("an answer to the app", &sidecar.app().get("/nic-ma-portal/api/gram-panchayats"));
-    SECRETS.into_iter().for_each(|secret| evidence.know(secret));
-    portal.tokens().iter().for_each(|token| evidence.know(token));
+    for secret in SECRETS {
+        evidence.know(secret);
+    }
+    for token in portal.tokens() {
+        evidence.know(&token);
+    }
     evidence.add_answer("the console", &sidecar.admin().get("/"));
     evidence.add_answer("the metrics", &sidecar.admin().get("/metrics"));
     evidence.add_process(&sidecar, &given);

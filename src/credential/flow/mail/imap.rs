@@ -128,7 +128,7 @@ impl<'a> Account<'a> {
         let connected = account.connect().await;
         match mark {
             Some(Mark::Number { validity, next }) if account.validity == Some(validity) => {
-                account.next = next
+                account.next = next;
             }
             Some(_) => account.by_time = true,
             None => {}

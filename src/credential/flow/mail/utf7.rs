@@ -18,7 +18,9 @@ pub(super) fn encoded(name: &str) -> String {
             written += &run.replace('&', "&-");
         } else {
             let units: Vec<u8> = run.encode_utf16().flat_map(u16::to_be_bytes).collect();
-            written += &format!("&{}-", base64.encode(units));
+            written.push('&');
+            base64.encode_string(units, &mut written);
+            written.push('-');
         }
         rest = behind;
     }

@@ -80,9 +80,9 @@ impl Stage {
 
     fn scene(self, parts: Vec<Part>, afterwards: impl FnOnce(&Self) + Send + 'static) -> Scene {
         let Self { runtime, clock, issuer, keeper, mut task, slot } = self;
-        let served = Arc::clone(&runtime);
+        let driven = Arc::clone(&runtime);
         let server: Part = Box::new(move || {
-            let _ = drive(|context| poll(&served, &mut task, context));
+            let _ = drive(|context| poll(&driven, &mut task, context));
         });
         let stage = Self { runtime, clock, issuer, keeper, task: Box::pin(async {}), slot };
         let afterwards = Box::new(move || {
