@@ -69,7 +69,7 @@ egress = "proxied"
     30:24 this secret stands in the configuration itself (a file, the environment or systemd keeps it apart)
     31:18 a table is wanted here, not a text
     33:9 the password of the proxy is sent to http://proxy.example over plain HTTP (whoever is on the way to the proxy can read it)
-    35:1 the file nowhere/password cannot be read: entity not found
+    35:1 the file nowhere/password does not exist
     45:10 connections to a Unix socket do not leave the machine: they have no egress
     48:12 http://127.0.0.1:1 is plain HTTP: everyone on the way could read the token (use https://, or say `allow_plaintext = true` if the upstream has nothing else)
     "#);
