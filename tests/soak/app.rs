@@ -296,12 +296,16 @@ impl App {
         }
     }
 
-    /// Opens connections and leaves them open: a fault.
+    /// Opens connections, begins a long head on each and leaves them open: a fault.
     pub async fn hoard(self) {
+        let begun = [b"GET / HTTP/1.1\r\nX: ".as_slice(), &[b'x'; 16 * 1024]].concat();
         let mut kept = Vec::new();
         while !self.world.ledger.is_ending() {
             for _ in 0..20 {
-                kept.extend(self.connect(Door::App).await);
+                let Ok(mut wire) = self.connect(Door::App).await else { continue };
+                // What it becomes is told by the memory.
+                let _ = wire.send(&begun, 1).await;
+                kept.push(wire);
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }

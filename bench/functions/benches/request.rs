@@ -11,8 +11,7 @@ use bearerd::inject::Prepared;
 use bearerd::proxy::admit::{self, Door};
 use bearerd::proxy::choose::{Chosen, choose};
 use bearerd::proxy::sanitize::{Outbound, Sanitized};
-use bearerd::route::rate::Bucket;
-use bearerd::route::{Rate, RouteTable};
+use bearerd::route::{Guesses, Rate, RouteTable};
 use gungraun::prelude::*;
 
 use crate::{PATH, injection, table};
@@ -73,7 +72,8 @@ fn passage(method: &str, fields: &[&str]) -> Passage {
         head_timeout: Duration::from_secs(10),
         allow: None,
         accounts: Vec::new(),
-        wrong_bearers: Bucket::new(Rate { count: 50, per: Duration::from_secs(10) }),
+        wrong_bearers: Guesses::default(),
+        max_wrong_bearers: Rate { count: 50, per: Duration::from_secs(10) },
         metrics: Arc::default(),
     };
     let (injection, outputs, clock) = injection();
