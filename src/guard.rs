@@ -5,6 +5,7 @@
 //! `*`, so that lengths stay. What is found, and what cannot be, is told in docs/guard.md.
 
 mod escape;
+mod follow;
 mod form;
 mod inflater;
 mod media;

@@ -195,10 +195,14 @@ fn percent(text: Text<'_>, at: usize, depth: usize) -> Result<Escape, Miss> {
 fn backslash(text: Text<'_>, at: usize, is_numbered: bool, depth: usize) -> Result<Escape, Miss> {
     let is_pair = text.get(at) == Some(b'\\');
     // Two of them are one, and what that may begin is seen by the next reading; but whoever has written the
-    // first by its number has most likely written what follows it so.
+    // first by its number has most likely written what follows it so. Only then it is read: whoever reads on
+    // behind each of a thousand backslashes never comes to an end.
+    if is_pair && !is_numbered {
+        return Ok(Escape::of_byte(b'\\', 1));
+    }
     match letter(text, at, depth) {
-        read if !is_pair || (is_numbered && read != Err(Miss::Other)) => read,
-        _ => Ok(Escape::of_byte(b'\\', 1)),
+        Err(Miss::Other) if is_pair => Ok(Escape::of_byte(b'\\', 1)),
+        read => read,
     }
 }
 

@@ -12,7 +12,8 @@ use std::ops::Range;
 
 use zeroize::Zeroizing;
 
-use crate::guard::escape::{Escape, Miss, Readings, is_lead, plain, settled};
+use crate::guard::escape::{Escape, Miss, is_lead, plain, settled};
+use crate::guard::follow::{Match, Way, follow};
 use crate::guard::form::Form;
 use crate::guard::text::Text;
 use crate::guard::trail::Trail;
@@ -22,7 +23,7 @@ use crate::secret::Secret;
 pub const SHORTEST: usize = 8;
 
 /// The longest window.
-const LONGEST_WINDOW: usize = 32;
+pub(super) const LONGEST_WINDOW: usize = 32;
 
 /// Bytes of an entry of the index.
 pub(super) const GRAM: usize = 4;
@@ -34,9 +35,8 @@ const SPARSITY: usize = 16;
 /// The longest index, in words of 64 bits.
 const MOST_WORDS: usize = 1 << 10;
 
-/// How many places are gone on from in a text that can be read in several ways, as only one with a `%`, `\`
-/// or `&` of a value in it can.
-const MOST_WAYS: usize = 4096;
+/// How far forms were read, each by its number.
+pub(super) type Ways = BTreeSet<(usize, Way)>;
 
 /// The values that an answer is scanned for, in all their forms.
 pub struct Patterns {
@@ -51,28 +51,6 @@ pub struct Patterns {
     forms: Box<[Form]>,
     /// By byte, a bit: whether a form begins with it.
     begins: [u64; 4],
-}
-
-/// What stands at a place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Match {
-    /// A value, up to this place.
-    Whole(usize),
-    /// The beginning of a value, up to the end of the text.
-    Begun,
-    /// None.
-    None,
-}
-
-impl Match {
-    /// Of two at one place the one that is not decided yet counts, and then the longer.
-    fn or(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::Begun, _) | (_, Self::Begun) => Self::Begun,
-            (Self::Whole(one), Self::Whole(another)) => Self::Whole(one.max(another)),
-            (Self::None, found) | (found, Self::None) => found,
-        }
-    }
 }
 
 impl Patterns {
@@ -211,12 +189,15 @@ impl Patterns {
         let base = text.held.len();
         let mut first = None;
         let mut trail = Trail::new(from);
+        // Places before are judged: escapes that stand close together ask for the same ones.
+        let mut judged = base + from;
         // A window begins up to its own length before its first escape.
         while base + trail.at < until + self.window
             && let Some(escapes) = self.next_escapes(text, from, &mut trail)
         {
             let start = from.max((escapes.start + 1).saturating_sub(self.window));
-            let mut begins = base + start..until.min(base + escapes.end);
+            let mut begins = judged.max(base + start)..until.min(base + escapes.end);
+            judged = judged.max(begins.end);
             if let Some(found) = begins.find_map(judge) {
                 until = found.0;
                 first = Some(found);
@@ -334,7 +315,25 @@ impl Patterns {
             return Match::None;
         }
         let forms = self.forms.iter().filter(|form| form.first == first || is_lead(first));
-        forms.fold(Match::None, |found, form| found.or(follow(form, text, at)))
+        forms.fold(Match::None, |found, form| found.or(follow(form, text, Way::begin(at), &mut |_| ())))
+    }
+
+    /// How far each form was read of which the text from a place on may be the beginning.
+    pub(super) fn ways(&self, text: Text<'_>, at: usize) -> Ways {
+        let mut ways = Ways::new();
+        for (number, form) in self.forms.iter().enumerate() {
+            follow(form, text, Way::begin(at), &mut |way| _ = ways.insert((number, way)));
+        }
+        ways
+    }
+
+    /// The same, now that more of the text has come.
+    pub(super) fn ways_on(&self, text: Text<'_>, before: &Ways) -> Ways {
+        let mut ways = Ways::new();
+        for (number, way) in before {
+            follow(&self.forms[*number], text, *way, &mut |way| _ = ways.insert((*number, way)));
+        }
+        ways
     }
 }
 
@@ -351,74 +350,6 @@ fn bit(hash: u32) -> u64 {
 /// A bit for each byte: in which word, and which.
 fn bit_of(byte: u8) -> (usize, u64) {
     (usize::from(byte / 64), 1 << (byte % 64))
-}
-
-/// Reads a form from a place of the text on. Where a value has `%` or `\` in it, a text may be read in several
-/// ways; all are tried, so that nothing of an escape is left over by one that ends before another.
-fn follow(form: &Form, text: Text<'_>, start: usize) -> Match {
-    let cut = if text.is_last { Match::None } else { Match::Begun };
-    let mut found = Match::None;
-    // Base64 goes over into the next line (RFC 2045, section 6.8). Not before it is known for what it is, and
-    // not without end: lines that are empty are no reason to wait.
-    let breaks_line = |byte: u8, place: usize, at: usize| {
-        let may_be = place >= LONGEST_WINDOW && at - start < 4 * form.length;
-        may_be && matches!(byte, b'\r' | b'\n') && form.is_base64()
-    };
-    // Places of the form, each with one of the text. Both stay empty, and take no memory, but for a `%`, `\`
-    // or `&` of a value itself; each pair is gone on from once only.
-    let (mut open, mut seen) = (Vec::new(), BTreeSet::new());
-    let mut way = Some((0, start));
-    while let Some((place, at)) = way.take().or_else(|| open.pop()) {
-        if place == form.length {
-            found = found.or(Match::Whole(at));
-            continue;
-        }
-        let Some(byte) = text.get(at) else {
-            found = found.or(cut);
-            continue;
-        };
-        let wanted = form.at(place);
-        if !is_lead(byte) {
-            let taken = usize::from(!breaks_line(byte, place, at));
-            way = (taken == 0 || byte == wanted).then_some((place + taken, at + 1));
-            continue;
-        }
-        let mut next = (byte == wanted).then_some((place + 1, at + 1));
-        for reading in Readings::new(text, at) {
-            let Ok(escape) = reading else {
-                // It ends in the middle of an escape, which may be the one.
-                found = found.or(cut);
-                break;
-            };
-            let bytes = escape.bytes();
-            let meant = if breaks_line(bytes[0], place, at) { b"" } else { bytes };
-            let fits = place + meant.len() <= form.length
-                && meant.iter().enumerate().all(|(offset, byte)| form.at(place + offset) == *byte);
-            if !fits {
-                continue;
-            }
-            if let Some(shorter) = next.replace((place + meant.len(), at + escape.length))
-                && seen.insert(shorter)
-            {
-                open.push(shorter);
-            }
-        }
-        way = next.filter(|next| seen.is_empty() || seen.insert(*next));
-        if seen.len() > MOST_WAYS {
-            // As it is it is found at least.
-            let plain = (0..form.length).take_while(|place| text.get(start + place) == Some(form.at(*place)));
-            let end = start + plain.count();
-            let is_plain = end == start + form.length;
-            return found.or(if is_plain {
-                Match::Whole(end)
-            } else if text.get(end).is_none() {
-                cut
-            } else {
-                Match::None
-            });
-        }
-    }
-    found
 }
 
 impl fmt::Debug for Patterns {

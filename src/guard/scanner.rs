@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::guard::patterns::{Match, Patterns};
+use crate::guard::follow::Match;
+use crate::guard::patterns::{Patterns, Ways};
 use crate::guard::text::Text;
 
 /// What becomes of the next bytes.
@@ -24,12 +25,15 @@ pub(super) struct Scanner {
     pub(super) least: usize,
     /// So many of the next bytes are part of a value, whatever else they are.
     covered: usize,
+    /// How far the forms were read that are waited for: a text that comes byte by byte is not read anew with
+    /// each of them.
+    waiting: Ways,
 }
 
 impl Scanner {
     /// A scanner for the beginning of a text.
     pub(super) fn new(patterns: Arc<Patterns>, least: usize) -> Self {
-        Self { patterns, least, covered: 0 }
+        Self { patterns, least, covered: 0, waiting: Ways::new() }
     }
 
     /// Whether it can go on with other patterns: no value is known to reach into what follows.
@@ -37,9 +41,25 @@ impl Scanner {
         self.covered == 0
     }
 
+    /// Whether what was waited for is still undecided, now that more of the same text has come.
+    pub(super) fn still_waits(&mut self, text: Text<'_>) -> bool {
+        if !self.waiting.is_empty() {
+            self.waiting = self.patterns.ways_on(text, &self.waiting);
+        }
+        !self.waiting.is_empty()
+    }
+
+    fn wait(&mut self, text: Text<'_>, at: usize) -> Verdict {
+        self.waiting = self.patterns.ways(text, at);
+        Verdict::Wait
+    }
+
     /// Judges what follows the first `gone` bytes of a text, which have been passed on: a value may begin
     /// in them. There must be something behind them.
     pub(super) fn judge(&mut self, text: Text<'_>, gone: usize) -> Verdict {
+        if self.still_waits(text) {
+            return Verdict::Wait;
+        }
         let mut end = gone + std::mem::take(&mut self.covered);
         let mut at = 0;
         if end == gone {
@@ -52,7 +72,7 @@ impl Scanner {
                         break;
                     }
                     Some((begin, Match::Whole(_))) => at = begin + 1,
-                    Some(_) => return Verdict::Wait,
+                    Some((begin, _)) => return self.wait(text, begin),
                 }
             }
         }
@@ -63,7 +83,7 @@ impl Scanner {
                 Match::Begun if text.len() - at >= self.least => {
                     let known = at.max(gone);
                     self.covered = end - known;
-                    return if known > gone { Verdict::Cover(known - gone) } else { Verdict::Wait };
+                    return if known > gone { Verdict::Cover(known - gone) } else { self.wait(text, at) };
                 }
                 Match::Begun | Match::None => {}
             }

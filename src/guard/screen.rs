@@ -69,15 +69,18 @@ impl Screen {
     /// Looks for other values from here on, if this is no place in the middle of one.
     pub fn renew(&mut self, patterns: &Arc<Patterns>) {
         if self.scanner.is_between() && !self.is_holding() && !Arc::ptr_eq(&self.scanner.patterns, patterns) {
-            self.scanner.patterns = Arc::clone(patterns);
+            self.scanner = Scanner::new(Arc::clone(patterns), self.scanner.least);
         }
     }
 
-    /// Whether a whole value stands in what is kept back and `fresh`, where that is not judged yet.
-    pub fn sees_value(&self, fresh: &[u8]) -> bool {
+    /// Whether a whole value stands in what is kept back and `fresh`, where that is not judged yet, nor waited
+    /// for. Nothing follows `fresh` if `is_last`.
+    pub fn sees_value(&mut self, fresh: &[u8], is_last: bool) -> bool {
         let kept = &self.held[self.start.saturating_sub(self.scanner.least - 1)..];
-        let text = Text { held: kept, fresh, is_last: true };
-        self.verdict == Verdict::Wait && self.scanner.patterns.first(text, 0, 1).is_some()
+        let text = Text { held: kept, fresh, is_last };
+        self.verdict == Verdict::Wait
+            && !self.scanner.still_waits(text)
+            && self.scanner.patterns.first(Text { is_last: true, ..text }, 0, 1).is_some()
     }
 
     /// What comes next, where `fresh` follows what is kept back, and nothing follows `fresh` if `is_last`.

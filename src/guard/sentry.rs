@@ -257,7 +257,7 @@ impl Sentry {
             };
             if is_known {
                 // All that is there, so that nothing before the value goes out first.
-                if self.blocks && screen.sees_value(fresh) {
+                if self.blocks && screen.sees_value(fresh, is_last) {
                     return Err(Withheld);
                 }
                 let shown = screen.show(fresh, is_last);

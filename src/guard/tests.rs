@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -7,6 +8,7 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
 use super::{MASK, Patience, Patterns, Screen, Shown};
+use crate::clock::Clock;
 use crate::secret::Secret;
 
 /// What comes out of a text that goes in by pieces that end at `cuts`.
@@ -366,5 +368,48 @@ fn a_value_of_any_bytes_is_masked_as_it_is() {
             values.iter().all(|value| !output.windows(value.len()).any(|window| window == *value)),
             "{values:?}"
         );
+    }
+}
+
+/// How long a text in a body takes that comes in pieces of so many bytes.
+fn time_of(value: &str, text: &[u8], piece: usize) -> Duration {
+    let cuts: Vec<usize> = (piece..text.len()).step_by(piece).collect();
+    let began = Clock::instant();
+    assert_eq!(screened(&[value.as_bytes()], text, &cuts, Patience::Whole).len(), text.len());
+    began.elapsed()
+}
+
+#[test]
+fn signs_of_escapes_without_end_cost_no_more_than_other_text() {
+    const LENGTH: usize = 20_000;
+    // A build for tests takes less than a second for each of these; what is read anew from each sign on takes minutes.
+    for value in ["cnry-7f3a9e51-4b8c", r"p%2Fa\b&c%25d&amp;e"] {
+        for unit in [
+            "\\",
+            "%",
+            "&",
+            "%25",
+            "\\u005c",
+            "&amp;",
+            "&#38;",
+            "&#0000038;",
+            "\\\\u005c",
+            "%5cu0026amp;%2525",
+        ] {
+            let text = unit.repeat(LENGTH / unit.len());
+            let taken = time_of(value, text.as_bytes(), 16 * 1024);
+            assert!(taken < Duration::from_secs(10), "{unit} and {value}: {taken:?}");
+        }
+    }
+}
+
+#[test]
+fn what_may_be_a_value_is_not_read_anew_with_each_byte() {
+    let value: String = ('!'..='~').filter(|sign| !"%\\&".contains(*sign)).cycle().take(4000).collect();
+    for escape in [|byte: u8| format!("%25{byte:02x}"), |byte: u8| format!("\\u{byte:04x}")] {
+        let text: String = value.bytes().map(escape).collect();
+        let (at_once, one_by_one) =
+            (time_of(&value, text.as_bytes(), text.len()), time_of(&value, text.as_bytes(), 1));
+        assert!(one_by_one < 50 * at_once.max(Duration::from_millis(10)), "{one_by_one:?} and {at_once:?}");
     }
 }

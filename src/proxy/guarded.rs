@@ -243,7 +243,7 @@ impl TunnelGuard {
             self.screen.renew(&patterns);
         }
         // Twice, since what is shown cannot be asked how much was found; the second time nothing is done.
-        if self.count.route.guard == Mode::Block && self.screen.sees_value(fresh) {
+        if self.count.route.guard == Mode::Block && self.screen.sees_value(fresh, is_last) {
             return Err(BodyError::Withheld);
         }
         let _ = self.screen.show(fresh, is_last);
