@@ -155,13 +155,16 @@ impl Server {
         Ok(ListenerChange { kept, added: listener::bind(added, &self.inherited)? })
     }
 
-    /// Takes a change over: new listeners accept, those that are gone stop accepting, and those that
-    /// stay have the new settings for new connections.
+    /// Takes a change over: new listeners accept, those that are gone stop accepting and have their connections end
+    /// after the requests in flight, and those that stay have the new settings for new connections.
     pub fn apply(&self, change: ListenerChange) {
         let is_kept =
             |listener: &Arc<Listener>| change.kept.iter().any(|(kept, _)| Arc::ptr_eq(kept, listener));
         for gone in self.listeners.load().iter().filter(|listener| !is_kept(listener)) {
             gone.closed.send_replace(true);
+            for worker in &self.workers {
+                worker.tell(Command::Part(gone.clone()));
+            }
         }
         let kept = change.kept.into_iter().map(|(listener, settings)| {
             listener.set(settings);

@@ -210,6 +210,17 @@ impl Template {
         }
     }
 
+    /// What it is made of, without any text but that before the first placeholder: names in brackets, functions by
+    /// their names.
+    pub fn outline(&self) -> String {
+        let part = |(at, piece): (usize, &Piece)| match piece {
+            Piece::Text(text) if at == 0 => text.clone(),
+            Piece::Text(_) => expression::HIDDEN.to_owned(),
+            Piece::Value(expression) => expression.outline(),
+        };
+        self.0.iter().enumerate().map(part).collect()
+    }
+
     /// The plain texts of the template, quoted ones in functions left out.
     pub fn texts(&self) -> impl Iterator<Item = &str> {
         self.0.iter().filter_map(|piece| match piece {

@@ -65,7 +65,8 @@ pub fn run(arguments: &Arguments) -> ExitCode {
 /// All that is to be told of a configuration that was accepted.
 async fn examine(loaded: &Loaded) -> Vec<Problem> {
     let unreadable = secrets::read_all(loaded, &Clock::system()).await;
-    let places: Vec<&Location> = unreadable.iter().filter_map(|problem| problem.location.as_ref()).collect();
+    let errors = unreadable.iter().filter(|problem| problem.severity == Severity::Error);
+    let places: Vec<&Location> = errors.filter_map(|problem| problem.location.as_ref()).collect();
     // That a file is not there is told once, as the mistake that it is here.
     let is_told = |problem: &&Problem| {
         problem

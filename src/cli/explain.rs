@@ -265,11 +265,10 @@ fn rule(rule: &AllowRule) -> String {
     }
 }
 
-/// A template with its values, and what follows them, hidden.
+/// A template with its values, and the texts that follow them, hidden.
 fn redacted(template: &Template) -> String {
-    match template.names().as_slice() {
-        [] if !template.is_stable() => "[made for each request]".to_owned(),
-        [] => "[a fixed value]".to_owned(),
-        names => format!("{}[{}]", template.literal_prefix(), names.join(", ")),
+    if template.names().is_empty() && template.is_stable() {
+        return "[a fixed value]".to_owned();
     }
+    template.outline()
 }

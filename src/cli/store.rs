@@ -13,7 +13,7 @@ use clap::{Args, Subcommand};
 use crate::cli::exit::Exit;
 use crate::cli::{ConfigFile, output};
 use crate::clock::Clock;
-use crate::config::Environment;
+use crate::config::{Environment, Problems};
 use crate::credential::store::archive::Archive;
 use crate::credential::store::file::{ImportError, Keys, OpenError, OpenFault, import, read};
 use crate::credential::store::seal::{Purpose, StoreKey};
@@ -61,8 +61,13 @@ pub enum Command {
     Key,
 }
 
-/// Why a command ends early: what to tell, and the exit code.
-struct Failure(String, Exit);
+/// Why a command ends early.
+enum Failure {
+    /// What to tell, and the exit code.
+    Of(String, Exit),
+    /// The configuration has mistakes, which say so themselves.
+    Mistakes(Problems),
+}
 
 /// Does what the arguments say.
 pub fn run(arguments: &Arguments) -> ExitCode {
@@ -81,9 +86,15 @@ pub fn run(arguments: &Arguments) -> ExitCode {
             put_in(arguments, export.as_deref(), key.as_deref(), *force, &clock)
         }
     };
-    done.unwrap_or_else(|Failure(message, exit)| {
-        output::talk(format_args!("bearerd: {message}"));
-        exit.into()
+    done.unwrap_or_else(|failure| match failure {
+        Failure::Of(message, exit) => {
+            output::talk(format_args!("bearerd: {message}"));
+            exit.into()
+        }
+        Failure::Mistakes(problems) => {
+            output::talk(problems);
+            Exit::Configuration.into()
+        }
     })
 }
 
@@ -103,9 +114,10 @@ fn put_in(
     let (path, keys) = place(arguments, clock)?;
     let key = archive_key(key, &keys)?;
     let text = export.map_or_else(standard_input, fs::read_to_string);
-    let text = text.map_err(|error| Failure(format!("the export cannot be read: {error}"), Exit::Usage))?;
+    let text =
+        text.map_err(|error| Failure::Of(format!("the export cannot be read: {error}"), Exit::Usage))?;
     let archive = Archive::read(&text, &key)
-        .map_err(|error| Failure(format!("the export cannot be used: {error}"), Exit::Configuration))?;
+        .map_err(|error| Failure::Of(format!("the export cannot be used: {error}"), Exit::Configuration))?;
     match import(&path, &keys, &archive, force, clock) {
         Ok(changed) => {
             let (all, store) = (archive.records.len(), path.display());
@@ -113,7 +125,7 @@ fn put_in(
             Ok(Exit::Done.into())
         }
         Err(ImportError::Open(error)) => Err(unusable(&error)),
-        Err(error) => Err(Failure(error.to_string(), Exit::No)),
+        Err(error) => Err(Failure::Of(error.to_string(), Exit::No)),
     }
 }
 
@@ -130,7 +142,7 @@ fn standard_input() -> io::Result<String> {
 /// The key of an export: the one in a file, or the store's own.
 fn archive_key(file: Option<&Path>, keys: &Keys) -> Result<StoreKey, Failure> {
     let wrong = |path: &Path, why: String| {
-        Failure(format!("the key in {} cannot be used: {why}", path.display()), Exit::Usage)
+        Failure::Of(format!("the key in {} cannot be used: {why}", path.display()), Exit::Usage)
     };
     let text = match file {
         None => keys.current.clone(),
@@ -152,14 +164,14 @@ fn open(arguments: &Arguments, clock: &Clock) -> Result<(PathBuf, Keys, Archive)
 
 /// The file and the keys of the configured store.
 fn place(arguments: &Arguments, clock: &Clock) -> Result<(PathBuf, Keys), Failure> {
-    let wrong = |message: String| Failure(message, Exit::Configuration);
+    let wrong = |message: String| Failure::Of(message, Exit::Configuration);
     let environment = Environment::of_process();
-    let loaded = arguments.file.load(&environment).map_err(|problems| wrong(problems.to_string()))?;
+    let loaded = arguments.file.load(&environment).map_err(Failure::Mistakes)?;
     let StoreSpec::File(spec) = loaded.config.store else {
         return Err(wrong("the configuration has no `[store]` of kind `file`".to_owned()));
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure(error.to_string(), Exit::Internal))?;
+    let runtime = runtime.map_err(|error| Failure::Of(error.to_string(), Exit::Internal))?;
     let keys = runtime.block_on(spec.keys(clock)).map_err(|fault| wrong(fault.to_string()))?;
     Ok((spec.path, keys))
 }
@@ -169,5 +181,5 @@ fn unusable(error: &OpenError) -> Failure {
         OpenFault::InUse => Exit::Unavailable,
         _ => Exit::Configuration,
     };
-    Failure(error.to_string(), exit)
+    Failure::Of(error.to_string(), exit)
 }

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use crate::clock::Clock;
-use crate::config::{Loaded, Problem, SecretPlace, Severity};
+use crate::config::{Loaded, Location, Problem, SecretPlace, Severity};
 use crate::credential::input::{InputError, Inputs, read, read_source};
 use crate::credential::store::file::{Keys, OpenFault, read as read_store};
 use crate::credential::store::spec::{KeyFault, StoreSpec};
@@ -37,13 +37,31 @@ pub async fn read_all(loaded: &Loaded, clock: &Clock) -> Vec<Problem> {
     }
     for spec in &loaded.config.credentials {
         match read_one(spec, clock).await {
-            Ok(inputs) => problems.extend(unusable(loaded, spec, inputs, clock)),
+            Ok(inputs) => {
+                problems.extend(ended(loaded, spec, &inputs, clock));
+                problems.extend(unusable(loaded, spec, inputs, clock));
+            }
             Err(errors) => {
                 problems.extend(errors.iter().map(|error| problem(loaded, Some(&spec.name), error)));
             }
         }
     }
     problems
+}
+
+/// Warns of a static token that has ended: no request gets it.
+fn ended(loaded: &Loaded, spec: &CredentialSpec, inputs: &Inputs, clock: &Clock) -> Option<Problem> {
+    let Flow::Static(flow) = &spec.flow else { return None };
+    let end = flow.ended(inputs, clock.wall())?;
+    let message = format!("`{}` ended at {end:.0}, and it cannot renew itself", spec.name);
+    let help = Some("replace the token at its source, or correct `expires`".to_owned());
+    Some(Problem { severity: Severity::Warning, message, help, location: place_of(loaded, spec) })
+}
+
+/// Where the first secret of a credential is named.
+fn place_of(loaded: &Loaded, spec: &CredentialSpec) -> Option<Location> {
+    let place = loaded.secrets.iter().find(|place| place.owner.as_ref() == Some(&spec.name));
+    place.map(|place| place.location.clone())
 }
 
 /// The routes that cannot carry a token that is known already.
@@ -58,8 +76,7 @@ fn unusable(loaded: &Loaded, spec: &CredentialSpec, inputs: Inputs, clock: &Cloc
         .filter_map(|route| {
             let message = route.injection.prepare(&outputs, clock).err()?;
             let message = format!("`{}` cannot be used on the route `{}`: {message}", spec.name, route.name);
-            let place = loaded.secrets.iter().find(|place| place.owner.as_ref() == Some(&spec.name));
-            let location = place.map(|place| place.location.clone());
+            let location = place_of(loaded, spec);
             Some(Problem { severity: Severity::Error, message, help: None, location })
         })
         .collect()

@@ -49,7 +49,7 @@ impl Command {
     /// cannot be started.
     pub fn start(argv: &[String], output: OwnedFd) -> Result<Self, String> {
         // A pipe into which nobody writes is at its end: that needs no file, not even `/dev/null`.
-        let (nothing, _) = io::pipe().map_err(|error| cannot_start(&error))?;
+        let (nothing, _) = io::pipe().map_err(|error| cannot_start(argv, &error))?;
         Self::start_with(argv, nothing.into(), output)
     }
 
@@ -59,7 +59,7 @@ impl Command {
         if let Some(helper) = Helper::of_process() {
             return helper.ask(argv, input.as_fd(), output.as_fd()).map(Self::There);
         }
-        Group::start(argv, input, output).map(Self::Here).map_err(|error| cannot_start(&error))
+        Group::start(argv, input, output).map(Self::Here).map_err(|error| cannot_start(argv, &error))
     }
 
     /// Waits for its end. The error says how it failed.
@@ -72,8 +72,21 @@ impl Command {
     }
 }
 
-pub(super) fn cannot_start(error: &io::Error) -> String {
-    format!("cannot be started: {}", error.kind())
+/// Why a command cannot be started, and what to do, as the end of a sentence about its program.
+pub(super) fn cannot_start(argv: &[String], error: &io::Error) -> String {
+    let is_path = argv.first().is_some_and(|program| program.contains('/'));
+    match error.kind() {
+        io::ErrorKind::NotFound if is_path => {
+            "does not exist, or is a script whose first line names a program that does not: correct the path"
+                .to_owned()
+        }
+        io::ErrorKind::NotFound => "is in no folder of `PATH`: write its whole path".to_owned(),
+        io::ErrorKind::PermissionDenied => {
+            "may not be executed by the user that bearerd runs as: see its mode and those of its folders"
+                .to_owned()
+        }
+        kind => format!("cannot be started: {kind}"),
+    }
 }
 
 /// A child with its process group, which is killed on the way out unless it has ended.

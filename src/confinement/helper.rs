@@ -181,7 +181,7 @@ async fn run(argv: Vec<String>, input: OwnedFd, output: OwnedFd, ending: OwnedFd
     let mut ending = adopt(ending)?;
     let mut group = match Group::start(&argv, input, output) {
         Ok(group) => group,
-        Err(error) => return ending.write_all(command::cannot_start(&error).as_bytes()).await,
+        Err(error) => return ending.write_all(command::cannot_start(&argv, &error).as_bytes()).await,
     };
     let (mut waits, mut tells) = ending.split();
     let mut nothing = [0; 1];

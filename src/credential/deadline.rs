@@ -6,8 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::Moment;
 use crate::credential::Outputs;
-use crate::credential::flow::jwt;
 use crate::credential::flow::lifetime::timestamp_or_date;
+use crate::credential::flow::{jwt, unread};
 
 /// So long before it, a deadline is warned about.
 pub const NOTICE: Duration = Duration::from_secs(14 * 86_400);
@@ -30,9 +30,20 @@ impl DeadlineRule {
         timestamp_or_date(jwt::claims(outputs.get(&self.jwt)?)?.at(&self.claim)?)
     }
 
-    /// What is to be told of it now, if it is near.
+    /// Of a claim that is there and is no time.
+    fn unread(&self, outputs: &Outputs) -> Option<String> {
+        let claims = jwt::claims(outputs.get(&self.jwt)?)?;
+        let shape = unread::shape(claims.at(&self.claim)?);
+        Some(format!(
+            "when {} ends is not known: `{}` in `{}` is neither seconds nor milliseconds since 1970 nor a date as in \
+             RFC 3339, but {shape}",
+            self.of, self.claim, self.jwt
+        ))
+    }
+
+    /// What is to be told of it now: that it is near, or cannot be read.
     pub fn warning(&self, outputs: &Outputs, now: Moment) -> Option<String> {
-        let at = self.read(outputs)?;
+        let Some(at) = self.read(outputs) else { return self.unread(outputs) };
         let left = at.duration_since(now.wall);
         let notice = SignedDuration::try_from(NOTICE).unwrap_or(SignedDuration::MAX);
         let verb = if left.is_positive() { "ends" } else { "ended" };
@@ -77,6 +88,18 @@ mod tests {
         for claim in ["null", "\"soon\"", "true", "[]"] {
             assert_eq!(rule().read(&outputs(claim)), None, "{claim}");
         }
+    }
+
+    #[test]
+    fn a_deadline_that_is_there_and_cannot_be_read_is_told_without_its_value() {
+        let warning = |claim: &str| {
+            let now = Moment { wall: Timestamp::UNIX_EPOCH, boot: Duration::ZERO };
+            rule().warning(&outputs(claim), now)
+        };
+        let told = warning("\"30.08.2026\"").expect("a warning");
+        assert!(told.starts_with("when the secret ends is not known: `/secret-expiry` in `token`"), "{told}");
+        assert!(told.ends_with("but a text like `99.99.9999`"), "{told}");
+        assert_eq!(warning("null"), None, "nothing is said, and nothing is wrong");
     }
 
     #[test]

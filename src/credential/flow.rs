@@ -12,6 +12,7 @@ mod memory;
 pub mod oauth2;
 #[cfg(test)]
 pub(in crate::credential) mod testing;
+pub(in crate::credential) mod unread;
 
 pub use fixed::StaticFlow;
 pub use login::LoginFlow;

@@ -48,9 +48,7 @@ use crate::credential::roster::{Release, Roster};
 use crate::credential::shared::{Poke, Shared};
 use crate::credential::slot::{Prepare, Slot};
 use crate::credential::store::{Store, StoreError};
-use crate::credential::{
-    CredentialName, CredentialSpec, Flow, Minted, Owner, Source, State, Status, Subject,
-};
+use crate::credential::{CredentialName, CredentialSpec, Flow, Minted, Owner, Source, Status, Subject};
 use crate::secret::Secret;
 use crate::telemetry::Counter;
 
@@ -456,21 +454,10 @@ impl Kept {
     /// A new owner.
     fn new(owner: Owner, spec: Arc<CredentialSpec>, pokes: mpsc::UnboundedSender<Poke>) -> Self {
         let status = Status {
-            owner,
-            flow: spec.flow.as_str(),
-            state: State::Pending,
-            generation: 0,
-            obtained_at: None,
-            expires_at: None,
-            renew_at: None,
-            last_error: None,
-            warnings: Vec::new(),
             // Requests that come before the task has looked at it shall wait.
             running: true,
-            next_try: None,
-            waits_for: None,
             optional: spec.optional,
-            asleep: false,
+            ..Status::unknown(owner, spec.flow.as_str())
         };
         let shared = Arc::new(Shared::new(spec.is_renewable(), status, pokes));
         Self { spec, shared }

@@ -34,7 +34,7 @@ pub fn lifetime(
         return (Lifetime::Until(end), None);
     }
     let problem = match said.map(|said| Expiry::new(obtained, said).lifetime()) {
-        None => "the issuer names no lifetime",
+        None => "the issuer names no lifetime that can be read",
         Some(None) => "the issuer names a token without end",
         Some(Some(Duration::ZERO)) => "the issuer names a lifetime of nothing",
         Some(Some(length)) if length > LONGEST_LIFETIME => "the issuer names a lifetime of over 366 days",

@@ -42,6 +42,28 @@ pub struct Status {
     pub asleep: bool,
 }
 
+impl Status {
+    /// That of an owner of whom nothing is known yet.
+    pub fn unknown(owner: Owner, flow: &'static str) -> Self {
+        Self {
+            owner,
+            flow,
+            state: State::Pending,
+            generation: 0,
+            obtained_at: None,
+            expires_at: None,
+            renew_at: None,
+            last_error: None,
+            warnings: Vec::new(),
+            running: false,
+            next_try: None,
+            waits_for: None,
+            optional: false,
+            asleep: false,
+        }
+    }
+}
+
 /// What went wrong last.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastError {

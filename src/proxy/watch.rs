@@ -42,10 +42,15 @@ pub enum Phase {
     Lingering,
 }
 
+/// Which connections are asked to end together: those of one listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Group(pub usize);
+
 /// The time limit of one connection.
 #[derive(Debug)]
 pub struct Watch {
     sweeper: Rc<Sweeper>,
+    group: Group,
     phase: Cell<Phase>,
     deadline: Cell<Option<Instant>>,
     passed: Cell<bool>,
@@ -110,6 +115,17 @@ impl Watch {
         self.draining.get()
     }
 
+    /// Asks the connection to end after the request in flight.
+    pub fn drain(&self) {
+        self.draining.set(true);
+        self.wake();
+    }
+
+    /// Which connections end together with this one.
+    pub fn group(&self) -> Group {
+        self.group
+    }
+
     /// The worker's time, read when something last happened; good enough for limits.
     pub fn sweeper(&self) -> &Rc<Sweeper> {
         &self.sweeper
@@ -138,10 +154,11 @@ impl Sweeper {
     }
 
     /// A watch for a new connection.
-    pub fn watch(self: &Rc<Self>, phase: Phase, limit: Duration) -> Rc<Watch> {
+    pub fn watch(self: &Rc<Self>, group: Group, phase: Phase, limit: Duration) -> Rc<Watch> {
         self.read_clock();
         let watch = Rc::new(Watch {
             sweeper: self.clone(),
+            group,
             phase: Cell::new(phase),
             deadline: Cell::new(None),
             passed: Cell::new(false),
@@ -170,8 +187,16 @@ impl Sweeper {
     pub fn drain(&self) {
         self.draining.set(true);
         for watch in self.watches.borrow().iter().filter_map(Weak::upgrade) {
-            watch.draining.set(true);
-            watch.wake();
+            watch.drain();
+        }
+    }
+
+    /// Asks the connections of a group that there are now to end after the request in flight.
+    pub fn drain_group(&self, group: Group) {
+        for watch in self.watches.borrow().iter().filter_map(Weak::upgrade) {
+            if watch.group == group {
+                watch.drain();
+            }
         }
     }
 

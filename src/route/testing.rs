@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use crate::credential::shared::Shared;
 use crate::credential::slot::Slot;
 use crate::credential::status::Status;
-use crate::credential::{CredentialName, Owner, State};
+use crate::credential::{CredentialName, Owner};
 use crate::guard::Mode;
 use crate::route::{Refusal, RouteLimits, RouteSpec, RouteTable, Tokens, Wiring};
 use crate::upstream::EgressSpec;
@@ -46,22 +46,7 @@ pub(crate) fn table(specs: impl IntoIterator<Item = RouteSpec>) -> RouteTable {
     let specs: Vec<_> = specs.into_iter().map(Arc::new).collect();
     let mut wire = |_: &Arc<RouteSpec>| {
         let (pokes, _) = mpsc::unbounded_channel();
-        let status = Status {
-            owner: Owner::from("c"),
-            flow: "static",
-            state: State::Pending,
-            generation: 0,
-            obtained_at: None,
-            expires_at: None,
-            renew_at: None,
-            last_error: None,
-            warnings: Vec::new(),
-            running: false,
-            next_try: None,
-            waits_for: None,
-            optional: false,
-            asleep: false,
-        };
+        let status = Status::unknown(Owner::from("c"), "static");
         let slot = Slot::new(Arc::new(Shared::new(true, status, pokes)), Arc::new(|_| Err(String::new())));
         Wiring {
             tokens: Tokens::Own(Arc::new(slot)),

@@ -14,7 +14,7 @@ use crate::secret::SecretBuffer;
 pub fn read_file(path: &Path, limit: usize) -> Result<(SecretBuffer, Metadata), String> {
     let told = |what: &str| format!("the file {} {what}", path.display());
     let (mut file, about) = open(path).map_err(|what| told(&what))?;
-    let bytes = SecretBuffer::read(&mut file, limit).map_err(|error| told(&reason(&error)))?;
+    let bytes = SecretBuffer::read(&mut file, limit).map_err(|error| told(&unreadable(&error)))?;
     if bytes.len() > limit {
         return Err(told(&format!("is larger than {limit} bytes: is it the right one?")));
     }
@@ -25,8 +25,8 @@ fn open(path: &Path) -> Result<(File, Metadata), String> {
     // To open a pipe is to wait for who writes to it: without this flag for ever, if nobody does.
     let flags = OFlags::NONBLOCK.bits().cast_signed();
     let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
-    let file = opened.map_err(|error| reason(&error))?;
-    let about = file.metadata().map_err(|error| reason(&error))?;
+    let file = opened.map_err(|error| unreadable(&error))?;
+    let about = file.metadata().map_err(|error| unreadable(&error))?;
     match what_else(&about) {
         Some(other) => Err(format!("is {other}, not a file")),
         None => Ok((file, about)),
@@ -44,7 +44,8 @@ pub fn what_else(about: &Metadata) -> Option<&'static str> {
     }
 }
 
-fn reason(error: &io::Error) -> String {
+/// What is wrong with a file that cannot be read, as the end of a sentence about it.
+pub fn unreadable(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "does not exist".to_owned(),
         io::ErrorKind::PermissionDenied => "may not be read by the user that bearerd runs as".to_owned(),

@@ -389,10 +389,12 @@ impl App {
     /// the answer: what it still sends is read and dropped for a moment.
     pub async fn close(mut self) {
         self.watch.enter(Phase::Lingering, LINGER);
+        let mut is_told = false;
         poll_fn(|context| {
             let mut end = || -> Poll<()> {
                 let _ = ready!(self.answer.poll_flush(&mut self.stream, context));
                 let _ = ready!(Pin::new(&mut self.stream).poll_shutdown(context));
+                is_told = true;
                 loop {
                     self.input.consume(self.input.bytes().len());
                     match ready!(self.input.poll_read(&mut self.stream, context)) {
@@ -403,6 +405,10 @@ impl App {
             };
             match end() {
                 Poll::Ready(()) => Poll::Ready(()),
+                // A drain does not wait for an app that has sent all, and only keeps its end open.
+                Poll::Pending if is_told && self.watch.is_draining() && self.request.is_ended() => {
+                    Poll::Ready(())
+                }
                 Poll::Pending => self.watch.poll_passed(context).map(drop),
             }
         })

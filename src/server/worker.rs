@@ -16,7 +16,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::spawn_local;
 
 use crate::clock::Clock;
-use crate::proxy::watch::{Phase, Sweeper};
+use crate::proxy::watch::{Group, Phase, Sweeper};
 use crate::proxy::{Proxy, Shared};
 use crate::server::Listener;
 use crate::server::accept::{self, Accepted};
@@ -35,6 +35,8 @@ pub enum Command {
     Listen(Socket, Arc<Listener>),
     /// Serve this connection.
     Serve(Accepted<RawStream>),
+    /// Finish the requests in flight of this listener's connections, and take no others of them.
+    Part(Arc<Listener>),
     /// Finish the requests in flight and take no others.
     Drain,
 }
@@ -130,6 +132,7 @@ async fn work(shared: Arc<Shared>, load: Arc<AtomicUsize>, mut commands: Unbound
                 Ok(accepted) => worker.serve(accepted),
                 Err(error) => tracing::error!(%error, "a connection was lost between two threads"),
             },
+            Command::Part(listener) => worker.sweeper.drain_group(group(&listener)),
             Command::Drain => worker.sweeper.drain(),
         }
     }
@@ -166,6 +169,11 @@ async fn tidy(service: Rc<Service>) {
     }
 }
 
+/// The connections of a listener, which they keep alive: while there is one, no other listener has its address.
+fn group(listener: &Arc<Listener>) -> Group {
+    Group(Arc::as_ptr(listener).addr())
+}
+
 /// What the connections of one worker share.
 struct Worker {
     clock: Clock,
@@ -178,7 +186,11 @@ impl Worker {
     fn serve(self: &Rc<Self>, accepted: Accepted) {
         let worker = self.clone();
         let settings = accepted.listener.settings.load_full();
-        let watch = self.sweeper.watch(Phase::Head, settings.door.head_timeout);
+        let watch = self.sweeper.watch(group(&accepted.listener), Phase::Head, settings.door.head_timeout);
+        if *accepted.listener.closed.borrow() {
+            // It came while its listener went.
+            watch.drain();
+        }
         spawn_local(async move {
             let Accepted { stream, listener: _, mut visitor, place } = accepted;
             if let Some(greeted) = tls::greet(stream, &settings, &watch, &worker.clock).await {

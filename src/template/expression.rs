@@ -8,6 +8,9 @@ use crate::secret::Secret;
 use crate::template::digest::Digest;
 use crate::template::{Body, RenderError, Scene, append, pem};
 
+/// What stands for a text that is not shown.
+pub(super) const HIDDEN: &str = "..";
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Expression {
     Text(String),
@@ -73,6 +76,22 @@ impl Expression {
         matches!(self, Self::Call(function, _) if function.is_digest())
     }
 
+    /// What it is made of: names in brackets, no text.
+    pub(super) fn outline(&self) -> String {
+        match self {
+            Self::Text(_) => HIDDEN.to_owned(),
+            Self::Name(name) => format!("[{name}]"),
+            Self::Uuid => "[uuid]".to_owned(),
+            Self::Now(precision) => format!("[{}]", precision.name()),
+            Self::Body => "[body]".to_owned(),
+            Self::Member(name) => format!("[body.{name}]"),
+            Self::Call(function, arguments) => {
+                let arguments: Vec<String> = arguments.iter().map(Self::outline).collect();
+                format!("{}({})", function.name(), arguments.join(", "))
+            }
+        }
+    }
+
     /// Puts something in place of each name for which `change` gives it.
     pub(super) fn change(self, change: &dyn Fn(&str) -> Option<Self>) -> Self {
         match self {
@@ -129,19 +148,43 @@ impl Expression {
     }
 }
 
+impl Precision {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Rfc3339 => "now",
+            Self::Seconds => "now_s",
+            Self::Milliseconds => "now_ms",
+        }
+    }
+}
+
 impl Function {
+    const ALL: [Self; 8] = [
+        Self::Base64,
+        Self::Base64Url,
+        Self::Hex,
+        Self::Sha256,
+        Self::HmacSha256,
+        Self::Der,
+        Self::RsaOaep,
+        Self::Json,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Base64 => "base64",
+            Self::Base64Url => "base64url",
+            Self::Hex => "hex",
+            Self::Sha256 => "sha256",
+            Self::HmacSha256 => "hmac_sha256",
+            Self::Der => "der",
+            Self::RsaOaep => "rsa_oaep",
+            Self::Json => "json",
+        }
+    }
+
     pub(super) fn named(name: &str) -> Option<Self> {
-        Some(match name {
-            "base64" => Self::Base64,
-            "base64url" => Self::Base64Url,
-            "hex" => Self::Hex,
-            "sha256" => Self::Sha256,
-            "hmac_sha256" => Self::HmacSha256,
-            "der" => Self::Der,
-            "rsa_oaep" => Self::RsaOaep,
-            "json" => Self::Json,
-            _ => return None,
-        })
+        Self::ALL.into_iter().find(|function| function.name() == name)
     }
 
     fn is_digest(self) -> bool {

@@ -121,6 +121,26 @@ fn check_tells_of_a_token_that_no_request_can_carry() {
 }
 
 #[test]
+fn check_warns_of_a_static_token_that_has_ended() {
+    let with = |expires: &str| {
+        Setup::new(&format!(
+            "[credentials.key]\nflow = \"static\"\ntoken = {{ value = \"{}\" }}\nexpires = {expires}\n\n\
+             [routes.api]\nupstream = \"https://api.example\"\ncredential = \"key\"\n",
+            canary::secret()
+        ))
+    };
+    for (expires, has_ended) in
+        [("{ at = \"2020-02-03T04:05:06Z\" }", true), ("{ at = \"2100-01-01T00:00:00Z\" }", false)]
+    {
+        let told = with_configuration(&with(expires), &["check"]);
+        assert_eq!(told.status.code(), Some(0), "{}", stderr(&told));
+        let warning = "warning: `key` ended at 2020-02-03T04:05:06Z, and it cannot renew itself";
+        assert_eq!(stderr(&told).contains(warning), has_ended, "{}", stderr(&told));
+        assert!(stderr(&told).contains("stands in the configuration itself"), "{}", stderr(&told));
+    }
+}
+
+#[test]
 fn check_opens_the_store_and_leaves_it_as_it_is() {
     let with = |store: &str| {
         let setup = Setup::new(

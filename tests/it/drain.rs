@@ -1,7 +1,7 @@
 //! The end of the process.
 
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
@@ -72,4 +72,21 @@ fn a_stream_goes_on_during_the_drain_and_is_broken_off_at_its_limit() {
     assert_eq!(bearerd.wait_for_exit().code(), Some(0));
     assert!(!app.rest().ends_with("0\r\n\r\n"), "it must not look whole");
     upstream.assert_ends();
+}
+
+#[test]
+fn an_app_that_keeps_its_end_open_does_not_hold_up_the_end() {
+    let (mut bearerd, origin) = Origin::behind_bearerd();
+    let mut app = bearerd.app().ask("GET", "/api/x", "");
+    let mut upstream = origin.accept();
+    upstream.request();
+    bearerd.signal(Signal::TERM);
+    bearerd.log("draining", |line| line["message"] == "draining");
+    upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    assert_eq!(app.answer().text(), "ok");
+    let answered = Instant::now();
+    assert_eq!(bearerd.wait_for_exit().code(), Some(0));
+    let passed = answered.elapsed();
+    assert!(passed < Duration::from_millis(1800), "{passed:?}");
+    app.assert_ends();
 }

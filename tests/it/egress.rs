@@ -1,7 +1,7 @@
 //! How connections to upstreams leave.
 
 mod addresses;
-mod certificates;
+pub(crate) mod certificates;
 mod expected;
 mod proxies;
 mod shortage;

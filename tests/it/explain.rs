@@ -44,6 +44,40 @@ fn a_request_that_passes_is_told_with_route_policy_credential_injection_and_targ
 }
 
 #[test]
+fn what_functions_make_is_told_by_their_names_and_without_texts() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("bearerd.toml");
+    let (user, password) = (canary::secret(), canary::secret());
+    let configuration = format!(
+        "[listeners.app]\nbind = \"127.0.0.1:8080\"\n\
+         [credentials.fixed]\nflow = \"static\"\nexpires = \"never\"\n\
+         secrets = {{ user = {{ value = \"{user}\" }}, password = {{ value = \"{password}\" }} }}\n\
+         [routes.board]\nupstream = \"https://board.invalid\"\ncredential = \"fixed\"\n\
+         [routes.board.inject.headers]\n\
+         authorization = 'Basic {{base64(user, \":c4nary-text\", password)}}'\n\
+         x-both = \"{{user}}-c4nary-text-{{password}}\"\n\
+         x-fixed = \"c4nary-text\"\n\
+         x-request = \"{{uuid}}\"\n\
+         x-signature = '{{base64(hmac_sha256(password, now_ms, body))}}'\n"
+    );
+    fs::write(&file, configuration).expect("a file");
+    let mut command = bearerd(&["explain", "POST", "http://127.0.0.1:8080/x", "--config"]);
+    command.arg(&file);
+    let output = run(command, "");
+    let text = String::from_utf8(output.stdout).expect("text");
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    let injects: String =
+        text.lines().filter(|line| line.starts_with("injects")).map(|line| line.to_owned() + "\n").collect();
+    insta::assert_snapshot!(injects, @r"
+    injects     header authorization: Basic base64([user], .., [password])
+    injects     header x-both: [user]..[password]
+    injects     header x-fixed: [a fixed value]
+    injects     header x-request: [uuid]
+    injects     header x-signature: base64(hmac_sha256([password], [now_ms], [body]))
+    ");
+}
+
+#[test]
 fn the_rules_over_callers_that_a_request_meets_are_told() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("bearerd.toml");

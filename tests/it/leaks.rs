@@ -3,6 +3,7 @@
 
 mod evidence;
 mod house;
+mod outlets;
 mod people;
 
 use std::fs;
@@ -13,12 +14,14 @@ use crate::support::canary;
 use crate::support::sidecar::ADMIN_TOKEN;
 use evidence::Evidence;
 use house::House;
+use outlets::{Outlets, PLACES};
 
 #[test]
 fn no_secret_shows_anywhere() {
     let mut evidence = Evidence::default();
     evidence.know(ADMIN_TOKEN);
     House::start(|setup| setup).live(&mut evidence);
+    Outlets::start("mask", "plain").live(&mut evidence);
     people::live(&mut evidence);
     people::receive(&mut evidence);
     assert!(evidence.places() > 200, "{}", evidence.places());
@@ -52,6 +55,18 @@ fn the_audit_finds_a_leak_that_was_planted() {
         assert!(found.len() == 2 && found.iter().all(|hit| hit.contains("/planted-")), "{form}: {found:?}");
     }
     assert_eq!(hits.len(), threads.len() + 2 * leaks.len(), "{hits:?}");
+}
+
+/// Nobody guards these routes, and somebody has called a credential by its secret.
+#[test]
+fn the_audit_finds_a_leak_by_each_outlet() {
+    let name = canary::secret();
+    let mut evidence = Evidence::default();
+    Outlets::start("off", &name).live(&mut evidence);
+    let hits = evidence.hits();
+    for place in PLACES {
+        assert!(hits.iter().any(|hit| hit.starts_with(place)), "{place}: {hits:?}");
+    }
 }
 
 #[test]

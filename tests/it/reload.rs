@@ -91,6 +91,10 @@ impl Gate {
         self.opened.notify_all();
     }
 
+    fn close(&self) {
+        *self.is_open.lock().expect("a gate") = false;
+    }
+
     fn pass(&self) {
         let is_open = self.is_open.lock().expect("a gate");
         let passed = self.opened.wait_timeout_while(is_open, PATIENCE, |is_open| !*is_open);
@@ -142,9 +146,13 @@ fn a_listener_comes_and_goes_and_its_requests_in_flight_end() {
     let bearerd = Sidecar::ready(&stays);
     assert!(TcpStream::connect(port).is_err());
     for _ in 0..3 {
+        gate.close();
         take_over(&bearerd, &(stays.clone() + &guest));
         let client = Client::new(port);
         let before = upstream.requests().len();
+        let mut idle = client.connect();
+        idle.send(client.head("GET", "/nowhere", "", 0));
+        assert_eq!(idle.answer().status(), 404);
         let mut in_flight = client.connect();
         in_flight.send(client.head("GET", "/guest/x", "", 0));
         bearerd.wait("the request at the upstream", || {
@@ -153,8 +161,11 @@ fn a_listener_comes_and_goes_and_its_requests_in_flight_end() {
         });
         take_over(&bearerd, &stays);
         bearerd.wait("a closed door", || TcpStream::connect(port).is_err().then_some(()));
+        idle.assert_ends();
         gate.open();
-        assert_eq!(in_flight.answer().text(), "late");
+        let answer = in_flight.answer();
+        assert_eq!((answer.text().as_str(), answer.field("connection").as_deref()), ("late", Some("close")));
+        in_flight.assert_ends();
         assert_eq!(upstream.wait_for(before + 1).len(), before + 1);
     }
 }

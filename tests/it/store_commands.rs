@@ -41,6 +41,14 @@ fn filled() -> (Sidecar, Issuer, Upstream) {
 }
 
 #[test]
+fn mistakes_of_the_configuration_are_told_as_check_tells_them() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let told = store(folder.path(), &["list"], "");
+    assert_eq!(code(&told), Some(78));
+    assert!(told.stderr.starts_with(b"error: the configuration "), "{}", self::told(&told));
+}
+
+#[test]
 fn a_key_is_64_hexadecimal_digits_and_another_each_time() {
     let keys: Vec<String> = (0..2).map(|_| text(&run(bearerd(&["store", "key"]), ""))).collect();
     assert_ne!(keys[0], keys[1]);

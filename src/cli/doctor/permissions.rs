@@ -8,7 +8,7 @@ use crate::app;
 use crate::cli::doctor::finding::Finding;
 use crate::config::Loaded;
 use crate::credential::store::spec::StoreSpec;
-use crate::secret::what_else;
+use crate::secret::{unreadable, what_else};
 use crate::server::listener::{Address, Bind};
 
 /// Anybody may read.
@@ -78,7 +78,7 @@ fn secret(path: &Path) -> Option<Finding> {
     let about = match fs::metadata(path) {
         Ok(about) => about,
         Err(error) => {
-            let message = format!("{shown} cannot be seen: {}", error.kind());
+            let message = format!("{shown} {}", unreadable(&error));
             return fault(message, "put it there, or name another in the configuration");
         }
     };

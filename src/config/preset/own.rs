@@ -17,6 +17,7 @@ use crate::config::shape;
 use crate::config::suggest::{list, nearest};
 use crate::config::text::Text;
 use crate::config::tree::{Node, Place};
+use crate::secret::unreadable;
 
 /// The largest file of a preset, in bytes.
 const LARGEST: u64 = 1 << 20;
@@ -76,7 +77,8 @@ pub(crate) fn read(file: &Node, folder: &Path, findings: &mut Findings) -> Own {
         let parsed = match text(&path) {
             Ok(text) => parse(&shown, &text, findings),
             Err(why) => {
-                findings.error(Place::new(node), format!("the preset {shown} cannot be read: {why}"));
+                let problem = findings.error(Place::new(node), format!("the preset {shown} {why}"));
+                problem.help("a path that does not begin with `/` begins at the folder of this file");
                 None
             }
         };
@@ -89,12 +91,13 @@ pub(crate) fn read(file: &Node, folder: &Path, findings: &mut Findings) -> Own {
     own
 }
 
+/// The text of a file; else what is wrong with it.
 fn text(path: &Path) -> Result<String, String> {
-    let about = fs::metadata(path).map_err(|error| error.kind().to_string())?;
+    let about = fs::metadata(path).map_err(|error| unreadable(&error))?;
     if about.len() > LARGEST {
-        return Err("it is larger than 1 MiB".to_owned());
+        return Err("is larger than 1 MiB".to_owned());
     }
-    fs::read_to_string(path).map_err(|error| error.kind().to_string())
+    fs::read_to_string(path).map_err(|error| unreadable(&error))
 }
 
 /// Takes a file apart. Its parts know where in it they stand, so that whatever is found wrong with them

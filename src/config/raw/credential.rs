@@ -1,7 +1,7 @@
 //! `[credentials.NAME]` as it is written: the keys of all flows in one table, since a preset may
 //! bring the flow.
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
 use crate::config::raw::choice::{SwitchOr, Texts};
@@ -71,6 +71,7 @@ pub(crate) struct Credential {
     /// `static`: the token.
     pub(crate) token: Option<SecretReference>,
     /// `static`: `"jwt"`, `"never"`, `{ after = "180d" }` or `{ at = "2026-12-31T00:00:00Z" }`.
+    #[schemars(schema_with = "expires")]
     pub(crate) expires: Option<TextOr<Expires>>,
 
     /// `oauth2`: which grant.
@@ -182,9 +183,15 @@ impl FlowKind {
     }
 }
 
+/// When a static token ends, as an editor knows it.
+fn expires(generator: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "anyOf": [{ "enum": ["jwt", "never"] }, generator.subschema_for::<Expires>()] })
+}
+
 /// When a static token ends.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(extend("oneOf" = [{ "required": ["after"] }, { "required": ["at"] }]))]
 pub(crate) struct Expires {
     /// So long after it was made.
     pub(crate) after: Option<Time>,

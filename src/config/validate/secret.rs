@@ -15,7 +15,7 @@ use crate::config::validate::inject::check_pointer;
 use crate::config::validate::names::Names;
 use crate::credential::input::{AssertionSpec, Claim};
 use crate::credential::{CredentialName, Source};
-use crate::secret::{Secret, what_else};
+use crate::secret::{Secret, unreadable, what_else};
 
 pub(crate) const ALGORITHMS: [&str; 14] = [
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "HS256",
@@ -178,10 +178,8 @@ fn look_at(path: &Path, place: Place<'_>, context: &mut Context<'_>) -> Option<(
             warn_of_readers(&about, path, place, context);
         }
         Err(error) => {
-            let problem = context
-                .findings
-                .warning(place, format!("the file {} cannot be read: {}", path.display(), error.kind()));
-            problem.help("the credential waits for it");
+            let message = format!("the file {} {}", path.display(), unreadable(&error));
+            context.findings.warning(place, message).help("the credential waits for it");
         }
     }
     Some(())

@@ -37,9 +37,28 @@ pub enum Expires {
 impl StaticFlow {
     /// Takes the inputs as they are. An end in the past is an end: nothing is assumed in its place.
     pub(in crate::credential) fn mint(&self, inputs: &Inputs, now: Timestamp) -> Minted {
+        let lifetime = self.lifetime(inputs, now);
         let mut warnings = Vec::new();
+        match lifetime {
+            Lifetime::Until(end) if end <= now => warnings.push(format!(
+                "it ended at {end:.0}, and it cannot renew itself: replace it at its source, or correct `expires`"
+            )),
+            Lifetime::Unlimited => warnings.extend(self.endless()),
+            Lifetime::Until(_) | Lifetime::For(_) => {}
+        }
+        Minted {
+            outputs: inputs.values.clone().into_iter().collect(),
+            lifetime: Some(lifetime),
+            rotated: None,
+            lapses: None,
+            warnings,
+        }
+    }
+
+    /// When a token ends that was read `now`.
+    fn lifetime(&self, inputs: &Inputs, now: Timestamp) -> Lifetime {
         let end_of_token = || inputs.values.get(TOKEN).and_then(jwt::expiry);
-        let lifetime = match (inputs.until, self.expires) {
+        match (inputs.until, self.expires) {
             (Some(end), _) | (None, Expires::At(end)) => Lifetime::Until(end),
             (None, Expires::Never) => Lifetime::Unlimited,
             (None, Expires::After(length)) => {
@@ -49,27 +68,29 @@ impl StaticFlow {
             (None, Expires::Unsaid | Expires::Jwt) => {
                 end_of_token().map_or(Lifetime::Unlimited, Lifetime::Until)
             }
-        };
-        if lifetime == Lifetime::Unlimited {
-            match self.expires {
-                Expires::Unsaid => warnings.push(
-                    "nothing says when this token ends, so it is taken to last for ever: set `expires`"
-                        .to_owned(),
-                ),
-                Expires::Jwt => warnings.push(
-                    "this token has no `exp` that can be read, so it is taken to last for ever: is it a JWT?"
-                        .to_owned(),
-                ),
-                Expires::Never | Expires::After(_) | Expires::At(_) => {}
+        }
+    }
+
+    /// When a token that was read `now` has ended, if it has.
+    pub fn ended(&self, inputs: &Inputs, now: Timestamp) -> Option<Timestamp> {
+        match self.lifetime(inputs, now) {
+            Lifetime::Until(end) => Some(end).filter(|end| *end <= now),
+            Lifetime::For(_) | Lifetime::Unlimited => None,
+        }
+    }
+
+    /// What is to be told of a token without an end.
+    fn endless(&self) -> Option<String> {
+        let told = match self.expires {
+            Expires::Unsaid => {
+                "nothing says when this token ends, so it is taken to last for ever: set `expires`"
             }
-        }
-        Minted {
-            outputs: inputs.values.clone().into_iter().collect(),
-            lifetime: Some(lifetime),
-            rotated: None,
-            lapses: None,
-            warnings,
-        }
+            Expires::Jwt => {
+                "this token has no `exp` that can be read, so it is taken to last for ever: is it a JWT?"
+            }
+            Expires::Never | Expires::After(_) | Expires::At(_) => return None,
+        };
+        Some(told.to_owned())
     }
 }
 
@@ -116,6 +137,13 @@ mod tests {
         assert_eq!((minted.lifetime, minted.warnings.len()), (Some(Lifetime::Until(at(2000))), 0));
         let minted = mint(Expires::Jwt, &jwt(r#"{"exp": 500}"#), None);
         assert_eq!(minted.lifetime, Some(Lifetime::Until(at(500))), "the past is not made up for");
+        assert_eq!(
+            minted.warnings,
+            [
+                "it ended at 1970-01-01T00:08:20Z, and it cannot renew itself: replace it at its source, or correct \
+              `expires`"
+            ]
+        );
         for expires in [Expires::Unsaid, Expires::Jwt] {
             let minted = mint(expires, "opaque", None);
             assert_eq!((minted.lifetime, minted.warnings.len()), (Some(Lifetime::Unlimited), 1));

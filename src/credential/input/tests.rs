@@ -89,7 +89,11 @@ async fn a_command_that_fails_is_told_without_what_it_said() {
     let error = error.expect_err("it fails");
     assert!(error.contains("`sh` failed (exit status: 3)") && !error.contains("hunter2"), "{error}");
     let error = read_alone(&command(&["/nonexistent/program"])).await.expect_err("no such program");
-    assert!(error.contains("cannot be started"), "{error}");
+    assert!(error.contains("`/nonexistent/program` does not exist"), "{error}");
+    let error = read_alone(&command(&["no-such-program"])).await.expect_err("no such program");
+    assert!(error.contains("`no-such-program` is in no folder of `PATH`: write its whole path"), "{error}");
+    let error = read_alone(&command(&["/etc/passwd"])).await.expect_err("no program");
+    assert!(error.contains("`/etc/passwd` may not be executed"), "{error}");
     let error = read_alone(&command(&["head", "-c", "2000000", "/dev/zero"])).await.expect_err("too much");
     assert!(error.contains("printed more than"), "{error}");
 }

@@ -18,19 +18,12 @@ pub(super) fn status(owner: &Owner, spec: &CredentialSpec, record: &Record, now:
         _ => State::Expired,
     };
     Status {
-        owner: owner.clone(),
-        flow: spec.flow.as_str(),
         state,
         generation: current.map_or(0, |current| current.generation),
         obtained_at: current.map(|current| current.obtained_at),
         expires_at: current.and_then(|current| current.expires_at),
-        renew_at: None,
-        last_error: None,
-        warnings: Vec::new(),
-        running: false,
-        next_try: None,
-        waits_for: None,
         optional: spec.optional,
         asleep: true,
+        ..Status::unknown(owner.clone(), spec.flow.as_str())
     }
 }

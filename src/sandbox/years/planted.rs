@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::credential::flow::{Issuer, Mint, MintError, MintFuture, RevokeFuture, TokenHint, VerifyFuture};
+use crate::credential::flow::{
+    Issuer, MarkFuture, Mint, MintError, MintFuture, PickUpFuture, RevokeFuture, TokenHint, VerifyFuture,
+};
 use crate::credential::input::Inputs;
+use crate::credential::store::Awaited;
 use crate::credential::{CredentialSpec, Lifetime, Minted, Outputs};
 use crate::sandbox::years::life;
 use crate::sandbox::years::plan::{Plan, Planning};
@@ -48,6 +51,14 @@ impl Mint for Careless {
                 (minted, _) => minted,
             }
         })
+    }
+
+    fn mark(&self, spec: Arc<CredentialSpec>, inputs: Inputs) -> MarkFuture {
+        self.issuer.mark(spec, inputs)
+    }
+
+    fn pick_up(&self, spec: Arc<CredentialSpec>, inputs: Inputs, awaited: Awaited) -> PickUpFuture {
+        self.issuer.pick_up(spec, inputs, awaited)
     }
 
     fn replace(&self, spec: Arc<CredentialSpec>, inputs: Inputs, current: Outputs) -> MintFuture {

@@ -64,7 +64,7 @@ impl Stream {
         let stream = Rc::new(Self {
             id,
             connection: connection.clone(),
-            watch: connection.watch.sweeper().watch(Phase::Busy, Duration::ZERO),
+            watch: connection.watch.sweeper().watch(connection.watch.group(), Phase::Busy, Duration::ZERO),
             task: RefCell::new(Waker::noop().clone()),
             is_answered: Cell::new(false),
             is_cut: Cell::new(false),

@@ -98,7 +98,10 @@ pub(super) async fn unix(path: &str) -> Result<UnixStream, DialError> {
             Err(error) => {
                 return Err(match Shortage::of_sockets(&error) {
                     Some(shortage) => DialError::Exhausted(shortage),
-                    None => DialError::Refused(error.kind().to_string()),
+                    None => DialError::Refused(match error.kind() {
+                        io::ErrorKind::NotFound => "there is no such socket".to_owned(),
+                        kind => kind.to_string(),
+                    }),
                 });
             }
             Ok(stream) => return Ok(stream),
@@ -172,6 +175,6 @@ mod tests {
     #[tokio::test]
     async fn a_unix_socket_that_is_not_there_is_refused_in_words() {
         let refused = unix("/nonexistent/api.sock").await.expect_err("no such socket");
-        assert_eq!(refused, DialError::Refused("entity not found".to_owned()));
+        assert_eq!(refused, DialError::Refused("there is no such socket".to_owned()));
     }
 }

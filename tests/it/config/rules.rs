@@ -101,7 +101,7 @@ client_secret = { env = "SECRET" }
     assert_eq!(inputs.get("value"), Some(&Source::Value(Secret::from("c4n4ry"))));
     let warnings: Vec<_> = loaded.warnings.iter().map(|problem| problem.message.as_str()).collect();
     assert_eq!(warnings.len(), 3, "{warnings:?}");
-    assert!(warnings[0].contains("token cannot be read: entity not found"), "{warnings:?}");
+    assert!(warnings[0].contains("token does not exist"), "{warnings:?}");
     assert!(warnings[2].contains("stands in the configuration itself"), "{warnings:?}");
 }
 

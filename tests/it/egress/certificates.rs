@@ -21,13 +21,26 @@ use crate::support::{PATIENCE, Setup, Sidecar, canary};
 /// An upstream that `authority` vouches for, which asks its callers for a certificate of `callers`, if
 /// there is one. It answers each request with the name that the caller's certificate is for.
 fn greeter(authority: &Authority, callers: Option<&Authority>) -> String {
+    serving(authority, callers, greet)
+}
+
+/// The same, which answers with the head of each request.
+pub(crate) fn echoing(authority: &Authority, callers: Option<&Authority>) -> String {
+    serving(authority, callers, echo)
+}
+
+fn serving(
+    authority: &Authority,
+    callers: Option<&Authority>,
+    serve: fn(TcpStream, Arc<ServerConfig>) -> Option<()>,
+) -> String {
     let config = config(&authority.server(), callers);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     let origin = format!("https://{}", listener.local_addr().expect("an address"));
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let config = Arc::clone(&config);
-            thread::spawn(move || greet(stream, config));
+            thread::spawn(move || serve(stream, config));
         }
     });
     origin
@@ -49,6 +62,19 @@ pub(super) fn config(shown: &Identity, callers: Option<&Authority>) -> Arc<Serve
     };
     let key = PrivateKeyDer::from_pem_slice(shown.key.as_bytes()).expect("a key");
     Arc::new(builder.with_single_cert(vec![certificate(&shown.cert)], key).expect("a pair"))
+}
+
+fn echo(stream: TcpStream, config: Arc<ServerConfig>) -> Option<()> {
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    let mut stream = BufReader::new(StreamOwned::new(ServerConnection::new(config).ok()?, stream));
+    while let Ok(Some(request)) = Message::read(&mut stream, false) {
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n",
+            request.head.len()
+        );
+        stream.get_mut().write_all(&[head.as_bytes(), &request.head].concat()).ok()?;
+    }
+    Some(())
 }
 
 fn greet(stream: TcpStream, config: Arc<ServerConfig>) -> Option<()> {

@@ -148,13 +148,18 @@ impl Evidence {
     /// Has the process abort, which dumps the core of others, in a folder where it could, and with all limits
     /// lifted that can be: it leaves none.
     pub(super) fn add_core(&mut self, sidecar: &mut Sidecar, given: &BTreeSet<OsString>) {
+        self.add_core_of(Signal::ABORT, sidecar, given);
+    }
+
+    /// The same by another signal that dumps the core.
+    pub(super) fn add_core_of(&mut self, signal: Signal, sidecar: &mut Sidecar, given: &BTreeSet<OsString>) {
         let everything = Rlimit { current: None, maximum: None };
         // Only root may lift what the process has given up.
         let _ =
             prlimit(rustix::process::Pid::from_raw(sidecar.id().cast_signed()), Resource::Core, everything);
-        sidecar.signal(Signal::ABORT);
+        sidecar.signal(signal);
         let status = sidecar.wait_for_exit();
-        assert_eq!((status.signal(), status.core_dumped()), (Some(Signal::ABORT.as_raw()), false));
+        assert_eq!((status.signal(), status.core_dumped()), (Some(signal.as_raw()), false));
         let files = fs::read_dir(sidecar.folder()).expect("its folder").flatten();
         let core = files.map(|file| file.file_name()).find(|name| name.to_string_lossy().starts_with("core"));
         assert_eq!(core, None, "there is a dump");

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::evidence::{Evidence, exposed};
@@ -67,7 +68,7 @@ pub(super) fn live(evidence: &mut Evidence) {
         evidence.add_answer("a logout", &gone);
     }
     evidence.add_process(&sidecar, &given);
-    evidence.add_core(&mut sidecar, &given);
+    evidence.add_core_of(Signal::SEGV, &mut sidecar, &given);
 }
 
 /// Logs one in, after a mistake.

@@ -2,10 +2,10 @@
 
 use regex_lite::Regex;
 
-use crate::credential::Minted;
 use crate::credential::flow::classify::{by_status, quote, status_text, transient, warning};
 use crate::credential::flow::json::{Json, means_same, scalar_text};
-use crate::credential::flow::login::{Condition, Extract, HttpStep, cookies, expiry, page, shown};
+use crate::credential::flow::login::visit::Haul;
+use crate::credential::flow::login::{Condition, Extract, HttpStep, cookies, page, shown};
 use crate::credential::flow::{Exchange, MintError};
 use crate::secret::Secret;
 use crate::upstream::exchange::Answer;
@@ -13,14 +13,14 @@ use crate::upstream::exchange::Answer;
 /// The longest output that is taken, in bytes.
 const LONGEST_OUTPUT: usize = 16 * 1024;
 
-/// Adds what the answer of `step` brings to `minted`, or says what its failure means. `who` names
+/// Adds what the answer of `step` brings to `haul`, or says what its failure means. `who` names
 /// the step in messages.
 pub(super) fn read(
     step: &HttpStep,
     exchange: &Exchange<'_>,
     answer: &Answer,
     who: &str,
-    minted: &mut Minted,
+    haul: &mut Haul,
 ) -> Result<(), MintError> {
     let json = Json::parse(&answer.body);
     let json = json.as_ref();
@@ -36,7 +36,7 @@ pub(super) fn read(
         let value = find(extract, answer, json)
             .and_then(usable)
             .map_err(|what| transient(format!("{who} answered {status}, but output `{name}`: {what}")))?;
-        minted.outputs.insert(name.clone(), value);
+        haul.minted.outputs.insert(name.clone(), value);
     }
     // Which step tells it is not said: one that has nothing there says nothing.
     if let Some(json) = json {
@@ -44,10 +44,10 @@ pub(super) fn read(
             |what| MintError::Stubborn { message: format!("{who} answered {status}, but {what}") };
         exchange.check_upstream(json).map_err(elsewhere)?;
     }
-    let said = step.expiry.iter().find_map(|rule| expiry::read(rule, json, &minted.outputs));
-    minted.lifetime = said.or(minted.lifetime);
+    haul.note_end(&step.expiry, json);
     let said = step.warn.as_ref().and_then(|pointer| json?.at(pointer)).and_then(scalar_text);
-    minted.warnings.extend(said.and_then(|text| warning(&text, exchange.inputs, &minted.outputs)));
+    let told = said.and_then(|text| warning(&text, exchange.inputs, &haul.minted.outputs));
+    haul.minted.warnings.extend(told);
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 //! When the outputs of a step end, in every form that vendors write it.
 
+use std::fmt;
+
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::fmt::strtime;
@@ -7,22 +9,73 @@ use jiff::tz::Offset;
 use serde_json::Value;
 
 use crate::credential::flow::json::Json;
-use crate::credential::flow::jwt;
 use crate::credential::flow::lifetime::{MOST_SECONDS, from_now, number, timestamp};
 use crate::credential::flow::login::{ExpiryRule, TimeFormat};
-use crate::credential::{Lifetime, Outputs};
+use crate::credential::flow::{jwt, unread};
+use crate::credential::{Lifetime, Outputs, schedule};
+use crate::secret::Secret;
 
-/// What the answer says by `rule`; `None` if it says nothing, or nothing that can be read.
-pub(super) fn read(rule: &ExpiryRule, json: Option<&Json>, outputs: &Outputs) -> Option<Lifetime> {
-    match rule {
-        ExpiryRule::In { pointer, unit } => from_now(json?.at(pointer)?, *unit),
-        ExpiryRule::At { pointer, format } => format.read(json?.at(pointer)?).map(Lifetime::Until),
-        ExpiryRule::Jwt { output } => jwt::expiry(outputs.get(output)?).map(Lifetime::Until),
-        ExpiryRule::Fixed(length) => Some(Lifetime::For(*length)),
-        ExpiryRule::Told { output, format } => {
-            let text = outputs.get(output)?.expose_str()?;
-            format.read(&Value::from(text)).map(Lifetime::Until)
+/// When the outputs end, by the first rule that can be read; else what is wrong with each, for people.
+pub(super) fn read(
+    rules: &[ExpiryRule],
+    json: Option<&Json>,
+    outputs: &Outputs,
+) -> Result<Lifetime, Vec<String>> {
+    let mut unread = Vec::new();
+    for rule in rules {
+        match by(rule, json, outputs) {
+            Ok(lifetime) => return Ok(lifetime),
+            Err(why) => unread.push(why),
         }
+    }
+    Err(unread)
+}
+
+fn by(rule: &ExpiryRule, json: Option<&Json>, outputs: &Outputs) -> Result<Lifetime, String> {
+    let at = |pointer: &str| {
+        json.and_then(|json| json.at(pointer)).ok_or_else(|| {
+            format!("the answer says nothing at `{pointer}`, where the end of the token is looked for")
+        })
+    };
+    match rule {
+        ExpiryRule::In { pointer, unit } => {
+            let value = at(pointer)?;
+            from_now(value, *unit)
+                .filter(|said| !is_date(*said, value))
+                .ok_or_else(|| not_a_length(pointer, value))
+        }
+        ExpiryRule::At { pointer, format } => {
+            let value = at(pointer)?;
+            format.read(value).map(Lifetime::Until).ok_or_else(|| format.not_read(pointer, value))
+        }
+        ExpiryRule::Told { output, format } => {
+            let value = Value::from(outputs.get(output).and_then(Secret::expose_str).unwrap_or_default());
+            format.read(&value).map(Lifetime::Until).ok_or_else(|| format.not_read(output, &value))
+        }
+        ExpiryRule::Jwt { output } => outputs
+            .get(output)
+            .and_then(jwt::expiry)
+            .map(Lifetime::Until)
+            .ok_or_else(|| format!("the output `{output}` has no `exp` that can be read: is it a JWT?")),
+        ExpiryRule::Fixed(length) => Ok(Lifetime::For(*length)),
+    }
+}
+
+/// Whether a number that is too large for a length looks like a point in time.
+fn is_date(said: Lifetime, value: &Value) -> bool {
+    let is_long = matches!(said, Lifetime::For(length) if length > schedule::LONGEST_LIFETIME);
+    is_long && number(value).and_then(unread::epoch).is_some()
+}
+
+/// Of a value that is no length of time.
+fn not_a_length(pointer: &str, value: &Value) -> String {
+    let shape = unread::shape(value);
+    match unread::format_of(value) {
+        Some(format) => format!(
+            "`{pointer}` is {shape} that looks like a point in time, not like a length: write \
+             `expires_at = {{ json = \"{pointer}\", format = \"{format}\" }}` in place of `expires_in`"
+        ),
+        None => format!("`{pointer}` is not a number, but {shape}"),
     }
 }
 
@@ -33,7 +86,12 @@ impl TimeFormat {
                 let seconds = number(value)?;
                 timestamp(if seconds > MOST_SECONDS { seconds / 1000.0 } else { seconds })
             }
-            Self::EpochMilliseconds => timestamp(number(value)? / 1000.0),
+            // Seconds would be a time in the first weeks of 1970.
+            Self::EpochMilliseconds => {
+                let milliseconds =
+                    number(value).filter(|number| unread::epoch(*number) != Some("epoch_s"))?;
+                timestamp(milliseconds / 1000.0)
+            }
             Self::Rfc3339 { offset } => {
                 let text = value.as_str()?.trim();
                 text.parse().ok().or_else(|| local(text.parse().ok()?, *offset))
@@ -49,6 +107,28 @@ impl TimeFormat {
             }
         }
     }
+
+    /// Of a value that is not written so.
+    fn not_read(&self, place: &str, value: &Value) -> String {
+        let shape = unread::shape(value);
+        let wrong = format!("`{place}` is not a time in `{self}`, but {shape}");
+        match unread::format_of(value).filter(|format| *format != self.to_string()) {
+            Some(format) => format!("{wrong}; it looks like `format = \"{format}\"`"),
+            None => wrong,
+        }
+    }
+}
+
+impl fmt::Display for TimeFormat {
+    /// As it is written in the configuration.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Rfc3339 { .. } => "rfc3339",
+            Self::EpochSeconds => "epoch_s",
+            Self::EpochMilliseconds => "epoch_ms",
+            Self::Pattern { pattern, .. } => pattern,
+        })
+    }
 }
 
 /// A local time at `offset` seconds east of UTC.
@@ -58,10 +138,15 @@ fn local(time: DateTime, offset: i32) -> Option<Timestamp> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use jiff::Timestamp;
     use serde_json::{Value, json};
 
-    use super::TimeFormat;
+    use super::{ExpiryRule, TimeFormat};
+    use crate::credential::flow::json::Json;
+    use crate::credential::{Lifetime, Outputs};
+    use crate::secret::Secret;
 
     const INDIA: i32 = 5 * 3600 + 1800;
 
@@ -110,5 +195,69 @@ mod tests {
             Some("2024-12-17T07:10:52Z")
         );
         assert_eq!(read(&format("%Y"), json!("x")), None);
+    }
+
+    fn unread(rule: &str, value: &Value) -> String {
+        let pointer = "/until".to_owned();
+        let rule = match rule {
+            "expires_in" => ExpiryRule::In { pointer, unit: Duration::from_secs(1) },
+            "rfc3339" => ExpiryRule::At { pointer, format: TimeFormat::Rfc3339 { offset: 0 } },
+            "epoch_ms" => ExpiryRule::At { pointer, format: TimeFormat::EpochMilliseconds },
+            pattern => {
+                let format = TimeFormat::Pattern { pattern: pattern.to_owned(), offset: 0 };
+                ExpiryRule::At { pointer, format }
+            }
+        };
+        let body = Secret::from(json!({ "until": value }).to_string());
+        super::read(&[rule], Json::parse(&body).as_ref(), &Outputs::new()).expect_err("not read").remove(0)
+    }
+
+    #[test]
+    fn what_cannot_be_read_in_its_format_is_told_with_the_format_that_it_looks_like() {
+        assert_eq!(
+            unread("rfc3339", &json!(1_785_000_000_000_i64)),
+            "`/until` is not a time in `rfc3339`, but a number; it looks like `format = \"epoch_ms\"`"
+        );
+        assert_eq!(
+            unread("epoch_ms", &json!(1_785_000_000)),
+            "`/until` is not a time in `epoch_ms`, but a number; it looks like `format = \"epoch_s\"`"
+        );
+        assert_eq!(
+            unread("%d.%m.%Y", &json!("17/12/2026 07:10")),
+            "`/until` is not a time in `%d.%m.%Y`, but a text like `99/99/9999 99:99`; it looks like \
+             `format = \"%d/%m/%Y %H:%M\"`"
+        );
+        assert_eq!(
+            unread("rfc3339", &json!("soon")),
+            "`/until` is not a time in `rfc3339`, but a text like `aaaa`"
+        );
+    }
+
+    #[test]
+    fn a_length_that_is_a_point_in_time_is_told_with_what_to_write_in_its_place() {
+        let wanted = |format: &str| {
+            format!(
+                "write `expires_at = {{ json = \"/until\", format = \"{format}\" }}` in place of `expires_in`"
+            )
+        };
+        let told = unread("expires_in", &json!("1785000000"));
+        assert!(told.ends_with(&wanted("epoch_s")), "{told}");
+        let told = unread("expires_in", &json!("2026-12-17T07:10:52Z"));
+        assert!(told.ends_with(&wanted("rfc3339")), "{told}");
+        assert_eq!(unread("expires_in", &json!("1h")), "`/until` is not a number, but a text like `9a`");
+        assert_eq!(
+            unread("expires_in", &Value::Null),
+            "the answer says nothing at `/until`, where the end of the token is looked for"
+        );
+    }
+
+    #[test]
+    fn the_first_rule_that_can_be_read_counts() {
+        let rules =
+            [ExpiryRule::Jwt { output: "token".to_owned() }, ExpiryRule::Fixed(Duration::from_secs(5))];
+        let outputs = Outputs::from([("token".to_owned(), Secret::from("opaque"))]);
+        assert_eq!(super::read(&rules, None, &outputs), Ok(Lifetime::For(Duration::from_secs(5))));
+        let unread = super::read(&rules[..1], None, &outputs).expect_err("no end");
+        assert_eq!(unread, ["the output `token` has no `exp` that can be read: is it a JWT?"]);
     }
 }

@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::credential::flow::mail::judge::Judge;
 use crate::credential::flow::mail::{LARGEST_MESSAGE, Then, Trouble, utf7};
 use crate::credential::store::Mark;
+use crate::secret::unreadable;
 
 /// So often it is looked into.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -121,7 +122,7 @@ async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
 }
 
 fn lost(error: &io::Error) -> Trouble {
-    Trouble::Lost(format!("cannot be read: {}", error.kind()))
+    Trouble::Lost(unreadable(error))
 }
 
 /// All messages, the oldest first.

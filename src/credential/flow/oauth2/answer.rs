@@ -9,7 +9,7 @@ use crate::credential::flow::classify::{by_status, quote, status_text, transient
 use crate::credential::flow::json::{Json, scalar_text};
 use crate::credential::flow::lifetime::from_now;
 use crate::credential::flow::oauth2::{Grant, OAuth2Flow, dpop, error};
-use crate::credential::flow::{Exchange, MintError, jwt};
+use crate::credential::flow::{Exchange, MintError, jwt, unread};
 use crate::credential::{Lifetime, Minted, Outputs};
 use crate::jose::proof::KEY_OUTPUT;
 use crate::secret::Secret;
@@ -18,6 +18,9 @@ use crate::upstream::exchange::Answer;
 
 /// The longest token that is taken, in bytes: more does not fit into a request's head anywhere.
 const LONGEST_TOKEN: usize = 16 * 1024;
+
+/// Members that tell how long a refresh token lasts if it is not used: no standard has a name for it.
+const LAPSES: [&str; 2] = ["refresh_expires_in", "refresh_token_expires_in"];
 
 /// What RFC 8693, section 3, calls a refresh token.
 const REFRESH_TOKEN_TYPE: &str = "urn:ietf:params:oauth:token-type:refresh_token";
@@ -91,17 +94,18 @@ fn accept(flow: &OAuth2Flow, exchange: &Exchange<'_>, json: &Json) -> Result<Min
     let access_token = token(json, "access_token").map_err(Fault::Unreadable)?;
     check_type(flow, json, exchange)?;
     warnings.extend(exchange.check_upstream(json).map_err(Fault::Unusable)?);
-    let lifetime = json
-        .member("expires_in")
-        .and_then(|value| from_now(value, Duration::from_secs(1)))
-        .or_else(|| jwt::expiry(&access_token).map(Lifetime::Until));
+    let lifetime = seconds(json, "expires_in").or_else(|| jwt::expiry(&access_token).map(Lifetime::Until));
+    if lifetime.is_none() {
+        warnings.extend(unread_seconds(json, "expires_in"));
+    }
     let renews = flow.grant.renews_by_refresh_token();
     let rotated = if renews { rotated(json, exchange, &mut warnings) } else { None }.map(Secret::locked);
-    let lapses = ["refresh_expires_in", "refresh_token_expires_in"]
+    let lapses = LAPSES
         .iter()
-        .find_map(|name| json.member(name).and_then(|value| from_now(value, Duration::from_secs(1))))
+        .find_map(|name| seconds(json, name))
         // Some issuers say 0 of one that does not end.
         .filter(|lapses| *lapses != Lifetime::For(Duration::ZERO));
+    warnings.extend(LAPSES.iter().filter_map(|name| unread_seconds(json, name)));
     warnings.extend(missing_scopes(flow, json, exchange));
     let mut outputs = Outputs::new();
     if let Some(dpop) = &flow.dpop {
@@ -124,6 +128,17 @@ fn accept(flow: &OAuth2Flow, exchange: &Exchange<'_>, json: &Json) -> Result<Min
         }
     }
     Ok(Minted { outputs, lifetime, rotated, lapses, warnings })
+}
+
+/// A lifetime by its member name: a number of seconds, or its text.
+fn seconds(json: &Json, name: &str) -> Option<Lifetime> {
+    from_now(json.member(name)?, Duration::from_secs(1))
+}
+
+/// Of a lifetime that is said and is no number of seconds.
+fn unread_seconds(json: &Json, name: &str) -> Option<String> {
+    let value = json.member(name).filter(|value| !value.is_null() && seconds(json, name).is_none())?;
+    Some(format!("`{name}` in the token answer is not a number of seconds, but {}", unread::shape(value)))
 }
 
 /// A token by its member name: a text of visible ASCII, which is all that fits into a header, and
