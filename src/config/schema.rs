@@ -50,7 +50,7 @@ mod tests {
         let credential = &schema["$defs"]["Credential"];
         assert!(credential.get("additionalProperties").is_none(), "{credential}");
         let own = &credential["if"]["not"]["properties"]["preset"]["not"]["enum"];
-        assert!(own.as_array().is_some_and(|names| names.contains(&json!("payhub"))), "{own}");
+        assert!(own.as_array().is_some_and(|names| names.contains(&json!("bearer"))), "{own}");
         let known = credential["then"]["propertyNames"]["enum"].as_array().expect("a list");
         for key in ["flow", "token", "email", "entity_id"] {
             assert!(known.contains(&json!(key)), "{key}");

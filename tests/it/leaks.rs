@@ -9,6 +9,7 @@ mod people;
 use std::fs;
 
 use base64::Engine;
+use bearerd::clock::Clock;
 
 use crate::support::canary;
 use crate::support::sidecar::ADMIN_TOKEN;
@@ -21,7 +22,7 @@ fn no_secret_shows_anywhere() {
     let mut evidence = Evidence::default();
     evidence.know(ADMIN_TOKEN);
     House::start(|setup| setup).live(&mut evidence);
-    Outlets::start("mask", "plain").live(&mut evidence);
+    Outlets::start(None).live(&mut evidence);
     people::live(&mut evidence);
     people::receive(&mut evidence);
     assert!(evidence.places() > 200, "{}", evidence.places());
@@ -57,12 +58,13 @@ fn the_audit_finds_a_leak_that_was_planted() {
     assert_eq!(hits.len(), threads.len() + 2 * leaks.len(), "{hits:?}");
 }
 
-/// Nobody guards these routes, and somebody has called a credential by its secret.
 #[test]
 fn the_audit_finds_a_leak_by_each_outlet() {
-    let name = canary::secret();
+    // No canary, which whatever reads an answer in these tests would find before the audit does.
+    let planted = format!("planted-{}", Clock::system().uuid());
     let mut evidence = Evidence::default();
-    Outlets::start("off", &name).live(&mut evidence);
+    evidence.know(&planted);
+    Outlets::start(Some(&planted)).live(&mut evidence);
     let hits = evidence.hits();
     for place in PLACES {
         assert!(hits.iter().any(|hit| hit.starts_with(place)), "{place}: {hits:?}");

@@ -145,7 +145,10 @@ fn a_preset_that_is_not_there_or_misses_a_parameter_is_told_once() {
     let told = Place::new(ACME).load("tenant = \"north\"\n").expect_err("the key is missing");
     assert!(told.contains("the preset `acme` needs `key`") && told.matches("error").count() == 1, "{told}");
     let text = around("[presets]\nacme = \"no/such.toml\"\n[credentials.c]\npreset = \"acme\"\n");
-    assert_eq!(mistakes(&text), "7:8 the preset no/such.toml does not exist");
+    assert_eq!(
+        mistakes(&text),
+        "7:8 the preset no/such.toml does not exist (a path that does not begin with `/` begins at the folder of this file)"
+    );
     let text = around("[credentials.c]\npreset = \"zohoo\"\n");
     assert!(mistakes(&text).contains("did you mean `zoho`?"));
 }

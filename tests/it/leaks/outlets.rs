@@ -37,9 +37,15 @@ pub(super) struct Outlets {
 }
 
 impl Outlets {
-    /// `guard` is that of both routes, and `name` that of a credential.
-    pub(super) fn start(guard: &str, name: &str) -> Self {
-        let (issuer, receiver) = (Issuer::start(3600), Upstream::start());
+    /// Where a secret is planted, nobody guards the routes, it is the token, and somebody has called the credential
+    /// by it.
+    pub(super) fn start(planted: Option<&str>) -> Self {
+        let (name, guard) = planted.map_or(("plain", "mask"), |planted| (planted, "off"));
+        let told = planted.map(str::to_owned);
+        let issuer = Issuer::shaped(
+            move |token| json!({"access_token": told.as_deref().unwrap_or(token), "token_type": "Bearer", "expires_in": 3600}),
+        );
+        let receiver = Upstream::start();
         let (authority, callers) = (Authority::new(), Authority::new());
         let caller = callers.named("caller");
         let text = format!(

@@ -68,7 +68,7 @@ pub(super) fn live(evidence: &mut Evidence) {
         evidence.add_answer("a logout", &gone);
     }
     evidence.add_process(&sidecar, &given);
-    evidence.add_core_of(Signal::SEGV, &mut sidecar, &given);
+    evidence.add_core_of(Signal::TRAP, &mut sidecar, &given);
 }
 
 /// Logs one in, after a mistake.

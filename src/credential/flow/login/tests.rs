@@ -335,6 +335,30 @@ async fn the_end_is_read_in_every_form() {
 }
 
 #[tokio::test]
+async fn an_end_that_cannot_be_read_is_told_unless_a_token_tells_its_own() {
+    let token = format!("e30.{}.s", BASE64_URL_SAFE_NO_PAD.encode(r#"{"exp": 1700003600}"#));
+    for (token, told) in [("opaque", 1), (token.as_str(), 0)] {
+        let body = format!(r#"{{"token": "{token}", "until": 1700003600000}}"#);
+        let minted = answered(Reply::json(&body), |step| {
+            step.outputs = vec![json_output("token", "/token"), json_output("until", "/until")];
+            let format = TimeFormat::Rfc3339 { offset: 0 };
+            step.expiry = vec![ExpiryRule::Told { output: "until".to_owned(), format }];
+        })
+        .await
+        .expect("a success");
+        assert_eq!(minted.warnings.len(), told, "{:?}", minted.warnings);
+        for warning in minted.warnings {
+            // An output is a text, whatever it was in the answer.
+            assert_eq!(
+                warning,
+                "`until` is not a time in `rfc3339`, but a text like `9999999999999`; it looks like \
+                 `format = \"epoch_ms\"`"
+            );
+        }
+    }
+}
+
+#[tokio::test]
 async fn without_any_rule_the_first_of_the_tokens_to_end_tells() {
     let token = |end: i64| format!("e30.{}.s", BASE64_URL_SAFE_NO_PAD.encode(format!(r#"{{"exp": {end}}}"#)));
     let body =

@@ -222,6 +222,22 @@ async fn a_lifetime_that_is_not_said_comes_from_the_token_or_stays_open() {
 }
 
 #[tokio::test]
+async fn a_lifetime_that_is_said_and_cannot_be_read_is_told_without_its_value() {
+    let unread =
+        accepted(r#"{"access_token": "opaque", "expires_in": "one hour", "refresh_expires_in": [9]}"#).await;
+    assert_eq!(
+        unread.warnings,
+        [
+            "`expires_in` in the token answer is not a number of seconds, but a text like `aaa aaaa`",
+            "`refresh_expires_in` in the token answer is not a number of seconds, but a list",
+        ]
+    );
+    let token = format!("e30.{}.s", BASE64_URL_SAFE_NO_PAD.encode(r#"{"exp": 1700001000}"#));
+    let told = accepted(&format!(r#"{{"access_token": "{token}", "expires_in": "one hour"}}"#)).await;
+    assert_eq!(told.warnings, [""; 0], "the token tells its end");
+}
+
+#[tokio::test]
 async fn a_new_refresh_token_rotates_and_anything_else_keeps_the_old_one() {
     let rotated = |minted: Minted| (minted.rotated, minted.warnings.len());
     let with = |member: &str| format!(r#"{{"access_token": "at-1"{member}}}"#);
