@@ -135,6 +135,49 @@ fn frames_on_a_stream_that_has_ended_are_its_error_or_the_connections() {
 }
 
 #[test]
+fn an_answer_before_the_end_of_a_body_that_came_whole_resets_nothing() {
+    let (bearerd, _upstream) = start();
+    let mut app = Frames::app(&bearerd);
+    // Many apps say the end in a frame of its own, and take a reset for the loss of the answer.
+    app.request(1, "POST", "/api/x", &[("content-length", "4")], false);
+    app.send(DATA, NONE, 1, b"body");
+    let frames = all_of(&mut app, 1);
+    assert_eq!((status(&frames[0]), body(&frames)), (Some(200), b"body".to_vec()));
+    app.send(DATA, END_STREAM, 1, b"");
+    app.request(3, "GET", "/api/x", &[], true);
+    let next = app.find(|frame| frame.kind == RST_STREAM || frame.stream == 3).expect("an answer");
+    assert_eq!((next.kind, status(&next)), (HEADERS, Some(200)));
+}
+
+#[test]
+fn what_was_on_its_way_when_many_streams_were_answered_is_no_flood() {
+    let upstream = Upstream::start();
+    let listener = "max_streams = 300\nmax_fruitless_frames = \"20/m\"\n";
+    let bearerd = Sidecar::ready(&format!("{listener}{}", configuration::to(&upstream.origin())));
+    let mut app = Frames::app(&bearerd);
+    let streams: Vec<u32> = (0..300).map(|number| 2 * number + 1).collect();
+    for stream in &streams {
+        app.request(*stream, "POST", "/nowhere", &[], false);
+    }
+    for _ in &streams {
+        let end = app.find(|frame| frame.kind == RST_STREAM).expect("no more is wanted");
+        assert_eq!(end.code(), 0);
+    }
+    for stream in &streams {
+        app.send(DATA, NONE, *stream, &[0; 1500]);
+        app.send(DATA, END_STREAM, *stream, &[0; 1500]);
+    }
+    app.request(601, "GET", "/api/x", &[], true);
+    let next = app.find(|frame| matches!(frame.kind, RST_STREAM | GOAWAY) || frame.stream == 601);
+    assert_eq!(next.and_then(|head| status(&head)), Some(200));
+    // What is hardly anything is trouble there as elsewhere.
+    for _ in 0..30 {
+        app.try_send(&crate::support::frames::frame(DATA, NONE, 1, b"x"));
+    }
+    assert!(app.find(|frame| frame.kind == GOAWAY).is_some());
+}
+
+#[test]
 fn nothing_may_come_between_a_head_and_its_continuation() {
     let (bearerd, upstream) = start();
     let head =

@@ -28,7 +28,8 @@ pub(super) const STREAM_WINDOW: u32 = 64 * 1024;
 /// The same for all streams of a connection together.
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 
-/// Streams that ended here first, and whose app may not know it yet.
+/// The fewest streams that are remembered to have ended here first, since their app may not know it yet: all
+/// that it may have open, if those are more.
 const REMEMBERED: usize = 100;
 
 /// The PING whose answer says that the farewell was heard.
@@ -165,13 +166,18 @@ impl Connection {
         self.remembered.borrow().contains(&stream)
     }
 
-    /// Resets a stream, be it open or not.
-    pub(super) fn reset(&self, stream: u32, reason: Reason) {
+    /// The app may still say something on a stream that has ended here.
+    fn remember(&self, stream: u32) {
         let mut remembered = self.remembered.borrow_mut();
-        if remembered.len() == REMEMBERED {
+        if remembered.len() == REMEMBERED.max(self.settings.max_streams as usize) {
             remembered.pop_front();
         }
         remembered.push_back(stream);
+    }
+
+    /// Resets a stream, be it open or not.
+    pub(super) fn reset(&self, stream: u32, reason: Reason) {
+        self.remember(stream);
         self.sender.borrow_mut().put_reset(stream, reason);
     }
 
@@ -219,10 +225,14 @@ impl Connection {
     /// A stream has ended: with its answer, or for a reason.
     pub(super) fn ended(&self, stream: &Stream, reason: Option<Reason>) {
         self.exit(stream);
-        // What is still to come of a request that was answered is not wanted (RFC 9113, section 8.1).
-        let unread = (!stream.is_over()).then_some(Reason::NO_ERROR);
-        if let Some(reason) = reason.or(unread) {
-            self.reset(stream.id, reason);
+        match reason {
+            Some(reason) => self.reset(stream.id, reason),
+            None if stream.is_over() => {}
+            // Only the end is missing, in a frame of its own. A reset would have nothing to spare, and some
+            // apps take one for the loss of an answer that they have.
+            None if stream.has_all_that_was_announced() => self.remember(stream.id),
+            // What is still to come of a request that was answered is not wanted (RFC 9113, section 8.1).
+            None => self.reset(stream.id, Reason::NO_ERROR),
         }
         if self.is_done() {
             self.sender.borrow_mut().wake();

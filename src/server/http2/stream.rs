@@ -275,6 +275,11 @@ impl Stream {
         self.is_over.get()
     }
 
+    /// Whether the app has sent as much as it said that it would.
+    pub(super) fn has_all_that_was_announced(&self) -> bool {
+        self.announced.get() == Some(0)
+    }
+
     /// Whether the app has sent all, and that was nothing.
     fn has_no_content(&self) -> bool {
         self.is_over() && self.received.borrow().is_empty()
