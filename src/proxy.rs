@@ -104,6 +104,16 @@ pub struct Proxy {
 /// 8.7): many requests that lose a connection at once may meet on another that ends, too.
 const MOST_TRIES: usize = 4;
 
+/// By which connection a request goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// One that is there, or that several wait for.
+    Any,
+    /// One that is opened for it. It is the first on it: an upstream that takes any, and ends its connections
+    /// after a few, takes this one.
+    Own,
+}
+
 /// What a request is answered with.
 pub enum Answer {
     /// By bearerd, and not with an error of its own.
@@ -284,14 +294,15 @@ impl Proxy {
         };
         let (mut generation, mut exchange) = sent?;
         let mut awaited = exchange.answer_head(caller, answer).await?;
-        for _ in 1..MOST_TRIES {
+        for tries in 1..MOST_TRIES {
             if awaited != Awaited::Unprocessed {
                 break;
             }
             let sent = exchange.upload.take_sent().ok_or_else(exchange::unprocessed)?;
             drop(exchange);
+            let by = if tries + 1 == MOST_TRIES { By::Own } else { By::Any };
             (generation, exchange, awaited) =
-                Box::pin(self.again(request, None, &sent, caller, answer)).await?;
+                Box::pin(self.again(request, None, by, &sent, caller, answer)).await?;
         }
         match awaited {
             Awaited::Answer => {}
@@ -323,7 +334,8 @@ impl Proxy {
     ) -> Result<Option<(u64, Lent)>, ProxyError> {
         let Some(held) = exchange.upload.take_held() else { return Ok(Some((generation, exchange))) };
         drop(exchange);
-        let (generation, exchange, awaited) = self.again(request, None, &held, caller, answer).await?;
+        let (generation, exchange, awaited) =
+            self.again(request, None, By::Any, &held, caller, answer).await?;
         match awaited {
             Awaited::Answer => Ok(Some((generation, exchange))),
             Awaited::Gone => Ok(None),
@@ -368,8 +380,8 @@ impl Proxy {
         drop(exchange);
         route.metrics.replays.increment();
         for turn in 0..2 {
-            let current = Some(current.clone());
-            let (_, mut exchange, awaited) = self.again(request, current, &held, caller, answer).await?;
+            let (current, by) = (Some(current.clone()), if turn == 0 { By::Any } else { By::Own });
+            let (_, mut exchange, awaited) = self.again(request, current, by, &held, caller, answer).await?;
             exchange.upload.release();
             match awaited {
                 // Only another nonce is wanted: the new token is not refused.
@@ -388,12 +400,13 @@ impl Proxy {
         &self,
         request: &Request<'_>,
         given: Option<Arc<Current<Prepared>>>,
+        by: By,
         sent: &Held,
         caller: &mut S,
         answer: &mut AnswerHead,
     ) -> Result<(u64, Lent, Awaited), ProxyError> {
         let pool = self.pool(request.route);
-        let (generation, mut exchange) = self.send_fresh(request, pool, given).await?;
+        let (generation, mut exchange) = self.send_fresh(request, pool, given, by).await?;
         exchange.upload.send_again(sent);
         let awaited = exchange.answer_head(caller, answer).await?;
         Ok((generation, exchange, awaited))
@@ -409,7 +422,7 @@ impl Proxy {
         {
             return Ok((current.generation, request.begin(current, ready, pool)?));
         }
-        Box::pin(self.send_fresh(request, pool, None)).await
+        Box::pin(self.send_fresh(request, pool, None, By::Any)).await
     }
 
     /// The same, where a token or a connection has to be waited for.
@@ -418,16 +431,20 @@ impl Proxy {
         request: &Request<'_>,
         pool: Rc<Pool>,
         given: Option<Arc<Current<Prepared>>>,
+        by: By,
     ) -> Result<(u64, Lent), ProxyError> {
         let route = request.route;
         if given.is_none() {
             self.token(request).await?;
         }
-        let ready = if let Some(ready) = self.ready(request, &pool) {
-            ready
-        } else {
-            let upgrades = request.sanitized.upgrades();
-            forward::connect(route, &pool, request.watch, upgrades).await?
+        let there = if by == By::Own { None } else { self.ready(request, &pool) };
+        let ready = match there {
+            Some(ready) => ready,
+            None if by == By::Own => forward::connect_alone(route, &pool, request.watch).await?,
+            None => {
+                let upgrades = request.sanitized.upgrades();
+                forward::connect(route, &pool, request.watch, upgrades).await?
+            }
         };
         // Connecting may have taken longer than the token had left.
         let current = match given {

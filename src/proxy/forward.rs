@@ -39,6 +39,12 @@ pub async fn connect(route: &Route, pool: &Pool, watch: &Watch, upgrades: bool) 
     open(route, pool, watch, Offer::FORWARDING, if limit.is_zero() { limit } else { left }).await
 }
 
+/// Opens a connection for this request alone to begin with, though others may share it afterwards.
+pub async fn connect_alone(route: &Route, pool: &Pool, watch: &Watch) -> Result<Ready, ProxyError> {
+    watch.enter(Phase::Busy, Duration::ZERO);
+    open(route, pool, watch, Offer::FORWARDING, route.limits.connect_timeout).await
+}
+
 /// No time left is not the same as no limit.
 const SHORTEST: Duration = Duration::from_millis(1);
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::net::TcpStream;
@@ -28,6 +29,8 @@ pub struct Http1Link {
     opened: Instant,
     /// Whether a request was sent on it before.
     is_reused: bool,
+    /// How long it may lie idle, by what the upstream says.
+    patience: Option<Duration>,
     request: Passage,
     /// The request was written to its end.
     is_sent: bool,
@@ -92,6 +95,7 @@ impl Http1Link {
             identity,
             opened: Clock::instant(),
             is_reused: false,
+            patience: None,
             request: Passage::default(),
             is_sent: false,
             input: Input::default(),
@@ -119,6 +123,11 @@ impl Http1Link {
     /// Whether a request was sent on it before.
     pub fn is_reused(&self) -> bool {
         self.is_reused
+    }
+
+    /// How long it may lie idle and then still be used, by what the upstream said last.
+    pub fn patience(&self) -> Option<Duration> {
+        self.patience
     }
 
     /// From now on the connection is counted for this one.
@@ -185,6 +194,7 @@ impl Http1Link {
                 let framing = framing(head, asked)?;
                 self.is_last = !head.is_persistent() || framing == Framing::Close || says_both(head);
                 self.framing = framing;
+                self.patience = patience(head);
                 let answer = Decoder::new(framing);
                 // Only chunks are followed by trailers.
                 self.answer =
@@ -289,6 +299,17 @@ fn not_http(error: HeadError) -> AnswerError {
         HeadError::UnknownVersion => "the upstream answered in another version of HTTP",
         HeadError::Malformed | HeadError::TargetTooLong => "the upstream's answer is not HTTP",
     })
+}
+
+/// How long an upstream that says how long it waits for the next request (`Keep-Alive: timeout=5`, as Apache
+/// and Node do) may be kept waiting. A fifth of that is left for the way: what is sent to one that closes at
+/// the same moment may have been received, and is not sent again.
+fn patience(head: &AnswerHead) -> Option<Duration> {
+    let said = head.fields.all(Kind::KeepAlive).flat_map(members).find_map(|member| {
+        let (name, value) = member.split_at_checked("timeout=".len())?;
+        if name.eq_ignore_ascii_case(b"timeout=") { content_length(value) } else { None }
+    });
+    said.map(|seconds| Duration::from_millis(seconds.saturating_mul(800)))
 }
 
 /// Both a length and a transfer coding: the coding counts, but nobody knows what follows.

@@ -123,11 +123,12 @@ impl Http2Link {
         let (parts, body) = match answer {
             Ok(answer) => answer.into_parts(),
             Err(error) => {
-                let error = unanswered(&error);
-                if matches!(error, AnswerError::Unprocessed) {
+                if is_refused(&error) {
+                    self.place.refused();
+                } else if matches!(unanswered(&error), AnswerError::Unprocessed) {
                     self.place.connection().retire();
                 }
-                return Poll::Ready(Err(error));
+                return Poll::Ready(Err(unanswered(&error)));
             }
         };
         head.read_http2(&parts);
@@ -187,22 +188,23 @@ fn unanswered(error: &TrySendError<Request<Outgoing>>) -> AnswerError {
     if error.message().is_some() {
         return AnswerError::Unprocessed;
     }
-    let mut source = error.error().source();
-    while let Some(cause) = source {
-        if let Some(error) = cause.downcast_ref::<h2::Error>() {
-            return of_http2(error);
-        }
-        source = cause.source();
-    }
-    AnswerError::BrokenOff
-}
-
-fn of_http2(error: &h2::Error) -> AnswerError {
-    let is_refused = error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM);
-    match error.reason() {
-        _ if error.is_remote() && (is_refused || error.is_go_away()) => AnswerError::Unprocessed,
-        Some(_) if error.is_remote() => AnswerError::Reset,
+    let Some(cause) = of_http2(error) else { return AnswerError::BrokenOff };
+    match cause.reason() {
+        _ if is_refused(error) || cause.is_remote() && cause.is_go_away() => AnswerError::Unprocessed,
+        Some(_) if cause.is_remote() => AnswerError::Reset,
         Some(_) => AnswerError::NotHttp("the upstream broke a rule of HTTP/2"),
         None => AnswerError::BrokenOff,
     }
+}
+
+/// Whether the upstream refused this one stream.
+fn is_refused(error: &TrySendError<Request<Outgoing>>) -> bool {
+    of_http2(error).is_some_and(|cause| {
+        cause.is_remote() && cause.is_reset() && cause.reason() == Some(Reason::REFUSED_STREAM)
+    })
+}
+
+fn of_http2(error: &TrySendError<Request<Outgoing>>) -> Option<&h2::Error> {
+    let mut causes = std::iter::successors(error.error().source(), |cause| (**cause).source());
+    causes.find_map(|cause| cause.downcast_ref())
 }

@@ -163,9 +163,12 @@ impl Pool {
         }
     }
 
-    /// Shares a connection with later requests.
+    /// Shares a connection with later requests. Those that take none any more make room for it at once: an
+    /// upstream that ends one after the other costs no more than one.
     pub fn share(&self, connection: Rc<Http2Connection>) {
-        self.shared.borrow_mut().push(connection);
+        let mut shared = self.shared.borrow_mut();
+        shared.retain(|other| other.idle_since().is_none() || other.is_alive());
+        shared.push(connection);
     }
 
     /// Notes what the upstream speaks.
@@ -213,7 +216,9 @@ impl Pool {
     /// Whether an idle connection may be used; one that may not is to be dropped.
     fn keeps(&self, idle: &mut Idle, now: Instant, identity: Identity) -> bool {
         let link = &mut idle.link;
+        let is_tired = link.patience().is_some_and(|most| now.saturating_duration_since(idle.since) > most);
         let spent = self.spent(link.identity(), link.opened(), Some(idle.since), now, identity);
+        let spent = spent.or(is_tired.then_some(Spent::Idled));
         let keeps = spent.is_none() && link.is_alive();
         self.count(spent);
         keeps

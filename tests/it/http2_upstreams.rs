@@ -107,6 +107,54 @@ fn a_goodbye_before_ones_stream_means_that_it_was_not_processed() {
 }
 
 #[test]
+fn a_connection_that_refused_a_stream_takes_another_when_one_has_ended() {
+    let (bearerd, origin) = start();
+    let app = Http2App::of(&bearerd);
+    let stays = app.get("/api/stays");
+    let mut busy = Frames::upstream(&origin, b"");
+    busy.head(1);
+    let refused = app.get("/api/refused");
+    busy.head(3);
+    busy.send(RST_STREAM, NONE, 3, &[0, 0, 0, 7]);
+    let mut other = Frames::upstream(&origin, b"");
+    for (stream, call) in [(1, refused), (3, app.get("/api/meanwhile"))] {
+        other.head(stream);
+        other.try_send(&ok(stream, true));
+        assert_eq!(call.text().0, 200);
+    }
+    busy.try_send(&ok(1, true));
+    assert_eq!(stays.text().0, 200);
+    let next = app.get("/api/next");
+    busy.head(5);
+    busy.try_send(&ok(5, true));
+    assert_eq!(next.text().0, 200);
+    origin.assert_no_other_connection();
+}
+
+#[test]
+fn an_upstream_that_takes_one_request_by_each_connection_serves_all() {
+    let (bearerd, origin) = start();
+    let app = Http2App::of(&bearerd);
+    let calls: Vec<_> = (0..8).map(|_| app.get("/api/x")).collect();
+    let take_one = |streams: u32| {
+        let mut upstream = Frames::upstream(&origin, b"");
+        for number in 0..streams {
+            upstream.head(2 * number + 1);
+        }
+        let goodbye = frame(GOAWAY, NONE, 0, &[0, 0, 0, 1, 0, 0, 0, 0]);
+        upstream.try_send(&[ok(1, true), goodbye].concat());
+        upstream
+    };
+    // Those behind its last stream meet again on the next connection, and lose that, too; in the end each
+    // has one to itself.
+    let mut upstreams: Vec<_> = [8, 7, 6].into_iter().map(take_one).collect();
+    upstreams.extend((0..5).map(|_| take_one(1)));
+    for call in calls {
+        assert_eq!(call.text().0, 200);
+    }
+}
+
+#[test]
 fn connections_that_said_goodbye_and_still_answer_get_no_more_requests_however_many() {
     let (bearerd, origin) = start();
     let app = Http2App::of(&bearerd);

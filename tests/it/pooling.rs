@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use crate::support::configuration::to;
 use crate::support::wire::{End, Wire};
@@ -254,6 +255,31 @@ fn requests_at_once_have_connections_of_their_own_that_are_used_again() {
     bearerd.wait("the end of the upstream connections", || {
         (bearerd.metric("bearerd_upstream_connections{route=\"api\"}") == 0).then_some(())
     });
+}
+
+#[test]
+fn a_connection_is_used_no_more_when_its_upstream_has_said_that_it_soon_closes_it() {
+    for said in ["timeout=1, max=100", "max=100,Timeout=1"] {
+        let (bearerd, origin) = Origin::behind_bearerd();
+        let answer = format!("HTTP/1.1 200 OK\r\nKeep-Alive: {said}\r\nContent-Length: 2\r\n\r\nok");
+        let mut app = bearerd.app().connect();
+        app.send(bearerd.app().head("POST", "/api/x", "", 0));
+        let mut upstream = origin.accept();
+        upstream.request();
+        upstream.send(&answer);
+        assert_eq!(app.answer().status(), 200);
+        app.send(bearerd.app().head("POST", "/api/x", "", 0));
+        upstream.request();
+        upstream.send(&answer);
+        assert_eq!(app.answer().status(), 200);
+        // The limit is the event: it lies idle for longer.
+        std::thread::sleep(Duration::from_millis(1200));
+        app.send(bearerd.app().head("POST", "/api/x", "", 0));
+        let mut next = origin.accept();
+        next.request();
+        next.send(&answer);
+        assert_eq!(app.answer().status(), 200);
+    }
 }
 
 #[test]

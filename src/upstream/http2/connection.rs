@@ -67,6 +67,8 @@ pub struct Http2Connection {
     idle_since: Cell<Instant>,
     identity: Identity,
     streams: Cell<usize>,
+    /// It refused a stream, and none has ended since: it has no room for another, whatever it says.
+    is_full: Cell<bool>,
     /// It takes no more requests.
     is_retired: Cell<bool>,
     /// How often something was read.
@@ -137,6 +139,7 @@ impl Http2Connection {
             idle_since: Cell::new(now),
             identity: opened.identity,
             streams: Cell::new(0),
+            is_full: Cell::new(false),
             is_retired: Cell::new(false),
             heard,
             counted,
@@ -167,7 +170,7 @@ impl Http2Connection {
 
     /// Whether the upstream takes another stream now.
     pub fn has_room(&self) -> bool {
-        self.streams.get() < self.driver.borrow().most_streams
+        !self.is_full.get() && self.streams.get() < self.driver.borrow().most_streams
     }
 
     /// Whether new requests may be sent: the upstream has not said goodbye. Where nothing runs, what
@@ -182,7 +185,7 @@ impl Http2Connection {
         !self.sender.borrow().is_closed()
     }
 
-    /// Sends no more requests: the upstream refused one, or seems to be gone.
+    /// Sends no more requests: the upstream takes none, or seems to be gone.
     pub(super) fn retire(&self) {
         self.is_retired.set(true);
     }
@@ -268,6 +271,7 @@ pub(super) struct Place {
     connection: Rc<Http2Connection>,
     since: Instant,
     heard: u64,
+    is_refused: bool,
 }
 
 /// A request that is given up after so long, and the upstream said nothing on the whole connection
@@ -278,7 +282,14 @@ impl Place {
     /// Takes one; whoever must not exceed the limit asks [`Http2Connection::has_room`] before.
     pub(super) fn take(connection: &Rc<Http2Connection>) -> Self {
         connection.streams.set(connection.streams.get() + 1);
-        Self { connection: connection.clone(), since: Clock::instant(), heard: connection.heard.get() }
+        let (since, heard) = (Clock::instant(), connection.heard.get());
+        Self { connection: connection.clone(), since, heard, is_refused: false }
+    }
+
+    /// The upstream has refused the stream: it takes no other until one that it took has ended.
+    pub(super) fn refused(&mut self) {
+        self.is_refused = true;
+        self.connection.is_full.set(true);
     }
 
     pub(super) fn connection(&self) -> &Http2Connection {
@@ -291,6 +302,12 @@ impl Drop for Place {
         let (connection, now) = (&self.connection, Clock::instant());
         connection.streams.set(connection.streams.get() - 1);
         connection.idle_since.set(now);
+        if !self.is_refused {
+            connection.is_full.set(false);
+        } else if connection.streams.get() == 0 {
+            // Nothing runs that could make room.
+            connection.retire();
+        }
         if connection.heard.get() == self.heard && now.saturating_duration_since(self.since) >= SUSPICIOUS {
             connection.retire();
         }
