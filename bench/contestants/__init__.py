@@ -22,6 +22,7 @@ BUILDERS = {
     "bearerd, 1 of 1,000 routes": partial(bearerd.server, tenants=MANY_ROUTES, asked=1),
     "bearerd, 1,000 routes": partial(bearerd.server, tenants=MANY_ROUTES, asked=MANY_ROUTES),
     "bearerd, 2 workers": partial(bearerd.server, workers=2),
+    "bearerd, guard off": partial(bearerd.server, more='guard = "off"\n'),
     "bearerd, with a login": partial(bearerd.server, login=True),
     "nginx": nginx.server,
     "haproxy": haproxy.http,

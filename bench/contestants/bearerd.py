@@ -11,9 +11,10 @@ BINARY = Path(os.environ.get("BEARERD_BINARY", Path(__file__).parents[2] / "targ
 
 
 def server(
-    label: str, site: Site, *, tenants: int = 0, asked: int = 0, workers: int = 1, login: bool = False
+    label: str, site: Site, *, tenants: int = 0, asked: int = 0, workers: int = 1, login: bool = False, more: str = ""
 ) -> Server:
-    """One route for everything; or a route and a credential for each tenant, the first of which are asked."""
+    """One route for everything, of which more can be said; or a route and a credential for each tenant, the first of
+    which are asked."""
     origin = f"{site.upstream.scheme}://127.0.0.1:{site.upstream.port}"
     port = free_port()
     parts = [f"""
@@ -32,7 +33,7 @@ bind = "127.0.0.1:{port}"
         parts.append(route(site, f"tenant-{name}", f"/tenant-{name}", f"{origin}/tenant-{name}"))
     if not names:
         parts.append(exchanged(origin) if login else static(site, "origin", TOKEN))
-        parts.append(route(site, "origin", "/", origin))
+        parts.append(route(site, "origin", "/", origin) + more)
     config = site.write("bearerd.toml", "".join(parts))
     paths = tuple(f"/tenant-{name}{PATH}" for name in names[:asked]) or (PATH,)
     command = [str(BINARY), "run", "--config", str(config)]

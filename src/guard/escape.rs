@@ -16,6 +16,9 @@ const LONGEST: usize = 64;
 /// Bytes behind the `\` of an escape by number: `u` and four digits.
 const NUMBERED: usize = 5;
 
+/// Bytes of a percent escape.
+pub(super) const PERCENT: usize = 3;
+
 /// Digits of a reference to a character: those of the last one, and a few zeros before them.
 const MOST_DIGITS: usize = 7;
 
@@ -26,6 +29,11 @@ const NAMES: [(&[u8], u8); 5] =
 /// Whether a byte begins an escape.
 pub(super) fn is_lead(byte: u8) -> bool {
     matches!(byte, b'%' | b'\\' | b'&')
+}
+
+/// The first place of a text at which an escape may begin.
+pub(super) fn next_lead(text: &[u8]) -> Option<usize> {
+    memchr::memchr3(b'%', b'\\', b'&', text)
 }
 
 /// What an escape stands for.
@@ -123,8 +131,10 @@ impl Iterator for Readings<'_> {
 
 /// The same as [`settled`] for an escape in which nothing but backslashes is escaped, if this is one: nearly
 /// all are, also in JSON that stands in JSON.
+#[inline]
 pub(super) fn plain(bytes: &[u8]) -> Option<Escape> {
     let before = match *bytes {
+        [b'%', ..] => return first_percent(bytes).map(|(byte, _)| Escape::of_byte(byte, PERCENT)),
         [b'\\', b'\\', ..] => bytes.iter().take(LONGEST).take_while(|byte| **byte == b'\\').count() - 1,
         _ => 0,
     };
@@ -132,16 +142,28 @@ pub(super) fn plain(bytes: &[u8]) -> Option<Escape> {
         return None;
     }
     let escape = match bytes[before..] {
-        [b'%', high, low, ..] => Escape::of_byte(hexadecimal(high)? << 4 | hexadecimal(low)?, 3),
         [b'\\', b'u', first, second, third, fourth, ..] => {
-            let digits = [first, second, third, fourth];
-            let add = |unit: u32, digit| Some(unit << 4 | u32::from(hexadecimal(digit)?));
-            Escape::of_char(char::from_u32(digits.into_iter().try_fold(0, add)?)?, 6)
+            let unit = u32::from(octet(first, second)?) << 8 | u32::from(octet(third, fourth)?);
+            Escape::of_char(char::from_u32(unit)?, 6)
         }
         [b'\\', sign, ..] => Escape::of_byte(control(sign)?, 2),
         _ => return None,
     };
     escape.lead().is_none().then_some(escape.longer_by(before))
+}
+
+/// What a percent escape of two plain digits stands for, if that begins no other, and what is behind it.
+#[inline]
+pub(super) fn first_percent(bytes: &[u8]) -> Option<(u8, &[u8])> {
+    let [b'%', high, low, behind @ ..] = bytes else { return None };
+    let byte = octet(*high, *low)?;
+    (!is_lead(byte)).then_some((byte, behind))
+}
+
+/// What two hexadecimal digits stand for.
+fn octet(high: u8, low: u8) -> Option<u8> {
+    let (high, low) = (DIGITS[usize::from(high)], DIGITS[usize::from(low)]);
+    (high | low < 16).then_some(high << 4 | low)
 }
 
 fn hexadecimal(digit: u8) -> Option<u8> {

@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use zeroize::Zeroizing;
 
-use crate::guard::escape::{Escape, Miss, is_lead, plain, settled};
+use crate::guard::escape::{Escape, Miss, PERCENT, first_percent, is_lead, next_lead, plain, settled};
 use crate::guard::follow::{Match, Way, follow};
 use crate::guard::form::Form;
 use crate::guard::text::Text;
@@ -98,6 +98,9 @@ impl Patterns {
     /// The first place from `from` on at which a value stands, or begins and may go on behind the end of
     /// the text. Places from `from` on in what was held back are all looked at.
     pub(super) fn first(&self, text: Text<'_>, from: usize, least: usize) -> Option<(usize, Match)> {
+        if self.is_clear(text, from) {
+            return None;
+        }
         let judge = |at: usize| match self.at(text, at) {
             Match::Begun if text.len() - at < least => None,
             Match::None => None,
@@ -111,6 +114,14 @@ impl Patterns {
         let plain = self.first_plain(text, fresh, &judge);
         let until = plain.map_or(text.len(), |(at, _)| at);
         self.first_escaped(text, fresh, until, &judge).or(plain)
+    }
+
+    /// Whether nothing of a text that is all there has to be looked at closely, as in nearly all of them.
+    fn is_clear(&self, text: Text<'_>, from: usize) -> bool {
+        let is_whole = text.held.is_empty() && text.is_last;
+        is_whole
+            && self.next_gram(text.fresh, from + self.window - GRAM).is_none()
+            && text.fresh.get(from..).and_then(next_lead).is_none()
     }
 
     /// The first place, in what is fresh, at which a window stands unescaped, or may at the end.
@@ -145,17 +156,14 @@ impl Patterns {
     #[inline(never)]
     fn next_gram(&self, bytes: &[u8], from: usize) -> Option<usize> {
         let skip = self.window - GRAM + 1;
-        let rest = bytes.get(from..)?;
-        let is_indexed =
-            |piece: &[u8]| piece.first_chunk().is_some_and(|entry| self.has(u32::from_le_bytes(*entry)));
-        let pieces = rest.chunks_exact(skip);
-        let at = match pieces.clone().position(is_indexed) {
-            Some(number) => number * skip,
-            // Behind the last whole piece.
-            None if is_indexed(pieces.remainder()) => rest.len() - pieces.remainder().len(),
-            None => return None,
-        };
-        Some(from + at)
+        let mut rest = bytes.get(from..)?;
+        while let Some(entry) = rest.first_chunk() {
+            if self.has(u32::from_le_bytes(*entry)) {
+                return Some(bytes.len() - rest.len());
+            }
+            rest = rest.get(skip..)?;
+        }
+        None
     }
 
     /// Whether an entry is in the index.
@@ -193,7 +201,7 @@ impl Patterns {
         let mut judged = base + from;
         // A window begins up to its own length before its first escape.
         while base + trail.at < until + self.window
-            && let Some(escapes) = self.next_escapes(text, from, &mut trail)
+            && let Some(escapes) = self.next_escapes(text, from..until + self.window - base, &mut trail)
         {
             let start = from.max((escapes.start + 1).saturating_sub(self.window));
             let mut begins = judged.max(base + start)..until.min(base + escapes.end);
@@ -206,15 +214,16 @@ impl Patterns {
         first
     }
 
-    /// The next places, in what is fresh, in which a window may have its first escape.
+    /// The next places, in what is fresh, in which a window may have its first escape, if that stands in `range`.
     ///
     /// Such a window holds one of two entries: the escape behind three bytes that stand for themselves, or,
     /// if it begins later, the escape before three bytes that are read behind it.
-    fn next_escapes(&self, text: Text<'_>, from: usize, trail: &mut Trail) -> Option<Range<usize>> {
-        let (bytes, base) = (text.fresh, text.held.len());
+    fn next_escapes(&self, text: Text<'_>, range: Range<usize>, trail: &mut Trail) -> Option<Range<usize>> {
+        let (bytes, base, from) = (text.fresh, text.held.len(), range.start);
+        let end = range.end.min(bytes.len());
         loop {
             if !trail.has_escape() {
-                trail.skip_to(trail.at + memchr::memchr3(b'%', b'\\', b'&', &bytes[trail.at..])?);
+                trail.skip_to(trail.at + next_lead(bytes.get(trail.at..end)?)?);
             }
             let at = trail.at;
             let Some(byte) = bytes.get(at) else {
@@ -261,7 +270,25 @@ impl Patterns {
             if is_suspicious {
                 return Some(trail.start()..trail.at);
             }
+            if *byte == b'%' && escape.length == PERCENT {
+                self.skip_percents(bytes, trail);
+            }
         }
+    }
+
+    /// Reads on over percent escapes that follow another, as in a text that has nothing else, up to an entry: no
+    /// three bytes before one of them stand for themselves. A function of its own, as [`Self::next_gram`] is.
+    #[inline(never)]
+    fn skip_percents(&self, bytes: &[u8], trail: &mut Trail) {
+        let (mut rest, mut entry) = (&bytes[trail.at..], trail.entry);
+        while let Some((byte, behind)) = first_percent(rest) {
+            let next = entry >> 8 | u32::from(byte) << 24;
+            if self.has(next) {
+                break;
+            }
+            (rest, entry) = (behind, next);
+        }
+        trail.read_percents(bytes.len() - rest.len(), entry);
     }
 
     /// Whether three bytes that stand for themselves and the escape behind them are an entry.

@@ -123,12 +123,15 @@ impl TokenAnswer {
     }
 }
 
-/// Whether the name can stand in a document at all: its letters can be escaped in one way only.
+/// Whether the name can stand in a document at all: its letters can be escaped in one way only. Many documents have
+/// nothing in them that could be the `_` of it.
 fn may_be(document: &[u8]) -> bool {
     static MEMBER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(MEMBERS[0]));
-    let first_escape = || memchr::memchr(b'\\', document);
-    MEMBER.find(document).is_some()
-        || first_escape().is_some_and(|at| memmem::find(&document[at..], b"\\u").is_some())
+    let Some(first) = memchr::memchr2(b'_', b'\\', document) else { return false };
+    let rest = &document[first.saturating_sub(MEMBERS[0].len())..];
+    let first_escape = || memchr::memchr(b'\\', rest);
+    MEMBER.find(rest).is_some()
+        || first_escape().is_some_and(|at| memmem::find(&rest[at..], b"\\u").is_some())
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The last bytes of a text as they are read, where an escape is what it stands for.
 
+use crate::guard::escape::PERCENT;
 use crate::guard::patterns::GRAM;
 
 /// What was read last of a text with escapes in it.
@@ -41,6 +42,17 @@ impl Trail {
         let [_, second, third, fourth] = self.begins;
         self.begins = [second, third, fourth, self.at];
         self.since_escape += 1;
+    }
+
+    /// Notes percent escapes up to a place, and what the last bytes are then.
+    pub(super) fn read_percents(&mut self, until: usize, entry: u32) {
+        let count = (until - self.at) / PERCENT;
+        for number in (0..count.min(GRAM)).rev() {
+            self.at = until - PERCENT * (number + 1);
+            self.begin_escape();
+            self.note(0);
+        }
+        (self.at, self.entry) = (until, entry);
     }
 
     /// Where the first of the last bytes begins.
