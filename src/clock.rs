@@ -2,7 +2,7 @@
 //!
 //! Two times are read: the wall clock, by which issuers date their tokens and which people and NTP
 //! may step, and the time since boot, which only moves forward and, unlike tokio's clock, goes on
-//! while a laptop sleeps. A token is judged by both (PRODUCT: whichever ends first).
+//! while a laptop sleeps. A token is judged by both: whichever ends first.
 //!
 //! [`Clock::system`] reads the machine through libc, so that `faketime` works on it.
 //! [`Clock::simulated`] follows tokio's paused time and can be stepped and suspended by a test.

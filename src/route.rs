@@ -56,7 +56,7 @@ pub struct RouteSpec {
     pub allow: Arc<[AllowRule]>,
     /// Paths of token endpoints on the upstream's origin, in canonical form ([`path::canonical`]).
     pub denied: Arc<[String]>,
-    /// How long a request waits for a token (PRODUCT: 5 s).
+    /// How long a request waits for a token.
     pub wait: Duration,
     /// The egress that connections leave by; empty for the default.
     pub egress: String,

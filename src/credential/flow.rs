@@ -121,7 +121,7 @@ impl Flow {
     }
 }
 
-/// Why an exchange brought no token, classified as PRODUCT's "Lifecycle of a credential" says.
+/// Why an exchange brought no token, in the classes of docs/states-and-errors.md.
 /// Messages are for people and carry no values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MintError {

@@ -51,6 +51,22 @@ pub enum Source {
     },
 }
 
+impl Source {
+    /// Whether another credential gives it.
+    pub(in crate::credential) fn is_output(&self) -> bool {
+        matches!(self.leaf(), Self::Output { .. })
+    }
+
+    /// What is read in the end: the key of an assertion, the document of a part, else the source itself.
+    pub(crate) fn leaf(&self) -> &Self {
+        match self {
+            Self::Jwt(assertion) => assertion.key.leaf(),
+            Self::Part { document, .. } => document.leaf(),
+            other => other,
+        }
+    }
+}
+
 /// `{ jwt = { key, alg, header, claims, lifetime } }`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AssertionSpec {

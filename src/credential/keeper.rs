@@ -48,7 +48,7 @@ use crate::credential::roster::{Release, Roster};
 use crate::credential::shared::{Poke, Shared};
 use crate::credential::slot::{Prepare, Slot};
 use crate::credential::store::{Store, StoreError};
-use crate::credential::{CredentialName, CredentialSpec, Flow, Minted, Owner, Source, Status, Subject};
+use crate::credential::{CredentialName, CredentialSpec, Flow, Minted, Owner, Status, Subject};
 use crate::secret::Secret;
 use crate::telemetry::Counter;
 
@@ -453,63 +453,10 @@ impl Keeper {
 impl Kept {
     /// A new owner.
     fn new(owner: Owner, spec: Arc<CredentialSpec>, pokes: mpsc::UnboundedSender<Poke>) -> Self {
-        let status = Status {
-            // Requests that come before the task has looked at it shall wait.
-            running: true,
-            optional: spec.optional,
-            ..Status::unknown(owner, spec.flow.as_str())
-        };
+        // Requests that come before the task has looked at it shall wait.
+        let status =
+            Status { running: true, optional: spec.optional, ..Status::unknown(owner, spec.flow.as_str()) };
         let shared = Arc::new(Shared::new(spec.is_renewable(), status, pokes));
         Self { spec, shared }
-    }
-}
-
-impl CredentialSpec {
-    /// Whether a renewal can bring anything new by itself: a static token that lies in a file or in
-    /// the configuration is only ever replaced by somebody else.
-    pub fn is_renewable(&self) -> bool {
-        let is_made_at_use = |source: &Source| {
-            let is_made = matches!(source.leaf(), Source::Command { .. } | Source::Output { .. });
-            is_made || matches!(source, Source::Jwt(_))
-        };
-        !matches!(self.flow, Flow::Static(_)) || self.inputs.values().any(is_made_at_use)
-    }
-
-    /// Whether it only puts together what other credentials bring: it ends with the first of them, and what
-    /// an upstream refuses of it is theirs.
-    pub fn is_bundle(&self) -> bool {
-        matches!(self.flow, Flow::Static(_)) && self.parents().next().is_some()
-    }
-
-    /// The files that its inputs are read from.
-    pub fn files(&self) -> impl Iterator<Item = &Arc<Path>> {
-        self.inputs.values().filter_map(|source| match source.leaf() {
-            Source::File(path) => Some(path),
-            _ => None,
-        })
-    }
-
-    /// The outputs of other credentials that are inputs of this one: each credential and output.
-    pub fn parents(&self) -> impl Iterator<Item = (&CredentialName, &str)> {
-        self.inputs.values().filter_map(|source| match source.leaf() {
-            Source::Output { credential, output } => Some((credential, output.as_str())),
-            _ => None,
-        })
-    }
-}
-
-impl Source {
-    /// Whether another credential gives it.
-    fn is_output(&self) -> bool {
-        matches!(self.leaf(), Self::Output { .. })
-    }
-
-    /// What is read in the end: the key of an assertion, the document of a part, else the source itself.
-    pub(crate) fn leaf(&self) -> &Self {
-        match self {
-            Self::Jwt(assertion) => assertion.key.leaf(),
-            Self::Part { document, .. } => document.leaf(),
-            other => other,
-        }
     }
 }

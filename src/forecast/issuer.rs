@@ -136,7 +136,7 @@ fn outputs(spec: &CredentialSpec, book: &mut Book) -> Outputs {
 }
 
 fn minted(outputs: Outputs, lifetime: Lifetime) -> Minted {
-    Minted { outputs, lifetime: Some(lifetime), rotated: None, lapses: None, warnings: Vec::new() }
+    Minted { outputs, lifetime: Some(lifetime), ..Minted::default() }
 }
 
 impl Mint for AssumedIssuer {

@@ -69,7 +69,7 @@ pub struct Shape {
     pub encoded_slash: bool,
 }
 
-/// Refuses a path that two servers could read in two ways (PRODUCT, "Paths").
+/// Refuses a path that two servers could read in two ways.
 pub fn check(path: &str) -> Result<Shape, Ambiguity> {
     let mut before = 0;
     for &byte in path.as_bytes() {

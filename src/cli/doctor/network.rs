@@ -1,6 +1,5 @@
 //! The ways out, certificates, and the clock beside those of issuers.
 
-use std::collections::BTreeSet;
 use std::net::{IpAddr, TcpListener};
 use std::path::Path;
 use std::time::Duration;
@@ -10,19 +9,19 @@ use http::{HeaderMap, Method};
 use jiff::Timestamp;
 
 use crate::certificate::{Identity, KeySource};
-use crate::cli::check::origins;
+use crate::cli::check::issuers;
 use crate::cli::doctor::finding::Finding;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::upstream::Url;
 use crate::upstream::connect::Connector;
 use crate::upstream::departure::{self, Departure, WrongAddress};
 use crate::upstream::exchange::{Limits, Request, exchange};
-use crate::upstream::{EgressSpec, Url};
 
 /// Certificates that end within so many days are told.
 const SOON: i64 = 14;
 
-/// Tokens are taken to end so long before their end (PRODUCT: 10 s): a clock that is further off lets dead ones
+/// Tokens are taken to end so long before their end: a clock that is further off lets dead ones
 /// through, or none.
 const FURTHEST_OFF: Duration = Duration::from_secs(10);
 
@@ -78,14 +77,8 @@ fn judge(whose: &str, end: Result<Timestamp, impl std::fmt::Display>, now: Times
 
 /// Asks each issuer for its time by way of the egress of its credential. What it answers does not matter.
 pub(super) async fn clocks(config: &Config, clock: &Clock) -> Vec<Finding> {
-    let issuers = config.credentials.iter();
-    let issuers: BTreeSet<_> = issuers
-        .flat_map(|spec| origins(&spec.flow).into_iter().map(|origin| (spec.egress.as_str(), origin)))
-        .collect();
-    let default = EgressSpec::default();
     let mut findings = Vec::new();
-    for (egress, origin) in issuers {
-        let spec = config.egress.iter().find(|spec| spec.name == egress).unwrap_or(&default);
+    for (egress, origin) in issuers(config) {
         let unreachable = |reason: String| {
             let message = format!("{origin} cannot be reached: {reason}");
             Finding::fault(
@@ -94,7 +87,7 @@ pub(super) async fn clocks(config: &Config, clock: &Clock) -> Vec<Finding> {
                 "see to the network, its firewall or the `egress` of the credential",
             )
         };
-        let (Ok(url), connector) = (origin.to_string().parse::<Url>(), Connector::new(spec)) else {
+        let (Ok(url), connector) = (origin.to_string().parse::<Url>(), Connector::new(&egress)) else {
             continue;
         };
         let connector = match connector {

@@ -153,31 +153,22 @@ enum Polled<T> {
     Silent,
 }
 
-/// What is asked again and again.
-trait Question: Sync {
-    /// What is wanted in the end.
-    type Wanted;
-    /// Whether anybody still wants it.
-    fn is_wanted(&self) -> bool;
-    /// Asks once.
-    fn ask(&self) -> impl Future<Output = Polled<Self::Wanted>> + Send;
-}
-
 /// Asks until it is decided or nobody wants to know any more.
-async fn poll<Q: Question>(
+async fn poll<T, Asked: Future<Output = Polled<T>>>(
     clock: &Clock,
     mut interval: Duration,
     lifetime: Duration,
-    question: &Q,
-) -> Result<Q::Wanted, ConsentError> {
+    is_wanted: impl Fn() -> bool,
+    ask: impl Fn() -> Asked,
+) -> Result<T, ConsentError> {
     let end = clock.boot() + lifetime;
     let mut pause = interval;
     loop {
         tokio::time::sleep(pause).await;
-        if !question.is_wanted() || clock.boot() >= end {
+        if !is_wanted() || clock.boot() >= end {
             return Err(ConsentError::TooLate);
         }
-        pause = match question.ask().await {
+        pause = match ask().await {
             Polled::Decided(decision) => return decision,
             Polled::Pending => interval,
             Polled::SlowDown => {
@@ -186,26 +177,6 @@ async fn poll<Q: Question>(
             }
             Polled::Silent => (pause * 2).min(LONGEST_PAUSE.max(interval)),
         };
-    }
-}
-
-/// Whether the person has decided.
-struct Decision<'a> {
-    desk: &'a Desk,
-    session: &'a Session,
-    state: &'a str,
-    device_code: &'a Secret,
-}
-
-impl Question for Decision<'_> {
-    type Wanted = Minted;
-
-    fn is_wanted(&self) -> bool {
-        self.desk.sessions().is_pending(self.state)
-    }
-
-    async fn ask(&self) -> Polled<Minted> {
-        self.desk.ask_for_device(self.session, self.device_code).await
     }
 }
 
@@ -219,9 +190,10 @@ impl Desk {
         interval: Duration,
         lifetime: Duration,
     ) -> Result<(), ConsentError> {
-        let decision = Decision { desk: self, session, state, device_code };
-        let minted = poll(&self.clock, interval, lifetime, &decision).await?;
-        if !decision.is_wanted() {
+        let is_wanted = || self.sessions().is_pending(state);
+        let ask = || self.ask_for_device(session, device_code);
+        let minted = poll(&self.clock, interval, lifetime, is_wanted, ask).await?;
+        if !is_wanted() {
             return Err(ConsentError::Abandoned);
         }
         self.adopt(session, minted).await
@@ -276,7 +248,7 @@ mod tests {
 
     use jiff::Timestamp;
 
-    use super::{ConsentError, Polled, Question, poll};
+    use super::{ConsentError, Polled, poll};
     use crate::clock::Clock;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -301,13 +273,10 @@ mod tests {
 
         /// Polls with an interval of 5 s.
         async fn run(self, lifetime: u32) -> (Vec<u64>, Result<(), ConsentError>) {
-            let ended = poll(&self.clock, 5 * SECOND, lifetime * SECOND, &self).await;
+            let (is_wanted, ask) = (|| self.is_wanted(), || self.ask());
+            let ended = poll(&self.clock, 5 * SECOND, lifetime * SECOND, is_wanted, ask).await;
             (self.asked.into_inner().expect("no panic"), ended)
         }
-    }
-
-    impl Question for Script {
-        type Wanted = ();
 
         fn is_wanted(&self) -> bool {
             self.asked.lock().expect("no panic").len() < self.wanted

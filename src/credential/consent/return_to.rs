@@ -36,8 +36,9 @@ impl ReturnTo {
     /// Where to send the browser. After a failure the query says which.
     pub(super) fn location(&self, failure: Option<&str>) -> String {
         let Some(code) = failure else { return self.0.clone() };
-        let joint = if self.0.contains('?') { '&' } else { '?' };
-        format!("{}{joint}error={code}", self.0)
+        let (place, fragment) = self.0.split_at(self.0.find('#').unwrap_or(self.0.len()));
+        let joint = if place.contains('?') { '&' } else { '?' };
+        format!("{place}{joint}error={code}{fragment}")
     }
 }
 
@@ -110,5 +111,6 @@ mod tests {
         assert_eq!(at("/done").location(None), "/done");
         assert_eq!(at("/done").location(Some("consent_denied")), "/done?error=consent_denied");
         assert_eq!(at("/done?a=b").location(Some("x")), "/done?a=b&error=x");
+        assert_eq!(at("/done#step-2").location(Some("x")), "/done?error=x#step-2", "and not in the fragment");
     }
 }

@@ -49,9 +49,8 @@ impl StaticFlow {
         Minted {
             outputs: inputs.values.clone().into_iter().collect(),
             lifetime: Some(lifetime),
-            rotated: None,
-            lapses: None,
             warnings,
+            ..Minted::default()
         }
     }
 

@@ -5,9 +5,6 @@ use base64::Engine;
 use base64::alphabet::URL_SAFE;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use jiff::Timestamp;
-use serde::Deserialize;
-use serde_json::Value;
-use zeroize::Zeroizing;
 
 use crate::credential::flow::json::Json;
 use crate::credential::flow::lifetime::{number, timestamp};
@@ -19,32 +16,21 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// The only claim that is of interest. Others are not kept: some issuers put passwords there.
-#[derive(Deserialize)]
-struct Claims {
-    exp: Option<Value>,
-}
-
 /// The `exp` claim (RFC 7519, section 4.1.4) of a signed token; `None` if it is not one, or says
 /// none. Fractions of a second are cut.
 pub fn expiry(token: &Secret) -> Option<Timestamp> {
-    let claims: Claims = serde_json::from_slice(&encoded_claims(token)?).ok()?;
-    timestamp(number(&claims.exp?)?)
+    timestamp(number(claims(token)?.member("exp")?)?)
 }
 
 /// All claims of a signed token; `None` if it is not one. Wiped when they go: some issuers put passwords
 /// there.
 pub(in crate::credential) fn claims(token: &Secret) -> Option<Json> {
-    Json::parse(&Secret::from(encoded_claims(token)?)).filter(Json::is_object)
-}
-
-fn encoded_claims(token: &Secret) -> Option<Zeroizing<Vec<u8>>> {
     let mut parts = token.expose_str()?.split('.');
     let (Some(_), Some(claims), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next())
     else {
         return None;
     };
-    Some(Zeroizing::new(LENIENT.decode(claims).ok()?))
+    Json::parse(&Secret::new(LENIENT.decode(claims).ok()?)).filter(Json::is_object)
 }
 
 #[cfg(test)]

@@ -26,13 +26,18 @@ pub(in crate::credential) fn number(value: &Value) -> Option<f64> {
 }
 
 /// Seconds since 1970 beyond this are taken for milliseconds: they would lie after the year 5138.
-pub(super) const MOST_SECONDS: f64 = 1e11;
+const MOST_SECONDS: f64 = 1e11;
+
+/// Seconds or milliseconds since 1970, told apart by their size.
+pub(super) fn since_epoch(number: f64) -> Option<Timestamp> {
+    timestamp(if number > MOST_SECONDS { number / 1000.0 } else { number })
+}
 
 /// A time in any of the ways that vendors write it: seconds or milliseconds since 1970, told apart by their
 /// size, or a date as in RFC 3339.
 pub(in crate::credential) fn timestamp_or_date(value: &Value) -> Option<Timestamp> {
     match number(value) {
-        Some(number) => timestamp(if number > MOST_SECONDS { number / 1000.0 } else { number }),
+        Some(number) => since_epoch(number),
         None => value.as_str()?.trim().parse().ok(),
     }
 }

@@ -97,13 +97,9 @@ impl Task {
         };
         let parents: Vec<_> = parents.filter(can_renew).collect();
         for parent in &parents {
-            if let Some(entry) = self.entries.get_mut(parent)
-                && entry.phase != Phase::Renewing
-            {
-                entry.doubted |= entry.spec.rotation.is_some();
-                if !matches!(entry.next, Next::Retry(_)) {
-                    entry.next = Next::Now;
-                }
+            if let Some(entry) = self.entries.get_mut(parent) {
+                entry.doubted |= entry.phase != Phase::Renewing && entry.spec.rotation.is_some();
+                entry.hasten();
             }
         }
         if let Some(entry) = self.entries.get_mut(child) {
@@ -131,10 +127,8 @@ impl Task {
         let parents: BTreeSet<_> = entry.spec.parents().map(|(parent, _)| parent.clone()).collect();
         let parents: BTreeSet<_> = parents.into_iter().filter(|parent| may_start(&parent.into())).collect();
         for parent in &parents {
-            if let Some(entry) = self.entries.get_mut(&Owner::from(parent))
-                && !entry.is_renewing()
-            {
-                entry.next = Next::Now;
+            if let Some(entry) = self.entries.get_mut(&Owner::from(parent)) {
+                entry.hasten();
             }
         }
         if let Some(entry) = self.entries.get_mut(bundle) {

@@ -1,6 +1,6 @@
 //! What the keeper's task knows of one credential.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -90,8 +90,8 @@ pub(super) struct Entry {
     pub(super) held: Duration,
     /// The next exchange is forced by an operator.
     pub(super) force: bool,
-    /// What was ordered, for the next exchange to carry out, and who waits for it.
-    pub(super) order: Option<Box<(Order, OrderAnswer)>>,
+    /// What was ordered, one after the other, and who waits for it: each is carried out by an exchange of its own.
+    pub(super) orders: VecDeque<(Order, OrderAnswer)>,
     /// Who waits for what the running exchange carries out.
     pub(super) ordered: Option<OrderAnswer>,
     /// The values of the current generation, and of those before it that may still be used.
@@ -201,7 +201,7 @@ impl Entry {
             lane: None,
             held,
             force: false,
-            order: None,
+            orders: VecDeque::new(),
             ordered: None,
             in_play: Vec::new(),
             beside: Box::default(),
@@ -232,7 +232,7 @@ impl Entry {
         let earliest = self.earliest();
         match self.next {
             // What a person orders, or a file says of a static token, counts at once: nobody is asked.
-            _ if self.order.is_some() => Some(now.boot),
+            _ if !self.orders.is_empty() => Some(now.boot),
             Next::Now if matches!(self.spec.flow, Flow::Static(_)) => Some(now.boot),
             Next::Nothing => None,
             Next::Now => Some(now.boot.max(earliest)),
@@ -244,6 +244,14 @@ impl Entry {
     /// An exchange runs, or stands in line.
     pub(super) fn is_renewing(&self) -> bool {
         matches!(self.phase, Phase::Renewing | Phase::Queued)
+    }
+
+    /// Plans an exchange as soon as one may start, unless one runs or a failure has its pause. One that stands in line
+    /// may do so only to look at its inputs.
+    pub(super) fn hasten(&mut self) {
+        if self.phase != Phase::Renewing && !matches!(self.next, Next::Retry(_)) {
+            self.next = Next::Now;
+        }
     }
 
     /// Whether a renewal runs, or may start so soon that a refused request can wait for it.
@@ -294,7 +302,7 @@ impl Entry {
 
     /// The state, as everybody sees it.
     pub(super) fn state(&self, now: Moment) -> State {
-        let renewing = matches!(self.phase, Phase::Renewing | Phase::Queued);
+        let renewing = self.is_renewing();
         let failing = self.trouble.as_ref().is_some_and(|trouble| trouble.error.class != ErrorClass::Refused);
         match (&self.stop, &self.current) {
             _ if self.is_usable(now) && failing => State::Failing,
@@ -328,10 +336,8 @@ impl Entry {
         let until = self.held_back(now).filter(|_| !self.is_usable(now))?;
         let limit = self.spec.times.max_renewals?;
         let next = now.after(until.saturating_sub(now.boot)).wall;
-        let times = if limit.count == 1 { "once".to_owned() } else { format!("{} times", limit.count) };
         Some(format!(
-            "there is no token: the issuer may be asked {times} in {:?} (`max_renewals`), and is asked again at {next:.0}",
-            limit.per
+            "there is no token: the issuer may be asked {limit} (`max_renewals`), and is asked again at {next:.0}"
         ))
     }
 
@@ -371,8 +377,7 @@ impl Entry {
             },
             last_error: self.trouble.as_ref().map(|trouble| Box::new(trouble.error.clone())),
             warnings: self.warnings(now),
-            running: matches!(self.phase, Phase::Renewing | Phase::Queued)
-                || (self.phase == Phase::Looking && self.stop.is_none()),
+            running: self.is_renewing() || (self.phase == Phase::Looking && self.stop.is_none()),
             next_try: self.due(now),
             waits_for: None,
             optional: self.spec.optional,

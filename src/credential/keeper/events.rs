@@ -32,7 +32,7 @@ impl Task {
             }
             Command::Order { shared, order, answer } => {
                 if let Some(entry) = entry_of(&mut self.entries, &shared) {
-                    entry.order = Some(Box::new((order, answer)));
+                    entry.orders.push_back((order, answer));
                     self.consider(shared.owner());
                 }
             }
@@ -226,11 +226,9 @@ impl Task {
                 shared.clear_suspicion();
             }
         } else if starts {
-            if !entry.is_renewing() {
-                entry.next = Next::Now;
-                entry.refused = true;
-                self.consider(shared.owner());
-            }
+            entry.refused |= entry.phase != Phase::Renewing;
+            entry.hasten();
+            self.consider(shared.owner());
         } else {
             shared.clear_suspicion();
         }

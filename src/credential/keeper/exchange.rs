@@ -36,7 +36,7 @@ use crate::credential::input::Inputs;
 use crate::credential::keeper::entry::{Order, ParentValues};
 use crate::credential::shared::Shared;
 use crate::credential::store::{Fingerprint, Record, Store, StoreError};
-use crate::credential::{CredentialSpec, Expiry, Flow, Minted, Owner};
+use crate::credential::{CredentialSpec, Expiry, Flow, Minted, Owner, Source};
 use crate::secret::Secret;
 
 pub(super) use failure::Failure;
@@ -142,10 +142,10 @@ struct Answer {
 }
 
 impl Report {
-    /// For an exchange that panicked or was broken off: what it came to is not known.
-    pub(super) fn lost() -> Self {
+    /// Nothing was done yet.
+    fn new(started: Duration, result: Result<Done, Failure>) -> Self {
         Self {
-            started: Duration::ZERO,
+            started,
             took: Duration::ZERO,
             inputs: None,
             asked: false,
@@ -154,26 +154,21 @@ impl Report {
             renew_by: None,
             beside: None,
             unsaved: None,
-            result: Err(Failure::Stubborn("the exchange ended without a report: see the log".to_owned())),
+            result,
         }
+    }
+
+    /// For an exchange that panicked or was broken off: what it came to is not known.
+    pub(super) fn lost() -> Self {
+        let message = "the exchange ended without a report: see the log";
+        Self::new(Duration::ZERO, Err(Failure::Stubborn(message.to_owned())))
     }
 }
 
 impl Exchange {
     pub(super) async fn run(mut self) -> Box<Report> {
         let started = Clock::instant();
-        let mut report = Box::new(Report {
-            started: self.clock.boot(),
-            took: Duration::ZERO,
-            inputs: None,
-            asked: false,
-            counts: false,
-            unsettled: false,
-            renew_by: None,
-            beside: None,
-            unsaved: None,
-            result: Err(Failure::Unchanged),
-        });
+        let mut report = Box::new(Report::new(self.clock.boot(), Err(Failure::Unchanged)));
         report.result = self.obtain(&mut report, started).await;
         report.took = started.elapsed();
         report
@@ -219,7 +214,7 @@ impl Exchange {
                 Ok(answer) => answer,
                 Err(failure) => {
                     let record = self.failed(&question, question.record.clone(), &failure, true);
-                    self.save_changes(question.stored(), record, report).await;
+                    self.save_changes(&question.stored, record, report).await;
                     return Err(failure);
                 }
             }
@@ -230,7 +225,7 @@ impl Exchange {
             Ok(obtained) if can_be_lost(&question, &record) => self.publish(obtained, started).await,
             result => result.map(|obtained| Done::Obtained(Box::new(obtained))),
         };
-        self.save_changes(question.stored(), record, report).await;
+        self.save_changes(&question.stored, record, report).await;
         result
     }
 
@@ -303,9 +298,8 @@ impl Exchange {
 
     /// Identifies what the issuer would be sent: the inputs, and how they are used. A corrected client
     /// identifier is worth a new try as much as a corrected password.
-    fn fingerprint(&self, inputs: &Inputs) -> Fingerprint {
+    fn fingerprint(&self, mut identity: BTreeMap<String, Secret>) -> Fingerprint {
         let flow = format!("{:?} {}", self.spec.flow, self.spec.egress);
-        let mut identity = inputs.identity.clone();
         // No input is called so: an empty name cannot be configured.
         identity.insert(String::new(), Secret::from(flow));
         self.store.fingerprint(&identity)
@@ -313,14 +307,9 @@ impl Exchange {
 
     /// Identifies whose value it is: what the issuer would be sent, without what parents give, which
     /// changes while it stays the same value.
-    fn own_fingerprint(&self, inputs: &Inputs) -> Fingerprint {
-        let mut own = inputs.clone();
-        for (name, source) in &self.spec.inputs {
-            if source.is_output() {
-                own.identity.remove(name);
-            }
-        }
-        self.fingerprint(&own)
+    fn own_fingerprint(&self, mut identity: BTreeMap<String, Secret>) -> Fingerprint {
+        identity.retain(|name, _| !self.spec.inputs.get(name).is_some_and(Source::is_output));
+        self.fingerprint(identity)
     }
 
     fn fingerprint_of(&self, name: &str, value: &Secret) -> Fingerprint {
@@ -337,7 +326,7 @@ fn beside(record: &Record) -> Box<[Secret]> {
 /// Whether all that an answer brought could be had again, if a crash came before it is saved: nothing was
 /// used up, and nothing takes the place of an input.
 fn can_be_lost(question: &Question, record: &Record) -> bool {
-    let stored = question.stored();
+    let stored = &question.stored;
     record != stored
         && stored.in_flight.is_none()
         && record.replacement == stored.replacement

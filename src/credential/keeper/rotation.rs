@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::clock::Moment;
-use crate::credential::keeper::entry::{Cause, Entry, Next, Phase, Trouble};
+use crate::credential::keeper::entry::{Cause, Entry, Next, Trouble};
 use crate::credential::keeper::task::Task;
 use crate::credential::{CredentialName, ErrorClass, Owner};
 
@@ -34,7 +34,8 @@ impl Task {
     /// wait for one.
     pub(super) fn freshens_parents(&mut self, owner: &Owner, now: Moment) -> bool {
         let Some(entry) = self.entries.get(owner) else { return false };
-        let is_due = entry.is_rotation_due(now) && !entry.doubted && entry.order.is_none() && !entry.recalls;
+        let is_due =
+            entry.is_rotation_due(now) && !entry.doubted && entry.orders.is_empty() && !entry.recalls;
         let Some(rotation) = entry.spec.rotation.as_deref().filter(|_| is_due) else { return false };
         let was_freshened = entry.freshened;
         let is_stale = |parent: &&CredentialName| {
@@ -58,10 +59,8 @@ impl Task {
         for parent in &stale {
             if let Some(parent) = self.entries.get_mut(parent)
                 && parent.stop.is_none()
-                && parent.phase != Phase::Renewing
-                && !matches!(parent.next, Next::Retry(_))
             {
-                parent.next = Next::Now;
+                parent.hasten();
             }
             self.consider(parent);
         }

@@ -34,7 +34,7 @@ impl Entry {
     fn may_sleep(&self) -> bool {
         self.shared.owner().subject.is_some()
             && self.phase == Phase::Idle
-            && self.order.is_none()
+            && self.orders.is_empty()
             && self.unsaved.is_none()
             && !self.lapses
             && self.waiters.is_empty()

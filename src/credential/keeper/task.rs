@@ -200,7 +200,7 @@ impl Task {
             let is_due = entry.due(now).is_some_and(|due| due <= now.boot);
             let looks = entry.look_due().is_some_and(|due| due <= now.boot);
             // What a person ordered needs no parent.
-            let needs_parents = (is_due || looks) && entry.order.is_none();
+            let needs_parents = (is_due || looks) && entry.orders.is_empty();
             let blocked_by = if needs_parents { self.missing_parent(entry, now) } else { None };
             let starts =
                 (is_due || looks) && blocked_by.is_none() && !(is_due && self.freshens_parents(owner, now));
@@ -243,8 +243,7 @@ impl Task {
         let bound = entry.spec.is_bundle().then(|| self.first_end(&entry.spec)).flatten();
         let Some(entry) = self.entries.get_mut(owner) else { return };
         let is_due = entry.due(now).is_some_and(|due| due <= now.boot);
-        let order = entry.order.take().map(|ordered| {
-            let (order, answer) = *ordered;
+        let order = entry.orders.pop_front().map(|(order, answer)| {
             entry.ordered = Some(answer);
             order
         });
@@ -305,7 +304,10 @@ impl Task {
             let Some(entry) = entry else { continue };
             entry.phase = Phase::Idle;
             let entry = &self.entries[&next];
-            if self.ending.is_none() && self.missing_parent(entry, now).is_none() {
+            // Where it does not start, it must not stand in line again: the place would be its own for ever.
+            let needs_parents = entry.orders.is_empty();
+            let may_start = !needs_parents || self.missing_parent(entry, now).is_none();
+            if self.ending.is_none() && may_start {
                 self.start(&next, now);
                 self.show(&next);
                 break;

@@ -285,7 +285,7 @@ impl Answer {
 
 fn minted(token: &str, lifetime: Option<Lifetime>) -> Minted {
     let outputs = Outputs::from([("token".to_owned(), Secret::from(token))]);
-    Minted { outputs, lifetime, rotated: None, lapses: None, warnings: Vec::new() }
+    Minted { outputs, lifetime, ..Minted::default() }
 }
 
 fn token(token: &str, lifetime: Duration) -> Answer {

@@ -47,8 +47,7 @@ impl Bench {
 }
 
 fn generation(clock: &Clock, generation: u64) -> Published {
-    let minted =
-        Minted { outputs: Outputs::new(), lifetime: None, rotated: None, lapses: None, warnings: Vec::new() };
+    let minted = Minted::default();
     let expiry = Expiry::new(clock.now(), Lifetime::For(Duration::from_secs(3600)));
     Published { generation, expiry, minted }
 }

@@ -140,7 +140,7 @@ fn over_http2(outbound: &Outbound<'_>, framing: Framing) -> (String, Fields) {
     (request.uri().path_and_query().map(ToString::to_string).unwrap_or_default(), fields)
 }
 
-/// The same, as the specification says it (RFC 9110, section 7.6, and PRODUCT, "Request rules").
+/// The same, as the specification says it (RFC 9110, section 7.6), and what is ours beside.
 fn specified(fields: &[(&str, &[u8])]) -> Fields {
     let fold = |name: &str| name.to_ascii_lowercase().replace('_', "-");
     let listed: Vec<String> = fields

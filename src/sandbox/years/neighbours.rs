@@ -127,7 +127,7 @@ fn log_in(vendor: &Neighbours) -> Minted {
     let mut outputs = Outputs::new();
     outputs.insert("access_token", text("access_token"));
     let (lifetime, rotated) = (Some(Lifetime::For(LIFETIME)), Some(text("refresh_token")));
-    Minted { outputs, lifetime, rotated, lapses: None, warnings: Vec::new() }
+    Minted { outputs, lifetime, rotated, ..Minted::default() }
 }
 
 async fn three_years(seed: u64, plan: Planning) -> Tally {

@@ -9,7 +9,7 @@ use jiff::tz::Offset;
 use serde_json::Value;
 
 use crate::credential::flow::json::Json;
-use crate::credential::flow::lifetime::{MOST_SECONDS, from_now, number, timestamp};
+use crate::credential::flow::lifetime::{from_now, number, since_epoch, timestamp};
 use crate::credential::flow::login::{ExpiryRule, TimeFormat};
 use crate::credential::flow::{jwt, unread};
 use crate::credential::{Lifetime, Outputs, schedule};
@@ -82,10 +82,7 @@ fn not_a_length(pointer: &str, value: &Value) -> String {
 impl TimeFormat {
     fn read(&self, value: &Value) -> Option<Timestamp> {
         match self {
-            Self::EpochSeconds => {
-                let seconds = number(value)?;
-                timestamp(if seconds > MOST_SECONDS { seconds / 1000.0 } else { seconds })
-            }
+            Self::EpochSeconds => since_epoch(number(value)?),
             // Seconds would be a time in the first weeks of 1970.
             Self::EpochMilliseconds => {
                 let milliseconds =

@@ -1,8 +1,8 @@
 //! The forms of a page, as a browser sends them back (HTML, section 4.10.21.4).
 
-use scraper::{ElementRef, Selector};
+use scraper::{ElementRef, Html, Selector};
 
-use crate::credential::flow::login::page::{document, unmatched};
+use crate::credential::flow::login::page::unmatched;
 use crate::secret::Secret;
 
 /// A form on a page.
@@ -18,7 +18,7 @@ pub(super) struct FormOnPage {
 
 /// The form that a selector finds on a page; an error says why there is none.
 pub(super) fn form(page: &str, selector: &str) -> Result<FormOnPage, String> {
-    let page = document(page);
+    let page = Html::parse_document(page);
     let wanted = Selector::parse(selector).map_err(|_| unmatched(selector))?;
     let form = page.select(&wanted).next().ok_or_else(|| unmatched(selector))?;
     if form.value().name() != "form" {

@@ -101,8 +101,7 @@ pub fn is_selector(text: &str) -> bool {
 
 /// Whether any element of a page matches.
 pub(super) fn has(page: &str, selector: &str) -> bool {
-    Selector::parse(selector)
-        .is_ok_and(|selector| Html::parse_document(page).select(&selector).next().is_some())
+    first(&Html::parse_document(page), selector).is_some()
 }
 
 /// What a selection finds on a page; an error says why it finds nothing.
@@ -119,14 +118,9 @@ pub(in crate::credential::flow) fn find(page: &str, selection: &Selection) -> Re
     }
 }
 
-/// A page as a tree.
-pub(super) fn document(page: &str) -> Html {
-    Html::parse_document(page)
-}
-
 /// An attribute of the first element that matches.
 fn attribute(page: &str, selector: &str, name: &str) -> Option<String> {
-    first(&document(page), selector)?.value().attr(name).map(str::to_owned)
+    first(&Html::parse_document(page), selector)?.value().attr(name).map(str::to_owned)
 }
 
 /// What is told of a selector that finds nothing.

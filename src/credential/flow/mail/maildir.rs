@@ -147,10 +147,8 @@ fn list(path: &Path) -> io::Result<Vec<Entry>> {
 
 /// Messages with the starts of their texts. One that was taken away meanwhile is not there.
 fn with_heads(entries: impl Iterator<Item = Entry>) -> Vec<(Entry, Zeroizing<Vec<u8>>)> {
-    entries
-        .filter_map(|entry| Some((start(&entry.file, LARGEST_HEAD).ok()?, entry)))
-        .map(|(start, entry)| (entry, start))
-        .collect()
+    let with_head = |entry: Entry| start(&entry.file, LARGEST_HEAD).ok().map(|head| (entry, head));
+    entries.filter_map(with_head).collect()
 }
 
 /// The first bytes of a file, at most so many.

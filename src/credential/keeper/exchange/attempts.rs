@@ -34,10 +34,8 @@ impl Exchange {
             let next = now.saturating_add(left).unwrap_or(now);
             return Err(Failure::Transient {
                 message: format!(
-                    "the issuer may be asked {} in {:?} (`max_renewals`), and was, before this was started: it is asked \
-                     again at {next:.0}",
-                    if limit.count == 1 { "once".to_owned() } else { format!("{} times", limit.count) },
-                    limit.per
+                    "the issuer may be asked {limit} (`max_renewals`), and was, before this was started: it is asked \
+                     again at {next:.0}"
                 ),
                 retry_after: Some(left.try_into().unwrap_or_default()),
             });

@@ -1,7 +1,5 @@
 //! What an answer means for the record, and what is published of it.
 
-use std::time::Duration;
-
 use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::Moment;
@@ -64,15 +62,12 @@ impl Exchange {
         minted.warnings.extend(warning);
         let before = record.current.as_ref().map_or(0, |current| current.generation);
         let generation = self.generation.max(before) + 1;
-        let grace = self.spec.rotation.as_ref().map_or(Duration::ZERO, |rotation| rotation.grace);
-        let expiry = Expiry::new(at, lifetime).with_grace(grace);
+        let expiry = Expiry::new(at, lifetime).with_grace(self.spec.grace());
         let end = |expiry: &Expiry| expiry.usable_until().map(|end| end.wall);
         let bound = self.bound.filter(|bound| end(&expiry).is_none_or(|own| end(bound) < Some(own)));
         let (follows, expiry) = (bound.is_some(), bound.unwrap_or(expiry));
         minted.warnings.extend(in_grace(&expiry, at));
-        minted
-            .warnings
-            .extend(self.spec.deadline.as_ref().and_then(|rule| rule.warning(&minted.outputs, at)));
+        minted.warnings.extend(self.spec.deadline_warning(&minted.outputs, at));
         record.current = self.keeps_tokens().then(|| Current {
             inputs: question.fingerprint,
             generation,

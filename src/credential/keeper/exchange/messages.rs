@@ -39,7 +39,7 @@ impl Exchange {
         question.record = question.stored.clone();
         let failure = self.failure(error, None);
         let record = self.failed(question, question.record.clone(), &failure, true);
-        self.save_changes(question.stored(), record, report).await;
+        self.save_changes(&question.stored, record, report).await;
         Err(failure)
     }
 

@@ -1,7 +1,6 @@
 //! What is known before the issuer is asked, and whether it may be.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use crate::credential::input::{self, Inputs};
 use crate::credential::keeper::entry::Order;
@@ -37,11 +36,6 @@ pub(super) struct Question {
 }
 
 impl Question {
-    /// The record, as the store has it by now.
-    pub(super) fn stored(&self) -> &Record {
-        &self.stored
-    }
-
     /// What was noted before a single-use value was sent.
     pub(super) fn intent(&self) -> Option<InFlight> {
         self.single_use.and(self.record.in_flight)
@@ -70,7 +64,6 @@ impl Question {
 
     /// Warns about values that are too short to be looked for in answers.
     pub(super) fn unscanned(&self, outputs: &Outputs) -> Option<String> {
-        let is_short = |value: &Secret| (1..SHORTEST).contains(&value.len());
         let outputs = outputs.iter().filter(|(_, value)| is_short(value)).map(|(name, _)| name);
         let names: Vec<&str> = self.short_inputs.iter().map(String::as_str).chain(outputs).collect();
         (!names.is_empty()).then(|| {
@@ -82,17 +75,22 @@ impl Question {
     }
 }
 
+/// Whether a value is too short to be looked for in answers.
+fn is_short(value: &Secret) -> bool {
+    (1..SHORTEST).contains(&value.len())
+}
+
 impl Exchange {
     /// Reads the inputs, and puts what stands in for a configured one in its place.
     pub(super) async fn question(&self, before: Record) -> Result<Question, Failure> {
         let (mut inputs, base) = self.inputs(&before).await?;
         // Of what is configured: a rotated refresh token is no other input.
-        let (fingerprint, own) = (self.fingerprint(&inputs), self.own_fingerprint(&inputs));
+        let (fingerprint, own) =
+            (self.fingerprint(inputs.identity.clone()), self.own_fingerprint(inputs.identity.clone()));
         let in_use = self.replace(&mut inputs, base, &before);
         let is_single_use = self.order.is_none() && self.spec.flow.is_single_use();
         let single_use = in_use.filter(|in_use| is_single_use && before.reusable != Some(*in_use));
         let secrets = inputs.values.values().chain(inputs.identity.values()).cloned().collect();
-        let is_short = |value: &Secret| (1..SHORTEST).contains(&value.len());
         let short = inputs.values.iter().filter(|(_, value)| is_short(value));
         let short_inputs = short.map(|(name, _)| name.clone()).collect();
         let (stored, record) = (before.clone(), before.clone());
@@ -157,21 +155,10 @@ impl Exchange {
         let current = question.before.current.as_ref();
         let current = current.filter(|current| self.recalls && current.inputs == question.fingerprint)?;
         let now = self.clock.now();
-        let grace = self.spec.rotation.as_ref().map_or(Duration::ZERO, |rotation| rotation.grace);
-        let expiry = Expiry::taken_up(current.obtained_at, current.expires_at, now).with_grace(grace);
-        let mut minted = Minted {
-            outputs: current.outputs.clone(),
-            lifetime: None,
-            rotated: None,
-            lapses: None,
-            warnings: self
-                .spec
-                .deadline
-                .as_ref()
-                .and_then(|rule| rule.warning(&current.outputs, now))
-                .into_iter()
-                .collect(),
-        };
+        let expiry = Expiry::taken_up(current.obtained_at, current.expires_at, now);
+        let expiry = expiry.with_grace(self.spec.grace());
+        let mut minted = Minted { outputs: current.outputs.clone(), ..Minted::default() };
+        minted.warnings.extend(self.spec.deadline_warning(&minted.outputs, now));
         minted.warnings.extend(question.unscanned(&minted.outputs));
         self.lend(question, &mut minted);
         expiry.is_usable(now).then_some(Obtained {
@@ -233,9 +220,14 @@ impl Exchange {
         if question.single_use.is_none() && is_noted {
             return Ok(());
         }
+        self.begin(question, "nothing was sent").await
+    }
+
+    /// Makes the record of an exchange durable that is about to begin; `undone` tells what did not happen where that fails.
+    pub(super) async fn begin(&self, question: &mut Question, undone: &str) -> Result<(), Failure> {
         let saved = self.store.begin(self.shared.owner(), question.record.clone()).await;
         saved.map_err(|StoreError(error)| {
-            Failure::Local(format!("the store cannot be written, so nothing was sent: {error}"))
+            Failure::Local(format!("the store cannot be written, so {undone}: {error}"))
         })?;
         question.stored = question.record.clone();
         Ok(())

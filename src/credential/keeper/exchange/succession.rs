@@ -7,7 +7,7 @@ use crate::clock::Moment;
 use crate::credential::flow::MintError;
 use crate::credential::keeper::exchange::question::Question;
 use crate::credential::keeper::exchange::{Answer, Exchange, Failure};
-use crate::credential::store::{InFlight, StoreError, Succession, Value};
+use crate::credential::store::{InFlight, Succession, Value};
 use crate::credential::{Expiry, Lifetime, Minted, Outputs, Rotation};
 
 impl Exchange {
@@ -82,11 +82,7 @@ impl Exchange {
     /// Has the issuer replace the value in use, with the intent made durable before.
     async fn replace_value(&self, question: &mut Question, in_use: Outputs) -> Result<Answer, Failure> {
         question.record.in_flight = Some(InFlight { value: question.own, again: false });
-        let begun = self.store.begin(self.shared.owner(), question.record.clone()).await;
-        begun.map_err(|StoreError(error)| {
-            Failure::Local(format!("the store cannot be written, so the value was not replaced: {error}"))
-        })?;
-        question.stored = question.record.clone();
+        self.begin(question, "the value was not replaced").await?;
         let (spec, inputs) = (self.spec.clone(), question.inputs.clone());
         let replaced = self.in_time(self.mint.replace(spec, inputs, in_use.clone())).await;
         let at = self.clock.now();
@@ -131,7 +127,7 @@ impl Exchange {
                 self.take_its_place(question, in_use);
                 if origin == Origin::Read && expires_at.is_some_and(|end| end <= at.wall) {
                     // It is older than it was known for.
-                    forget_age(question);
+                    question.record.succession.iter_mut().for_each(|known| known.since = None);
                 }
                 Ok(Answer { minted: Ok(minted), at })
             }
@@ -191,7 +187,7 @@ impl Exchange {
             rotation.grace
         )];
         let lifetime = value.expires_at.map(Lifetime::Until);
-        let minted = Minted { outputs: value.outputs, lifetime, rotated: None, lapses: None, warnings };
+        let minted = Minted { outputs: value.outputs, lifetime, warnings, ..Minted::default() };
         Answer { minted: Ok(minted), at: self.clock.now() }
     }
 
@@ -224,12 +220,6 @@ enum Origin {
     Made,
     /// It was read: somebody else had it made, or the answer was lost that would have brought it.
     Read,
-}
-
-fn forget_age(question: &mut Question) {
-    if let Some(succession) = &mut question.record.succession {
-        succession.since = None;
-    }
 }
 
 /// Whether a value that can be replaced has ended, its grace included.

@@ -210,3 +210,29 @@ async fn a_rejection_that_stands_is_told_down_the_whole_chain() {
     assert_eq!((house.state("secret"), house.state("entity")), (State::Rejected, State::Pending));
     assert_eq!(house.wait(&slot).await.expect_err("nothing is there").state, State::Rejected);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_person_orders_is_done_though_the_parent_has_lost_its_token_while_the_child_stood_in_line() {
+    let house = House::with_issuer_concurrency(1);
+    house.issuer.answers("user", |call| match call.number {
+        1 => token("t1", seconds(60)),
+        _ => down(),
+    });
+    house.issuer.answers("busy", |call| match call.number {
+        1 => next_token(call),
+        _ => next_token(call).after(seconds(100)),
+    });
+    let times = Times { exchange_timeout: HOUR, ..Times::default() };
+    let busy = CredentialSpec { times: times.into(), ..spec("busy") };
+    house.keep([spec("user"), child("entity", "user"), busy]);
+    pass(seconds(10)).await;
+    for name in ["busy", "entity"] {
+        drop(house.keeper.refresh(&name.into(), false));
+        settle().await;
+    }
+    pass(seconds(60)).await;
+    assert_eq!(house.state("user"), State::Expired);
+    assert!(house.status("entity").running, "it stands in line");
+    house.keeper.forget(&"entity".into()).await.expect("logged out");
+    assert_eq!(house.state("entity"), State::Revoked);
+}

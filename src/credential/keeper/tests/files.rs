@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn file_with(text: &str) -> (tempfile::TempDir, std::path::PathBuf) {
+pub(super) fn file_with(text: &str) -> (tempfile::TempDir, std::path::PathBuf) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("token");
     std::fs::write(&path, text).expect("written");
@@ -170,4 +170,16 @@ async fn an_input_that_changes_during_an_exchange_is_used_for_another_one() {
     let used: Vec<_> =
         house.issuer.calls("a").iter().map(|call| call.input("client_secret").to_owned()).collect();
     assert_eq!(used, ["one", "two"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_that_are_set_at_once_follow_each_other_and_the_last_one_stays() {
+    let (_folder, path) = file_with("file");
+    let (house, slot) = House::with_one(static_spec("a", Source::File(path.into())));
+    settle().await;
+    let name = "a".into();
+    let set = |token: &str| house.keeper.set_token(&name, Secret::from(token), None);
+    let outcomes = tokio::join!(set("one"), set("two"), set("three"));
+    assert_eq!(outcomes, (Ok(()), Ok(()), Ok(())), "each is told what came of its own");
+    assert_eq!((house.token(&slot).as_deref(), house.status("a").generation), (Some("three"), 4));
 }

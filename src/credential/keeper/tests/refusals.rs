@@ -221,3 +221,23 @@ async fn a_refusal_of_a_credential_that_was_removed_passes_through_at_once() {
     assert_eq!(house.clock.boot(), start);
     assert_eq!(house.token(&slot).as_deref(), Some("t1"), "requests in flight finish with it");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_renews_a_credential_that_stands_in_line_only_to_look_at_its_inputs() {
+    let (_folder, path) = super::files::file_with("password");
+    let house = House::with_issuer_concurrency(1);
+    house.issuer.answers("busy", |call| match call.number {
+        1 => next_token(call),
+        _ => next_token(call).after(seconds(3)),
+    });
+    let input = Source::File(path.clone().into());
+    house.keep([spec("busy"), with_inputs(spec("a"), [("password", input)])]);
+    let slot = house.slot("a");
+    pass(seconds(20)).await;
+    drop(house.keeper.refresh(&"busy".into(), false));
+    settle().await;
+    house.keeper.input_changed(vec![path]);
+    settle().await;
+    assert!(house.status("a").running, "it stands in line");
+    assert_eq!(house.refused(&slot, 1).await.as_deref(), Some("t2"));
+}
