@@ -1,7 +1,7 @@
 //! The command line: arguments, what to do, exit code.
 //!
-//! Data goes to standard output, talk to standard error. Each command is a file below: its
-//! `Arguments`, and `run`, which does it and says how it went ([`exit`]).
+//! Data goes to standard output, talk to standard error. Each command is a file below: its `Arguments`, and `run`,
+//! which does it and says how it went, or why it could not ([`exit`]).
 
 pub mod check;
 pub mod client;
@@ -28,14 +28,16 @@ pub mod schema;
 pub mod set;
 pub mod status;
 pub mod store;
+mod table;
 pub mod version;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use tokio::runtime::{Builder, Runtime};
 
-use crate::cli::exit::Exit;
+use crate::cli::exit::{Exit, Failure};
 use crate::config::problem::Problems;
 use crate::config::{self, Environment, Loaded};
 #[cfg(target_os = "linux")]
@@ -160,7 +162,7 @@ pub fn main() -> ExitCode {
 
 impl Command {
     fn run(&self) -> ExitCode {
-        match self {
+        exit::end(match self {
             Self::Run(arguments) => run::run(arguments),
             Self::Init(arguments) => init::run(arguments),
             Self::Check(arguments) => check::run(arguments),
@@ -169,23 +171,28 @@ impl Command {
             Self::Sandbox(arguments) => sandbox::run(arguments),
             Self::Explain(arguments) => explain::run(arguments),
             Self::Forecast(arguments) => forecast::run(arguments),
-            Self::Status(arguments) => status::run(arguments),
-            Self::Login(arguments) => login::run(arguments),
-            Self::Logout(arguments) => logout::run(arguments),
-            Self::Refresh(arguments) => refresh::run(arguments),
+            Self::Status(arguments) => Ok(status::run(arguments)),
+            Self::Login(arguments) => Ok(login::run(arguments)),
+            Self::Logout(arguments) => Ok(logout::run(arguments)),
+            Self::Refresh(arguments) => Ok(refresh::run(arguments)),
             Self::Set(arguments) => set::run(arguments),
             Self::Notify(arguments) => notify::run(arguments),
             Self::Presets(arguments) => presets::run(arguments),
-            Self::Probe(arguments) => probe::run(arguments),
-            Self::Reload(arguments) => reload::run(arguments),
-            Self::Quit(arguments) => quit::run(arguments),
+            Self::Probe(arguments) => Ok(probe::run(arguments)),
+            Self::Reload(arguments) => Ok(reload::run(arguments)),
+            Self::Quit(arguments) => Ok(quit::run(arguments)),
             Self::Store(arguments) => store::run(arguments),
-            Self::Schema(arguments) => schema::run(arguments),
-            Self::Version(arguments) => version::run(arguments),
-            Self::Completions(arguments) => completions::run(arguments),
+            Self::Schema(arguments) => Ok(schema::run(arguments)),
+            Self::Version(arguments) => Ok(version::run(arguments)),
+            Self::Completions(arguments) => Ok(completions::run(arguments)),
             Self::Man(arguments) => man::run(arguments),
-        }
+        })
     }
+}
+
+/// What runs a command on this very thread.
+fn runtime() -> Result<Runtime, Failure> {
+    Builder::new_current_thread().enable_all().build().map_err(Failure::machine)
 }
 
 #[cfg(test)]

@@ -35,6 +35,7 @@ mod step;
 pub mod store;
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,6 +50,7 @@ pub use owner::{Owner, Subject};
 pub use rotation::Rotation;
 pub use status::{ErrorClass, LastError, Status};
 
+use crate::clock::Moment;
 use crate::named::Named;
 use crate::secret::Secret;
 
@@ -105,6 +107,50 @@ pub struct CredentialSpec {
     pub lends: Box<[Box<str>]>,
 }
 
+impl CredentialSpec {
+    /// Whether a renewal can bring anything new by itself: a static token that lies in a file or in
+    /// the configuration is only ever replaced by somebody else.
+    pub fn is_renewable(&self) -> bool {
+        let is_made_at_use = |source: &Source| {
+            let is_made = matches!(source.leaf(), Source::Command { .. } | Source::Output { .. });
+            is_made || matches!(source, Source::Jwt(_))
+        };
+        !matches!(self.flow, Flow::Static(_)) || self.inputs.values().any(is_made_at_use)
+    }
+
+    /// Whether it only puts together what other credentials bring: it ends with the first of them, and what
+    /// an upstream refuses of it is theirs.
+    pub fn is_bundle(&self) -> bool {
+        matches!(self.flow, Flow::Static(_)) && self.parents().next().is_some()
+    }
+
+    /// The files that its inputs are read from.
+    pub fn files(&self) -> impl Iterator<Item = &Arc<Path>> {
+        self.inputs.values().filter_map(|source| match source.leaf() {
+            Source::File(path) => Some(path),
+            _ => None,
+        })
+    }
+
+    /// The outputs of other credentials that are inputs of this one: each credential and output.
+    pub fn parents(&self) -> impl Iterator<Item = (&CredentialName, &str)> {
+        self.inputs.values().filter_map(|source| match source.leaf() {
+            Source::Output { credential, output } => Some((credential, output.as_str())),
+            _ => None,
+        })
+    }
+
+    /// How long its value still works after its end.
+    fn grace(&self) -> Duration {
+        self.rotation.as_ref().map_or(Duration::ZERO, |rotation| rotation.grace)
+    }
+
+    /// What is to be told now of what ends beside the token.
+    fn deadline_warning(&self, outputs: &Outputs, now: Moment) -> Option<String> {
+        self.deadline.as_ref()?.warning(outputs, now)
+    }
+}
+
 /// The times of a credential's renewals, as configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Times {
@@ -149,6 +195,16 @@ impl RenewalRate {
     /// How long an exchange counts.
     pub fn counts_for(&self) -> Duration {
         self.per + Self::JITTER.min(self.per / 10)
+    }
+}
+
+/// `once in 3600s`, `10 times in 600s`.
+impl fmt::Display for RenewalRate {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.count {
+            1 => write!(formatter, "once in {:?}", self.per),
+            count => write!(formatter, "{count} times in {:?}", self.per),
+        }
     }
 }
 
@@ -206,7 +262,7 @@ impl State {
 pub type Outputs = Named<Secret>;
 
 /// What an exchange with an issuer brought.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Minted {
     /// The named values.
     pub outputs: Outputs,

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::cli::exit::Exit;
-use crate::cli::{ConfigFile, output};
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::{ConfigFile, output, runtime};
 use crate::clock::Clock;
-use crate::config::{self, Environment, Loaded, Location, Problem, Severity, secrets};
+use crate::config::{Config, Environment, Loaded, Location, Problem, Severity, secrets};
 use crate::credential::Flow;
 use crate::upstream::connect::{Connector, Offer};
 use crate::upstream::{EgressSpec, Origin};
@@ -30,36 +30,27 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
 /// Validates the configuration, reads every secret that it names, and tells all that is wrong. An issuer that
 /// cannot be reached is not the configuration's fault: then it ends with 69.
-pub fn run(arguments: &Arguments) -> ExitCode {
+pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let environment = Environment::of_process();
-    let loaded = config::find(arguments.file.config.as_deref(), &environment)
-        .and_then(|path| config::load(&path, &environment));
-    let loaded = match loaded {
+    let loaded = match arguments.file.load(&environment) {
         Ok(loaded) => loaded,
         Err(problems) => {
             tell(&problems.0);
-            output::talk(format_args!("\n{} found", count(problems.0.len(), "problem")));
-            return Exit::Configuration.into();
+            return Ok(Exit::Configuration.into());
         }
     };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            output::talk(format_args!("bearerd: cannot start: {error}"));
-            return Exit::Internal.into();
-        }
-    };
+    let runtime = runtime()?;
     let mut problems = runtime.block_on(examine(&loaded));
     let has_errors = problems.iter().any(|problem| problem.severity == Severity::Error);
     let unreached = if arguments.connect { runtime.block_on(connect_all(&loaded)) } else { Vec::new() };
     let is_unavailable = !unreached.is_empty();
     problems.extend(unreached);
-    tell(&problems);
     if has_errors || is_unavailable {
-        output::talk(format_args!("\n{} found", count(problems.len(), "problem")));
-        return if has_errors { Exit::Configuration } else { Exit::Unavailable }.into();
+        tell(&problems);
+        return Ok(if has_errors { Exit::Configuration } else { Exit::Unavailable }.into());
     }
-    output::data(summary(&loaded, &problems))
+    problems.iter().enumerate().for_each(tell_one);
+    Ok(output::data(summary(&loaded, &problems)))
 }
 
 /// All that is to be told of a configuration that was accepted.
@@ -85,16 +76,8 @@ async fn examine(loaded: &Loaded) -> Vec<Problem> {
 /// Connects to each issuer by the egress of its credential, TLS included, and sends nothing.
 async fn connect_all(loaded: &Loaded) -> Vec<Problem> {
     let mut problems = Vec::new();
-    let issuers: BTreeSet<(&str, Origin)> = loaded
-        .config
-        .credentials
-        .iter()
-        .flat_map(|spec| origins(&spec.flow).into_iter().map(|origin| (spec.egress.as_str(), origin)))
-        .collect();
-    let default = EgressSpec::default();
-    for (egress, origin) in issuers {
-        let spec = loaded.config.egress.iter().find(|spec| spec.name == egress).unwrap_or(&default);
-        let reached = match Connector::new(spec) {
+    for (egress, origin) in issuers(&loaded.config) {
+        let reached = match Connector::new(&egress) {
             Ok(connector) => connector
                 .connect(&origin, Offer::Http1, CONNECT_LIMIT)
                 .await
@@ -109,8 +92,22 @@ async fn connect_all(loaded: &Loaded) -> Vec<Problem> {
     problems
 }
 
+/// Where credentials ask, each place once for each egress that it is asked by.
+pub(super) fn issuers(config: &Config) -> Vec<(EgressSpec, Origin)> {
+    let credentials = config.credentials.iter();
+    let asked: BTreeSet<(&str, Origin)> = credentials
+        .flat_map(|spec| origins(&spec.flow).into_iter().map(|origin| (spec.egress.as_str(), origin)))
+        .collect();
+    asked.into_iter().map(|(egress, origin)| (egress_of(config, egress), origin)).collect()
+}
+
+/// The egress of a name: the default one for the empty name.
+pub(super) fn egress_of(config: &Config, name: &str) -> EgressSpec {
+    config.egress.iter().find(|spec| spec.name == name).cloned().unwrap_or_default()
+}
+
 /// Where a flow asks.
-pub(super) fn origins(flow: &Flow) -> Vec<Origin> {
+fn origins(flow: &Flow) -> Vec<Origin> {
     match flow {
         Flow::Static(_) => Vec::new(),
         Flow::OAuth2(flow) => flow.endpoints.origin().cloned().into_iter().collect(),
@@ -118,11 +115,15 @@ pub(super) fn origins(flow: &Flow) -> Vec<Origin> {
     }
 }
 
+/// Tells problems for which it ends, and how many they are.
 fn tell(problems: &[Problem]) {
-    for (index, problem) in problems.iter().enumerate() {
-        let gap = if index == 0 { "" } else { "\n" };
-        output::talk(format_args!("{gap}{problem}"));
-    }
+    problems.iter().enumerate().for_each(tell_one);
+    output::talk(format_args!("\n{} found", count(problems.len(), "problem")));
+}
+
+fn tell_one((index, problem): (usize, &Problem)) {
+    let gap = if index == 0 { "" } else { "\n" };
+    output::talk(format_args!("{gap}{problem}"));
 }
 
 /// One line that says that all is well.

@@ -13,11 +13,10 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::Args;
-use tokio::runtime::Builder;
 
 use crate::app::{self, Running};
-use crate::cli::exit::Exit;
-use crate::cli::output;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::runtime;
 use crate::clock::Clock;
 use crate::config::{self, Environment};
 use crate::sandbox::{Fault, Part, Sandbox, ScriptedFault, Vendor};
@@ -31,19 +30,11 @@ use stage::Stage;
 pub struct Arguments {}
 
 /// Plays all acts; succeeds if everything that was told is true.
-pub fn run(_: &Arguments) -> ExitCode {
-    let played = Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .and_then(|runtime| runtime.block_on(play(&Clock::system())));
-    match played {
-        Ok(true) => Exit::Done.into(),
-        Ok(false) => Exit::No.into(),
-        Err(error) => {
-            output::talk(format_args!("bearerd: the demo broke off: {error}"));
-            Exit::Internal.into()
-        }
-    }
+pub fn run(_: &Arguments) -> Result<ExitCode, Failure> {
+    let played = runtime()?.block_on(play(&Clock::system()));
+    let broke_off = |error| Failure::new(format_args!("the demo broke off: {error}"), Exit::Internal);
+    let is_true = played.map_err(broke_off)?;
+    Ok(if is_true { Exit::Done } else { Exit::No }.into())
 }
 
 async fn play(clock: &Clock) -> io::Result<bool> {

@@ -11,8 +11,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::cli::exit::Exit;
-use crate::cli::{ConfigFile, output};
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::{ConfigFile, output, runtime};
 use crate::clock::Clock;
 use crate::config::{Environment, Loaded};
 use finding::{Finding, Severity};
@@ -33,32 +33,21 @@ pub struct Arguments {
 
 /// Looks at everything and tells what it found: 1 if something has to be mended. What is wrong in the
 /// configuration itself is for `check`.
-pub fn run(arguments: &Arguments) -> ExitCode {
+pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let environment = Environment::of_process();
-    let loaded = match arguments.file.load(&environment) {
-        Ok(loaded) => loaded,
-        Err(problems) => {
-            output::talk(problems);
-            return Exit::Configuration.into();
-        }
-    };
+    let loaded = arguments.file.load(&environment)?;
     let clock = Clock::system();
     let mut findings = examine(&loaded, &clock);
     if arguments.connect {
-        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => runtime,
-            Err(error) => {
-                output::talk(format_args!("bearerd: cannot start: {error}"));
-                return Exit::Internal.into();
-            }
-        };
+        let runtime = runtime()?;
         findings.extend(runtime.block_on(network::clocks(&loaded.config, &clock)));
         findings.extend(runtime.block_on(network::addresses(&loaded.config)));
     }
     findings.sort_by_key(|finding| finding.severity);
     let text = if arguments.json { finding::json(&findings) } else { finding::text(&findings) };
     let told = output::data(text);
-    if findings.iter().any(|finding| finding.severity == Severity::Fault) { Exit::No.into() } else { told }
+    let is_ill = findings.iter().any(|finding| finding.severity == Severity::Fault);
+    Ok(if is_ill { Exit::No.into() } else { told })
 }
 
 /// All that can be seen without a network.

@@ -11,7 +11,7 @@ use http::{Method, Uri};
 
 use crate::app;
 use crate::caller::Rule;
-use crate::cli::exit::Exit;
+use crate::cli::exit::{Exit, Failure};
 use crate::cli::{ConfigFile, output};
 use crate::clock::Clock;
 use crate::config::{Config, Environment};
@@ -47,28 +47,17 @@ fn url(text: &str) -> Result<Uri, &'static str> {
 }
 
 /// Explains; the exit code says whether the request would be forwarded.
-pub fn run(arguments: &Arguments) -> ExitCode {
+pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let Some((called, head)) = request(&arguments.method, &arguments.url) else {
-        output::talk("bearerd: the URL is written http://HOST:PORT/PATH, as the app would call it");
-        return Exit::Usage.into();
+        let wrong = "the URL is written http://HOST:PORT/PATH, as the app would call it";
+        return Err(Failure::new(wrong, Exit::Usage));
     };
-    let config = match arguments.file.load(&Environment::of_process()) {
-        Ok(loaded) => loaded.config,
-        Err(problems) => {
-            output::talk(problems);
-            return Exit::Configuration.into();
-        }
-    };
-    let table = match app::unkept_table(&config, &Clock::system()) {
-        Ok(table) => table,
-        Err(error) => {
-            output::talk(format_args!("bearerd: {error}"));
-            return Exit::Configuration.into();
-        }
-    };
+    let config = arguments.file.load(&Environment::of_process())?.config;
+    let table = app::unkept_table(&config, &Clock::system());
+    let table = table.map_err(|error| Failure::new(error, Exit::Configuration))?;
     let (text, exit) = explain(&config, &table, &called, &head, arguments.subject.as_deref());
     let written = output::data(text);
-    if exit == Exit::Done { written } else { exit.into() }
+    Ok(if exit == Exit::Done { written } else { exit.into() })
 }
 
 /// Where a request is sent.

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::cli::exit::Exit;
-use crate::cli::{ConfigFile, output};
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::{ConfigFile, output, runtime};
 use crate::clock::Clock;
 use crate::config::{Config, Environment};
 use crate::credential::CredentialSpec;
@@ -32,31 +32,19 @@ pub struct Arguments {
 
 /// Lives through the days to come in virtual time, from what the store holds, and tells what happens. Ends
 /// with 1 if something ends that nobody renews. Nobody is asked for a token and nothing is written.
-pub fn run(arguments: &Arguments) -> ExitCode {
-    let config = match arguments.file.load(&Environment::of_process()) {
-        Ok(loaded) => loaded.config,
-        Err(problems) => {
-            output::talk(&problems);
-            return Exit::Configuration.into();
-        }
-    };
-    match look_ahead(&config, arguments.days) {
-        Ok(forecast) => tell(&forecast, arguments.json),
-        Err(error) => {
-            output::talk(format_args!("bearerd: cannot start: {error}"));
-            Exit::Internal.into()
-        }
-    }
+pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let config = arguments.file.load(&Environment::of_process())?.config;
+    Ok(tell(&look_ahead(&config, arguments.days)?, arguments.json))
 }
 
-fn look_ahead(config: &Config, days: u32) -> std::io::Result<Forecast> {
+fn look_ahead(config: &Config, days: u32) -> Result<Forecast, Failure> {
     let clock = Clock::system();
-    let real = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let real = runtime()?;
     let (specs, problems) = real.block_on(prepare(&config.credentials, &clock));
     let records = real.block_on(records(config, &clock));
     drop(real);
     let mut virtual_time = tokio::runtime::Builder::new_current_thread();
-    let virtual_time = virtual_time.enable_all().start_paused(true).build()?;
+    let virtual_time = virtual_time.enable_all().start_paused(true).build().map_err(Failure::machine)?;
     let mut told = virtual_time.block_on(forecast(specs, records.as_ref(), clock.wall(), days));
     certificates(config, &mut told);
     told.problems = problems;

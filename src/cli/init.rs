@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::cli::exit::Exit;
+use crate::cli::exit::Failure;
 use crate::cli::{output, presets};
 use crate::config::preset::own::File;
 use crate::config::preset::{Parameter, Preset};
@@ -41,21 +41,15 @@ bind = "127.0.0.1:8080"
 "#;
 
 /// Prints a commented configuration to start from.
-pub fn run(arguments: &Arguments) -> ExitCode {
+pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let mut files: Vec<(&str, File)> = Vec::new();
     for path in arguments.presets.iter().filter(|name| presets::is_file(name)) {
-        match File::read(Path::new(path)) {
-            Ok(file) => files.push((path, file)),
-            Err(problems) => {
-                output::talk(problems);
-                return Exit::Configuration.into();
-            }
-        }
+        files.push((path, File::read(Path::new(path))?));
     }
     let mut chosen: Vec<Preset<'_>> = Vec::new();
     for name in &arguments.presets {
         let own = files.iter().find(|(path, _)| path == name).map(|(_, file)| file.preset());
-        let Some(preset) = own.or_else(|| Preset::named(name)) else { return presets::unknown(name) };
+        let Some(preset) = own.or_else(|| Preset::named(name)) else { return Err(presets::unknown(name)) };
         if !chosen.iter().any(|known| known.name == preset.name) {
             chosen.push(preset);
         }
@@ -64,7 +58,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         chosen.extend(Preset::named(USUAL));
     }
     let own: Vec<_> = files.iter().map(|(path, file)| (file.preset().name, *path)).collect();
-    output::data(starter(&chosen, &own))
+    Ok(output::data(starter(&chosen, &own)))
 }
 
 /// A configuration of these presets, of which those of one's own lie in these files.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory};
 use clap_mangen::Man;
 
-use crate::cli::exit::Exit;
+use crate::cli::exit::{Exit, Failure};
 use crate::cli::output;
 
 /// The arguments of `bearerd man`.
@@ -13,14 +13,10 @@ use crate::cli::output;
 pub struct Arguments {}
 
 /// Prints the manual page: bearerd's own, and a section for each command.
-pub fn run(_: &Arguments) -> ExitCode {
-    match page() {
-        Ok(page) => output::data(page),
-        Err(error) => {
-            output::talk(format_args!("bearerd: cannot write the manual page: {error}"));
-            Exit::Internal.into()
-        }
-    }
+pub fn run(_: &Arguments) -> Result<ExitCode, Failure> {
+    let unwritten =
+        |error| Failure::new(format_args!("cannot write the manual page: {error}"), Exit::Internal);
+    page().map(output::data).map_err(unwritten)
 }
 
 fn page() -> std::io::Result<Vec<u8>> {

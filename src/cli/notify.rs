@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 
-use crate::cli::exit::Exit;
-use crate::cli::{ConfigFile, output};
+use crate::cli::check::egress_of;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::{ConfigFile, output, runtime};
 use crate::clock::Clock;
 use crate::config::{Config, Environment};
 use crate::notification::{ReceiverSpec, deliver_test};
-use crate::upstream::EgressSpec;
 use crate::upstream::connect::Connector;
 
 /// The arguments of `bearerd notify`.
@@ -34,44 +34,31 @@ enum Action {
 }
 
 /// Sends a notice to each receiver once, without another try, and tells which of them arrived.
-pub fn run(arguments: &Arguments) -> ExitCode {
-    let loaded = match arguments.file.load(&Environment::of_process()) {
-        Ok(loaded) => loaded,
-        Err(problems) => {
-            output::talk(problems);
-            return Exit::Configuration.into();
-        }
-    };
+pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let loaded = arguments.file.load(&Environment::of_process())?;
     let Action::Test { names } = &arguments.action;
     let known = &loaded.config.notify;
     for name in names {
         if !known.iter().any(|receiver| receiver.name == *name) {
-            output::talk(format_args!("bearerd: the configuration has no `[notify.{name}]`"));
-            return Exit::Usage.into();
+            let wrong = format_args!("the configuration has no `[notify.{name}]`");
+            return Err(Failure::new(wrong, Exit::Usage));
         }
     }
     let wanted = known.iter().filter(|receiver| names.is_empty() || names.contains(&receiver.name));
     let receivers: Vec<_> = wanted.cloned().collect();
     if receivers.is_empty() {
-        output::talk("bearerd: the configuration has no receivers: `[notify.NAME]` makes one");
-        return Exit::Unavailable.into();
+        let none = "the configuration has no receivers: `[notify.NAME]` makes one";
+        return Err(Failure::new(none, Exit::Unavailable));
     }
-    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(send_all(&loaded.config, &receivers)),
-        Err(error) => {
-            output::talk(format_args!("bearerd: cannot start: {error}"));
-            Exit::Internal.into()
-        }
-    }
+    Ok(runtime()?.block_on(send_all(&loaded.config, &receivers)))
 }
 
 async fn send_all(config: &Config, receivers: &[Arc<ReceiverSpec>]) -> ExitCode {
-    let (clock, default) = (Clock::system(), EgressSpec::default());
+    let clock = Clock::system();
     let mut told = String::new();
     let mut exit = Exit::Done;
     for receiver in receivers {
-        let spec = config.egress.iter().find(|spec| spec.name == receiver.egress).unwrap_or(&default);
-        let outcome = match Connector::new(spec) {
+        let outcome = match Connector::new(&egress_of(config, &receiver.egress)) {
             Ok(connector) => {
                 deliver_test(receiver, &connector, &clock).await.map_err(|failure| failure.message)
             }

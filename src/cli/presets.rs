@@ -6,9 +6,10 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::cli::exit::Exit;
+use crate::cli::exit::{Exit, Failure};
 use crate::cli::output;
-use crate::config::preset::{PRESETS, Preset, own};
+use crate::config::preset::own::File;
+use crate::config::preset::{PRESETS, Preset};
 
 /// The arguments of `bearerd presets`.
 #[derive(Debug, Args)]
@@ -17,16 +18,14 @@ pub struct Arguments {
     pub name: Option<String>,
 }
 
-/// Lists the presets, or prints one as it is laid under a credential.
-pub fn run(arguments: &Arguments) -> ExitCode {
-    let Some(name) = &arguments.name else { return output::data(table()) };
+/// Lists the presets, or prints one as it is laid under a credential; a file is checked before.
+pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let Some(name) = &arguments.name else { return Ok(output::data(table())) };
     if is_file(name) {
-        return own(Path::new(name));
+        return Ok(output::data(File::read(Path::new(name))?.preset().text));
     }
-    match Preset::named(name) {
-        Some(preset) => output::data(preset.text),
-        None => unknown(name),
-    }
+    let preset = Preset::named(name).ok_or_else(|| unknown(name))?;
+    Ok(output::data(preset.text))
 }
 
 /// Whether this is a file's name: no preset is called so.
@@ -34,26 +33,15 @@ pub(super) fn is_file(name: &str) -> bool {
     name.contains('/') || Path::new(name).extension().is_some()
 }
 
-/// Checks a file that `[presets]` may name, and prints it.
-fn own(path: &Path) -> ExitCode {
-    match own::File::read(path) {
-        Ok(file) => output::data(file.preset().text),
-        Err(problems) => {
-            output::talk(problems);
-            Exit::Configuration.into()
-        }
-    }
-}
-
-/// Tells that there is no such preset.
-pub(super) fn unknown(name: &str) -> ExitCode {
+/// There is no such preset.
+pub(super) fn unknown(name: &str) -> Failure {
     let meant =
         Preset::nearest(name).map_or_else(String::new, |near| format!("; did you mean `{}`?", near.name));
-    output::talk(format_args!(
-        "bearerd: there is no preset `{name}`{meant}\n`bearerd presets` lists them, and one of your own is named by its file, \
-         such as ./{name}.toml"
-    ));
-    Exit::Usage.into()
+    let reason = format_args!(
+        "there is no preset `{name}`{meant}\n`bearerd presets` lists them, and one of your own is named by its file, such \
+         as ./{name}.toml"
+    );
+    Failure::new(reason, Exit::Usage)
 }
 
 /// A line each: name, parameters that it needs, what it is for.

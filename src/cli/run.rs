@@ -9,8 +9,8 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::app::{self, Running, StartError};
-use crate::cli::exit::Exit;
-use crate::cli::{ConfigFile, output};
+use crate::cli::ConfigFile;
+use crate::cli::exit::{Exit, Failure};
 use crate::clock::Clock;
 use crate::config::{Environment, Loaded};
 use crate::confinement::ConfinementError;
@@ -36,49 +36,29 @@ pub struct Arguments {
 }
 
 /// Runs the proxy until it is told to end.
-pub fn run(arguments: &Arguments) -> ExitCode {
+pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     memory::keep_little();
     // Before there are threads: it takes variables out of the environment.
     let inherited = Inherited::of_process();
     let mut environment = Environment::of_process();
     environment.inherited = inherited;
-    let loaded = match arguments.file.load(&environment) {
-        Ok(loaded) => loaded,
-        Err(problems) => {
-            output::talk(problems);
-            return Exit::Configuration.into();
-        }
-    };
-    environment.confinement = match app::confine(&loaded, &environment) {
-        Ok(confinement) => confinement,
-        Err(error) => {
-            let exit = match error {
-                ConfinementError::NotStrict(_) => Exit::Configuration,
-                ConfinementError::Helper(_) => Exit::Internal,
-            };
-            return failed(&error, exit);
-        }
-    };
+    let loaded = arguments.file.load(&environment)?;
+    environment.confinement = app::confine(&loaded, &environment).map_err(|error| {
+        let exit = match error {
+            ConfinementError::NotStrict(_) => Exit::Configuration,
+            ConfinementError::Helper(_) => Exit::Internal,
+        };
+        Failure::new(error, exit)
+    })?;
     let clock = Clock::system();
-    let logs = match telemetry::start(&loaded.config.server.log, &clock) {
-        Ok(logs) => logs,
-        Err(error) => return failed(&error, Exit::Internal),
-    };
+    let logs = telemetry::start(&loaded.config.server.log, &clock);
+    let logs = logs.map_err(|error| Failure::new(error, Exit::Internal))?;
     memory::forget_start();
-    match control_thread() {
-        Ok(runtime) => {
-            let exit = runtime.block_on(live(loaded, environment, clock, logs));
-            // A look-up that hangs must not hold the end up.
-            runtime.shutdown_timeout(Duration::from_millis(100));
-            exit
-        }
-        Err(error) => failed(&error, Exit::Internal),
-    }
-}
-
-fn failed(error: &dyn std::error::Error, exit: Exit) -> ExitCode {
-    output::talk(format_args!("bearerd: {error}"));
-    exit.into()
+    let runtime = control_thread().map_err(Failure::machine)?;
+    let ended = runtime.block_on(live(loaded, environment, clock, logs));
+    // A look-up that hangs must not hold the end up.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    ended
 }
 
 /// The runtime of the control plane: this very thread, and a few that block.
@@ -92,30 +72,28 @@ fn control_thread() -> io::Result<Runtime> {
 }
 
 /// Starts, obeys signals, ends.
-async fn live(loaded: Loaded, environment: Environment, clock: Clock, logs: Logs) -> ExitCode {
+async fn live(
+    loaded: Loaded,
+    environment: Environment,
+    clock: Clock,
+    logs: Logs,
+) -> Result<ExitCode, Failure> {
     // Signals that come while it starts are obeyed as soon as it has.
-    let mut signals = match Signals::new() {
-        Ok(signals) => signals,
-        Err(error) => return failed(&error, Exit::Internal),
-    };
-    let mut running = match app::start(loaded, environment, clock, Some(logs)).await {
-        Ok(running) => running,
-        Err(error) => {
-            let exit = match error {
-                StartError::Bind(BindError { fault: Fault::Machine, .. }) => Exit::Unavailable,
-                StartError::Store(StoreFault::Open(OpenError { fault: OpenFault::InUse, .. })) => {
-                    Exit::Unavailable
-                }
-                StartError::Bind(_) | StartError::Configuration(_) | StartError::Store(_) => {
-                    Exit::Configuration
-                }
-                StartError::Machine(_) => Exit::Internal,
-            };
-            return failed(&error, exit);
-        }
-    };
+    let mut signals = Signals::new().map_err(Failure::machine)?;
+    let started = app::start(loaded, environment, clock, Some(logs)).await;
+    let mut running = started.map_err(|error| {
+        let exit = match error {
+            StartError::Bind(BindError { fault: Fault::Machine, .. }) => Exit::Unavailable,
+            StartError::Store(StoreFault::Open(OpenError { fault: OpenFault::InUse, .. })) => {
+                Exit::Unavailable
+            }
+            StartError::Bind(_) | StartError::Configuration(_) | StartError::Store(_) => Exit::Configuration,
+            StartError::Machine(_) => Exit::Internal,
+        };
+        Failure::new(error, exit)
+    })?;
     obey(&mut running, &mut signals).await;
-    Exit::Done.into()
+    Ok(Exit::Done.into())
 }
 
 /// Obeys signals until it has ended.

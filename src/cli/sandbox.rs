@@ -8,11 +8,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cli::exit::Exit;
-use crate::cli::output;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::{output, runtime};
 use crate::clock::Clock;
 use crate::sandbox::{Sandbox, ScriptedFault, fault};
 use crate::telemetry::{self, LogSpec};
@@ -46,40 +45,22 @@ pub struct Arguments {
 }
 
 /// Runs the vendors until SIGINT or SIGTERM.
-pub fn run(arguments: &Arguments) -> ExitCode {
+pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let clock = Clock::system();
     let filter = if arguments.quiet { "warn" } else { "info" };
-    let logs = match telemetry::start(&LogSpec { filter: filter.into(), json: false }, &clock) {
-        Ok(logs) => logs,
-        Err(error) => {
-            output::talk(format_args!("bearerd: {error}"));
-            return Exit::Internal.into();
-        }
-    };
-    let runtime = match Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            output::talk(format_args!("bearerd: the sandbox cannot run: {error}"));
-            return Exit::Internal.into();
-        }
-    };
-    let exit = runtime.block_on(serve(arguments, &clock));
-    drop(logs);
-    exit
+    let logs = telemetry::start(&LogSpec { filter: filter.into(), json: false }, &clock);
+    let _logs = logs.map_err(|error| Failure::new(error, Exit::Internal))?;
+    runtime()?.block_on(serve(arguments, &clock))
 }
 
-async fn serve(arguments: &Arguments, clock: &Clock) -> ExitCode {
-    let sandbox = match Sandbox::start(arguments.port, &arguments.faults, clock).await {
-        Ok(sandbox) => sandbox,
-        Err(error) => {
-            output::talk(format_args!(
-                "bearerd: the sandbox cannot listen on 127.0.0.1 from port {}: {error}; \
-                 name other ports with --port",
-                arguments.port
-            ));
-            return Exit::Unavailable.into();
-        }
-    };
+async fn serve(arguments: &Arguments, clock: &Clock) -> Result<ExitCode, Failure> {
+    let port = arguments.port;
+    let sandbox = Sandbox::start(port, &arguments.faults, clock).await.map_err(|error| {
+        let reason = format_args!(
+            "the sandbox cannot listen on 127.0.0.1 from port {port}: {error}; name other ports with --port"
+        );
+        Failure::new(reason, Exit::Unavailable)
+    })?;
     for station in sandbox.stations() {
         output::talk(format_args!("{:<12} {}", station.vendor(), station.origin()));
     }
@@ -89,13 +70,10 @@ async fn serve(arguments: &Arguments, clock: &Clock) -> ExitCode {
         let mailbox = match &arguments.maildir {
             None => sandbox.mailbox(),
             Some(folder) => {
-                if let Err(error) = sandbox.postbox().also_into(folder) {
-                    output::talk(format_args!(
-                        "bearerd: {} cannot be made a Maildir: {error}",
-                        folder.display()
-                    ));
-                    return Exit::Unavailable.into();
-                }
+                sandbox.postbox().also_into(folder).map_err(|error| {
+                    let reason = format_args!("{} cannot be made a Maildir: {error}", folder.display());
+                    Failure::new(reason, Exit::Unavailable)
+                })?;
                 format!("maildir:{}", folder.display())
             }
         };
@@ -106,13 +84,8 @@ async fn serve(arguments: &Arguments, clock: &Clock) -> ExitCode {
     }
     output::talk("The configuration for `bearerd run` is on standard output. Ctrl-C ends the sandbox.");
     let printed = output::data(configuration);
-    match interrupted().await {
-        Ok(()) => printed,
-        Err(error) => {
-            output::talk(format_args!("bearerd: signals cannot be watched: {error}"));
-            Exit::Internal.into()
-        }
-    }
+    let unwatched = |error| Failure::new(format_args!("signals cannot be watched: {error}"), Exit::Internal);
+    interrupted().await.map(|()| printed).map_err(unwatched)
 }
 
 async fn interrupted() -> io::Result<()> {

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use zeroize::Zeroizing;
 
 use crate::cli::client::{self, PROMPT, Question, Target};
-use crate::cli::exit::Exit;
+use crate::cli::exit::{Exit, Failure};
 use crate::cli::output;
 
 /// More than any token, and as much as the admin listener takes.
@@ -30,20 +30,19 @@ pub struct Arguments {
 }
 
 /// Replaces a static token in a running bearerd; the token comes from standard input.
-pub fn run(arguments: &Arguments) -> ExitCode {
+pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let input = std::io::stdin();
     if input.is_terminal() {
         output::talk("bearerd: type or paste the token, then Enter and Ctrl-D");
     }
     let mut token = Zeroizing::new(Vec::with_capacity(4096));
-    if let Err(error) = input.lock().take(LONGEST + 1).read_to_end(&mut token) {
-        output::talk(format_args!("bearerd: standard input cannot be read: {error}"));
-        return Exit::Internal.into();
-    }
+    input.lock().take(LONGEST + 1).read_to_end(&mut token).map_err(|error| {
+        Failure::new(format_args!("standard input cannot be read: {error}"), Exit::Internal)
+    })?;
     if token.len() as u64 > LONGEST || token.trim_ascii().is_empty() {
         let wrong = if token.trim_ascii().is_empty() { "empty" } else { "longer than 64 KiB" };
-        output::talk(format_args!("bearerd: standard input should hold the token, and it is {wrong}"));
-        return Exit::Usage.into();
+        let reason = format_args!("standard input should hold the token, and it is {wrong}");
+        return Err(Failure::new(reason, Exit::Usage));
     }
     let expires = arguments.expires.map(|end| format!("?expires={end}"));
     let rest = format!("/token{}", expires.unwrap_or_default());
@@ -53,8 +52,8 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         body: Bytes::from_owner(token),
         limit: PROMPT,
     };
-    client::ask(&arguments.target, question, |_| {
+    Ok(client::ask(&arguments.target, question, |_| {
         output::talk(format_args!("bearerd: `{}` has the new token", arguments.name));
         Exit::Done.into()
-    })
+    }))
 }

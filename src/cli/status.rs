@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use crate::cli::client::{self, Failure, Question, Target};
 use crate::cli::output;
+use crate::cli::table::{self, one_line};
 use crate::clock::Clock;
 
 /// The arguments of `bearerd status`.
@@ -63,23 +64,8 @@ fn table(credentials: &[Credential], now: Timestamp) -> String {
     if credentials.is_empty() {
         return "no credentials\n".to_owned();
     }
-    let head = ["NAME", "FLOW", "STATE", "GENERATION", "EXPIRES", "RENEWS"].map(str::to_owned);
-    let rows: Vec<[String; 6]> = credentials.iter().map(|credential| row(credential, now)).collect();
-    let widths: [usize; 6] = std::array::from_fn(|column| {
-        let width = |row: &[String; 6]| row[column].chars().count();
-        rows.iter().map(width).chain([width(&head)]).max().unwrap_or(0)
-    });
-    let mut text = String::new();
-    let mut line = |cells: &[String; 6]| {
-        let padded = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
-        let joined = padded.collect::<Vec<_>>().join("  ");
-        text.push_str(joined.trim_end());
-        text.push('\n');
-    };
-    line(&head);
-    for row in &rows {
-        line(row);
-    }
+    let head = ["NAME", "FLOW", "STATE", "GENERATION", "EXPIRES", "RENEWS"];
+    let mut text = table::table(head, credentials.iter().map(|credential| row(credential, now)));
     let remarks: Vec<String> = credentials.iter().flat_map(|credential| remarks(credential, now)).collect();
     if !remarks.is_empty() {
         text.push('\n');
@@ -135,11 +121,6 @@ fn words(seconds: i64) -> String {
     let first = parts.iter().position(|(count, _)| *count > 0).unwrap_or(3);
     let shown = parts[first..].iter().take(2).filter(|(count, _)| *count > 0 || first == 3);
     shown.map(|(count, unit)| format!("{count} {unit}")).collect::<Vec<_>>().join(" ")
-}
-
-/// A text from elsewhere that may not break the table: control characters become spaces.
-fn one_line(text: &str) -> String {
-    text.chars().map(|next| if next.is_control() { ' ' } else { next }).collect()
 }
 
 #[cfg(test)]

@@ -10,10 +10,10 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use crate::cli::exit::Exit;
-use crate::cli::{ConfigFile, output};
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::{ConfigFile, output, runtime};
 use crate::clock::Clock;
-use crate::config::{Environment, Problems};
+use crate::config::Environment;
 use crate::credential::store::archive::Archive;
 use crate::credential::store::file::{ImportError, Keys, OpenError, OpenFault, import, read};
 use crate::credential::store::seal::{Purpose, StoreKey};
@@ -61,18 +61,10 @@ pub enum Command {
     Key,
 }
 
-/// Why a command ends early.
-enum Failure {
-    /// What to tell, and the exit code.
-    Of(String, Exit),
-    /// The configuration has mistakes, which say so themselves.
-    Mistakes(Problems),
-}
-
 /// Does what the arguments say.
-pub fn run(arguments: &Arguments) -> ExitCode {
+pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let clock = Clock::system();
-    let done = match &arguments.command {
+    match &arguments.command {
         Command::Key => Ok(output::data([StoreKey::generate(&clock).expose(), b"\n"].concat())),
         Command::List { json } => open(arguments, &clock).map(|(path, _, archive)| {
             if *json {
@@ -85,17 +77,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         Command::Import { export, key, force } => {
             put_in(arguments, export.as_deref(), key.as_deref(), *force, &clock)
         }
-    };
-    done.unwrap_or_else(|failure| match failure {
-        Failure::Of(message, exit) => {
-            output::talk(format_args!("bearerd: {message}"));
-            exit.into()
-        }
-        Failure::Mistakes(problems) => {
-            output::talk(problems);
-            Exit::Configuration.into()
-        }
-    })
+    }
 }
 
 fn export(arguments: &Arguments, key: Option<&Path>, clock: &Clock) -> Result<ExitCode, Failure> {
@@ -115,9 +97,10 @@ fn put_in(
     let key = archive_key(key, &keys)?;
     let text = export.map_or_else(standard_input, fs::read_to_string);
     let text =
-        text.map_err(|error| Failure::Of(format!("the export cannot be read: {error}"), Exit::Usage))?;
-    let archive = Archive::read(&text, &key)
-        .map_err(|error| Failure::Of(format!("the export cannot be used: {error}"), Exit::Configuration))?;
+        text.map_err(|error| Failure::new(format_args!("the export cannot be read: {error}"), Exit::Usage))?;
+    let archive = Archive::read(&text, &key).map_err(|error| {
+        Failure::new(format_args!("the export cannot be used: {error}"), Exit::Configuration)
+    })?;
     match import(&path, &keys, &archive, force, clock) {
         Ok(changed) => {
             let (all, store) = (archive.records.len(), path.display());
@@ -125,7 +108,7 @@ fn put_in(
             Ok(Exit::Done.into())
         }
         Err(ImportError::Open(error)) => Err(unusable(&error)),
-        Err(error) => Err(Failure::Of(error.to_string(), Exit::No)),
+        Err(error) => Err(Failure::new(error, Exit::No)),
     }
 }
 
@@ -142,7 +125,7 @@ fn standard_input() -> io::Result<String> {
 /// The key of an export: the one in a file, or the store's own.
 fn archive_key(file: Option<&Path>, keys: &Keys) -> Result<StoreKey, Failure> {
     let wrong = |path: &Path, why: String| {
-        Failure::Of(format!("the key in {} cannot be used: {why}", path.display()), Exit::Usage)
+        Failure::new(format_args!("the key in {} cannot be used: {why}", path.display()), Exit::Usage)
     };
     let text = match file {
         None => keys.current.clone(),
@@ -164,16 +147,13 @@ fn open(arguments: &Arguments, clock: &Clock) -> Result<(PathBuf, Keys, Archive)
 
 /// The file and the keys of the configured store.
 fn place(arguments: &Arguments, clock: &Clock) -> Result<(PathBuf, Keys), Failure> {
-    let wrong = |message: String| Failure::Of(message, Exit::Configuration);
-    let environment = Environment::of_process();
-    let loaded = arguments.file.load(&environment).map_err(Failure::Mistakes)?;
+    let loaded = arguments.file.load(&Environment::of_process())?;
     let StoreSpec::File(spec) = loaded.config.store else {
-        return Err(wrong("the configuration has no `[store]` of kind `file`".to_owned()));
+        let none = "the configuration has no `[store]` of kind `file`";
+        return Err(Failure::new(none, Exit::Configuration));
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::Of(error.to_string(), Exit::Internal))?;
-    let keys = runtime.block_on(spec.keys(clock)).map_err(|fault| wrong(fault.to_string()))?;
-    Ok((spec.path, keys))
+    let keys = runtime()?.block_on(spec.keys(clock));
+    Ok((spec.path, keys.map_err(|fault| Failure::new(fault, Exit::Configuration))?))
 }
 
 fn unusable(error: &OpenError) -> Failure {
@@ -181,5 +161,5 @@ fn unusable(error: &OpenError) -> Failure {
         OpenFault::InUse => Exit::Unavailable,
         _ => Exit::Configuration,
     };
-    Failure::Of(error.to_string(), exit)
+    Failure::new(error, exit)
 }

@@ -1,10 +1,10 @@
 //! The forecast for people.
 
 use std::fmt::Write;
-use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::cli::table::{one_line, table};
 use crate::forecast::{Forecast, Kind, Outlook, Source};
 
 /// A line for each credential, then what happens once, then the weakest link.
@@ -13,7 +13,8 @@ pub(super) fn page(forecast: &Forecast) -> String {
     let begin = if forecast.has_records { "from the records of the store" } else { "without records" };
     let mut text =
         format!("{days} days from {}, {begin}; issuers are assumed to answer\n\n", minute(forecast.from));
-    table(&mut text, forecast, days);
+    let head = ["NAME", "FLOW", "LIVES", "ASKED", "REPLACED", "ENDURES"];
+    text += &table(head, forecast.credentials.iter().map(|credential| row(credential, days)));
     if !forecast.events.is_empty() {
         text.push('\n');
     }
@@ -32,19 +33,6 @@ pub(super) fn page(forecast: &Forecast) -> String {
         let _ = writeln!(text, "\nweakest link: {}: {}", link.name, one_line(&link.why));
     }
     text
-}
-
-fn table(text: &mut String, forecast: &Forecast, days: i64) {
-    let head = ["NAME", "FLOW", "LIVES", "ASKED", "REPLACED", "ENDURES"].map(str::to_owned);
-    let rows = forecast.credentials.iter().map(|credential| row(credential, days));
-    let rows: Vec<[String; 6]> = std::iter::once(head).chain(rows).collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; 6] = std::array::from_fn(width);
-    for row in &rows {
-        let padded = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
-        text.push_str(padded.collect::<Vec<_>>().join("  ").trim_end());
-        text.push('\n');
-    }
 }
 
 fn row(credential: &Outlook, days: i64) -> [String; 6] {
@@ -76,7 +64,7 @@ fn how_often(count: usize, days: i64) -> String {
 /// A length in its two largest units.
 fn length(seconds: u64) -> String {
     let units = [("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)];
-    let mut left = Duration::from_secs(seconds).as_secs();
+    let mut left = seconds;
     let mut parts = Vec::new();
     for (name, size) in units {
         if left >= size && parts.len() < 2 {
@@ -89,11 +77,6 @@ fn length(seconds: u64) -> String {
 
 fn minute(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%MZ").to_string()
-}
-
-/// What an issuer said may have any shape.
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

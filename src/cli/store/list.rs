@@ -5,6 +5,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::cli::table;
 use crate::clock::Clock;
 use crate::credential::store::archive::{Archive, Archived};
 use crate::credential::store::{REJECTED_TRIES, Record};
@@ -51,7 +52,7 @@ pub(super) fn table(path: &Path, archive: &Archive, clock: &Clock) -> String {
         return format!("{} holds no records\n", path.display());
     }
     let now = clock.wall();
-    let head = ["CREDENTIAL", "SUBJECT", "STATE", "EXPIRES", "SAVED"].map(str::to_owned);
+    let head = ["CREDENTIAL", "SUBJECT", "STATE", "EXPIRES", "SAVED"];
     let row = |archived: &Archived| {
         let current = archived.record.current.as_ref();
         let seconds = |at: Timestamp| at.round(jiff::Unit::Second).unwrap_or(at).to_string();
@@ -63,12 +64,5 @@ pub(super) fn table(path: &Path, archive: &Archive, clock: &Clock) -> String {
             seconds(archived.saved_at),
         ]
     };
-    let rows: Vec<[String; 5]> = std::iter::once(head).chain(archive.records.iter().map(row)).collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; 5] = std::array::from_fn(width);
-    let line = |row: &[String; 5]| {
-        let padded = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
-        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
-    };
-    rows.iter().map(line).collect()
+    table::table(head, archive.records.iter().map(row))
 }
