@@ -28,7 +28,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use toml::de::DeTable;
 use zeroize::Zeroizing;
 
 use crate::admin::AdminSpec;
@@ -285,20 +284,13 @@ fn read(
     text: &Zeroizing<String>,
     folder: &Path,
 ) -> Result<(Node, raw::File, Vec<PathBuf>, Findings), Problems> {
-    let (document, mistakes) = DeTable::parse_recoverable(text);
-    if !mistakes.is_empty() {
+    let (mut tree, values) = Node::parse(text).map_err(|mistakes| {
         let mut findings = Findings::new(Text::broken(name, text.clone()));
-        for mistake in mistakes {
-            // The parser's messages are fixed texts: they quote nothing of the file.
-            findings
-                .error_at(mistake.span().unwrap_or(0..0), format!("this is not TOML: {}", mistake.message()));
+        for (span, message) in mistakes {
+            findings.error_at(span, message);
         }
-        return Err(Problems(findings.finish().err().map(|problems| problems.0).unwrap_or_default()));
-    }
-    let mut tree = Node::from_document(document.get_ref(), text.len());
-    drop(document);
-    let mut values = Vec::new();
-    tree.value_spans(&mut values);
+        findings.finish().err().unwrap_or_else(|| Problems(Vec::new()))
+    })?;
     let mut findings = Findings::new(Text::parsed(name, text.clone(), values));
     let own = preset::own::read(&tree, folder, &mut findings);
     preset::overlay(&mut tree, &own, &mut findings);

@@ -147,8 +147,7 @@ impl SecretBuffer {
 
     /// The whole, without the one line break that editors and `echo` leave at the end.
     pub fn without_line_break(self) -> Secret {
-        let kept = self.0.strip_suffix(b"\n").unwrap_or(&self.0);
-        let kept = kept.strip_suffix(b"\r").filter(|_| kept.len() < self.0.len()).unwrap_or(kept);
+        let kept = without_line_break(&self.0);
         if kept.len() == self.0.len() { self.into() } else { Secret::new(kept) }
     }
 
@@ -166,6 +165,11 @@ impl SecretBuffer {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
+
+/// The bytes without the one line break that editors and `echo` leave at the end.
+pub fn without_line_break(bytes: &[u8]) -> &[u8] {
+    bytes.strip_suffix(b"\r\n").or_else(|| bytes.strip_suffix(b"\n")).unwrap_or(bytes)
 }
 
 impl From<SecretBuffer> for Secret {

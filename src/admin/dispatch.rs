@@ -21,7 +21,7 @@ use crate::admin::{
 use crate::control;
 use crate::credential::keeper::SetError;
 use crate::credential::{CredentialName, Owner};
-use crate::secret::Secret;
+use crate::secret::{Secret, without_line_break};
 
 /// What stands at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -206,18 +206,12 @@ async fn set_token(
     let expires = expires.map(|(_, value)| value.replace(' ', "+").parse::<Timestamp>());
     let wrong = |_| Refusal::BadRequest("`expires` is a time with its zone (RFC 3339)".to_owned());
     let expires = expires.transpose().map_err(wrong)?;
-    let mut token = read(body).await?;
-    // One trailing newline is stripped, as from every secret.
-    for end in [b"\n", b"\r"] {
-        if !token.ends_with(end) {
-            break;
-        }
-        token.pop();
-    }
+    let body = read(body).await?;
+    let token = without_line_break(&body);
     if token.is_empty() {
         return Err(Refusal::BadRequest("the body is the token, and it is empty".to_owned()));
     }
-    match admin.keeper.set_token(name, Secret::from(token), expires).await {
+    match admin.keeper.set_token(name, Secret::new(token), expires).await {
         Ok(()) => {
             tracing::info!(credential = %name, "token replaced over the admin listener");
             Ok(empty(StatusCode::NO_CONTENT))

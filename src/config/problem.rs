@@ -55,6 +55,11 @@ impl Problem {
         Self { severity: Severity::Error, message: message.into(), help: None, location: None }
     }
 
+    /// A mistake at this place, if it is in a file.
+    pub fn at(location: Option<Location>, message: impl Into<String>) -> Self {
+        Self { location, ..Self::nowhere(message) }
+    }
+
     /// Says what to do about it.
     pub fn help(&mut self, help: impl Into<String>) {
         self.help = Some(help.into());

@@ -32,7 +32,7 @@ pub async fn read_all(loaded: &Loaded, clock: &Clock) -> Vec<Problem> {
         {
             let message =
                 format!("the secret of `[notify.{}]` cannot be read: {}", receiver.name, error.message);
-            problems.push(Problem { severity: Severity::Error, message, help: None, location: None });
+            problems.push(Problem::nowhere(message));
         }
     }
     for spec in &loaded.config.credentials {
@@ -76,8 +76,7 @@ fn unusable(loaded: &Loaded, spec: &CredentialSpec, inputs: Inputs, clock: &Cloc
         .filter_map(|route| {
             let message = route.injection.prepare(&outputs, clock).err()?;
             let message = format!("`{}` cannot be used on the route `{}`: {message}", spec.name, route.name);
-            let location = place_of(loaded, spec);
-            Some(Problem { severity: Severity::Error, message, help: None, location })
+            Some(Problem::at(place_of(loaded, spec), message))
         })
         .collect()
 }
@@ -134,7 +133,7 @@ fn store_problem(loaded: &Loaded, fault: &KeyFault) -> Problem {
     // The key stands before the previous ones, which stand in their order.
     let place = loaded.secrets.iter().filter(of_store).nth(fault.previous.map_or(0, |index| index + 1));
     let location = place.map(|place| place.location.clone());
-    Problem { severity: Severity::Error, message: fault.to_string(), help: None, location }
+    Problem::at(location, fault.to_string())
 }
 
 fn problem(loaded: &Loaded, owner: Option<&CredentialName>, error: &InputError) -> Problem {
@@ -145,6 +144,5 @@ fn problem(loaded: &Loaded, owner: Option<&CredentialName>, error: &InputError) 
         .map(|place| place.location.clone());
     let whose =
         owner.map_or_else(|| "the admin token".to_owned(), |owner| format!("`{}` of `{owner}`", error.input));
-    let message = format!("{whose} cannot be read: {}", error.message);
-    Problem { severity: Severity::Error, message, help: None, location: place }
+    Problem::at(place, format!("{whose} cannot be read: {}", error.message))
 }

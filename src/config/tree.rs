@@ -65,6 +65,22 @@ impl Table {
 }
 
 impl Node {
+    /// The tree of a text, and where its values are; or every place where it is not TOML, and why.
+    pub(crate) fn parse(text: &str) -> Result<(Self, Vec<Span>), Vec<(Span, String)>> {
+        let (document, mistakes) = DeTable::parse_recoverable(text);
+        if !mistakes.is_empty() {
+            // The parser's messages are fixed texts: they quote nothing of the file.
+            let told = |mistake: toml::de::Error| {
+                (mistake.span().unwrap_or(0..0), format!("this is not TOML: {}", mistake.message()))
+            };
+            return Err(mistakes.into_iter().map(told).collect());
+        }
+        let tree = Self::from_document(document.get_ref(), text.len());
+        let mut values = Vec::new();
+        tree.value_spans(&mut values);
+        Ok((tree, values))
+    }
+
     /// The tree of a parsed document.
     pub(crate) fn from_document(document: &DeTable<'_>, length: usize) -> Self {
         Self { key: None, span: 0..length, value: Value::Table(table(document)) }
@@ -138,7 +154,7 @@ impl Node {
     }
 
     /// Where the values of the tree are: all that a drawn line hides.
-    pub(crate) fn value_spans(&self, spans: &mut Vec<Span>) {
+    fn value_spans(&self, spans: &mut Vec<Span>) {
         match &self.value {
             Value::Array(items) => items.iter().for_each(|item| item.value_spans(spans)),
             Value::Table(table) => table.entries.values().for_each(|node| node.value_spans(spans)),
@@ -194,7 +210,7 @@ impl<'a> Place<'a> {
         self.0.as_table().and_then(|table| table.get(key)).map_or(self, Self)
     }
 
-    /// The place of an item of this array.
+    /// The place of an item of this array, or this place itself: a list of one may be written without brackets.
     pub(crate) fn item(self, index: usize) -> Self {
         match &self.0.value {
             Value::Array(items) => items.get(index).map_or(self, Self),
@@ -203,11 +219,6 @@ impl<'a> Place<'a> {
     }
 
     /// Whether a key of this table is there.
-    /// Whether it is a list.
-    pub(crate) fn is_list(self) -> bool {
-        matches!(self.0.value, Value::Array(_))
-    }
-
     pub(crate) fn has(self, key: &str) -> bool {
         self.0.as_table().is_some_and(|table| table.get(key).is_some())
     }

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use toml::de::DeTable;
 use zeroize::Zeroizing;
 
 use crate::config::findings::Findings;
@@ -104,19 +103,16 @@ fn text(path: &Path) -> Result<String, String> {
 /// later is told there.
 fn parse(shown: &str, text: &str, findings: &mut Findings) -> Option<Parsed> {
     let content = Zeroizing::new(text.to_owned());
-    let (document, mistakes) = DeTable::parse_recoverable(text);
-    if !mistakes.is_empty() {
-        let base = findings.add(Text::broken(shown, content));
-        for mistake in mistakes {
-            let span = mistake.span().unwrap_or(0..0);
-            let message = format!("this is not TOML: {}", mistake.message());
-            findings.error_at(base + span.start..base + span.end, message);
+    let (mut tree, values) = match Node::parse(text) {
+        Ok(parsed) => parsed,
+        Err(mistakes) => {
+            let base = findings.add(Text::broken(shown, content));
+            for (span, message) in mistakes {
+                findings.error_at(base + span.start..base + span.end, message);
+            }
+            return None;
         }
-        return None;
-    }
-    let mut tree = Node::from_document(document.get_ref(), text.len());
-    let mut values = Vec::new();
-    tree.value_spans(&mut values);
+    };
     let base = findings.add(Text::parsed(shown, content, values));
     tree.shift(base);
     let whole = Place::new(&tree).span();

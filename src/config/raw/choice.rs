@@ -12,7 +12,7 @@ use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Texts(pub(crate) Vec<String>);
 
-/// A table, or a list of tables.
+/// One or a list of them.
 #[derive(Debug, Clone)]
 pub(crate) struct Several<T>(pub(crate) Vec<T>);
 
@@ -49,14 +49,20 @@ impl<'de> Deserialize<'de> for Texts {
     }
 }
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Several<T> {
+/// What may be written as a list, or one of it without brackets.
+pub(crate) trait Listed {
+    /// What is wanted, for a message.
+    const WANTED: &'static str;
+}
+
+impl<'de, T: Deserialize<'de> + Listed> Deserialize<'de> for Several<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct OneOrMany<T>(PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for OneOrMany<T> {
+        impl<'de, T: Deserialize<'de> + Listed> Visitor<'de> for OneOrMany<T> {
             type Value = Several<T>;
 
             fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("a table or a list of tables")
+                formatter.write_str(T::WANTED)
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Several<T>, A::Error> {
@@ -64,11 +70,11 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Several<T> {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Several<T>, A::Error> {
-                let mut tables = Vec::new();
-                while let Some(table) = items.next_element()? {
-                    tables.push(table);
+                let mut several = Vec::new();
+                while let Some(one) = items.next_element()? {
+                    several.push(one);
                 }
-                Ok(Several(tables))
+                Ok(Several(several))
             }
         }
         deserializer.deserialize_any(OneOrMany(PhantomData))
@@ -113,8 +119,8 @@ impl<T: JsonSchema> JsonSchema for Several<T> {
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let table = generator.subschema_for::<T>();
-        json_schema!({ "anyOf": [table, { "type": "array", "items": table }] })
+        let one = generator.subschema_for::<T>();
+        json_schema!({ "anyOf": [one, { "type": "array", "items": one }] })
     }
 }
 

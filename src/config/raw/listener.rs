@@ -1,16 +1,11 @@
 //! `[listeners.NAME]` and `[egress.NAME]` as they are written.
 
-use std::borrow::Cow;
-use std::fmt;
-
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
-use crate::config::raw::choice::Texts;
+use crate::config::raw::choice::{Listed, Several, Texts};
 use crate::config::raw::scalar::{Rate, Size, TextOr, Time};
-use crate::config::raw::secret::{SecretReference, SecretReferences};
+use crate::config::raw::secret::SecretReference;
 
 /// Where apps connect.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -86,52 +81,15 @@ pub(crate) struct Allow {
     /// URIs.
     pub(crate) names: Option<Vec<String>>,
     /// A secret that requests show as `Authorization: Bearer`, or a list of such: each counts.
-    pub(crate) bearer: Option<SecretReferences>,
+    pub(crate) bearer: Option<Several<SecretReference>>,
     /// Service accounts of Kubernetes, by whose tokens requests come.
     pub(crate) service_accounts: Option<ServiceAccounts>,
     /// On a route with subjects: the subjects whose tokens may be used; `*` stands for any bytes.
     pub(crate) subjects: Option<Vec<String>>,
 }
 
-/// One rule over callers, or a list of rules of which one is enough.
-#[derive(Debug)]
-pub(crate) struct Callers(pub(crate) Vec<Allow>);
-
-impl<'de> Deserialize<'de> for Callers {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct OneOrMore;
-        impl<'de> Visitor<'de> for OneOrMore {
-            type Value = Callers;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("a table such as { uids = [1001] }, or a list of them")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Callers, A::Error> {
-                Ok(Callers(vec![Allow::deserialize(MapAccessDeserializer::new(map))?]))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Callers, A::Error> {
-                let mut several = Vec::new();
-                while let Some(one) = sequence.next_element()? {
-                    several.push(one);
-                }
-                Ok(Callers(several))
-            }
-        }
-        deserializer.deserialize_any(OneOrMore)
-    }
-}
-
-impl JsonSchema for Callers {
-    fn schema_name() -> Cow<'static, str> {
-        "Callers".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let one = generator.subschema_for::<Allow>();
-        json_schema!({ "anyOf": [one, { "type": "array", "items": one }] })
-    }
+impl Listed for Allow {
+    const WANTED: &'static str = "a table such as { uids = [1001] }, or a list of them";
 }
 
 /// Service accounts of Kubernetes that may call.

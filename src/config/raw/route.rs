@@ -3,8 +3,9 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::config::raw::choice::Several;
 use crate::config::raw::inject::{Inject, RefusalRule, Verify};
-use crate::config::raw::listener::Callers;
+use crate::config::raw::listener::Allow;
 use crate::config::raw::scalar::{Rate, Size, TextOr, Time};
 
 /// Which request goes where, with which credential.
@@ -25,7 +26,7 @@ pub(crate) struct Route {
     /// that the credential has by itself.
     pub(crate) subject: Option<Subject>,
     /// Who of those that may call the listener; with a list, whom one of its rules takes; default all.
-    pub(crate) callers: Option<Callers>,
+    pub(crate) callers: Option<Several<Allow>>,
     /// What may be asked for, such as `"GET /user/*"`; default everything but token endpoints.
     pub(crate) allow: Option<Vec<String>>,
     /// What is put on requests, in place of the credential's rule.

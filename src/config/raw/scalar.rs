@@ -44,7 +44,10 @@ pub(crate) enum TextOr<T> {
 #[derive(Debug, Clone)]
 pub(crate) struct Map<T>(IndexMap<String, T>);
 
-/// Reads a duration; a bare `0` needs no unit.
+/// The longest duration, a hundred years: no clock overflows by it.
+const LONGEST: Duration = Duration::from_secs(36_525 * 86_400);
+
+/// Reads a duration of at most a hundred years; a bare `0` needs no unit.
 pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     if text == "0" {
         return Some(Duration::ZERO);
@@ -59,7 +62,7 @@ pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
         total = total.checked_add(unit_duration(unit)?.checked_mul(number.parse().ok()?)?)?;
         rest = tail;
     }
-    (!text.is_empty()).then_some(total)
+    (!text.is_empty() && total <= LONGEST).then_some(total)
 }
 
 /// The length of `ms`, `s`, `m`, `h` or `d`.
@@ -346,7 +349,20 @@ mod tests {
         assert_eq!(milliseconds("180d"), Some(180 * 86_400_000));
         assert_eq!(milliseconds("1h30m"), Some(5_400_000));
         assert_eq!(milliseconds("0"), Some(0));
-        for wrong in ["", "30", "s", "30 s", "-1s", "1.5s", "30sec", "1w", "99999999999999999999s"] {
+        assert_eq!(milliseconds("36525d"), Some(36_525 * 86_400_000), "a hundred years");
+        for wrong in [
+            "",
+            "30",
+            "s",
+            "30 s",
+            "-1s",
+            "1.5s",
+            "30sec",
+            "1w",
+            "36525d1ms",
+            "200000000000000d",
+            "99999999999999999999s",
+        ] {
             assert_eq!(milliseconds(wrong), None, "{wrong:?}");
         }
     }

@@ -5,9 +5,9 @@ use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, Deserializer, Visitor};
 
+use crate::config::raw::choice::Listed;
 use crate::config::raw::json::Json;
 use crate::config::raw::scalar::{Map, Time};
 use crate::secret::Secret;
@@ -63,46 +63,8 @@ pub(crate) struct Assertion {
     pub(crate) backdate: Option<Time>,
 }
 
-/// One secret reference, or a list of them.
-#[derive(Debug, Clone)]
-pub(crate) struct SecretReferences(pub(crate) Vec<SecretReference>);
-
-impl<'de> Deserialize<'de> for SecretReferences {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct OneOrMore;
-        impl<'de> Visitor<'de> for OneOrMore {
-            type Value = SecretReferences;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("a secret reference, or a list of them")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<SecretReferences, A::Error> {
-                let one = SecretReference::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(SecretReferences(vec![one]))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<SecretReferences, A::Error> {
-                let mut several = Vec::new();
-                while let Some(one) = sequence.next_element()? {
-                    several.push(one);
-                }
-                Ok(SecretReferences(several))
-            }
-        }
-        deserializer.deserialize_any(OneOrMore)
-    }
-}
-
-impl JsonSchema for SecretReferences {
-    fn schema_name() -> Cow<'static, str> {
-        "SecretReferences".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let one = generator.subschema_for::<SecretReference>();
-        json_schema!({ "anyOf": [one, { "type": "array", "items": one }] })
-    }
+impl Listed for SecretReference {
+    const WANTED: &'static str = "a secret reference, or a list of them";
 }
 
 /// A secret that stands in the file itself.

@@ -3,8 +3,9 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::config::raw::choice::Several;
 use crate::config::raw::scalar::{Rate, Time};
-use crate::config::raw::secret::{SecretReference, SecretReferences};
+use crate::config::raw::secret::SecretReference;
 
 /// Threads, draining and logs.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -103,7 +104,7 @@ pub(crate) struct Store {
     /// The key of a store of kind `file`: 32 bytes in hexadecimal or base64.
     pub(crate) key: Option<SecretReference>,
     /// The key before, or several: what is sealed with one of them is sealed with `key` at the start.
-    pub(crate) previous_key: Option<SecretReferences>,
+    pub(crate) previous_key: Option<Several<SecretReference>>,
 }
 
 /// The kinds of store.

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::config::raw::choice::{Several, Texts};
+use crate::config::raw::choice::{Listed, Several, Texts};
 use crate::config::raw::json::Json;
 use crate::config::raw::scalar::{Map, TextOr};
 
@@ -117,6 +117,10 @@ pub(crate) struct ExpiresIn {
     pub(crate) unit: Option<String>,
     /// The output whose `exp` claim says it.
     pub(crate) jwt: Option<String>,
+}
+
+impl Listed for ExpiresAt {
+    const WANTED: &'static str = "a table or a list of tables";
 }
 
 /// `expires_at`.

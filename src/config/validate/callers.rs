@@ -8,7 +8,8 @@ use std::sync::Arc;
 use crate::caller::cgroup::Pattern;
 use crate::caller::{Needs, Rule};
 use crate::config::raw;
-use crate::config::raw::listener::{Allow, Callers};
+use crate::config::raw::choice::Several;
+use crate::config::raw::listener::Allow;
 use crate::config::tree::Place;
 use crate::config::validate::context::Context;
 use crate::route::RouteSpec;
@@ -82,7 +83,7 @@ pub(crate) fn of_route(
     place: Place<'_>,
     context: &mut Context<'_>,
 ) -> Option<Arc<[Rule]>> {
-    let Some(Callers(rules)) = &raw.callers else { return Some(Arc::default()) };
+    let Some(Several(rules)) = &raw.callers else { return Some(Arc::default()) };
     let place = place.key("callers");
     if rules.is_empty() {
         let problem = context.findings.error(place, "an empty list lets nobody call");
@@ -92,7 +93,7 @@ pub(crate) fn of_route(
     let way = listener.map_or(Way { kind: Kind::Unknown, shows_certificates: true }, Way::of);
     let mut checked = Vec::with_capacity(rules.len());
     for (index, raw_rule) in rules.iter().enumerate() {
-        let place = if place.is_list() { place.item(index) } else { place };
+        let place = place.item(index);
         if raw_rule.subjects.is_some() && raw.subject.is_none() {
             let message = "the route has no subjects: requests do not say for whom they are";
             let problem = context.findings.error_at(place.key("subjects").key_span(), message);

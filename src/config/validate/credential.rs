@@ -11,15 +11,15 @@ use crate::config::raw::{self, Map};
 use crate::config::suggest::list;
 use crate::config::tree::Place;
 use crate::config::validate::context::Context;
+use crate::config::validate::endpoint::{Endpoint, endpoint};
 use crate::config::validate::names::Names;
-use crate::config::validate::{fixed, inject, login, oauth2, rotation, secret, signature};
-use crate::credential::flow::mail::{Imap, Mailbox};
+use crate::config::validate::{fixed, inject, login, oauth2, plaintext, rotation, secret, signature};
 use crate::credential::{
     CredentialName, CredentialSpec, DeadlineRule, ExpectedUpstream, Flow, RenewalRate, Source, Times,
 };
 use crate::inject::{Injection, Verification};
 use crate::route::Refusal;
-use crate::upstream::{Origin, Scheme, Url};
+use crate::upstream::Url;
 
 /// How often an issuer is asked to send a message, unless the configuration says so.
 const MAILED: RenewalRate = RenewalRate { count: 1, per: Duration::from_secs(3600) };
@@ -50,13 +50,6 @@ pub(crate) struct Credential {
     pub(crate) is_certificate_bound: bool,
     /// Where exchanges go, and further URLs that routes deny.
     pub(crate) endpoints: Vec<Endpoint>,
-}
-
-/// A URL that no route may reach: an origin and a path as it is written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Endpoint {
-    pub(crate) origin: Origin,
-    pub(crate) path: String,
 }
 
 /// The names of a credential's outputs; `None` if its own mistakes hide them.
@@ -129,7 +122,7 @@ fn one(name: &str, raw: &raw::Credential, place: Place<'_>, context: &mut Contex
         FlowKind::Static | FlowKind::OAuth2 => None,
     };
     let way = (raw.egress.as_deref(), allow_plaintext);
-    check_plaintext(&endpoints, flow.as_ref(), way, place, context);
+    plaintext::check(&endpoints, flow.as_ref(), way, place, context);
     if !context.is_durable
         && kind != FlowKind::Static
         && inputs.names.secrets.iter().any(|name| name == "password")
@@ -165,26 +158,7 @@ fn one(name: &str, raw: &raw::Credential, place: Place<'_>, context: &mut Contex
         Some(raw) => inject::refusal(raw, place.key("refusal"), context),
         None => Refusal::default(),
     };
-    let default_lifetime = raw.default_lifetime.map_or(Duration::from_secs(3600), |time| time.0);
-    let mailed = flow.as_ref().map_or(Duration::ZERO, waits_for_mail);
-    let usual_timeout = if mailed.is_zero() { Duration::from_secs(30) } else { mailed + ASKING_FOR_MAIL };
-    let exchange_timeout = raw.exchange_timeout.map_or(usual_timeout, |time| time.0);
-    for (key, time) in [("default_lifetime", default_lifetime), ("exchange_timeout", exchange_timeout)] {
-        if time.is_zero() {
-            context.findings.error(place.key(key), format!("`{key}` is longer than nothing"));
-        }
-    }
-    let max_renewals = raw.max_renewals.map(|rate| RenewalRate { count: rate.count, per: rate.per });
-    if !mailed.is_zero() {
-        check_mailed(max_renewals, place, context);
-    }
-    let times = Times {
-        renew_before: raw.renew_before.map(|time| time.0),
-        default_lifetime,
-        max_renewals: max_renewals.or_else(|| (!mailed.is_zero()).then_some(MAILED)),
-        exchange_timeout,
-        typical_lifetime: raw.typical_lifetime.map(|time| time.0),
-    };
+    let times = times(raw, flow.as_ref(), place, context);
     let egress = oauth2::certificate::egress(name, raw, place, context);
     let Inputs { names, sources, .. } = inputs;
     let secrets = names.secrets.clone();
@@ -217,6 +191,30 @@ fn one(name: &str, raw: &raw::Credential, place: Place<'_>, context: &mut Contex
         is_certificate_bound: oauth2::certificate::is_bound(raw),
         endpoints,
     })
+}
+
+/// The times of its renewals.
+fn times(raw: &raw::Credential, flow: Option<&Flow>, place: Place<'_>, context: &mut Context<'_>) -> Times {
+    let default_lifetime = raw.default_lifetime.map_or(Duration::from_secs(3600), |time| time.0);
+    let mailed = flow.map_or(Duration::ZERO, waits_for_mail);
+    let usual_timeout = if mailed.is_zero() { Duration::from_secs(30) } else { mailed + ASKING_FOR_MAIL };
+    let exchange_timeout = raw.exchange_timeout.map_or(usual_timeout, |time| time.0);
+    for (key, time) in [("default_lifetime", default_lifetime), ("exchange_timeout", exchange_timeout)] {
+        if time.is_zero() {
+            context.findings.error(place.key(key), format!("`{key}` is longer than nothing"));
+        }
+    }
+    let max_renewals = raw.max_renewals.map(|rate| RenewalRate { count: rate.count, per: rate.per });
+    if !mailed.is_zero() {
+        check_mailed(max_renewals, place, context);
+    }
+    Times {
+        renew_before: raw.renew_before.map(|time| time.0),
+        default_lifetime,
+        max_renewals: max_renewals.or_else(|| (!mailed.is_zero()).then_some(MAILED)),
+        exchange_timeout,
+        typical_lifetime: raw.typical_lifetime.map(|time| time.0),
+    }
 }
 
 /// Where the answer says where requests go. The routes that are held to it are not known yet.
@@ -269,6 +267,21 @@ fn deadline(
         context.findings.error(place.key("jwt"), message);
     }
     Some(DeadlineRule { of: of.clone(), jwt: jwt.clone(), claim: claim.clone() })
+}
+
+fn further_endpoints(
+    raw: &raw::Credential,
+    place: Place<'_>,
+    names: &Names,
+    endpoints: &mut Vec<Endpoint>,
+    context: &mut Context<'_>,
+) {
+    for (index, url) in raw.token_endpoints.iter().flatten().enumerate() {
+        let place = place.key("token_endpoints").item(index);
+        if let Some(template) = names.template(url, place, &[], context) {
+            endpoints.extend(endpoint(&template, place, context));
+        }
+    }
 }
 
 /// The inputs of one credential as they are gathered.
@@ -364,111 +377,4 @@ fn plain(
         plain.insert("base_url".to_owned(), address.trim_end_matches('/').to_owned());
     }
     plain
-}
-
-fn check_plaintext(
-    endpoints: &[Endpoint],
-    flow: Option<&Flow>,
-    (egress, allowed): (Option<&str>, bool),
-    place: Place<'_>,
-    context: &mut Context<'_>,
-) {
-    let mailbox = flow.and_then(|flow| plain_mailbox(flow, egress, context));
-    if let Some(mailbox) = &mailbox {
-        if allowed {
-            let message = format!("the password of the mailbox is sent to {mailbox} in plain text");
-            context.findings.warning(place.key("steps"), message).help("`allow_plaintext` permits it");
-        } else {
-            let message = format!("{mailbox} is plain text: everyone on the way could read the password");
-            let help = "write imaps://, or leave `starttls` on";
-            context.findings.error(place.key("steps"), message).help(help);
-        }
-    }
-    let is_mailbox =
-        |origin: &Origin| flow.is_some_and(|flow| mailboxes(flow).any(|imap| imap.origin == *origin));
-    let exposed = endpoints
-        .iter()
-        .find(|endpoint| is_exposed(&endpoint.origin, egress, context) && !is_mailbox(&endpoint.origin));
-    let Some(plain) = exposed else { return };
-    let url_place = ["base_url", "issuer", "token_url", "steps"].iter().find(|key| place.has(key));
-    let place = url_place.map_or(place, |key| place.key(key));
-    if allowed {
-        let message = format!("secrets are sent to {} over plain HTTP", plain.origin);
-        context.findings.warning(place, message).help("`allow_plaintext` permits it");
-    } else {
-        let message = format!("{} is plain HTTP: everyone on the way could read the secrets", plain.origin);
-        let help = "use https://, or say `allow_plaintext = true` if the issuer has nothing else";
-        context.findings.error(place, message).help(help);
-    }
-}
-
-/// The mailboxes of a login that are at servers.
-fn mailboxes(flow: &Flow) -> impl Iterator<Item = &Imap> {
-    let login = if let Flow::Login(login) = flow { Some(login) } else { None };
-    login.into_iter().flat_map(|login| login.mails()).filter_map(|mail| match &mail.mailbox {
-        Mailbox::Imap(imap) => Some(imap),
-        Mailbox::Maildir(_) => None,
-    })
-}
-
-/// The first mailbox whose password anybody on the way could read.
-fn plain_mailbox<'a>(flow: &'a Flow, egress: Option<&str>, context: &Context<'_>) -> Option<&'a Imap> {
-    mailboxes(flow).find(|imap| imap.is_plain() && is_exposed(&imap.origin, egress, context))
-}
-
-/// Whether what is sent there could be read on the way. A proxy elsewhere makes a way of what would
-/// have stayed on this machine.
-pub(crate) fn is_exposed(origin: &Origin, egress: Option<&str>, context: &Context<'_>) -> bool {
-    match origin.scheme {
-        Scheme::Https | Scheme::Unix => false,
-        Scheme::Http | Scheme::H2c => {
-            !origin.is_loopback() || egress.is_some_and(|name| context.remote_proxies.contains(name))
-        }
-    }
-}
-
-fn further_endpoints(
-    raw: &raw::Credential,
-    place: Place<'_>,
-    names: &Names,
-    endpoints: &mut Vec<Endpoint>,
-    context: &mut Context<'_>,
-) {
-    for (index, url) in raw.token_endpoints.iter().flatten().enumerate() {
-        let place = place.key("token_endpoints").item(index);
-        if let Some(template) = names.template(url, place, &[], context) {
-            endpoints.extend(endpoint(&template, place, context));
-        }
-    }
-}
-
-/// The endpoint that a URL template means: its origin is plain text, its path is so up to the first
-/// placeholder.
-pub(crate) fn endpoint(
-    url: &crate::template::Template,
-    place: Place<'_>,
-    context: &mut Context<'_>,
-) -> Option<Endpoint> {
-    let text = url.literal_prefix();
-    let is_whole = url.as_text().is_some();
-    let authority = text.find("://").map(|at| at + 3);
-    let end = authority.and_then(|at| text[at..].find(['/', '?']).map(|length| at + length));
-    if !is_whole && end.is_none() {
-        let problem =
-            context.findings.error(place, "scheme and host of a URL are plain text or plain parameters");
-        problem.help("a URL that a secret or an answer could move would take the secrets along");
-        return None;
-    }
-    match text.parse::<Url>() {
-        Ok(url) => {
-            let path = url.path();
-            let is_path_whole = is_whole || text.contains('?');
-            let path = if is_path_whole { path } else { &path[..path.rfind('/').unwrap_or(0)] };
-            Some(Endpoint { path: path.to_owned(), origin: url.origin })
-        }
-        Err(error) => {
-            context.findings.error(place, error);
-            None
-        }
-    }
 }

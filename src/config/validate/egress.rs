@@ -12,6 +12,7 @@ use crate::config::raw::{self, Map};
 use crate::config::tree::Place;
 use crate::config::validate::context::Context;
 use crate::config::validate::credential::check_name;
+use crate::config::validate::inject::is_pointer;
 use crate::config::validate::secret;
 use crate::credential::{CredentialSpec, Flow};
 use crate::upstream::{
@@ -84,11 +85,10 @@ fn expect(
         Some(Texts(texts)) => {
             let at = place.key("address");
             for (index, text) in texts.iter().enumerate() {
-                let at = if at.is_list() { at.item(index) } else { at };
                 if let Ok(address) = text.parse() {
                     addresses.push(address);
                 } else {
-                    let problem = context.findings.error(at, "this is not an address");
+                    let problem = context.findings.error(at.item(index), "this is not an address");
                     problem.help("such as \"203.0.113.10\"");
                 }
             }
@@ -111,7 +111,7 @@ fn expect(
     let url = url.parse::<Url>().map_err(|mistake| {
         context.findings.error(at, mistake).help("such as \"https://address.example.org/\"");
     });
-    if raw.json.as_ref().is_some_and(|pointer| !pointer.is_empty() && !pointer.starts_with('/')) {
+    if raw.json.as_ref().is_some_and(|pointer| !is_pointer(pointer)) {
         let problem = context.findings.error(place.key("json"), "this is not a JSON pointer");
         problem.help("such as \"/client/ip\" (RFC 6901)");
     }

@@ -25,7 +25,7 @@ pub(super) fn rules(raw: &LoginStep, place: Place<'_>, context: &mut Context<'_>
         (None, Some(Several(rules))) => {
             let place = place.key("expires_at");
             let rule = |(index, raw)| {
-                let place = if place.is_list() { place.item(index) } else { place };
+                let place = place.item(index);
                 expires_at(raw, place, context)
             };
             rules.iter().enumerate().filter_map(rule).collect()
@@ -136,7 +136,7 @@ pub(super) fn check_outputs(raw: &LoginStep, known: &[String], place: Place<'_>,
     }
     let at = place.key("expires_at");
     for (index, table) in raw.expires_at.iter().flat_map(|Several(tables)| tables).enumerate() {
-        let place = if at.is_list() { at.item(index) } else { at };
+        let place = at.item(index);
         named.extend([(place.key("jwt"), &table.jwt), (place.key("output"), &table.output)]);
     }
     for (place, output) in named {

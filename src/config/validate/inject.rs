@@ -273,7 +273,8 @@ fn check_pointer_at_key(pointer: &str, place: Place<'_>, context: &mut Context<'
     }
 }
 
-fn is_pointer(pointer: &str) -> bool {
+/// Whether a text is a JSON pointer (RFC 6901).
+pub(crate) fn is_pointer(pointer: &str) -> bool {
     let escapes_are_right =
         pointer.split('~').skip(1).all(|rest| rest.starts_with('0') || rest.starts_with('1'));
     (pointer.is_empty() || pointer.starts_with('/')) && escapes_are_right

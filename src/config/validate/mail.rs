@@ -9,7 +9,7 @@ use crate::config::raw::step::{LoginStep, Mail};
 use crate::config::suggest::nearest;
 use crate::config::tree::Place;
 use crate::config::validate::context::Context;
-use crate::config::validate::credential::Endpoint;
+use crate::config::validate::endpoint::Endpoint;
 use crate::config::validate::expiry;
 use crate::config::validate::login::Reader;
 use crate::credential::flow::login::Extract;

@@ -12,7 +12,8 @@ use crate::config::raw::{self, Map};
 use crate::config::suggest::list;
 use crate::config::tree::Place;
 use crate::config::validate::context::{Context, unknown};
-use crate::config::validate::credential::{check_name, is_exposed};
+use crate::config::validate::credential::check_name;
+use crate::config::validate::plaintext::is_exposed;
 use crate::config::validate::secret;
 use crate::credential::Source;
 use crate::credential::deadline::NOTICE;
@@ -192,7 +193,7 @@ fn mail(to: &[String], raw: &raw::Notify, place: Place<'_>, context: &mut Contex
         context.findings.error(at, "an empty list writes to nobody");
     }
     for (index, address) in to.iter().enumerate() {
-        check_address(address, if at.is_list() { at.item(index) } else { at }, context);
+        check_address(address, at.item(index), context);
     }
     match &raw.from {
         None => context.findings.missing(place, "from", "a mail says who writes"),

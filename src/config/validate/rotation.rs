@@ -6,7 +6,8 @@ use crate::config::raw;
 use crate::config::suggest::{list, nearest};
 use crate::config::tree::Place;
 use crate::config::validate::context::Context;
-use crate::config::validate::credential::{Endpoint, Inputs};
+use crate::config::validate::credential::Inputs;
+use crate::config::validate::endpoint::Endpoint;
 use crate::config::validate::login;
 use crate::credential::{CredentialName, Rotation, Source};
 

@@ -1,6 +1,7 @@
 //! Secret references, resolved to sources.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::config::validate::inject::check_pointer;
 use crate::config::validate::names::Names;
 use crate::credential::input::{AssertionSpec, Claim};
 use crate::credential::{CredentialName, Source};
-use crate::secret::{Secret, unreadable, what_else};
+use crate::secret::{Secret, unreadable, what_else, without_line_break};
 
 pub(crate) const ALGORITHMS: [&str; 14] = [
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "HS256",
@@ -186,17 +187,12 @@ fn look_at(path: &Path, place: Place<'_>, context: &mut Context<'_>) -> Option<(
 }
 
 /// Warns of a secret that every user of this machine can read.
-#[cfg(unix)]
 fn warn_of_readers(about: &std::fs::Metadata, path: &Path, place: Place<'_>, context: &mut Context<'_>) {
-    use std::os::unix::fs::PermissionsExt;
     if about.permissions().mode() & 0o004 != 0 {
         let message = format!("every user of this machine can read {}", path.display());
         context.findings.warning(place, message).help("chmod 600 keeps others out");
     }
 }
-
-#[cfg(not(unix))]
-fn warn_of_readers(_: &std::fs::Metadata, _: &Path, _: Place<'_>, _: &mut Context<'_>) {}
 
 fn variable(name: &str, place: Place<'_>, context: &mut Context<'_>) -> Option<Source> {
     let Some(value) = context.environment.variable(name) else {
@@ -222,7 +218,7 @@ fn systemd(name: &str, place: Place<'_>, context: &mut Context<'_>) -> Option<So
 }
 
 fn non_empty(value: &[u8], place: Place<'_>, context: &mut Context<'_>) -> Option<Secret> {
-    let value = strip_newline(value);
+    let value = without_line_break(value);
     if value.is_empty() {
         context.findings.error(place, "this secret is empty");
         return None;
@@ -337,9 +333,4 @@ fn claims(
     };
     let claims: Vec<Option<(String, Claim)>> = raw.into_iter().map(claim).collect();
     claims.into_iter().collect()
-}
-
-/// Without one newline at the end, which editors and `echo` leave there.
-fn strip_newline(value: &[u8]) -> &[u8] {
-    value.strip_suffix(b"\r\n").or_else(|| value.strip_suffix(b"\n")).unwrap_or(value)
 }

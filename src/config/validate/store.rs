@@ -49,10 +49,9 @@ fn file(raw: &raw::Store, place: Place<'_>, context: &mut Context<'_>) -> Option
         .and_then(|reference| sealing_key(reference, "the store's key", place.key("key"), context));
     let previous = raw.previous_key.as_ref().map(|references| {
         let place = place.key("previous_key");
-        let several = references.0.len() > 1 || place.is_list();
-        let places = (0..).map(|index| if several { place.item(index) } else { place });
-        let keys = references.0.iter().zip(places);
-        keys.map(|(raw, place)| sealing_key(raw, "a previous key of the store", place, context)).collect()
+        let keys = references.0.iter().enumerate();
+        keys.map(|(index, raw)| sealing_key(raw, "a previous key of the store", place.item(index), context))
+            .collect()
     });
     let previous_keys: Option<Vec<Source>> = previous.unwrap_or_else(|| Some(Vec::new()));
     Some(FileSpec { path: path?, key: key?, previous_keys: previous_keys? })

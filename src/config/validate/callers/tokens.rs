@@ -6,9 +6,10 @@ use std::sync::Arc;
 use crate::caller::account::{Accounts, AccountsSpec, KeysAt};
 use crate::caller::bearer::Bearers;
 use crate::certificate::KeySource;
+use crate::config::raw::choice::Several;
 use crate::config::raw::listener::ServiceAccounts;
 use crate::config::raw::scalar::TextOr;
-use crate::config::raw::secret::SecretReferences;
+use crate::config::raw::secret::SecretReference;
 use crate::config::tree::Place;
 use crate::config::validate::context::Context;
 use crate::config::validate::secret;
@@ -19,28 +20,27 @@ const SHORTEST: usize = 16;
 
 /// `bearer` of a rule.
 pub(super) fn bearers(
-    raw: &SecretReferences,
+    Several(references): &Several<SecretReference>,
     place: Place<'_>,
     context: &mut Context<'_>,
 ) -> Option<Arc<Bearers>> {
-    if raw.0.is_empty() {
+    if references.is_empty() {
         context.findings.error(place, "an empty list lets nobody call");
         return None;
     }
-    let at = |index: usize| if place.is_list() { place.item(index) } else { place };
-    let mut sources: Vec<KeySource> = Vec::with_capacity(raw.0.len());
-    for (index, reference) in raw.0.iter().enumerate() {
-        let source = secret::at_hand(&TextOr::Table(reference.clone()), at(index), context)?;
+    let mut sources: Vec<KeySource> = Vec::with_capacity(references.len());
+    for (index, reference) in references.iter().enumerate() {
+        let source = secret::at_hand(&TextOr::Table(reference.clone()), place.item(index), context)?;
         if source.read().is_ok_and(|secret| secret.len() < SHORTEST) {
             let message = format!("this bearer has less than {SHORTEST} bytes: it can be guessed");
-            context.findings.warning(at(index), message).help("`openssl rand -hex 32` makes one");
+            context.findings.warning(place.item(index), message).help("`openssl rand -hex 32` makes one");
         }
         sources.push(source);
     }
     match Bearers::read(sources) {
         Ok(bearers) => Some(Arc::new(bearers)),
         Err((index, why)) => {
-            context.findings.error(at(index), why);
+            context.findings.error(place.item(index), why);
             None
         }
     }
