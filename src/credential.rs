@@ -52,6 +52,7 @@ pub use status::{ErrorClass, LastError, Status};
 
 use crate::clock::Moment;
 use crate::named::Named;
+use crate::rate::Rate;
 use crate::secret::Secret;
 
 /// The name of a credential in the configuration.
@@ -159,7 +160,7 @@ pub struct Times {
     /// The lifetime where the issuer names none, or an absurd one.
     pub default_lifetime: Duration,
     /// At most so many renewals in so long a time.
-    pub max_renewals: Option<RenewalRate>,
+    pub max_renewals: Option<Rate>,
     /// How long a whole exchange may take.
     pub exchange_timeout: Duration,
     /// How long its tokens usually live, where no answer has told yet: what forecasts go by.
@@ -174,36 +175,6 @@ impl Default for Times {
             max_renewals: None,
             exchange_timeout: Duration::from_secs(30),
             typical_lifetime: None,
-        }
-    }
-}
-
-/// `max_renewals = "10/10m"`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RenewalRate {
-    /// How many renewals.
-    pub count: u32,
-    /// In how long a time.
-    pub per: Duration,
-}
-
-impl RenewalRate {
-    /// What is counted here is when exchanges begin, and what an issuer counts is when they arrive. One that was
-    /// held up on its way and one that was not lie closer together there.
-    const JITTER: Duration = Duration::from_secs(10);
-
-    /// How long an exchange counts.
-    pub fn counts_for(&self) -> Duration {
-        self.per + Self::JITTER.min(self.per / 10)
-    }
-}
-
-/// `once in 3600s`, `10 times in 600s`.
-impl fmt::Display for RenewalRate {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.count {
-            1 => write!(formatter, "once in {:?}", self.per),
-            count => write!(formatter, "{count} times in {:?}", self.per),
         }
     }
 }

@@ -13,7 +13,7 @@
 //! 2  credential | inject   life cycle and flows | templates onto requests
 //! 1  upstream, caller      connect, TLS, pool, egress; who calls, and who may
 //! 0  secret clock backoff template named memory buffer body telemetry lookout confinement
-//! 0  http1 http2 guard certificate jose
+//! 0  http1 http2 guard certificate jose rate
 //! ```
 //!
 //! Start with [`proxy`] (the life of a request) and [`credential`] (the life of a credential).
@@ -42,6 +42,7 @@ pub mod memory;
 pub mod named;
 pub mod notification;
 pub mod proxy;
+pub mod rate;
 pub mod route;
 pub mod sandbox;
 pub mod secret;

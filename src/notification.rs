@@ -31,6 +31,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::credential::Source;
+use crate::rate::Rate;
 use crate::upstream::{Origin, Url};
 
 pub use event::{Event, Notice};
@@ -58,24 +59,15 @@ pub struct ReceiverSpec {
     /// How often what lasts is told again; zero is never.
     pub remind: Duration,
     /// How often one and the same matter is told.
-    pub flaps: Bound,
+    pub flaps: Rate,
     /// How many notices it gets; what is more comes together in one.
-    pub rate: Bound,
+    pub rate: Rate,
     /// How many notices wait for it.
     pub max_queue: usize,
     /// How long a delivery may take.
     pub timeout: Duration,
     /// The egress that it is reached by; empty for the default.
     pub egress: String,
-}
-
-/// So many in so long a time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bound {
-    /// How many.
-    pub count: u32,
-    /// In how long a time.
-    pub per: Duration,
 }
 
 /// How a receiver is reached.
@@ -129,9 +121,9 @@ impl ReceiverSpec {
     /// The default of `remind`.
     pub const REMIND: Duration = Duration::from_secs(86_400);
     /// The default of `flaps`.
-    pub const FLAPS: Bound = Bound { count: 6, per: Duration::from_secs(3600) };
+    pub const FLAPS: Rate = Rate { count: 6, per: Duration::from_secs(3600) };
     /// The default of `rate`.
-    pub const RATE: Bound = Bound { count: 60, per: Duration::from_secs(3600) };
+    pub const RATE: Rate = Rate { count: 60, per: Duration::from_secs(3600) };
     /// The default of `max_queue`.
     pub const MAX_QUEUE: usize = 100;
     /// The default of `timeout`.

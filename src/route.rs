@@ -23,6 +23,7 @@ use crate::inject::{Injection, Verification};
 use crate::upstream::Url;
 use crate::upstream::pool::PoolLimits;
 
+pub use crate::rate::Rate;
 pub use guesses::{Guesser, Guesses};
 pub use table::{Route, RouteTable, Tokens, Wiring};
 
@@ -97,15 +98,6 @@ pub struct AllowRule {
     pub method: Option<Method>,
     /// A pattern over the stripped path; `*` stays in a segment, `**` crosses.
     pub pattern: String,
-}
-
-/// `rate = "100/s"`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rate {
-    /// How many requests, also at once.
-    pub count: u32,
-    /// In how long a time.
-    pub per: Duration,
 }
 
 /// How an upstream says that the token is dead.

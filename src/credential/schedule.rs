@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::clock::Moment;
-use crate::credential::{CredentialSpec, Expiry, Flow, Lifetime, RenewalRate};
+use crate::credential::{CredentialSpec, Expiry, Flow, Lifetime};
+use crate::rate::Rate;
 
 /// Whatever the issuer says, so much time lies between two renewals of a credential.
 pub const LEAST_INTERVAL: Duration = Duration::from_secs(2);
@@ -78,9 +79,18 @@ pub struct Pace {
     started: VecDeque<Duration>,
 }
 
+/// What is counted here is when exchanges begin, and what an issuer counts is when they arrive. One that was
+/// held up on its way and one that was not lie closer together there.
+const JITTER: Duration = Duration::from_secs(10);
+
+/// How long `max_renewals` counts an exchange.
+pub fn counts_for(limit: Rate) -> Duration {
+    limit.per + JITTER.min(limit.per / 10)
+}
+
 impl Pace {
     /// Notes an exchange with the issuer that was started at this time since boot.
-    pub fn note_exchange(&mut self, started: Duration, limit: Option<RenewalRate>) {
+    pub fn note_exchange(&mut self, started: Duration, limit: Option<Rate>) {
         let Some(limit) = limit else { return };
         self.started.push_back(started);
         while self.started.len() > limit.count as usize {
@@ -99,22 +109,22 @@ impl Pace {
     }
 
     /// Nothing of it counts any more from this time since boot on.
-    pub fn forgotten(&self, limit: Option<RenewalRate>) -> Duration {
+    pub fn forgotten(&self, limit: Option<Rate>) -> Duration {
         let by_interval = self.renewed.map(|renewed| renewed + LEAST_INTERVAL);
-        let by_rate = limit.and_then(|limit| Some(*self.started.back()? + limit.counts_for()));
+        let by_rate = limit.and_then(|limit| Some(*self.started.back()? + counts_for(limit)));
         by_interval.max(by_rate).unwrap_or_default()
     }
 
     /// No exchange starts before this time since boot.
-    pub fn earliest(&self, limit: Option<RenewalRate>) -> Duration {
+    pub fn earliest(&self, limit: Option<Rate>) -> Duration {
         let by_interval = self.renewed.map(|renewed| renewed + LEAST_INTERVAL);
         by_interval.max(self.by_rate(limit)).unwrap_or_default()
     }
 
     /// Up to when `max_renewals` lets no exchange start, in time since boot; `None` if there is room for one.
-    pub fn by_rate(&self, limit: Option<RenewalRate>) -> Option<Duration> {
+    pub fn by_rate(&self, limit: Option<Rate>) -> Option<Duration> {
         let limit = limit.filter(|limit| self.started.len() >= limit.count as usize)?;
-        Some(*self.started.front()? + limit.counts_for())
+        Some(*self.started.front()? + counts_for(limit))
     }
 }
 
@@ -130,8 +140,9 @@ mod tests {
     use crate::clock::Moment;
     use crate::credential::flow::fixed::Expires;
     use crate::credential::flow::{LoginFlow, StaticFlow};
-    use crate::credential::{CredentialSpec, Expiry, Flow, Lifetime, RenewalRate, Times};
+    use crate::credential::{CredentialSpec, Expiry, Flow, Lifetime, Times};
     use crate::named::Named;
+    use crate::rate::Rate;
 
     const START: Moment = Moment { wall: Timestamp::UNIX_EPOCH, boot: Duration::from_secs(500) };
 
@@ -189,7 +200,7 @@ mod tests {
     #[test]
     fn pace_keeps_two_seconds_between_renewals_and_so_many_exchanges_in_a_time() {
         let second = Duration::from_secs(1);
-        let rate = Some(RenewalRate { count: 3, per: 60 * second });
+        let rate = Some(Rate { count: 3, per: 60 * second });
         let mut pace = Pace::default();
         assert_eq!(pace.earliest(rate), Duration::ZERO);
         for at in [10, 20, 30_u32] {
@@ -278,7 +289,7 @@ mod tests {
             per in 1..1000_u64,
             pauses in proptest::collection::vec((0..300_u64, any::<bool>()), 1..60),
         ) {
-            let rate = Some(RenewalRate { count, per: Duration::from_secs(per) });
+            let rate = Some(Rate { count, per: Duration::from_secs(per) });
             let (mut pace, mut now) = (Pace::default(), START.boot);
             let (mut asked, mut renewed) = (Vec::new(), None::<Duration>);
             for (pause, succeeds) in pauses {

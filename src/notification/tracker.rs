@@ -21,7 +21,8 @@ use jiff::Timestamp;
 use crate::clock::{Clock, Moment};
 use crate::notification::diary::{Entry, Told};
 use crate::notification::trouble::{Survey, Topic, Trouble};
-use crate::notification::{Bound, Event, Notice, ReceiverSpec};
+use crate::notification::{Event, Notice, ReceiverSpec};
+use crate::rate::Rate;
 
 /// So many notices of one kind at once are told one by one; more come together in one.
 const ONE_BY_ONE: usize = 10;
@@ -91,7 +92,7 @@ fn date(at: Duration, now: Moment) -> Timestamp {
 }
 
 impl Window {
-    fn has_room(&mut self, bound: Bound, now: Duration) -> bool {
+    fn has_room(&mut self, bound: Rate, now: Duration) -> bool {
         while self.0.front().is_some_and(|first| now.saturating_sub(*first) >= bound.per) {
             self.0.pop_front();
         }
@@ -145,7 +146,7 @@ impl Matter {
     fn is_forgotten(&mut self, spec: &ReceiverSpec, now: Moment) -> bool {
         let has_settled = self.well.is_some_and(|well| now.boot.saturating_sub(well.boot) >= spec.after);
         let is_silent = self.told.is_none() || !spec.events.contains(&Event::Recovered);
-        has_settled && is_silent && self.times.has_room(Bound { count: 1, ..spec.flaps }, now.boot)
+        has_settled && is_silent && self.times.has_room(Rate { count: 1, ..spec.flaps }, now.boot)
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::route::Rate;
+use crate::rate::Rate;
 
 /// Whoever shows a token, as far as that is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -95,7 +95,7 @@ mod tests {
     use std::time::Duration;
 
     use super::{Guesser, Guesses, MOST_GUESSERS};
-    use crate::route::Rate;
+    use crate::rate::Rate;
 
     const RATE: Rate = Rate { count: 5, per: Duration::from_secs(50) };
     const START: Duration = Duration::from_secs(100);

@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::route::Rate;
+use crate::rate::Rate;
 
 /// How many requests a route still takes.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ mod tests {
     use std::time::Duration;
 
     use super::Bucket;
-    use crate::route::Rate;
+    use crate::rate::Rate;
 
     #[test]
     fn a_rate_is_a_burst_that_fills_up_evenly() {

@@ -8,9 +8,10 @@ use crate::config::raw::choice::{SwitchOr, Texts};
 use crate::config::raw::consent::Otp;
 use crate::config::raw::inject::{Inject, RefusalRule, Verify};
 use crate::config::raw::rotate::{Deadline, Rotate};
-use crate::config::raw::scalar::{Map, Plain, Rate, TextOr, Time};
+use crate::config::raw::scalar::{Map, Plain, TextOr, Time};
 use crate::config::raw::secret::SecretReference;
 use crate::config::raw::step::LoginStep;
+use crate::rate::Rate;
 
 /// What is obtained and kept fresh.
 #[derive(Debug, Default, Deserialize, JsonSchema)]

@@ -4,8 +4,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::config::raw::choice::{Listed, Several, Texts};
-use crate::config::raw::scalar::{Rate, Size, TextOr, Time};
+use crate::config::raw::scalar::{Size, TextOr, Time};
 use crate::config::raw::secret::SecretReference;
+use crate::rate::Rate;
 
 /// Where apps connect.
 #[derive(Debug, Default, Deserialize, JsonSchema)]

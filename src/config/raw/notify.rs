@@ -4,8 +4,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::config::raw::choice::Texts;
-use crate::config::raw::scalar::{Rate, Time};
+use crate::config::raw::scalar::Time;
 use crate::config::raw::secret::SecretReference;
+use crate::rate::Rate;
 
 /// Who is told of trouble and of deadlines: by exactly one of `webhook`, `command` and `mail`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]

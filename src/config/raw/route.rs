@@ -6,7 +6,8 @@ use serde::Deserialize;
 use crate::config::raw::choice::Several;
 use crate::config::raw::inject::{Inject, RefusalRule, Verify};
 use crate::config::raw::listener::Allow;
-use crate::config::raw::scalar::{Rate, Size, TextOr, Time};
+use crate::config::raw::scalar::{Size, TextOr, Time};
+use crate::rate::Rate;
 
 /// Which request goes where, with which credential.
 #[derive(Debug, Default, Deserialize, JsonSchema)]

@@ -10,6 +10,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 
+use crate::rate::Rate;
+
 /// A duration: `"500ms"`, `"30s"`, `"15m"`, `"12h"`, `"180d"`, or several together: `"1h30m"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Time(pub(crate) Duration);
@@ -17,13 +19,6 @@ pub(crate) struct Time(pub(crate) Duration);
 /// A number of bytes: `4096`, `"64KiB"`, `"4MiB"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Size(pub(crate) u64);
-
-/// So many in so long a time: `"100/s"`, `"10/10m"`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Rate {
-    pub(crate) count: u32,
-    pub(crate) per: Duration,
-}
 
 /// A text, a number or a boolean, taken as text.
 #[derive(Debug, Clone, PartialEq, Eq)]

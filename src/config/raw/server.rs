@@ -4,8 +4,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::config::raw::choice::Several;
-use crate::config::raw::scalar::{Rate, Time};
+use crate::config::raw::scalar::Time;
 use crate::config::raw::secret::SecretReference;
+use crate::rate::Rate;
 
 /// Threads, draining and logs.
 #[derive(Debug, Default, Deserialize, JsonSchema)]

@@ -15,14 +15,15 @@ use crate::config::validate::endpoint::{Endpoint, endpoint};
 use crate::config::validate::names::Names;
 use crate::config::validate::{fixed, inject, login, oauth2, plaintext, rotation, secret, signature};
 use crate::credential::{
-    CredentialName, CredentialSpec, DeadlineRule, ExpectedUpstream, Flow, RenewalRate, Source, Times,
+    CredentialName, CredentialSpec, DeadlineRule, ExpectedUpstream, Flow, Source, Times,
 };
 use crate::inject::{Injection, Verification};
+use crate::rate::Rate;
 use crate::route::Refusal;
 use crate::upstream::Url;
 
 /// How often an issuer is asked to send a message, unless the configuration says so.
-const MAILED: RenewalRate = RenewalRate { count: 1, per: Duration::from_secs(3600) };
+const MAILED: Rate = Rate { count: 1, per: Duration::from_secs(3600) };
 
 /// So much longer than its messages are waited for an exchange may take.
 const ASKING_FOR_MAIL: Duration = Duration::from_secs(120);
@@ -204,14 +205,13 @@ fn times(raw: &raw::Credential, flow: Option<&Flow>, place: Place<'_>, context: 
             context.findings.error(place.key(key), format!("`{key}` is longer than nothing"));
         }
     }
-    let max_renewals = raw.max_renewals.map(|rate| RenewalRate { count: rate.count, per: rate.per });
     if !mailed.is_zero() {
-        check_mailed(max_renewals, place, context);
+        check_mailed(raw.max_renewals, place, context);
     }
     Times {
         renew_before: raw.renew_before.map(|time| time.0),
         default_lifetime,
-        max_renewals: max_renewals.or_else(|| (!mailed.is_zero()).then_some(MAILED)),
+        max_renewals: raw.max_renewals.or_else(|| (!mailed.is_zero()).then_some(MAILED)),
         exchange_timeout,
         typical_lifetime: raw.typical_lifetime.map(|time| time.0),
     }
@@ -237,7 +237,7 @@ fn waits_for_mail(flow: &Flow) -> Duration {
 }
 
 /// Tells of more attempts than people's mailboxes are made for, and of a count that a restart forgets.
-fn check_mailed(limit: Option<RenewalRate>, place: Place<'_>, context: &mut Context<'_>) {
+fn check_mailed(limit: Option<Rate>, place: Place<'_>, context: &mut Context<'_>) {
     if limit.is_some_and(|limit| limit.per < MAILED.per * limit.count) {
         let message = "each attempt has a message sent, and this allows more than one an hour";
         context.findings.warning(place.key("max_renewals"), message);

@@ -13,7 +13,6 @@ use crate::config::validate::credential::check_name;
 use crate::config::validate::names::Names;
 use crate::config::validate::{callers, route, secret, tls};
 use crate::credential::Source;
-use crate::route::Rate;
 use crate::server::{Address, Bind, CalmLimits, ListenerLimits, ListenerSpec};
 
 /// Where the admin listener is without `[admin]`.
@@ -121,8 +120,8 @@ pub(crate) fn admin(raw: &raw::Admin, place: Place<'_>, context: &mut Context<'_
         session_lifetime,
         max_event_streams: raw.max_event_streams.unwrap_or(AdminSpec::MAX_EVENT_STREAMS),
         max_connections,
-        max_wrong_tokens: rate(raw.max_wrong_tokens, AdminSpec::MAX_WRONG_TOKENS),
-        max_wrong_sign_ins: rate(raw.max_wrong_sign_ins, AdminSpec::MAX_WRONG_SIGN_INS),
+        max_wrong_tokens: raw.max_wrong_tokens.unwrap_or(AdminSpec::MAX_WRONG_TOKENS),
+        max_wrong_sign_ins: raw.max_wrong_sign_ins.unwrap_or(AdminSpec::MAX_WRONG_SIGN_INS),
     })
 }
 
@@ -206,10 +205,6 @@ fn check_remote(
     }
 }
 
-fn rate(given: Option<raw::scalar::Rate>, default: Rate) -> Rate {
-    given.map_or(default, |rate| Rate { count: rate.count, per: rate.per })
-}
-
 fn limits(raw: &raw::Listener, place: Place<'_>, context: &mut Context<'_>) -> ListenerLimits {
     let default = ListenerLimits::default();
     let size = |size: Option<raw::scalar::Size>, default: usize| {
@@ -227,11 +222,11 @@ fn limits(raw: &raw::Listener, place: Place<'_>, context: &mut Context<'_>) -> L
         body_timeout: time(raw.body_timeout, default.body_timeout),
         max_streams: raw.max_streams.unwrap_or(default.max_streams),
         calm: CalmLimits {
-            frames: rate(raw.max_fruitless_frames, default.calm.frames),
+            frames: raw.max_fruitless_frames.unwrap_or(default.calm.frames),
             continuations: raw.max_continuations.unwrap_or(default.calm.continuations),
             streams: raw.max_fruitless_streams.unwrap_or(default.calm.streams),
         },
-        max_wrong_bearers: rate(raw.max_wrong_bearers, default.max_wrong_bearers),
+        max_wrong_bearers: raw.max_wrong_bearers.unwrap_or(default.max_wrong_bearers),
     };
     let ranges = [
         ("max_connections", limits.max_connections, 1, 1 << 20),

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use crate::config::raw::choice::Texts;
 use crate::config::raw::notify::EventName;
-use crate::config::raw::scalar::Rate;
 use crate::config::raw::secret::SecretReference;
 use crate::config::raw::{self, Map};
 use crate::config::suggest::list;
@@ -17,7 +16,7 @@ use crate::config::validate::plaintext::is_exposed;
 use crate::config::validate::secret;
 use crate::credential::Source;
 use crate::credential::deadline::NOTICE;
-use crate::notification::{Bound, Event, MailLogin, MailSpec, ReceiverSpec, Security, Way};
+use crate::notification::{Event, MailLogin, MailSpec, ReceiverSpec, Security, Way};
 use crate::upstream::{Origin, Scheme, Url};
 
 /// The most notices that may wait.
@@ -68,16 +67,12 @@ fn receiver(
         after: raw.after.map_or(ReceiverSpec::AFTER, |time| time.0),
         before: raw.before.map_or(NOTICE, |time| time.0),
         remind: raw.remind.map_or(ReceiverSpec::REMIND, |time| time.0),
-        flaps: raw.flaps.map_or(ReceiverSpec::FLAPS, bound),
-        rate: raw.rate.map_or(ReceiverSpec::RATE, bound),
+        flaps: raw.flaps.unwrap_or(ReceiverSpec::FLAPS),
+        rate: raw.rate.unwrap_or(ReceiverSpec::RATE),
         max_queue: raw.max_queue.map_or(ReceiverSpec::MAX_QUEUE, |most| most as usize),
         timeout: raw.timeout.map_or(ReceiverSpec::TIMEOUT, |time| time.0),
         egress,
     })
-}
-
-fn bound(rate: Rate) -> Bound {
-    Bound { count: rate.count, per: rate.per }
 }
 
 fn events(raw: &raw::Notify, place: Place<'_>, context: &mut Context<'_>) -> BTreeSet<Event> {

@@ -22,7 +22,7 @@ use crate::credential::{CredentialName, CredentialSpec};
 use crate::guard::Mode;
 use crate::inject::{Injection, Verification};
 use crate::route::path::canonical;
-use crate::route::{AllowRule, Rate, Refusal, RouteLimits, RouteSpec};
+use crate::route::{AllowRule, Refusal, RouteLimits, RouteSpec};
 use crate::upstream::pool::PoolLimits;
 use crate::upstream::{Scheme, Url, address as addresses};
 
@@ -167,7 +167,7 @@ impl Reader<'_> {
             guard: guard(raw, place, context),
             allows_token_answers: raw.allow_token_answers == Some(true),
             limits: common.limits.one(limits),
-            rate: raw.rate.map(|rate| Rate { count: rate.count, per: rate.per }),
+            rate: raw.rate,
             remove: removed(raw.remove.as_deref().unwrap_or_default(), place.key("remove"), context),
         })
     }

@@ -11,7 +11,7 @@ use super::{AfterRefusal, Slot};
 use crate::clock::Clock;
 use crate::credential::shared::{Poke, Published, REFUSAL_FLOOR, Shared};
 use crate::credential::step::model::{CHANGES, Part, Scene, block_on, explore};
-use crate::credential::{Expiry, Lifetime, Minted, Outputs, Owner, State, Status};
+use crate::credential::{Expiry, Lifetime, Minted, Owner, State, Status};
 
 const WAIT: Duration = Duration::from_secs(5);
 

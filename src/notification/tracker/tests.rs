@@ -4,7 +4,8 @@ use jiff::Timestamp;
 
 use super::{Look, Tracker};
 use crate::clock::Clock;
-use crate::notification::{Bound, Event, ReceiverSpec, Survey, Topic, Trouble, Way};
+use crate::notification::{Event, ReceiverSpec, Survey, Topic, Trouble, Way};
+use crate::rate::Rate;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -161,7 +162,7 @@ async fn a_hundred_at_once_come_in_one_notice() {
 
 #[tokio::test(start_paused = true)]
 async fn a_receiver_that_was_told_too_much_gets_the_rest_in_one() {
-    let rate = Bound { count: 5, per: HOUR };
+    let rate = Rate { count: 5, per: HOUR };
     let mut bench = Bench::new(ReceiverSpec { rate, ..receiver() });
     let mut all = Vec::new();
     for number in 0..50 {

@@ -7,6 +7,7 @@ use jiff::SignedDuration;
 
 use crate::credential::keeper::exchange::question::Question;
 use crate::credential::keeper::exchange::{Exchange, Failure};
+use crate::credential::schedule::counts_for;
 
 /// A limit on more exchanges than this is counted by the schedule alone: no issuer blocks anybody for the first of
 /// them after a restart, and a record stays small.
@@ -22,7 +23,7 @@ impl Exchange {
             return Ok(());
         };
         let now = self.clock.wall();
-        let per = SignedDuration::try_from(limit.counts_for()).unwrap_or(SignedDuration::MAX);
+        let per = SignedDuration::try_from(counts_for(limit)).unwrap_or(SignedDuration::MAX);
         // One that lies in the future was noted by a clock that was wrong: nobody knows how long ago that was.
         attempts.retain(|at| *at <= now && now.duration_since(*at) < per);
         let room = usize::try_from(limit.count).unwrap_or(usize::MAX);

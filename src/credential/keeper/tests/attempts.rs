@@ -1,10 +1,10 @@
 //! An issuer that may be asked only so often, over restarts.
 
 use super::*;
-use crate::credential::RenewalRate;
 use crate::credential::store::Record;
+use crate::rate::Rate;
 
-const HOURLY: RenewalRate = RenewalRate { count: 1, per: HOUR };
+const HOURLY: Rate = Rate { count: 1, per: HOUR };
 
 fn hourly(name: &str) -> CredentialSpec {
     CredentialSpec { times: Times { max_renewals: Some(HOURLY), ..Times::default() }.into(), ..spec(name) }
@@ -92,7 +92,7 @@ async fn a_rate_of_several_counts_those_of_before_and_its_own() {
     let clock = Clock::simulated(Timestamp::UNIX_EPOCH + HOUR, 7);
     let store = durable();
     let rate = || CredentialSpec {
-        times: Times { max_renewals: Some(RenewalRate { count: 3, per: HOUR }), ..Times::default() }.into(),
+        times: Times { max_renewals: Some(Rate { count: 3, per: HOUR }), ..Times::default() }.into(),
         ..spec("a")
     };
     let mut asked = Vec::new();

@@ -224,7 +224,7 @@ async fn a_refusal_of_a_credential_that_was_removed_passes_through_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_refusal_renews_a_credential_that_stands_in_line_only_to_look_at_its_inputs() {
-    let (_folder, path) = super::files::file_with("password");
+    let (_folder, path) = files::file_with("password");
     let house = House::with_issuer_concurrency(1);
     house.issuer.answers("busy", |call| match call.number {
         1 => next_token(call),

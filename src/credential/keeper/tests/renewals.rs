@@ -90,7 +90,7 @@ async fn a_missing_or_absurd_lifetime_is_replaced_and_warned_about() {
 async fn max_renewals_bounds_the_exchanges_in_a_time() {
     let house = House::new();
     house.issuer.answers("a", |_| token("short", seconds(3)));
-    let rate = crate::credential::RenewalRate { count: 5, per: seconds(600) };
+    let rate = crate::rate::Rate { count: 5, per: seconds(600) };
     house.keep([CredentialSpec {
         times: Times { max_renewals: Some(rate), ..Times::default() }.into(),
         ..spec("a")
