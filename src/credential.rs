@@ -116,13 +116,13 @@ impl CredentialSpec {
             let is_made = matches!(source.leaf(), Source::Command { .. } | Source::Output { .. });
             is_made || matches!(source, Source::Jwt(_))
         };
-        !matches!(self.flow, Flow::Static(_)) || self.inputs.values().any(is_made_at_use)
+        !self.flow.is_static() || self.inputs.values().any(is_made_at_use)
     }
 
     /// Whether it only puts together what other credentials bring: it ends with the first of them, and what
     /// an upstream refuses of it is theirs.
     pub fn is_bundle(&self) -> bool {
-        matches!(self.flow, Flow::Static(_)) && self.parents().next().is_some()
+        self.flow.is_static() && self.parents().next().is_some()
     }
 
     /// The files that its inputs are read from.

@@ -174,7 +174,7 @@ pub async fn forecast(
     }
     let exchanges = issuer.exchanges();
     let credentials: Vec<Outlook> =
-        specs.iter().map(|spec| outlook(spec, &keeper, &exchanges, records)).collect();
+        specs.iter().map(|spec| outlook(spec, &keeper, &issuer, &exchanges)).collect();
     running.abort();
     let mut events: Vec<Event> = specs.iter().flat_map(|spec| replacements(spec, &exchanges, to)).collect();
     events.extend(ended.into_values().map(|(at, status)| Event {
@@ -195,30 +195,24 @@ pub use inputs::prepare;
 
 /// The certificates of egresses and listeners that end within the time.
 pub fn certificates(config: &Config, forecast: &mut Forecast) {
-    for egress in &config.egress {
-        let Some(end) = Connector::new(egress).ok().and_then(|it| it.certificate_ends_at()) else { continue };
-        if end <= forecast.to {
-            forecast.events.push(Event {
-                at: end,
-                name: format!("egress.{}", egress.name),
-                kind: Kind::Ends,
-                optional: false,
-                what: "its client certificate ends: a person puts a new one in its place".to_owned(),
-            });
-        }
-    }
-    for listener in &config.listeners {
-        let shown = listener.tls.as_ref().and_then(|tls| Identity::read(&tls.cert, &tls.key).ok());
-        if let Some(end) = shown.map(|shown| shown.ends_at).filter(|end| *end <= forecast.to) {
-            forecast.events.push(Event {
-                at: end.max(forecast.from),
-                name: format!("listener.{}", listener.name),
-                kind: Kind::Ends,
-                optional: false,
-                what: format!("its certificate ends at {end:.0}: a person puts a new one in its place"),
-            });
-        }
-    }
+    let leaving = config.egress.iter().filter_map(|egress| {
+        let end = Connector::new(egress).ok()?.certificate_ends_at()?;
+        Some((format!("egress.{}", egress.name), "client certificate", end))
+    });
+    let shown = config.listeners.iter().filter_map(|listener| {
+        let tls = listener.tls.as_ref()?;
+        let end = Identity::read(&tls.cert, &tls.key).ok()?.ends_at;
+        Some((format!("listener.{}", listener.name), "certificate", end))
+    });
+    let (from, to) = (forecast.from, forecast.to);
+    let ends = leaving.chain(shown).filter(|(.., end)| *end <= to);
+    forecast.events.extend(ends.map(|(name, which, end)| Event {
+        at: end.max(from),
+        name,
+        kind: Kind::Ends,
+        optional: false,
+        what: format!("its {which} ends at {end:.0}: a person puts a new one in its place"),
+    }));
     forecast.events.sort_by_key(|event| (event.at, event.kind));
     forecast.weakest = weakest(&forecast.events, &forecast.credentials);
 }
@@ -297,16 +291,16 @@ fn days(length: SignedDuration) -> String {
 fn outlook(
     spec: &CredentialSpec,
     keeper: &Keeper,
+    issuer: &AssumedIssuer,
     exchanges: &[Exchange],
-    records: Option<&Archive>,
 ) -> Outlook {
     let count = |errand| exchanges.iter().filter(|it| it.name == spec.name && it.errand == errand).count();
     let status = keeper.status(&Owner::from(&spec.name));
     let lives = status
         .as_ref()
         .and_then(|status| Duration::try_from(status.expires_at?.duration_since(status.obtained_at?)).ok());
-    let by = issuer::lifetime(spec, records).1;
-    let lifetime = if spec.rotation.is_some() { Some(issuer::lifetime(spec, records).0) } else { lives };
+    let (given, by) = issuer.lifetime(spec);
+    let lifetime = if spec.rotation.is_some() { Some(given) } else { lives };
     let endures = match &spec.rotation {
         Some(rotation) => Some(rotation.before + rotation.grace),
         None if !spec.is_renewable() => None,

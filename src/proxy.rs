@@ -273,9 +273,7 @@ impl Proxy {
         }
         let is_too_long = |length: u64| route.limits.max_body.is_some_and(|longest| length > longest);
         if found.content_length.is_some_and(is_too_long) {
-            route.metrics.limited(Limit::MaxBody);
-            let detail = "the request body is longer than the route takes";
-            return Err(ProxyError::new(Code::TooLarge, detail).and_close());
+            return Err(upload::too_long(route));
         }
         Ok(())
     }

@@ -41,7 +41,7 @@ pub use tour::{Exchange, Tour};
 
 use crate::clock::Clock;
 
-/// The vendors that are simulated.
+/// The vendors that are simulated, in the order of [`Self::ALL`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Vendor {
     /// Mission Antyodaya of the National Informatics Centre: a static token, plain HTTP.
@@ -71,16 +71,6 @@ impl Vendor {
             Self::Payhub => "payhub",
             Self::Digilocker => "digilocker",
             Self::Neighbours => "neighbours",
-        }
-    }
-
-    fn index(self) -> usize {
-        match self {
-            Self::NicMa => 0,
-            Self::Sahamati => 1,
-            Self::Payhub => 2,
-            Self::Digilocker => 3,
-            Self::Neighbours => 4,
         }
     }
 }
@@ -184,7 +174,7 @@ impl Sandbox {
 
     /// One vendor's running simulator.
     pub fn station(&self, vendor: Vendor) -> &Station {
-        &self.stations[vendor.index()]
+        &self.stations[vendor as usize]
     }
 
     /// All running simulators, in the order of [`Vendor::ALL`].

@@ -22,7 +22,7 @@ pub mod worker;
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -69,6 +69,8 @@ pub struct Plane {
 #[derive(Debug)]
 pub struct Server {
     listeners: ArcSwap<Vec<Arc<Listener>>>,
+    /// Those that a reload took off, and that may have connections still.
+    gone: Mutex<Vec<Arc<Listener>>>,
     shared: Arc<Shared>,
     inherited: Inherited,
     /// Accepts, if there are several workers; dropped before them.
@@ -122,7 +124,8 @@ pub fn start(bound: Vec<Bound>, plane: Plane) -> io::Result<Server> {
         .collect::<io::Result<Vec<_>>>()?;
     let acceptor = if workers.len() > 1 { Some(Thread::acceptor(&workers)?) } else { None };
     let inherited = plane.inherited;
-    let server = Server { listeners: ArcSwap::default(), shared, inherited, acceptor, workers };
+    let (listeners, gone) = (ArcSwap::default(), Mutex::default());
+    let server = Server { listeners, gone, shared, inherited, acceptor, workers };
     let listeners = bound.into_iter().map(|bound| server.listen(bound)).collect();
     server.listeners.store(Arc::new(listeners));
     Ok(server)
@@ -134,10 +137,14 @@ impl Server {
         self.listeners.load_full()
     }
 
-    /// Connections from apps that are open.
+    /// Connections from apps that are open, also through listeners that are gone.
     pub fn connections(&self) -> u64 {
         let open = |listener: &Arc<Listener>| u64::try_from(listener.metrics.connections.get()).unwrap_or(0);
-        self.listeners.load().iter().map(open).sum()
+        self.listeners.load().iter().chain(self.gone().iter()).map(open).sum()
+    }
+
+    fn gone(&self) -> MutexGuard<'_, Vec<Arc<Listener>>> {
+        self.gone.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Binds what a reload adds, and reads what listeners show. Nothing changes before
@@ -160,12 +167,16 @@ impl Server {
     pub fn apply(&self, change: ListenerChange) {
         let is_kept =
             |listener: &Arc<Listener>| change.kept.iter().any(|(kept, _)| Arc::ptr_eq(kept, listener));
-        for gone in self.listeners.load().iter().filter(|listener| !is_kept(listener)) {
-            gone.closed.send_replace(true);
+        let mut gone = self.gone();
+        gone.retain(|listener| listener.metrics.connections.get() > 0);
+        for listener in self.listeners.load().iter().filter(|listener| !is_kept(listener)) {
+            listener.closed.send_replace(true);
             for worker in &self.workers {
-                worker.tell(Command::Part(gone.clone()));
+                worker.tell(Command::Part(listener.clone()));
             }
+            gone.push(Arc::clone(listener));
         }
+        drop(gone);
         let kept = change.kept.into_iter().map(|(listener, settings)| {
             listener.set(settings);
             listener

@@ -59,8 +59,8 @@ async fn ask_one(issuers: &Issuers, spec: Arc<CredentialSpec>, places: &Semaphor
             tracing::warn!(
                 credential,
                 reason,
-                "the issuer has not told its endpoints: until then routes to its server pass \
-                                                no request that could ask for tokens"
+                "the issuer has not told its endpoints: until then routes to its server pass no request \
+                 that could ask for tokens"
             );
         } else {
             tracing::debug!(credential = spec.name.as_str(), reason, "the issuer has not told its endpoints");

@@ -67,7 +67,7 @@ fn place_of(loaded: &Loaded, spec: &CredentialSpec) -> Option<Location> {
 /// The routes that cannot carry a token that is known already.
 fn unusable(loaded: &Loaded, spec: &CredentialSpec, inputs: Inputs, clock: &Clock) -> Vec<Problem> {
     let is_obtained = |source: &Source| matches!(source.leaf(), Source::Output { .. } | Source::Jwt(_));
-    if !matches!(spec.flow, Flow::Static(_)) || spec.inputs.iter().any(|(_, source)| is_obtained(source)) {
+    if !spec.flow.is_static() || spec.inputs.iter().any(|(_, source)| is_obtained(source)) {
         return Vec::new();
     }
     let outputs = inputs.values.into_iter().collect();

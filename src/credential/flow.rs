@@ -75,6 +75,11 @@ impl Flow {
         }
     }
 
+    /// Whether the token is brought, by a file, a command or a person: no issuer is asked.
+    pub fn is_static(&self) -> bool {
+        matches!(self, Self::Static(_))
+    }
+
     /// The issuer that exchanges load most: what `issuer_concurrency` counts by. `None` if nobody
     /// is asked.
     pub fn issuer(&self) -> Option<Origin> {

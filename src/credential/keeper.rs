@@ -48,7 +48,7 @@ use crate::credential::roster::{Release, Roster};
 use crate::credential::shared::{Poke, Shared};
 use crate::credential::slot::{Prepare, Slot};
 use crate::credential::store::{Store, StoreError};
-use crate::credential::{CredentialName, CredentialSpec, Flow, Minted, Owner, Status, Subject};
+use crate::credential::{CredentialName, CredentialSpec, Minted, Owner, Status, Subject};
 use crate::secret::Secret;
 use crate::telemetry::Counter;
 
@@ -371,7 +371,7 @@ impl Keeper {
         until: Option<Timestamp>,
     ) -> Result<(), SetError> {
         let kept = self.0.directory.load().get(name).cloned().ok_or(SetError::Unknown)?;
-        if !matches!(kept.spec.flow, Flow::Static(_)) || !kept.spec.inputs.contains_key("token") {
+        if !kept.spec.flow.is_static() || !kept.spec.inputs.contains_key("token") {
             return Err(SetError::NotStatic);
         }
         self.order(kept.shared, Order::Set(token, until)).await

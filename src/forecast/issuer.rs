@@ -55,11 +55,8 @@ struct Book {
     made: u64,
 }
 
-/// How long a token lives, and where that is known from.
-pub(super) fn lifetime(spec: &CredentialSpec, records: Option<&Archive>) -> (Duration, Source) {
-    if let Some(length) = recorded(spec, records) {
-        return (length, Source::Record);
-    }
+/// How long a token lives of which no record tells, and where that is known from.
+fn assumed(spec: &CredentialSpec) -> (Duration, Source) {
     let said = match &spec.flow {
         Flow::Login(flow) => flow.steps.iter().flat_map(Step::expiry).find_map(|rule| match rule {
             ExpiryRule::Fixed(length) => Some(*length),
@@ -71,15 +68,6 @@ pub(super) fn lifetime(spec: &CredentialSpec, records: Option<&Archive>) -> (Dur
         (Some(length), _) | (None, Some(length)) => (length, Source::Configuration),
         (None, None) => (spec.times.default_lifetime, Source::Assumed),
     }
-}
-
-/// What the token of the record was given for. Of a value that is replaced the record tells only what it
-/// had left when it was read.
-fn recorded(spec: &CredentialSpec, records: Option<&Archive>) -> Option<Duration> {
-    let archived =
-        records?.records.iter().find(|it| it.credential == spec.name.as_str() && it.subject.is_none())?;
-    let current = archived.record.current.as_ref().filter(|_| spec.rotation.is_none())?;
-    Duration::try_from(current.expires_at?.duration_since(current.obtained_at)).ok()
 }
 
 impl AssumedIssuer {
@@ -112,12 +100,15 @@ impl AssumedIssuer {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lifetime(&self, spec: &CredentialSpec) -> Duration {
-        self.lifetimes.get(&spec.name).copied().unwrap_or_else(|| lifetime(spec, None).0)
+    /// How long a token lives, and where that is known from: what the record's was given for. Of a value that is
+    /// replaced the record tells only what it had left when it was read.
+    pub(super) fn lifetime(&self, spec: &CredentialSpec) -> (Duration, Source) {
+        let recorded = self.lifetimes.get(&spec.name).filter(|_| spec.rotation.is_none());
+        recorded.map_or_else(|| assumed(spec), |length| (*length, Source::Record))
     }
 
     fn end(&self, spec: &CredentialSpec) -> Timestamp {
-        self.clock.wall().saturating_add(self.lifetime(spec)).unwrap_or(Timestamp::MAX)
+        self.clock.wall().saturating_add(self.lifetime(spec).0).unwrap_or(Timestamp::MAX)
     }
 }
 
@@ -141,7 +132,7 @@ fn minted(outputs: Outputs, lifetime: Lifetime) -> Minted {
 
 impl Mint for AssumedIssuer {
     fn mint(&self, spec: Arc<CredentialSpec>, inputs: Inputs) -> MintFuture {
-        if matches!(spec.flow, Flow::Static(_)) {
+        if spec.flow.is_static() {
             return self.statics.mint(spec, inputs);
         }
         let mut book = self.book();
@@ -163,7 +154,7 @@ impl Mint for AssumedIssuer {
             }
             return Box::pin(async move { Ok(minted(value, Lifetime::Until(end))) });
         }
-        let mut minted = minted(outputs(&spec, &mut book), Lifetime::For(self.lifetime(&spec)));
+        let mut minted = minted(outputs(&spec, &mut book), Lifetime::For(self.lifetime(&spec).0));
         if spec.flow.is_single_use() {
             minted.rotated = Some(Secret::from(format!("assumed-refresh-token-{}", book.made)));
         }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::credential::advice::advice;
 use crate::credential::keeper::Keeper;
-use crate::credential::{CredentialSpec, ErrorClass, Flow, State, Status};
+use crate::credential::{CredentialSpec, ErrorClass, State, Status};
 use crate::notification::Event;
 
 /// What a trouble is about. Of each topic of a name one thing is true at a time: one trouble takes the
@@ -119,8 +119,7 @@ pub fn unsettled(keeper: &Keeper) -> BTreeSet<String> {
 
 fn of_status(status: &Status, spec: &CredentialSpec, now: Timestamp) -> Option<Trouble> {
     // Of what is only put together of others' outputs those others are told.
-    let is_bundle = matches!(spec.flow, Flow::Static(_)) && spec.parents().next().is_some();
-    if spec.only_subjects || is_bundle {
+    if spec.only_subjects || spec.is_bundle() {
         return None;
     }
     // What it waits for is told of the one that it waits for, until requests fail.
@@ -176,7 +175,7 @@ fn end_of_token(status: &Status, spec: &CredentialSpec, now: Timestamp) -> Optio
     };
     let trouble = Trouble::end(status.owner.credential.to_string(), "its token", end, now, advice);
     // When the first token of a process was received is not when it began to live.
-    let is_of_start = matches!(spec.flow, Flow::Static(_)) && status.generation <= 1;
+    let is_of_start = spec.flow.is_static() && status.generation <= 1;
     let lead = if is_of_start { Duration::MAX } else { Duration::try_from(lifetime).unwrap_or_default() / 5 };
     Some(Trouble { topic: Topic::State, lead, ..trouble })
 }

@@ -4,20 +4,17 @@
 //! It is held until the answer has begun, so that a replay is made of what the app sent and the next
 //! token, not of what was sent with the last one.
 
-use std::future::poll_fn;
-use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::body::Fill;
 use crate::http1::field::members;
 use crate::http1::{Framing, Kind, RequestHead};
 use crate::inject::Content;
 use crate::inject::content::{Description, Unfit};
 use crate::proxy::request::Request;
-use crate::proxy::upload::Caller;
-use crate::proxy::watch::{Phase, Watch};
+use crate::proxy::upload::{self, Caller};
+use crate::proxy::watch::Watch;
 use crate::proxy::{Code, Proxy, ProxyError};
 use crate::route::Route;
 use crate::route::metrics::Limit;
@@ -58,47 +55,24 @@ async fn read<S: Caller>(
     framing: Framing,
     route: &Route,
     caller: &mut S,
-    (watch, body_timeout): (&Watch, Duration),
+    watched: (&Watch, Duration),
 ) -> Result<Bytes, ProxyError> {
     let (longest, most) = (route.limits.inject_body, route.limits.max_body.unwrap_or(u64::MAX));
     let expected = if let Framing::Length(length) = framing { length } else { FIRST as u64 };
     // A length is a promise only: memory is taken as it is kept.
     let mut held = Vec::with_capacity(usize::try_from(expected).unwrap_or(FIRST).min(4 * FIRST));
-    watch.enter(Phase::RequestBody, body_timeout);
-    poll_fn(|context| {
-        loop {
-            let count = match caller.poll_fill(context) {
-                Poll::Ready(Ok(Fill::Data(data))) => {
-                    let length = held.len() + data.len();
-                    if length as u64 > most {
-                        route.metrics.limited(Limit::MaxBody);
-                        let detail = "the request body is longer than the route takes";
-                        return Poll::Ready(Err(ProxyError::new(Code::TooLarge, detail).and_close()));
-                    }
-                    if length > longest {
-                        return Poll::Ready(Err(too_long(route)));
-                    }
-                    held.extend_from_slice(data);
-                    data.len()
-                }
-                // Request trailers are dropped: nobody looked at their fields.
-                Poll::Ready(Ok(Fill::End(_trailers))) => return Poll::Ready(Ok(())),
-                Poll::Ready(Err(_)) => {
-                    let detail = "the request body is malformed or ended early";
-                    return Poll::Ready(Err(ProxyError::new(Code::BadRequest, detail).and_close()));
-                }
-                Poll::Pending => {
-                    return watch.poll_passed(context).map(|_elapsed| {
-                        let detail = "the request body made no progress";
-                        Err(ProxyError::new(Code::RequestTimeout, detail).and_close())
-                    });
-                }
-            };
-            caller.consume(count);
-            watch.enter(Phase::RequestBody, body_timeout);
+    let keep = |data: &[u8]| {
+        let length = held.len() + data.len();
+        if length as u64 > most {
+            return Err(upload::too_long(route));
         }
-    })
-    .await?;
+        if length > longest {
+            return Err(too_long(route));
+        }
+        held.extend_from_slice(data);
+        Ok(())
+    };
+    upload::collect(caller, watched, keep).await?;
     Ok(held.into())
 }
 

@@ -15,7 +15,7 @@ use crate::inject::Verifier;
 use crate::proxy::error::{Code, ProxyError};
 use crate::proxy::guarded::{BodyGuard, TunnelGuard};
 use crate::proxy::incoming::Incoming;
-use crate::proxy::upload::{Caller, Metered, Progress, Upload};
+use crate::proxy::upload::{self, Caller, Metered, Progress, Upload};
 use crate::proxy::verified::AnswerCheck;
 use crate::proxy::watch::{Phase, Watch};
 use crate::route::Route;
@@ -119,15 +119,8 @@ impl Exchange {
 
     fn upload_error(&self) -> Option<ProxyError> {
         match self.upload.progress() {
-            Progress::TooLarge => {
-                self.route.metrics.limited(Limit::MaxBody);
-                let detail = "the request body is longer than the route takes";
-                Some(ProxyError::new(Code::TooLarge, detail).and_close())
-            }
-            Progress::Broken => {
-                let detail = "the request body is malformed or ended early";
-                Some(ProxyError::new(Code::BadRequest, detail).and_close())
-            }
+            Progress::TooLarge => Some(upload::too_long(&self.route)),
+            Progress::Broken => Some(upload::broken()),
             Progress::Running | Progress::Finished | Progress::Stopped => None,
         }
     }
@@ -344,9 +337,7 @@ fn protocol(detail: &'static str) -> ProxyError {
 
 fn too_slow(phase: Phase, route: &Route) -> ProxyError {
     match phase {
-        Phase::RequestBody => {
-            ProxyError::new(Code::RequestTimeout, "the request body made no progress").and_close()
-        }
+        Phase::RequestBody => upload::too_slow(),
         Phase::Upload => {
             route.metrics.limited(Limit::StallTimeout);
             ProxyError::new(Code::UpstreamTimeout, "the upstream took no more of the request body")

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::error::Elapsed;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::proxy::error::{Code, ProxyError};
 use crate::proxy::watch::{Phase, Watch};
@@ -35,8 +35,7 @@ pub async fn connect(route: &Route, pool: &Pool, watch: &Watch, upgrades: bool) 
     {
         return Ok(Ready::Http2(shared));
     }
-    let left = limit.saturating_sub(now.saturating_duration_since(began)).max(SHORTEST);
-    open(route, pool, watch, Offer::FORWARDING, if limit.is_zero() { limit } else { left }).await
+    open(route, pool, watch, Offer::FORWARDING, left(limit, began, now)).await
 }
 
 /// Opens a connection for this request alone to begin with, though others may share it afterwards.
@@ -45,8 +44,12 @@ pub async fn connect_alone(route: &Route, pool: &Pool, watch: &Watch) -> Result<
     open(route, pool, watch, Offer::FORWARDING, route.limits.connect_timeout).await
 }
 
-/// No time left is not the same as no limit.
-const SHORTEST: Duration = Duration::from_millis(1);
+/// What is left of a limit since it `began`; zero is no limit, which is not the same as no time left.
+fn left(limit: Duration, began: Instant, now: Instant) -> Duration {
+    const SHORTEST: Duration = Duration::from_millis(1);
+    let left = limit.saturating_sub(now.saturating_duration_since(began)).max(SHORTEST);
+    if limit.is_zero() { limit } else { left }
+}
 
 /// Waits for `work` up to `limit`; zero is no limit.
 async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Result<T, Elapsed> {
@@ -72,12 +75,8 @@ async fn open(
     if opened.protocol == Protocol::Http1 {
         return Ok(Ready::Http1(Box::new(Http1Link::new(opened.stream, opened.identity, counted))));
     }
-    let left = if limit.is_zero() {
-        limit
-    } else {
-        limit.saturating_sub(now.saturating_duration_since(began)).max(SHORTEST)
-    };
-    let spoken = within(left, Http2Connection::begin(opened, counted)).await.map_err(|_elapsed| {
+    let beginning = Http2Connection::begin(opened, counted);
+    let spoken = within(left(limit, began, now), beginning).await.map_err(|_elapsed| {
         route.metrics.limited(Limit::ConnectTimeout);
         let detail = "the upstream did not begin HTTP/2 in time";
         ProxyError::new(Code::UpstreamTimeout, detail).of_kind("connection_timeout")

@@ -1,9 +1,6 @@
 //! What an app asks of its users' logins, on a listener with `control = true`: it gets states and URLs,
 //! never tokens.
 
-use std::future::poll_fn;
-use std::rc::Rc;
-use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,13 +8,13 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use zeroize::Zeroizing;
 
-use crate::body::{Fill, Source};
+use crate::body::Source;
 use crate::control::{Control, LONGEST_BODY, Place, Refusal};
 use crate::credential::{Owner, Subject};
 use crate::proxy::admit::{Door, Found};
 use crate::proxy::error::{Code, Login, ProxyError};
 use crate::proxy::record::Record;
-use crate::proxy::upload::Caller;
+use crate::proxy::upload::{self, Caller};
 use crate::proxy::watch::{Phase, Watch};
 use crate::proxy::{Asking, Shared, callers};
 use crate::route::Route;
@@ -79,40 +76,19 @@ fn check_use(
 /// The whole body, in memory that is wiped: it may hold a code or a password.
 async fn collect<S: Source>(
     caller: &mut S,
-    watch: &Rc<Watch>,
+    watch: &Watch,
     limit: Duration,
 ) -> Result<Zeroizing<Vec<u8>>, ProxyError> {
     let mut whole = Zeroizing::new(Vec::with_capacity(4096));
-    watch.enter(Phase::RequestBody, limit);
-    poll_fn(|context| {
-        loop {
-            let length = match caller.poll_fill(context) {
-                Poll::Ready(Ok(Fill::End(_))) => return Poll::Ready(Ok(())),
-                Poll::Ready(Ok(Fill::Data(data))) if data.len() > LONGEST_BODY - whole.len() => {
-                    let error =
-                        ProxyError::new(Code::TooLarge, "a request of a login is at most 64 KiB long");
-                    return Poll::Ready(Err(error.and_close()));
-                }
-                Poll::Ready(Ok(Fill::Data(data))) => {
-                    whole.extend_from_slice(data);
-                    data.len()
-                }
-                Poll::Ready(Err(_)) => {
-                    let error = ProxyError::new(Code::BadRequest, "the request body broke off");
-                    return Poll::Ready(Err(error.and_close()));
-                }
-                Poll::Pending => {
-                    return watch.poll_passed(context).map(|_| {
-                        let error = ProxyError::new(Code::RequestTimeout, "the request body came too slowly");
-                        Err(error.and_close())
-                    });
-                }
-            };
-            caller.consume(length);
-            watch.enter(Phase::RequestBody, limit);
+    let keep = |data: &[u8]| {
+        if data.len() > LONGEST_BODY - whole.len() {
+            let error = ProxyError::new(Code::TooLarge, "a request of a login is at most 64 KiB long");
+            return Err(error.and_close());
         }
-    })
-    .await?;
+        whole.extend_from_slice(data);
+        Ok(())
+    };
+    upload::collect(caller, (watch, limit), keep).await?;
     Ok(whole)
 }
 

@@ -1,5 +1,6 @@
 //! The request body on its way to the upstream: counted, timed, and held for one replay.
 
+use std::future::poll_fn;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -8,7 +9,10 @@ use bytes::{Buf, Bytes};
 use crate::body::{BodyError, Fill, Source};
 use crate::buffer::Held;
 use crate::http1::Framing;
+use crate::proxy::error::{Code, ProxyError};
 use crate::proxy::watch::{Phase, Watch};
+use crate::route::Route;
+use crate::route::metrics::Limit;
 
 /// How far a request body has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -190,6 +194,48 @@ impl Upload {
 /// Whether the answer's head is still awaited.
 fn is_before_answer(watch: &Watch) -> bool {
     matches!(watch.phase(), Phase::RequestBody | Phase::Upload)
+}
+
+/// Reads a request body to its end; `keep` takes each piece, or refuses it.
+pub(super) async fn collect<S: Source>(
+    caller: &mut S,
+    (watch, timeout): (&Watch, Duration),
+    mut keep: impl FnMut(&[u8]) -> Result<(), ProxyError>,
+) -> Result<(), ProxyError> {
+    watch.enter(Phase::RequestBody, timeout);
+    poll_fn(|context| {
+        loop {
+            let count = match caller.poll_fill(context) {
+                Poll::Ready(Ok(Fill::Data(data))) => {
+                    keep(data)?;
+                    data.len()
+                }
+                // Request trailers are dropped: nobody looked at their fields.
+                Poll::Ready(Ok(Fill::End(_trailers))) => return Poll::Ready(Ok(())),
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(broken())),
+                Poll::Pending => return watch.poll_passed(context).map(|_elapsed| Err(too_slow())),
+            };
+            caller.consume(count);
+            watch.enter(Phase::RequestBody, timeout);
+        }
+    })
+    .await
+}
+
+/// A request body that is longer than the route's `max_body`.
+pub(super) fn too_long(route: &Route) -> ProxyError {
+    route.metrics.limited(Limit::MaxBody);
+    ProxyError::new(Code::TooLarge, "the request body is longer than the route takes").and_close()
+}
+
+/// A request body that is not what its framing says.
+pub(super) fn broken() -> ProxyError {
+    ProxyError::new(Code::BadRequest, "the request body is malformed or ended early").and_close()
+}
+
+/// A request body for which the time is over.
+pub(super) fn too_slow() -> ProxyError {
+    ProxyError::new(Code::RequestTimeout, "the request body made no progress").and_close()
 }
 
 /// Who sends a request, and waits for its answer.

@@ -164,6 +164,8 @@ pub struct ListenerMetrics {
     pub connections: Gauge,
     /// Connections accepted so far.
     pub accepted: Counter,
+    /// When it was told last that accepting pauses.
+    pub pauses_told: Seldom,
     /// TLS handshakes that failed.
     pub failed_handshakes: Counter,
     /// When one of them was told last, for each reason.

@@ -200,13 +200,14 @@ fn parse(text: &str) -> Result<ScriptedFault, String> {
         ("slow", rest) => Fault::Slow(rest.map_or(Ok(DEFAULT_DELAY), duration)?),
         ("expire", rest) => Fault::Expire(rest.map_or(Ok(DEFAULT_LIFETIME), duration)?),
         ("revoke", rest) => Fault::Revoke(rest.map_or(Ok(DEFAULT_REVOCATION), duration)?),
-        (_, rest) if vendor == Vendor::NicMa => {
-            fault_of_portals(name, rest)?.ok_or_else(|| format!("`{fault}` is not a fault of {vendor}"))?
+        _ => {
+            let own = match vendor {
+                Vendor::NicMa => fault_of_portals(name, rest)?,
+                Vendor::Sahamati => fault_of_secrets(name, rest)?,
+                _ => None,
+            };
+            own.ok_or_else(|| format!("`{fault}` is not a fault of {vendor}"))?
         }
-        (_, rest) if vendor == Vendor::Sahamati => {
-            fault_of_secrets(name, rest)?.ok_or_else(|| format!("`{fault}` is not a fault of {vendor}"))?
-        }
-        _ => return Err(format!("`{fault}` is not a fault of {vendor}")),
     };
     let strikes_parts = matches!(
         fault,

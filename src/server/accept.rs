@@ -111,7 +111,9 @@ async fn place(listener: &Listener) -> places::Place {
         return place;
     }
     listener.metrics.unrouted.limited(Limit::MaxConnections);
-    tracing::warn!(listener = listener.name(), "accepting pauses: `max_connections` are open");
+    if let Some(untold) = listener.metrics.pauses_told.tell() {
+        tracing::warn!(listener = listener.name(), untold, "accepting pauses: `max_connections` are open");
+    }
     listener.places.take().await
 }
 

@@ -33,34 +33,54 @@ const TIDY: Duration = Duration::from_secs(5);
 pub enum Command {
     /// Accept from this socket.
     Listen(Socket, Arc<Listener>),
-    /// Serve this connection.
-    Serve(Accepted<RawStream>),
+    /// Serve this connection, which is counted for the worker.
+    Serve(Accepted<RawStream>, Counted),
     /// Finish the requests in flight of this listener's connections, and take no others of them.
     Part(Arc<Listener>),
     /// Finish the requests in flight and take no others.
     Drain,
 }
 
+/// How many connections a worker has.
+#[derive(Debug, Clone, Default)]
+struct Load(Arc<AtomicUsize>);
+
+/// A connection in the load of a worker, until it is dropped.
+pub struct Counted(Load);
+
+impl Load {
+    fn count(&self) -> Counted {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Counted(self.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// What the accept thread knows of a worker.
 struct Handle {
     commands: UnboundedSender<Command>,
-    load: Arc<AtomicUsize>,
+    load: Load,
 }
 
 /// A running thread; it ends when its handle is dropped.
 #[derive(Debug)]
 pub struct Thread {
     commands: Option<UnboundedSender<Command>>,
-    load: Arc<AtomicUsize>,
+    load: Load,
     handle: Option<JoinHandle<()>>,
 }
 
 impl Thread {
     /// Starts a worker.
     pub fn worker(index: usize, shared: Arc<Shared>) -> io::Result<Self> {
-        let load = Arc::new(AtomicUsize::new(0));
-        let count = load.clone();
-        Self::start(format!("worker-{index}"), load, move |commands| work(shared, count, commands))
+        let load = Load::default();
+        let own = load.clone();
+        Self::start(format!("worker-{index}"), load, move |commands| work(shared, own, commands))
     }
 
     /// Starts the accept thread for several workers.
@@ -68,12 +88,12 @@ impl Thread {
         let handle =
             |worker: &Self| Some(Handle { commands: worker.commands.clone()?, load: worker.load.clone() });
         let workers: Vec<Handle> = workers.iter().filter_map(handle).collect();
-        Self::start("accept".into(), Arc::default(), move |commands| hand_out(Rc::new(workers), commands))
+        Self::start("accept".into(), Load::default(), move |commands| hand_out(Rc::new(workers), commands))
     }
 
     fn start<F: Future<Output = ()>>(
         name: String,
-        load: Arc<AtomicUsize>,
+        load: Load,
         run: impl FnOnce(UnboundedReceiver<Command>) -> F + Send + 'static,
     ) -> io::Result<Self> {
         let (sender, receiver) = unbounded_channel();
@@ -106,7 +126,7 @@ impl Drop for Thread {
 }
 
 /// A worker's life.
-async fn work(shared: Arc<Shared>, load: Arc<AtomicUsize>, mut commands: UnboundedReceiver<Command>) {
+async fn work(shared: Arc<Shared>, load: Load, mut commands: UnboundedReceiver<Command>) {
     let sweeper = Sweeper::new();
     let worker = Rc::new(Worker {
         clock: shared.clock.clone(),
@@ -115,21 +135,19 @@ async fn work(shared: Arc<Shared>, load: Arc<AtomicUsize>, mut commands: Unbound
             proxy: Proxy::new(shared, sweeper.clone()),
         }),
         sweeper,
-        load,
     });
     spawn_local(worker.sweeper.clone().run());
     spawn_local(tidy(worker.service.clone()));
     while let Some(command) = commands.recv().await {
         match command {
             Command::Listen(socket, listener) => {
-                let worker = worker.clone();
+                let (worker, load) = (worker.clone(), load.clone());
                 spawn_local(accept::run(socket, listener, move |accepted| {
-                    worker.load.fetch_add(1, Ordering::Relaxed);
-                    worker.serve(accepted);
+                    worker.serve(accepted, load.count());
                 }));
             }
-            Command::Serve(accepted) => match accepted.map(AppStream::from_raw) {
-                Ok(accepted) => worker.serve(accepted),
+            Command::Serve(accepted, counted) => match accepted.map(AppStream::from_raw) {
+                Ok(accepted) => worker.serve(accepted, counted),
                 Err(error) => tracing::error!(%error, "a connection was lost between two threads"),
             },
             Command::Part(listener) => worker.sweeper.drain_group(group(&listener)),
@@ -155,10 +173,9 @@ async fn hand_out(workers: Rc<Vec<Handle>>, mut commands: UnboundedReceiver<Comm
 
 /// The connection goes to the worker with the fewest.
 fn hand_to_idlest(workers: &[Handle], accepted: Accepted<RawStream>) {
-    if let Some(worker) = workers.iter().min_by_key(|worker| worker.load.load(Ordering::Relaxed)) {
+    if let Some(worker) = workers.iter().min_by_key(|worker| worker.load.0.load(Ordering::Relaxed)) {
         // Counted here, so that connections that come at once do not go to one worker.
-        worker.load.fetch_add(1, Ordering::Relaxed);
-        let _ = worker.commands.send(Command::Serve(accepted));
+        let _ = worker.commands.send(Command::Serve(accepted, worker.load.count()));
     }
 }
 
@@ -179,11 +196,10 @@ struct Worker {
     clock: Clock,
     service: Rc<Service>,
     sweeper: Rc<Sweeper>,
-    load: Arc<AtomicUsize>,
 }
 
 impl Worker {
-    fn serve(self: &Rc<Self>, accepted: Accepted) {
+    fn serve(self: &Rc<Self>, accepted: Accepted, counted: Counted) {
         let worker = self.clone();
         let settings = accepted.listener.settings.load_full();
         let watch = self.sweeper.watch(group(&accepted.listener), Phase::Head, settings.door.head_timeout);
@@ -198,8 +214,7 @@ impl Worker {
                 visitor.introduce(&greeted.stream, &settings);
                 connection::serve(&worker.service, &settings, watch, greeted.stream, visitor).await;
             }
-            worker.load.fetch_sub(1, Ordering::Relaxed);
-            drop(place);
+            drop((counted, place));
         });
     }
 }

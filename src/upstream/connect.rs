@@ -216,11 +216,15 @@ impl Connector {
         if self.0.current.load().is(&material) {
             return Ok(false);
         }
-        let current = Current::new(material, &self.0.spec);
-        let identity = current.identity;
-        self.0.current.store(Arc::new(current));
-        self.0.identity.store(identity.0, Ordering::Release);
+        self.replace(Current::new(material, &self.0.spec));
         Ok(true)
+    }
+
+    /// Has connections opened as this from now on. For whoever holds `renewing`.
+    fn replace(&self, next: Current) {
+        let identity = next.identity;
+        self.0.current.store(Arc::new(next));
+        self.0.identity.store(identity.0, Ordering::Release);
     }
 
     /// What connections that are opened now are opened as. One that was opened as something else is
@@ -248,11 +252,8 @@ impl Connector {
         let strict = self.0.spec.expect.as_ref().is_some_and(|expect| expect.strict);
         if self.0.departures.note(outcome, at, strict) && is_wrong {
             let _turn = self.0.renewing.lock().unwrap_or_else(PoisonError::into_inner);
-            let current = self.0.current.load();
-            let next = current.of_another_identity();
-            let identity = next.identity;
-            self.0.current.store(Arc::new(next));
-            self.0.identity.store(identity.0, Ordering::Release);
+            let next = self.0.current.load().of_another_identity();
+            self.replace(next);
         }
     }
 
@@ -276,10 +277,12 @@ impl Connector {
         limit: Duration,
     ) -> Result<Opened, ConnectError> {
         let attempt = Attempt::new(origin, limit);
+        // As what it is opened is settled before the address is judged: should a check find another address after
+        // that, the connection serves no other request.
+        let current = self.0.current.load_full();
         if self.0.spec.expect.is_some() && origin.scheme != Scheme::Unix {
             self.check_departure(&attempt).await?;
         }
-        let current = self.0.current.load_full();
         let (stream, protocol) = match origin.scheme {
             Scheme::Unix => {
                 let stream = attempt.within("connecting", attempt.dialed(dial::unix(&origin.host))).await?;

@@ -161,7 +161,7 @@ impl Http1Link {
     }
 
     /// Waits for the head of the answer. Informational answers are dropped (RFC 9110, section 15.2),
-    /// but a 101 if `may_switch`: then the connection belongs to the other protocol.
+    /// but a 101 if another protocol was asked for: then the connection belongs to that.
     pub fn poll_head(
         &mut self,
         head: &mut AnswerHead,

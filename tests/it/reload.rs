@@ -171,6 +171,30 @@ fn a_listener_comes_and_goes_and_its_requests_in_flight_end() {
 }
 
 #[test]
+fn the_end_waits_for_requests_that_came_through_a_listener_which_is_gone() {
+    let (upstream, gate) = patient("late");
+    let stays = key("key", &canary::token()) + &route_of("app", "/api", &upstream, "key");
+    let port = free();
+    let guest =
+        format!("[listeners.guest]\nbind = \"{port}\"\n\n") + &route_of("guest", "/guest", &upstream, "key");
+    let mut bearerd = Sidecar::ready(&(stays.clone() + &guest));
+    let client = Client::new(port);
+    let mut in_flight = client.connect();
+    in_flight.send(client.head("GET", "/guest/x", "", 0));
+    bearerd.wait("the request at the upstream", || {
+        let metrics = bearerd.admin().get("/metrics").text();
+        metrics.contains("bearerd_upstream_connections{route=\"guest-guest\"} 1").then_some(())
+    });
+    take_over(&bearerd, &stays);
+    bearerd.signal(Signal::TERM);
+    let line = bearerd.log("draining", |line| line["message"] == "draining");
+    assert_eq!(line["connections"], 1, "{line}");
+    gate.open();
+    assert_eq!(in_flight.answer().text(), "late");
+    assert_eq!(bearerd.wait_for_exit().code(), Some(0));
+}
+
+#[test]
 fn a_listener_whose_limits_change_keeps_its_socket_and_its_connections() {
     let upstream = Upstream::start();
     let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port");

@@ -8,7 +8,7 @@ use crate::config::tree::Place;
 use crate::config::validate::context::Context;
 use crate::config::validate::credential::Credential;
 use crate::config::validate::egress;
-use crate::credential::{CredentialSpec, Flow};
+use crate::credential::CredentialSpec;
 
 /// The specs, parents first; else in the order of the file. Tells every circle, also one through a
 /// credential that could not be built.
@@ -48,10 +48,10 @@ pub(crate) fn in_order(
 /// not shown from another.
 pub(crate) fn check_ways(specs: &[Arc<CredentialSpec>], place: Place<'_>, context: &mut Context<'_>) {
     // One that is only put together of others' outputs sends nothing itself.
-    for spec in specs.iter().filter(|spec| !matches!(spec.flow, Flow::Static(_))) {
+    for spec in specs.iter().filter(|spec| !spec.flow.is_static()) {
         for (name, _) in spec.parents() {
             let Some(parent) = specs.iter().find(|parent| parent.name == *name) else { continue };
-            let is_brought = matches!(parent.flow, Flow::Static(_)) && parent.egress.is_empty();
+            let is_brought = parent.flow.is_static() && parent.egress.is_empty();
             if !is_brought && egress::differ(&spec.egress, &parent.egress, context) {
                 let message = format!(
                     "what `{name}` obtains by its egress is sent by another one here, and an address may be \

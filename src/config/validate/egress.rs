@@ -14,7 +14,7 @@ use crate::config::validate::context::Context;
 use crate::config::validate::credential::check_name;
 use crate::config::validate::inject::is_pointer;
 use crate::config::validate::secret;
-use crate::credential::{CredentialSpec, Flow};
+use crate::credential::CredentialSpec;
 use crate::upstream::{
     CertificateSpec, EgressSpec, ExpectSpec, MinimumTls, ProxyLogin, ProxySpec, Scheme, Url,
 };
@@ -132,7 +132,7 @@ pub(crate) fn of_route(
     context: &mut Context<'_>,
 ) -> String {
     let bound = &credential.egress;
-    let is_brought = matches!(credential.flow, Flow::Static(_)) && bound.is_empty();
+    let is_brought = credential.flow.is_static() && bound.is_empty();
     let Some(said) = said else {
         let differs = differ("", bound, context);
         return if differs { bound.clone() } else { String::new() };

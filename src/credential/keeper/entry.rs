@@ -16,7 +16,7 @@ use crate::credential::keeper::{Kept, Outcome, SetError, SleepRules};
 use crate::credential::schedule::Pace;
 use crate::credential::shared::{Published, Shared};
 use crate::credential::store::{Fingerprint, Record};
-use crate::credential::{CredentialName, CredentialSpec, ErrorClass, Flow, LastError, Minted, State, Status};
+use crate::credential::{CredentialName, CredentialSpec, ErrorClass, LastError, Minted, State, Status};
 use crate::secret::Secret;
 
 /// Outputs of other credentials, by credential and output.
@@ -233,7 +233,7 @@ impl Entry {
         match self.next {
             // What a person orders, or a file says of a static token, counts at once: nobody is asked.
             _ if !self.orders.is_empty() => Some(now.boot),
-            Next::Now if matches!(self.spec.flow, Flow::Static(_)) => Some(now.boot),
+            Next::Now if self.spec.flow.is_static() => Some(now.boot),
             Next::Nothing => None,
             Next::Now => Some(now.boot.max(earliest)),
             Next::Retry(at) => Some(at.boot.max(earliest)),
@@ -265,8 +265,7 @@ impl Entry {
 
     /// When inputs are to be looked at, in time since boot.
     pub(super) fn look_due(&self) -> Option<Duration> {
-        let is_static = matches!(self.spec.flow, Flow::Static(_));
-        self.look.map(|at| if is_static { at } else { at.max(self.earliest()) })
+        self.look.map(|at| if self.spec.flow.is_static() { at } else { at.max(self.earliest()) })
     }
 
     /// No exchange starts before this time since boot.

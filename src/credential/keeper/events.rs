@@ -13,7 +13,7 @@ use crate::credential::keeper::task::{Running, Task};
 use crate::credential::keeper::{Command, Directory, Kept, Outcome};
 use crate::credential::schedule::LEAST_INTERVAL;
 use crate::credential::shared::{Poke, Shared};
-use crate::credential::{CredentialSpec, ErrorClass, Flow, Owner};
+use crate::credential::{CredentialSpec, ErrorClass, Owner};
 
 /// How long a refused request is let wait for a renewal that may not start yet.
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(5);
@@ -93,7 +93,7 @@ impl Task {
         let owner = kept.shared.owner();
         let mut entry = Entry::new(self.last_id, kept, self.clock.boot());
         let outlives = self.store.is_durable() || owner.subject.is_some();
-        entry.recalls = outlives && !matches!(kept.spec.flow, Flow::Static(_));
+        entry.recalls = outlives && !kept.spec.flow.is_static();
         if owner.subject.is_some() {
             // The one line that tells both names.
             tracing::debug!(credential = %owner, in_log = %owner.in_log(), "wakes");

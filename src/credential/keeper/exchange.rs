@@ -36,7 +36,7 @@ use crate::credential::input::Inputs;
 use crate::credential::keeper::entry::{Order, ParentValues};
 use crate::credential::shared::Shared;
 use crate::credential::store::{Fingerprint, Record, Store, StoreError};
-use crate::credential::{CredentialSpec, Expiry, Flow, Minted, Owner, Source};
+use crate::credential::{CredentialSpec, Expiry, Minted, Owner, Source};
 use crate::secret::Secret;
 
 pub(super) use failure::Failure;
@@ -293,7 +293,7 @@ impl Exchange {
     fn keeps_tokens(&self) -> bool {
         let outlives =
             self.store.is_durable() || self.shared.owner().subject.is_some() || self.spec.rotation.is_some();
-        outlives && !matches!(self.spec.flow, Flow::Static(_))
+        outlives && !self.spec.flow.is_static()
     }
 
     /// Identifies what the issuer would be sent: the inputs, and how they are used. A corrected client

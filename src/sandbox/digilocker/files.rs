@@ -5,7 +5,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
-use super::CLIENT_SECRET;
+use super::{CLIENT_SECRET, error};
 use crate::sandbox::{Answer, Received};
 
 /// Where files are put.
@@ -83,10 +83,6 @@ pub(super) fn download(path: &str) -> Option<Answer> {
 fn digest(content: &[u8]) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, CLIENT_SECRET.as_bytes());
     STANDARD.encode(hmac::sign(&key, content))
-}
-
-fn error(code: &str, description: &str) -> Answer {
-    Answer::json(400, &json!({"error": code, "error_description": description}))
 }
 
 #[cfg(test)]

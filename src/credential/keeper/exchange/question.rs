@@ -6,7 +6,7 @@ use crate::credential::input::{self, Inputs};
 use crate::credential::keeper::entry::Order;
 use crate::credential::keeper::exchange::{Exchange, Failure, Obtained};
 use crate::credential::store::{Awaited, Fingerprint, InFlight, REJECTED_TRIES, Record, StoreError};
-use crate::credential::{CredentialName, Expiry, Flow, Minted, Outputs};
+use crate::credential::{CredentialName, Expiry, Minted, Outputs};
 use crate::guard::SHORTEST;
 use crate::secret::Secret;
 
@@ -116,7 +116,7 @@ impl Exchange {
         };
         let read = input::read(&self.spec, &parents, &self.clock).await;
         let nothing = self.store.fingerprint(&BTreeMap::new());
-        let stands_alone = matches!(self.spec.flow, Flow::Static(_))
+        let stands_alone = self.spec.flow.is_static()
             && (matches!(self.order, Some(Order::Set(..)))
                 || record.replacement.as_ref().is_some_and(|(of, _)| *of == nothing));
         let inputs = match read {
