@@ -9,7 +9,7 @@
 //! and another the last. So what the app sent by an injected name, in any spelling, is taken out, and
 //! what cannot be read in one way only is refused.
 
-mod form;
+pub(super) mod form;
 mod json;
 
 use std::fmt;
@@ -140,15 +140,7 @@ impl Content {
     }
 
     fn of_fields(sent: &[u8], injection: &Injection) -> Result<Self, Unfit> {
-        // Some servers take `;` for `&`.
-        let is_taken = |piece: &[u8]| {
-            piece.split(|byte| *byte == b';').any(|field| {
-                let name = form::decoded(form::split(field).0);
-                let name = String::from_utf8_lossy(&name);
-                injection.body.iter().any(|(own, _)| is_same_field(own, &name))
-            })
-        };
-        let rest = form::without(sent, is_taken);
+        let rest = form::without(sent, |piece| form::goes_by_any(piece, &injection.body));
         let mut members: Vec<(String, Vec<u8>)> = Vec::new();
         for field in rest.split(|byte| *byte == b'&') {
             let (name, value) = form::split(field);
@@ -273,16 +265,6 @@ fn folded(name: &str) -> impl Iterator<Item = char> {
         '_' => '-',
         other => other,
     })
-}
-
-/// The same of fields, of which servers make variables: spaces in front, and what begins with a bracket, do
-/// not count either, and neither does `.` or ` ` for `_`.
-fn is_same_field(one: &str, other: &str) -> bool {
-    let variable = |name: &str| {
-        let name = name.trim_start_matches(' ').split(['[', '\0']).next().unwrap_or_default();
-        name.replace(['.', ' '], "_")
-    };
-    is_same(&variable(one), &variable(other))
 }
 
 #[cfg(test)]

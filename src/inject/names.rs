@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 
 use crate::http1::field::is_same_name;
 use crate::inject::Injection;
+use crate::inject::content::form;
 use crate::jose::proof;
 
 /// Fields that say what a content comes to (RFC 9530; RFC 1864): those of the app do not fit any more when
@@ -49,13 +50,8 @@ impl InjectedNames {
     }
 
     /// Whether a piece of a query, as it stands between two `&`, is a parameter that is injected.
-    /// Some servers take `;` for `&`.
     pub fn has_parameter(&self, piece: &str) -> bool {
-        piece.split(';').any(|parameter| {
-            let name = parameter.split('=').next().unwrap_or_default().replace('+', " ");
-            let decoded: Vec<u8> = percent_decode(name.as_bytes()).collect();
-            self.0.query.iter().any(|(injected, _)| is_same_name(injected.as_bytes(), &decoded))
-        })
+        form::goes_by_any(piece.as_bytes(), &self.0.query)
     }
 
     /// Whether cookies are injected.

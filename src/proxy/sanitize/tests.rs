@@ -294,6 +294,8 @@ fn an_injected_parameter_replaces_the_apps_in_any_spelling() {
         ("?api+key=mine&a=1", "?a=1&api%20key=t%2F1%3D"),
         ("?a=1&API%20KEY=mine&%61pi%20key", "?a=1&api%20key=t%2F1%3D"),
         ("?a=1;api+key=mine", "?api%20key=t%2F1%3D"),
+        ("?api.key=mine&%20api_key[x]=y&a=1&api-key%00z", "?a=1&api%20key=t%2F1%3D"),
+        ("?[api+key]=a&api+keys=b", "?[api+key]=a&api+keys=b&api%20key=t%2F1%3D"),
     ] {
         let (target, _) = pass(&route, &format!("/r/x{query}"), &[]).expect("it may pass");
         assert_eq!(target, format!("/x{wanted}"), "{query}");
