@@ -14,7 +14,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys, RootCertStore};
 use zeroize::Zeroize;
 
-use crate::secret::{Secret, SecretBuffer, read_file};
+use crate::secret::{Secret, read_file, without_line_break};
 
 pub use names::{AlternativeNames, Names, validity};
 
@@ -77,13 +77,10 @@ impl KeySource {
 
     /// The secret, without the one line break that editors leave at its end. Blocks on the file system.
     pub fn read(&self) -> Result<Secret, String> {
-        let secret = match self {
-            Self::File(path) => read(path)?,
-            Self::Value(value) => value.clone(),
-        };
-        let mut buffer = SecretBuffer::with_capacity(secret.len());
-        buffer.push(secret.expose());
-        Ok(buffer.without_line_break())
+        match self {
+            Self::File(path) => Ok(read_file(path, LARGEST)?.0.without_line_break()),
+            Self::Value(value) => Ok(Secret::new(without_line_break(value.expose()))),
+        }
     }
 }
 

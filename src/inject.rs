@@ -294,12 +294,6 @@ const SEPARATOR: &[u8] = b": ";
 
 /// Fields as HTTP/1.1 writes them.
 fn lines(fields: &[(HeaderName, HeaderValue)]) -> Bytes {
-    struct Exposed(SecretBuffer);
-    impl AsRef<[u8]> for Exposed {
-        fn as_ref(&self) -> &[u8] {
-            self.0.expose()
-        }
-    }
     let length = |(name, value): &(HeaderName, HeaderValue)| name.as_str().len() + value.len() + 4;
     let mut lines = SecretBuffer::with_capacity(fields.iter().map(length).sum());
     for (name, value) in fields {
@@ -307,7 +301,7 @@ fn lines(fields: &[(HeaderName, HeaderValue)]) -> Bytes {
             lines.push(part);
         }
     }
-    Bytes::from_owner(Exposed(lines))
+    Secret::from(lines).into_bytes()
 }
 
 fn prover(outputs: &Named<Secret>, clock: &Clock) -> Result<Prover, String> {

@@ -12,6 +12,7 @@ use std::fmt;
 use std::io::{self, Read};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
@@ -71,6 +72,17 @@ impl Secret {
     /// Whether there are no bytes at all.
     pub fn is_empty(&self) -> bool {
         self.expose().is_empty()
+    }
+
+    /// The bytes for a library that takes nothing else; they are wiped when the last who holds them lets go.
+    pub fn into_bytes(self) -> Bytes {
+        struct Exposed(Secret);
+        impl AsRef<[u8]> for Exposed {
+            fn as_ref(&self) -> &[u8] {
+                self.0.expose()
+            }
+        }
+        Bytes::from_owner(Exposed(self))
     }
 }
 
@@ -137,12 +149,7 @@ impl SecretBuffer {
 
     /// Appends `bytes`.
     pub fn push(&mut self, bytes: &[u8]) {
-        if self.0.capacity() - self.0.len() < bytes.len() {
-            let mut larger = Zeroizing::new(Vec::with_capacity((self.0.len() + bytes.len()).max(64) * 2));
-            larger.extend_from_slice(&self.0);
-            self.0 = larger;
-        }
-        self.0.extend_from_slice(bytes);
+        append(&mut self.0, bytes);
     }
 
     /// The whole, without the one line break that editors and `echo` leave at the end.
@@ -165,6 +172,16 @@ impl SecretBuffer {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
+
+/// Appends without leaving the old bytes behind in memory when the buffer has to grow.
+pub fn append(buffer: &mut Zeroizing<Vec<u8>>, bytes: &[u8]) {
+    if buffer.capacity() - buffer.len() < bytes.len() {
+        let mut larger = Zeroizing::new(Vec::with_capacity((buffer.len() + bytes.len()).max(64) * 2));
+        larger.extend_from_slice(buffer);
+        *buffer = larger;
+    }
+    buffer.extend_from_slice(bytes);
 }
 
 /// The bytes without the one line break that editors and `echo` leave at the end.

@@ -28,7 +28,7 @@ use jiff::Timestamp;
 use zeroize::Zeroizing;
 
 use crate::clock::Clock;
-use crate::secret::Secret;
+use crate::secret::{Secret, append};
 use crate::template::digest::Digest;
 use crate::template::expression::{Expression, hex};
 use crate::template::parser::Parser;
@@ -398,16 +398,6 @@ impl<'a> Scene<'a> {
     pub fn with(self, body: Body<'a>) -> Self {
         Self { body, ..self }
     }
-}
-
-/// Appends without leaving the old bytes behind in memory when the buffer has to grow.
-fn append(buffer: &mut Zeroizing<Vec<u8>>, bytes: &[u8]) {
-    if buffer.capacity() - buffer.len() < bytes.len() {
-        let mut larger = Zeroizing::new(Vec::with_capacity((buffer.len() + bytes.len()).max(64) * 2));
-        larger.extend_from_slice(buffer);
-        *buffer = larger;
-    }
-    buffer.extend_from_slice(bytes);
 }
 
 #[cfg(test)]

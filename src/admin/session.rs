@@ -35,7 +35,8 @@ pub struct Sessions {
     /// The cookie's name, another one for each process: the browser keeps those of two bearerds on
     /// one host apart.
     cookie: String,
-    state: Mutex<State>,
+    /// In the order of their beginning.
+    open: Mutex<Vec<Session>>,
     /// Sessions that were opened.
     pub opened: Counter,
     /// Tokens that were wrong.
@@ -48,12 +49,6 @@ pub struct Sessions {
     wrong: Guesses,
     /// The wrong tokens of those who wanted to sign in.
     tries: Guesses,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    /// In the order of their beginning.
-    open: Vec<Session>,
 }
 
 #[derive(Debug)]
@@ -117,7 +112,7 @@ impl Sessions {
         Self {
             clock: clock.clone(),
             cookie: format!("bearerd-{}", BASE64_URL_SAFE_NO_PAD.encode(brand)),
-            state: Mutex::default(),
+            open: Mutex::default(),
             opened: Counter::default(),
             rejected: Counter::default(),
             limited: Counter::default(),
@@ -144,7 +139,7 @@ impl Sessions {
             self.rejected.increment();
             return Err(SignInError::Wrong);
         }
-        let mut state = self.state();
+        let mut open = self.sessions();
         let session = Session {
             cookie: self.random(),
             proof: self.random(),
@@ -161,11 +156,11 @@ impl Sessions {
         let mut set_cookie = HeaderValue::try_from(value).expect("base64 and fixed text are a field value");
         set_cookie.set_sensitive(true);
         let proof = session.proof.clone();
-        state.open.retain(|session| session.ends > now);
-        if state.open.len() == MOST_SESSIONS {
-            state.open.remove(0);
+        open.retain(|session| session.ends > now);
+        if open.len() == MOST_SESSIONS {
+            open.remove(0);
         }
-        state.open.push(session);
+        open.push(session);
         self.opened.increment();
         Ok(Opened { set_cookie, proof })
     }
@@ -190,9 +185,8 @@ impl Sessions {
     pub(super) fn check(&self, fields: &HeaderMap, configured: &Secret) -> Result<Duration, SessionError> {
         let now = self.clock.boot();
         let cookies = self.cookies(fields);
-        let state = self.state();
-        let session = state
-            .open
+        let open = self.sessions();
+        let session = open
             .iter()
             .find(|session| session.ends > now && cookies.contains(&session.cookie))
             .filter(|session| session.token == *configured)
@@ -207,7 +201,7 @@ impl Sessions {
     /// Ends the session of a request. The value of `Set-Cookie` takes the cookie back.
     pub(super) fn close(&self, fields: &HeaderMap) -> HeaderValue {
         let cookies = self.cookies(fields);
-        self.state().open.retain(|session| !cookies.contains(&session.cookie));
+        self.sessions().retain(|session| !cookies.contains(&session.cookie));
         let gone = format!("{}=; Path=/v1; Max-Age=0; HttpOnly; SameSite=Strict", self.cookie);
         HeaderValue::try_from(gone).expect("base64 and fixed text are a field value")
     }
@@ -215,7 +209,7 @@ impl Sessions {
     /// How many are open.
     pub(super) fn count(&self) -> usize {
         let now = self.clock.boot();
-        self.state().open.iter().filter(|session| session.ends > now).count()
+        self.sessions().iter().filter(|session| session.ends > now).count()
     }
 
     /// The values that a request has for our cookie (RFC 6265, section 4.2).
@@ -234,8 +228,8 @@ impl Sessions {
         Secret::from(BASE64_URL_SAFE_NO_PAD.encode(bytes.as_slice()))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn sessions(&self) -> MutexGuard<'_, Vec<Session>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

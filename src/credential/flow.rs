@@ -25,7 +25,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::HeaderValue;
 use http::header::InvalidHeaderValue;
 use tokio::time::Instant;
@@ -471,13 +470,7 @@ impl Exchange<'_> {
 
 /// A header value that is wiped when it goes, and never shown.
 fn secret_header(value: SecretBuffer) -> Result<HeaderValue, InvalidHeaderValue> {
-    struct Exposed(SecretBuffer);
-    impl AsRef<[u8]> for Exposed {
-        fn as_ref(&self) -> &[u8] {
-            self.0.expose()
-        }
-    }
-    let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(Exposed(value)))?;
+    let mut value = HeaderValue::from_maybe_shared(Secret::from(value).into_bytes())?;
     value.set_sensitive(true);
     Ok(value)
 }

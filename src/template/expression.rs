@@ -4,9 +4,9 @@ use base64::Engine;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use zeroize::Zeroizing;
 
-use crate::secret::Secret;
+use crate::secret::{Secret, append};
 use crate::template::digest::Digest;
-use crate::template::{Body, RenderError, Scene, append, pem};
+use crate::template::{Body, RenderError, Scene, pem};
 
 /// What stands for a text that is not shown.
 pub(super) const HIDDEN: &str = "..";

@@ -147,7 +147,7 @@ fn outgoing(url: &Url, request: Request) -> Result<http::Request<Full<Bytes>>, S
     match request.body {
         Some(body) => {
             outgoing.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
-            *outgoing.body_mut() = Full::new(Bytes::from_owner(Exposed(body)));
+            *outgoing.body_mut() = Full::new(body.into_bytes());
         }
         None if carries_content => {
             outgoing.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(0));
@@ -193,15 +193,6 @@ fn what_happened(error: &hyper::Error) -> String {
         format!("broke the connection off ({})", error.kind())
     } else {
         "hung up before its answer was complete".to_owned()
-    }
-}
-
-/// Lends a secret's bytes to hyper, which drops (and so wipes) them after they are written.
-struct Exposed(Secret);
-
-impl AsRef<[u8]> for Exposed {
-    fn as_ref(&self) -> &[u8] {
-        self.0.expose()
     }
 }
 
