@@ -46,6 +46,11 @@ pub enum Phase {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Group(pub usize);
 
+impl Group {
+    /// That of no listener, for what serves the connections of all of them: it is not asked to end.
+    pub const NONE: Self = Self(0);
+}
+
 /// The time limit of one connection.
 #[derive(Debug)]
 pub struct Watch {

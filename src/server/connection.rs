@@ -18,7 +18,7 @@ use crate::proxy::{self, Answer, Asking, Proxy, ProxyError};
 use crate::server::Settings;
 use crate::server::app::{App, Ending, Manner, Next};
 use crate::server::date::Date;
-use crate::server::http2;
+use crate::server::http2::{self, Seats};
 use crate::server::socket::AppStream;
 use crate::server::tunnel;
 use crate::server::visitor::Visitor;
@@ -29,6 +29,8 @@ pub struct Service {
     pub proxy: Proxy,
     /// The date of answers.
     pub date: Date,
+    /// Where streams of HTTP/2 are served.
+    pub(super) seats: Rc<Seats>,
 }
 
 /// The heads of a request and its answer; lent for the time of a request.

@@ -1,7 +1,7 @@
 //! One HTTP/2 connection from an app (RFC 9113): each stream is a request.
 //!
 //! ```text
-//! connection::serve ─ preface ─▶ Driver ─ frames ─▶ Reader ─ a head ─▶ a task: Stream ─▶ Proxy::serve
+//! connection::serve ─ preface ─▶ Driver ─ frames ─▶ Reader ─ a head ─▶ a Seat: Stream ─▶ Proxy::serve
 //!                                  ▲                                              │
 //!                                  └── output ◀── Sender ◀── head, data, trailers ┘
 //! ```
@@ -16,11 +16,13 @@ mod connection;
 mod content;
 mod driver;
 mod reader;
+mod seat;
 mod sender;
 mod stream;
 mod window;
 
 pub use calm::CalmLimits;
+pub(super) use seat::Seats;
 
 use std::future::poll_fn;
 use std::rc::Rc;

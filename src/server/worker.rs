@@ -26,7 +26,7 @@ use crate::server::listener::Socket;
 use crate::server::socket::{AppStream, RawStream};
 use crate::server::tls;
 
-/// How often idle upstream connections are looked through.
+/// How often idle upstream connections are looked through, and what streams left behind is let go.
 const TIDY: Duration = Duration::from_secs(5);
 
 /// What a thread of the data plane is told.
@@ -133,6 +133,7 @@ async fn work(shared: Arc<Shared>, load: Load, mut commands: UnboundedReceiver<C
         service: Rc::new(Service {
             date: Date::new(shared.clock.clone()),
             proxy: Proxy::new(shared, sweeper.clone()),
+            seats: Rc::default(),
         }),
         sweeper,
     });
@@ -183,6 +184,7 @@ async fn tidy(service: Rc<Service>) {
     loop {
         tokio::time::sleep(TIDY).await;
         service.proxy.tidy();
+        service.seats.tidy();
     }
 }
 

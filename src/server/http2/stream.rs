@@ -5,12 +5,10 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 use h2::Reason;
 use http::{Method, Response};
-use tokio::task::spawn_local;
 
 use crate::body::{BodyError, Fill, Source};
 use crate::buffer::Output;
@@ -55,16 +53,49 @@ pub(super) struct Stream {
     pub(super) is_waiting: Cell<bool>,
 }
 
+/// A stream that is to be served.
+pub(super) struct Job {
+    stream: Rc<Stream>,
+    heads: LentHeads,
+    /// Whether its head keeps the limits.
+    fits: Result<(), HeadError>,
+    content: Content,
+}
+
+impl Job {
+    /// Serves it to its end.
+    pub(super) async fn run(self) {
+        let Self { stream, mut heads, fits, content } = self;
+        let ended = {
+            let mut answer = pin!(stream.answer(&mut heads, fits, content));
+            poll_fn(|context| {
+                if stream.is_cut.get() {
+                    return Poll::Ready(None);
+                }
+                stream.task.borrow_mut().clone_from(context.waker());
+                answer.as_mut().poll(context).map(Some)
+            })
+            .await
+        };
+        give_heads(heads);
+        match ended {
+            Some(ended) => stream.connection.ended(&stream, ended.err()),
+            None => stream.connection.cut_ended(),
+        }
+    }
+}
+
 /// How a stream ended: with its whole answer, or for a reason.
 type Ended = Result<(), Reason>;
 
 impl Stream {
     /// Begins a stream with the head of its request, which is all of it if `is_over`.
     pub(super) fn begin(connection: &Rc<Connection>, id: u32, is_over: bool, heads: LentHeads, read: Read) {
+        let seat = connection.service.seats.take(connection.watch.sweeper());
         let stream = Rc::new(Self {
             id,
             connection: connection.clone(),
-            watch: connection.watch.sweeper().watch(connection.watch.group(), Phase::Busy, Duration::ZERO),
+            watch: seat.watch.clone(),
             task: RefCell::new(Waker::noop().clone()),
             is_answered: Cell::new(false),
             is_cut: Cell::new(false),
@@ -78,28 +109,7 @@ impl Stream {
         connection.enter(stream.clone());
         // What comes of the body before the task has its first turn is given back by this, too.
         let content = Content::new(stream.clone(), heads.request.fields.get(Kind::Expect).is_some());
-        // In a place of its own: the runtime moves what it is given several times.
-        spawn_local(Box::pin(stream.run(heads, read.fits, content)));
-    }
-
-    /// The stream's task.
-    async fn run(self: Rc<Self>, mut heads: LentHeads, fits: Result<(), HeadError>, content: Content) {
-        let ended = {
-            let mut answer = pin!(self.answer(&mut heads, fits, content));
-            poll_fn(|context| {
-                if self.is_cut.get() {
-                    return Poll::Ready(None);
-                }
-                self.task.borrow_mut().clone_from(context.waker());
-                answer.as_mut().poll(context).map(Some)
-            })
-            .await
-        };
-        give_heads(heads);
-        match ended {
-            Some(ended) => self.connection.ended(&self, ended.err()),
-            None => self.connection.cut_ended(),
-        }
+        seat.serve(Job { stream, heads, fits: read.fits, content });
     }
 
     /// Answers the request.
