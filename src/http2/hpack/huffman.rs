@@ -97,6 +97,16 @@ pub(super) fn decode(coded: &[u8], decoded: &mut Vec<u8>) -> Result<(), Malforme
                 }
             }
         }
+        // Nearly all symbols have a code of a byte at most.
+        while count >= 8
+            && let (symbol, length @ 1..) = SHORT[usize::from((bits >> (count - 8)).to_le_bytes()[0])]
+        {
+            decoded.push(symbol);
+            count -= u32::from(length);
+        }
+        if count < 32 && !bytes.is_empty() {
+            continue;
+        }
         // The next 32 bits; behind the last there are ones, as in the padding.
         let window = if count >= 32 { bits >> (count - 32) } else { !(!bits << (32 - count)) };
         let window = u32::try_from(window & u64::from(u32::MAX)).unwrap_or(u32::MAX);
