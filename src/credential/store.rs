@@ -8,6 +8,8 @@ pub mod encoding;
 pub mod file;
 pub mod seal;
 pub mod spec;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;

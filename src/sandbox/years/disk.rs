@@ -1,15 +1,12 @@
 //! A disk: what is written is durable some time later, unless the process dies before.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
-
 use crate::clock::Clock;
-use crate::credential::store::{Fingerprint, MemoryStore, Record, Store, StoreFuture};
-use crate::credential::{CredentialName, Owner, Subject};
-use crate::secret::Secret;
+use crate::credential::Owner;
+use crate::credential::store::testing::OverMemory;
+use crate::credential::store::{MemoryStore, Record, Store, StoreFuture};
 
 /// What a read or a write takes at the most.
 const SLOWEST: Duration = Duration::from_millis(300);
@@ -33,8 +30,12 @@ impl Disk {
     }
 }
 
-impl Store for Disk {
-    fn load(&self, owner: &Owner) -> StoreFuture<'_, Record> {
+impl OverMemory for Disk {
+    fn memory(&self) -> &MemoryStore {
+        &self.content
+    }
+
+    fn read(&self, owner: &Owner) -> StoreFuture<'_, Record> {
         let owner = owner.clone();
         Box::pin(async move {
             self.some_time().await;
@@ -42,7 +43,7 @@ impl Store for Disk {
         })
     }
 
-    fn save(&self, owner: &Owner, record: Record) -> StoreFuture<'_, ()> {
+    fn write(&self, owner: &Owner, record: Record) -> StoreFuture<'_, ()> {
         let owner = owner.clone();
         Box::pin(async move {
             self.some_time().await;
@@ -52,30 +53,5 @@ impl Store for Disk {
             self.some_time().await;
             Ok(())
         })
-    }
-
-    fn subjects(
-        &self,
-        credential: &CredentialName,
-        after: Option<&Subject>,
-        limit: usize,
-    ) -> StoreFuture<'_, Vec<Subject>> {
-        self.content.subjects(credential, after, limit)
-    }
-
-    fn count(&self, credential: &CredentialName) -> StoreFuture<'_, usize> {
-        self.content.count(credential)
-    }
-
-    fn lapsing(&self, before: Timestamp, limit: usize) -> StoreFuture<'_, Vec<(Timestamp, Owner)>> {
-        self.content.lapsing(before, limit)
-    }
-
-    fn fingerprint(&self, inputs: &BTreeMap<String, Secret>) -> Fingerprint {
-        self.content.fingerprint(inputs)
-    }
-
-    fn is_durable(&self) -> bool {
-        true
     }
 }

@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::credential::store::{Fingerprint, Record, StoreError, StoreFuture};
+use crate::credential::store::testing::OverMemory;
+use crate::credential::store::{Record, StoreError, StoreFuture};
 
 use super::*;
 
@@ -50,12 +51,12 @@ impl FragileStore {
     }
 }
 
-impl Store for FragileStore {
-    fn load(&self, owner: &Owner) -> StoreFuture<'_, Record> {
-        self.inner.load(owner)
+impl OverMemory for FragileStore {
+    fn memory(&self) -> &MemoryStore {
+        &self.inner
     }
 
-    fn save(&self, owner: &Owner, record: Record) -> StoreFuture<'_, ()> {
+    fn write(&self, owner: &Owner, record: Record) -> StoreFuture<'_, ()> {
         if self.broken.load(Ordering::SeqCst) {
             return Box::pin(async { Err(StoreError("no space left".to_owned())) });
         }
@@ -66,31 +67,6 @@ impl Store for FragileStore {
             self.saved.lock().unwrap_or_else(PoisonError::into_inner).push(record.clone());
             self.inner.save(&owner, record).await
         })
-    }
-
-    fn subjects(
-        &self,
-        credential: &CredentialName,
-        after: Option<&Subject>,
-        limit: usize,
-    ) -> StoreFuture<'_, Vec<Subject>> {
-        self.inner.subjects(credential, after, limit)
-    }
-
-    fn count(&self, credential: &CredentialName) -> StoreFuture<'_, usize> {
-        self.inner.count(credential)
-    }
-
-    fn lapsing(&self, before: Timestamp, limit: usize) -> StoreFuture<'_, Vec<(Timestamp, Owner)>> {
-        self.inner.lapsing(before, limit)
-    }
-
-    fn fingerprint(&self, inputs: &BTreeMap<String, Secret>) -> Fingerprint {
-        self.inner.fingerprint(inputs)
-    }
-
-    fn is_durable(&self) -> bool {
-        true
     }
 }
 
