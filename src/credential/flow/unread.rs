@@ -1,9 +1,9 @@
 //! What is said of an end or a lifetime that is there and cannot be read: what it looks like, and what would read
 //! it. Never the value, since it may be a secret in the wrong place.
 
+use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::fmt::strtime;
-use jiff::{Timestamp, civil};
 use serde_json::Value;
 
 use crate::credential::flow::lifetime::number;
@@ -80,10 +80,7 @@ pub(super) fn epoch(number: f64) -> Option<&'static str> {
 }
 
 fn reads(pattern: &str, text: &str) -> bool {
-    strtime::parse(pattern, text).is_ok_and(|read| {
-        let day: Result<civil::Date, _> = read.to_date();
-        day.is_ok()
-    })
+    strtime::parse(pattern, text).is_ok_and(|read| read.to_date().is_ok())
 }
 
 #[cfg(test)]
