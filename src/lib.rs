@@ -13,7 +13,7 @@
 //! 2  credential | inject   life cycle and flows | templates onto requests
 //! 1  upstream, caller      connect, TLS, pool, egress; who calls, and who may
 //! 0  secret clock backoff template named memory buffer body telemetry lookout confinement
-//! 0  http1 http2 guard certificate jose rate
+//! 0  http1 http2 guard certificate jose rate der
 //! ```
 //!
 //! Start with [`proxy`] (the life of a request) and [`credential`] (the life of a credential).
@@ -31,6 +31,7 @@ pub mod config;
 pub mod confinement;
 pub mod control;
 pub mod credential;
+mod der;
 pub mod forecast;
 pub mod guard;
 pub mod http1;

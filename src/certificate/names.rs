@@ -8,6 +8,8 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use rustls::pki_types::CertificateDer;
 
+use crate::der::{Element, parts};
+
 /// The names of a certificate's owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Names<'a> {
@@ -160,42 +162,4 @@ impl<'a> Body<'a> {
         });
         std::str::from_utf8(names.last()?).ok()
     }
-}
-
-/// One element of DER (X.690, section 8.1): what it is, and what is in it.
-#[derive(Debug, Clone, Copy)]
-struct Element<'a> {
-    tag: u8,
-    content: &'a [u8],
-}
-
-impl<'a> Element<'a> {
-    /// The first element, and what lies behind it.
-    fn read(der: &'a [u8]) -> Option<(Self, &'a [u8])> {
-        let (&[tag, length], rest) = der.split_first_chunk()?;
-        let (length, rest) = match length {
-            short @ ..=0x7f => (usize::from(short), rest),
-            // The number of bytes that hold the length; an indefinite one is not DER.
-            long @ 0x81..=0x84 => {
-                let (bytes, rest) = rest.split_at_checked(usize::from(long - 0x80))?;
-                (bytes.iter().fold(0, |length, byte| length << 8 | usize::from(*byte)), rest)
-            }
-            _ => return None,
-        };
-        let (content, rest) = rest.split_at_checked(length)?;
-        Some((Self { tag, content }, rest))
-    }
-
-    /// What is in it, element by element.
-    fn parts(&self) -> impl Iterator<Item = Element<'a>> + use<'a> {
-        parts(self.content)
-    }
-}
-
-fn parts(mut der: &[u8]) -> impl Iterator<Item = Element<'_>> {
-    std::iter::from_fn(move || {
-        let (element, rest) = Element::read(der)?;
-        der = rest;
-        Some(element)
-    })
 }

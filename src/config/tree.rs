@@ -64,9 +64,12 @@ impl Table {
     }
 }
 
+/// What is wrong with a text, and where.
+type Mistakes = Vec<(Span, String)>;
+
 impl Node {
     /// The tree of a text, and where its values are; or every place where it is not TOML, and why.
-    pub(crate) fn parse(text: &str) -> Result<(Self, Vec<Span>), Vec<(Span, String)>> {
+    pub(crate) fn parse(text: &str) -> Result<(Self, Vec<Span>), Mistakes> {
         let (document, mistakes) = DeTable::parse_recoverable(text);
         if !mistakes.is_empty() {
             // The parser's messages are fixed texts: they quote nothing of the file.

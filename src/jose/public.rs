@@ -4,6 +4,12 @@
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
+use crate::der::Element;
+
+// Tags of X.690, section 8.1.2.
+const INTEGER: u8 = 0x02;
+const SEQUENCE: u8 = 0x30;
+
 /// Of a point on a curve, uncompressed (SEC 1, section 2.3.3).
 pub(super) fn of_point(curve: &str, point: &[u8]) -> Option<String> {
     let [4, coordinates @ ..] = point else { return None };
@@ -18,29 +24,12 @@ pub(super) fn of_ed25519(public: &[u8]) -> String {
 
 /// Of an RSA key, from its DER (`RSAPublicKey`, RFC 8017, appendix A.1.1).
 pub(super) fn of_rsa(der: &[u8]) -> Option<String> {
-    let (sequence, []) = element(0x30, der)? else { return None };
-    let (modulus, rest) = element(0x02, sequence)?;
-    let (exponent, []) = element(0x02, rest)? else { return None };
+    let (Element { tag: SEQUENCE, content }, []) = Element::read(der)? else { return None };
+    let (Element { tag: INTEGER, content: modulus }, rest) = Element::read(content)? else { return None };
+    let (Element { tag: INTEGER, content: exponent }, []) = Element::read(rest)? else { return None };
     // A leading zero says that the number is positive; a JWK has none (RFC 7518, section 2).
     let number = |bytes: &[u8]| encode(bytes.strip_prefix(&[0]).unwrap_or(bytes));
     Some(format!(r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#, number(exponent), number(modulus)))
-}
-
-/// The content of a DER element with this tag, and what stands behind it (X.690, section 8.1).
-fn element(tag: u8, der: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (&[found, first], rest) = der.split_first_chunk::<2>()?;
-    if found != tag {
-        return None;
-    }
-    let (length, rest) = match first {
-        0..=0x7f => (usize::from(first), rest),
-        0x81..=0x84 => {
-            let (length, rest) = rest.split_at_checked(usize::from(first & 0x0f))?;
-            (length.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte)), rest)
-        }
-        _ => return None,
-    };
-    rest.split_at_checked(length)
 }
 
 fn encode(bytes: &[u8]) -> String {

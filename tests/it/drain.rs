@@ -1,8 +1,9 @@
 //! The end of the process.
 
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use bearerd::clock::Clock;
 use rustix::process::Signal;
 
 use crate::support::configuration::fixed;
@@ -84,7 +85,7 @@ fn an_app_that_keeps_its_end_open_does_not_hold_up_the_end() {
     bearerd.log("draining", |line| line["message"] == "draining");
     upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
     assert_eq!(app.answer().text(), "ok");
-    let answered = Instant::now();
+    let answered = Clock::instant();
     assert_eq!(bearerd.wait_for_exit().code(), Some(0));
     let passed = answered.elapsed();
     assert!(passed < Duration::from_millis(1800), "{passed:?}");

@@ -273,7 +273,7 @@ fn a_connection_is_used_no_more_when_its_upstream_has_said_that_it_soon_closes_i
         upstream.send(&answer);
         assert_eq!(app.answer().status(), 200);
         // The limit is the event: it lies idle for longer.
-        std::thread::sleep(Duration::from_millis(1200));
+        thread::sleep(Duration::from_millis(1200));
         app.send(bearerd.app().head("POST", "/api/x", "", 0));
         let mut next = origin.accept();
         next.request();

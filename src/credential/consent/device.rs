@@ -273,7 +273,7 @@ mod tests {
 
         /// Polls with an interval of 5 s.
         async fn run(self, lifetime: u32) -> (Vec<u64>, Result<(), ConsentError>) {
-            let (is_wanted, ask) = (|| self.is_wanted(), || self.ask());
+            let (is_wanted, ask) = (|| self.is_wanted(), || std::future::ready(self.ask()));
             let ended = poll(&self.clock, 5 * SECOND, lifetime * SECOND, is_wanted, ask).await;
             (self.asked.into_inner().expect("no panic"), ended)
         }
@@ -282,7 +282,7 @@ mod tests {
             self.asked.lock().expect("no panic").len() < self.wanted
         }
 
-        async fn ask(&self) -> Polled<()> {
+        fn ask(&self) -> Polled<()> {
             let at = (self.clock.boot() - self.start).as_secs();
             self.asked.lock().expect("no panic").push(at);
             self.answers.lock().expect("no panic").pop_front().unwrap_or(Polled::Pending)
