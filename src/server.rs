@@ -220,14 +220,16 @@ impl Server {
     /// Stops accepting and waits up to `limit` for requests in flight. Returns how many connections
     /// were left; dropping the server breaks them off.
     pub async fn drain(&self, limit: Duration) -> u64 {
-        for listener in self.listeners.load().iter() {
-            listener.closed.send_replace(true);
-        }
         for worker in &self.workers {
             worker.tell(Command::Drain);
         }
+        let listeners = self.listeners.load_full();
+        for listener in listeners.iter() {
+            listener.closed.send_replace(true);
+        }
+        let accepts = || listeners.iter().any(|listener| listener.closed.receiver_count() > 0);
         let deadline = Clock::instant() + limit;
-        while self.connections() > 0 && Clock::instant() < deadline {
+        while (accepts() || self.connections() > 0) && Clock::instant() < deadline {
             tokio::time::sleep(DRAIN_LOOK).await;
         }
         self.connections()

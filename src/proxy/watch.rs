@@ -188,6 +188,11 @@ impl Sweeper {
         self.now.get()
     }
 
+    /// Whether all connections are asked to end.
+    pub fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
     /// Asks all connections, also later ones, to end after the request in flight.
     pub fn drain(&self) {
         self.draining.set(true);

@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use crate::route::metrics::{Limit, ListenerMetrics};
 use crate::server::Listener;
-use crate::server::listener::{Socket, SocketFile};
+use crate::server::listener::{Bind, Socket, SocketFile};
 use crate::server::places;
 use crate::server::socket::AppStream;
 use crate::server::visitor::Visitor;
@@ -76,7 +76,47 @@ impl Acceptor {
             Self::Unix(listener, _) => Ok((AppStream::Unix(listener.accept().await?.0), None)),
         }
     }
+
+    /// The connections that wait in the socket when it is closed, which would reset them.
+    fn rest(self) -> Vec<(AppStream, Option<IpAddr>)> {
+        let mut rest = Vec::new();
+        let mut take = |accepted: io::Result<(AppStream, Option<IpAddr>)>| {
+            rest.extend(accepted.ok());
+            rest.len() < MOST_WAITING
+        };
+        match self {
+            Self::Tcp(listener) => {
+                let Ok(listener) = listener.into_std() else { return rest };
+                while let Ok((stream, from)) = listener.accept() {
+                    let adopt = || {
+                        stream.set_nonblocking(true)?;
+                        stream.set_nodelay(true)?;
+                        Ok((AppStream::Tcp(TcpStream::from_std(stream)?), Some(from.ip())))
+                    };
+                    if !take(adopt()) {
+                        break;
+                    }
+                }
+            }
+            Self::Unix(listener, _) => {
+                let Ok(listener) = listener.into_std() else { return rest };
+                while let Ok((stream, _)) = listener.accept() {
+                    let adopt = || {
+                        stream.set_nonblocking(true)?;
+                        Ok((AppStream::Unix(UnixStream::from_std(stream)?), None))
+                    };
+                    if !take(adopt()) {
+                        break;
+                    }
+                }
+            }
+        }
+        rest
+    }
 }
+
+/// The most connections that are taken from a socket when it is closed: as many as may wait in it.
+const MOST_WAITING: usize = 1024;
 
 /// Accepts from one listener until it is closed.
 pub async fn run(socket: Socket, listener: Arc<Listener>, deliver: impl Fn(Accepted)) {
@@ -88,20 +128,30 @@ pub async fn run(socket: Socket, listener: Arc<Listener>, deliver: impl Fn(Accep
         }
     };
     let mut closed = listener.closed.subscribe();
+    let admit = |(stream, from): (AppStream, Option<IpAddr>), place: places::Place| {
+        let visitor = Visitor::meet(&stream, from, &listener);
+        listener.metrics.accepted.increment();
+        listener.metrics.connections.increment();
+        let place = Place { metrics: listener.metrics.clone(), _place: place };
+        deliver(Accepted { stream, listener: listener.clone(), visitor, place });
+    };
     let accepting = async {
         loop {
             let place = place(&listener).await;
-            let (stream, from) = next(&acceptor, &listener).await;
-            let visitor = Visitor::meet(&stream, from, &listener);
-            listener.metrics.accepted.increment();
-            listener.metrics.connections.increment();
-            let place = Place { metrics: listener.metrics.clone(), _place: place };
-            deliver(Accepted { stream, listener: listener.clone(), visitor, place });
+            admit(next(&acceptor, &listener).await, place);
         }
     };
     tokio::select! {
         () = accepting => {}
         _ = closed.wait_for(|closed| *closed) => {}
+    }
+    if matches!(listener.bind, Bind::Inherited(_)) {
+        // What waits in it is for whoever takes it over.
+        return;
+    }
+    for accepted in acceptor.rest() {
+        let Some(place) = listener.places.try_take() else { break };
+        admit(accepted, place);
     }
 }
 

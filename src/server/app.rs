@@ -43,6 +43,8 @@ pub struct App {
     owes_continue: bool,
     /// The app sends nothing more.
     has_ended: bool,
+    /// The connection ends, unless something is asked on it soon.
+    is_leaving: bool,
     answer: Passage,
 }
 
@@ -99,6 +101,7 @@ impl App {
             expects_continue: false,
             owes_continue: false,
             has_ended: false,
+            is_leaving: false,
             answer: Passage::to_app(),
         }
     }
@@ -114,7 +117,7 @@ impl App {
                 if !is_preface || seen == PREFACE.len() {
                     return Poll::Ready(self.stream.allows_http2(is_preface));
                 }
-                if bytes.is_empty() && self.watch.is_draining() {
+                if self.input.is_empty() && self.is_to_end() {
                     return Poll::Ready(false);
                 }
                 match self.input.poll_read(&mut self.stream, context) {
@@ -134,19 +137,33 @@ impl App {
             if !self.input.is_empty() {
                 return Poll::Ready(Next::Request);
             }
-            if self.watch.is_draining() {
+            if self.is_to_end() {
                 return Poll::Ready(Next::End);
             }
             match self.input.poll_read(&mut self.stream, context) {
                 Poll::Ready(Ok(1..)) => Poll::Ready(Next::Request),
                 Poll::Ready(_) => Poll::Ready(Next::End),
                 Poll::Pending => self.watch.poll_passed(context).map(|Elapsed(phase)| match phase {
+                    _ if self.is_leaving => Next::End,
                     Phase::Idle => Next::Refused(Some(Limit::IdleTimeout), None),
                     _ => Next::Refused(Some(Limit::HeadTimeout), None),
                 }),
             }
         })
         .await
+    }
+
+    /// Whether a connection of which nothing is read is to end now. Of a listener that is gone nothing can be
+    /// asked. When the process ends, a request may be on its way, and a connection that is closed meanwhile would
+    /// cost it: it waits a little longer, and the answer says that the connection ends.
+    fn is_to_end(&mut self) -> bool {
+        if !self.watch.is_draining() || !self.watch.sweeper().is_draining() {
+            return self.watch.is_draining();
+        }
+        if !std::mem::replace(&mut self.is_leaving, true) {
+            self.watch.enter(Phase::Idle, LAST_CALL);
+        }
+        false
     }
 
     /// Reads a head, of which something is there.
@@ -445,6 +462,9 @@ impl App {
         (self.stream, self.input, self.answer)
     }
 }
+
+/// How long an idle connection waits for another request when the process ends.
+const LAST_CALL: Duration = Duration::from_secs(1);
 
 /// How long what the app still sends is read and dropped when the connection ends early.
 const LINGER: Duration = Duration::from_secs(2);

@@ -38,6 +38,57 @@ fn an_idle_connection_does_not_hold_up_the_end() {
 }
 
 #[test]
+fn what_an_app_asks_as_the_drain_begins_is_answered() {
+    let upstream = Upstream::start();
+    // An idle connection waits for a second: a machine that was busy for so long is asked again.
+    let was_in_time = (0..10).any(|_| {
+        let mut bearerd = Sidecar::ready(&fixed(&canary::token(), &upstream));
+        let app = bearerd.app();
+        let (mut used, mut fresh) = (app.connect(), app.connect());
+        used.send(app.head("GET", "/api/x", "", 0));
+        assert_eq!(used.answer().status(), 200);
+        let began = Instant::now();
+        bearerd.signal(Signal::TERM);
+        bearerd.wait("a closed door", || TcpStream::connect(app.address()).is_err().then_some(()));
+        for connection in [&mut used, &mut fresh] {
+            connection.try_send(app.head("GET", "/api/x", "", 0));
+        }
+        let is_in_time = began.elapsed() < Duration::from_millis(500);
+        if is_in_time {
+            for connection in [&mut used, &mut fresh] {
+                let answer = connection.answer();
+                assert_eq!((answer.status(), answer.field("connection").as_deref()), (200, Some("close")));
+            }
+        }
+        drop((used, fresh));
+        assert_eq!(bearerd.wait_for_exit().code(), Some(0));
+        is_in_time
+    });
+    assert!(was_in_time);
+}
+
+#[test]
+fn connections_that_wait_at_the_door_as_the_drain_begins_are_answered() {
+    let upstream = Upstream::start();
+    let mut bearerd = Sidecar::ready(&fixed(&canary::token(), &upstream));
+    let app = bearerd.app();
+    // Stopped, it accepts nothing: they wait in the socket, which it closes when it goes on.
+    bearerd.signal(Signal::STOP);
+    let ask = |_| {
+        let mut connection = app.connect();
+        connection.send(app.head("GET", "/api/x", "", 0));
+        connection
+    };
+    let waiting: Vec<_> = (0..20).map(ask).collect();
+    bearerd.signal(Signal::TERM);
+    bearerd.signal(Signal::CONT);
+    for mut connection in waiting {
+        assert_eq!(connection.answer().status(), 200);
+    }
+    assert_eq!(bearerd.wait_for_exit().code(), Some(0));
+}
+
+#[test]
 fn an_answer_during_the_drain_says_that_the_connection_closes() {
     let (mut bearerd, origin) = Origin::behind_bearerd();
     let mut app = bearerd.app().ask("GET", "/api/x", "");
