@@ -16,6 +16,9 @@ pub const BLOCK: usize = 64 * 1024;
 /// Bytes in a large block, for what comes in floods. Memory that grew, by doubling, never has this size.
 const LARGE: usize = 3 * BLOCK;
 
+/// The most that is copied out of a block when nothing follows for now.
+const SHELVED: usize = 4 * 1024;
+
 /// Blocks that a thread keeps for later.
 const KEPT: usize = 32;
 
@@ -107,8 +110,21 @@ impl Input {
         }
         if self.is_empty() {
             self.consume(0);
+        } else if read.is_pending() {
+            self.shelve();
         }
         read
+    }
+
+    /// Keeps what waits for more in no more memory than it takes: whoever sends the beginning of a head and then
+    /// nothing holds no block.
+    fn shelve(&mut self) {
+        let waiting = self.end - self.start;
+        if waiting <= SHELVED && self.block.len() >= BLOCK {
+            let shelved = self.bytes().to_vec();
+            give_block(std::mem::replace(&mut self.block, shelved));
+            (self.start, self.end) = (0, waiting);
+        }
     }
 
     /// Adds bytes that were read elsewhere.
@@ -139,7 +155,11 @@ impl Input {
         if self.block.is_empty() {
             self.block = if self.is_flooded { take_large_block() } else { take_block() };
         } else if self.end == self.block.len() {
-            if self.start > 0 {
+            if self.block.len() < BLOCK {
+                let (mut block, count) = (take_block(), self.end - self.start);
+                block[..count].copy_from_slice(self.bytes());
+                (self.block, self.start, self.end) = (block, 0, count);
+            } else if self.start > 0 {
                 self.block.copy_within(self.start..self.end, 0);
                 (self.start, self.end) = (0, self.end - self.start);
             } else {
@@ -339,7 +359,9 @@ impl Drop for Output {
 mod tests {
     use std::task::{Context, Poll, Waker};
 
-    use super::{BLOCK, Input, LARGE, MOST_LARGE};
+    use tokio::io::AsyncWriteExt;
+
+    use super::{BLOCK, Input, LARGE, MOST_LARGE, SHELVED};
 
     fn read(input: &mut Input, source: &mut &[u8]) -> usize {
         match input.poll_read(source, &mut Context::from_waker(Waker::noop())) {
@@ -355,6 +377,25 @@ mod tests {
         assert_eq!(read(input, &mut source), BLOCK);
         input.consume(BLOCK);
         read(input, &mut source)
+    }
+
+    #[tokio::test]
+    async fn a_beginning_that_waits_for_more_holds_no_block() {
+        let (mut near, mut far) = tokio::io::duplex(2 * BLOCK);
+        let mut input = Input::default();
+        let mut sent = Vec::new();
+        for (count, held) in [(10, 10), (1, 11), (SHELVED - 11, SHELVED), (1, BLOCK)] {
+            far.write_all(&vec![7; count]).await.expect("room");
+            sent.extend(vec![7; count]);
+            let mut context = Context::from_waker(Waker::noop());
+            assert!(
+                matches!(input.poll_read(&mut near, &mut context), Poll::Ready(Ok(read)) if read == count)
+            );
+            assert!(input.poll_read(&mut near, &mut context).is_pending());
+            assert_eq!((input.bytes(), input.block.len()), (&*sent, held));
+        }
+        input.consume(10);
+        assert_eq!(input.bytes(), &sent[10..]);
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod validate;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
+use std::io::Read;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -42,7 +43,7 @@ use crate::credential::{CredentialName, CredentialSpec};
 use crate::memory;
 use crate::notification::ReceiverSpec;
 use crate::route::RouteSpec;
-use crate::secret::Secret;
+use crate::secret::{self, Secret};
 use crate::server::ListenerSpec;
 use crate::server::inherited::Inherited;
 use crate::telemetry::LogSpec;
@@ -211,14 +212,11 @@ pub fn load(path: &Path, environment: &Environment) -> Result<Loaded, Problems> 
     let unreadable = |reason: String| {
         Problems::one(Problem::nowhere(format!("the configuration {name} cannot be read: {reason}")))
     };
-    let about = std::fs::metadata(path).map_err(|error| {
+    std::fs::metadata(path).map_err(|error| {
         let is_missing = error.kind() == std::io::ErrorKind::NotFound;
         unreadable(if is_missing { "there is no such file".to_owned() } else { error.kind().to_string() })
     })?;
-    if about.len() > MAX_FILE {
-        return Err(unreadable("it is larger than 16 MiB".to_owned()));
-    }
-    let bytes = std::fs::read(path).map_err(|error| unreadable(error.kind().to_string()))?;
+    let bytes = content(path, MAX_FILE, "16 MiB").map_err(|reason| unreadable(format!("it {reason}")))?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         let before = &error.as_bytes()[..at];
@@ -232,6 +230,16 @@ pub fn load(path: &Path, environment: &Environment) -> Result<Loaded, Problems> 
     let mut loaded = load_from(&name, &Zeroizing::new(text), folder, environment)?;
     loaded.files.insert(0, path.to_owned());
     Ok(loaded)
+}
+
+/// What is in a file of `limit` bytes at most. A reload that waits for a pipe would be the last one: nothing but a
+/// regular file is read. The error says what is wrong, in words that follow the file's name.
+fn content(path: &Path, limit: u64, said: &str) -> Result<Vec<u8>, String> {
+    let (file, _) = secret::open_file(path)?;
+    let mut bytes = Vec::new();
+    let read = file.take(limit + 1).read_to_end(&mut bytes);
+    read.map_err(|error| format!("cannot be read: {}", error.kind()))?;
+    if bytes.len() as u64 > limit { Err(format!("is larger than {said}")) } else { Ok(bytes) }
 }
 
 /// Validates a configuration that is in no file; `name` stands in its problems. Relative paths in it

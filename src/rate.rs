@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 /// So many in so long a time: `"100/s"`, `"10/10m"`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Rate {
     /// How many, also at once; at least one.
     pub count: u32,

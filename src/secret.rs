@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 
 use arena::Cell;
 pub use arena::{Held, held, prepare};
-pub use file::{read_file, unreadable, what_else};
+pub use file::{open_file, read_file, unreadable, what_else};
 
 /// A secret value: a password, a client secret, a key, a token.
 ///

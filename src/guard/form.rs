@@ -30,6 +30,9 @@ impl Form {
     /// All forms of a value.
     pub(super) fn all_of(value: &Secret) -> Vec<Self> {
         let mut forms = vec![Self::new(value, Encoding::Raw)];
+        if value.expose().contains(&b' ') {
+            forms.push(Self::new(&in_form(value), Encoding::Raw));
+        }
         forms.extend(Self::all_in_base64(value));
         forms
     }
@@ -102,6 +105,15 @@ fn json(value: &Secret, signs: &[u8]) -> Secret {
         escaped.push(&[*byte]);
     }
     escaped.into()
+}
+
+/// A value in a form (WHATWG URL, section 5.2), but for the percent escapes, which are read anywhere.
+fn in_form(value: &Secret) -> Secret {
+    let mut spelled = SecretBuffer::with_capacity(value.len());
+    for byte in value.expose() {
+        spelled.push(&[if *byte == b' ' { b'+' } else { *byte }]);
+    }
+    spelled.into()
 }
 
 /// A value as most write it in a URL or a form (RFC 3986, section 2.3).

@@ -288,6 +288,15 @@ fn what_was_escaped_before_it_was_encoded_is_masked() {
 }
 
 #[test]
+fn a_space_is_known_as_forms_write_it() {
+    for spelled in ["correct+horse+b%26ttery", "correct%20horse b&ttery"] {
+        let shown = format!("p={}&x", "*".repeat(spelled.len()));
+        assert_eq!(masked(&["correct horse b&ttery"], &format!("p={spelled}&x")), shown);
+    }
+    assert_eq!(masked(&["horse+battery"], "horse battery"), "horse battery");
+}
+
+#[test]
 fn values_that_overlap_are_masked_from_the_first_byte_to_the_last() {
     let values = ["abcdefgh", "efghijkl", "abcdefghijklmnop", "efghXXXXXXXX"];
     for (text, expected) in [

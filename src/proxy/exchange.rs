@@ -141,6 +141,10 @@ impl Exchange {
                 self.route.metrics.limited(Limit::MaxInterimAnswers);
                 protocol("the upstream does not come to its answer")
             }
+            // The connection has counted it.
+            AnswerError::Flood(_) => {
+                protocol("the upstream keeps the connection busy and does not answer").because(error)
+            }
             AnswerError::Switched => protocol("the upstream switched protocols without being asked"),
         })
     }

@@ -75,7 +75,7 @@ async fn open(
     if opened.protocol == Protocol::Http1 {
         return Ok(Ready::Http1(Box::new(Http1Link::new(opened.stream, opened.identity, counted))));
     }
-    let beginning = Http2Connection::begin(opened, counted);
+    let beginning = Http2Connection::begin(opened, counted, route.limits.pool.arrivals);
     let spoken = within(left(limit, began, now), beginning).await.map_err(|_elapsed| {
         route.metrics.limited(Limit::ConnectTimeout);
         let detail = "the upstream did not begin HTTP/2 in time";

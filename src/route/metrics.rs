@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::telemetry::{Counter, Gauge, Seldom, SeldomEach};
+use crate::upstream::http2::Flood;
 use crate::upstream::pool::Uses;
 
 /// How long requests took: counts in buckets, as Prometheus wants them.
@@ -154,6 +155,13 @@ impl RouteMetrics {
 impl Uses for RouteMetrics {
     fn connections(&self) -> &Gauge {
         &self.upstream_connections
+    }
+
+    fn flooded(&self, flood: Flood) {
+        self.limited(match flood {
+            Flood::Interim => Limit::MaxInterimAnswers,
+            Flood::Fruitless => Limit::MaxFruitlessFrames,
+        });
     }
 }
 

@@ -13,7 +13,7 @@ use crate::secret::SecretBuffer;
 /// is wrong with which file.
 pub fn read_file(path: &Path, limit: usize) -> Result<(SecretBuffer, Metadata), String> {
     let told = |what: &str| format!("the file {} {what}", path.display());
-    let (mut file, about) = open(path).map_err(|what| told(&what))?;
+    let (mut file, about) = open_file(path).map_err(|what| told(&what))?;
     let bytes = SecretBuffer::read(&mut file, limit).map_err(|error| told(&unreadable(&error)))?;
     if bytes.len() > limit {
         return Err(told(&format!("is larger than {limit} bytes: is it the right one?")));
@@ -21,7 +21,9 @@ pub fn read_file(path: &Path, limit: usize) -> Result<(SecretBuffer, Metadata), 
     Ok((bytes, about))
 }
 
-fn open(path: &Path) -> Result<(File, Metadata), String> {
+/// Opens a regular file, straight or through links, and never waits for it. Blocks on the file system. The error says
+/// what is wrong, in words that follow the file's name.
+pub fn open_file(path: &Path) -> Result<(File, Metadata), String> {
     // To open a pipe is to wait for who writes to it: without this flag for ever, if nobody does.
     let flags = OFlags::NONBLOCK.bits().cast_signed();
     let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);

@@ -6,8 +6,8 @@
 
 use std::io;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -97,13 +97,19 @@ impl Thread {
         run: impl FnOnce(UnboundedReceiver<Command>) -> F + Send + 'static,
     ) -> io::Result<Self> {
         let (sender, receiver) = unbounded_channel();
+        let (started, outcome) = mpsc::channel();
         let handle =
             std::thread::Builder::new().name(name).spawn(move || {
                 match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
-                    Ok(runtime) => runtime.block_on(run(receiver)),
-                    Err(error) => tracing::error!(%error, "a thread of the data plane cannot start"),
+                    Ok(runtime) => {
+                        let _ = started.send(Ok(()));
+                        runtime.block_on(run(receiver));
+                    }
+                    Err(error) => _ = started.send(Err(error)),
                 }
             })?;
+        // Without it nobody would be served, and all would look well.
+        outcome.recv().unwrap_or_else(|_| Err(io::Error::other("the thread has ended")))?;
         Ok(Self { commands: Some(sender), load, handle: Some(handle) })
     }
 

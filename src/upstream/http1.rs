@@ -15,6 +15,7 @@ use crate::http1::field::members;
 use crate::http1::head::{HeadError, Progress};
 use crate::http1::{AnswerHead, Decoder, Framing, HeadLimits, Kind, body};
 use crate::upstream::connect::{Identity, tls_reason};
+use crate::upstream::http2::Flood;
 use crate::upstream::pool::{Counted, Uses};
 use crate::upstream::stream::Stream;
 
@@ -63,6 +64,8 @@ pub enum AnswerError {
     NotHttp(&'static str),
     /// It announces its answer again and again.
     Endless,
+    /// It keeps the connection busy and does not come to its answer (HTTP/2).
+    Flood(Flood),
     /// It switched protocols without being asked.
     Switched,
     /// It reset the stream (HTTP/2).
@@ -79,7 +82,10 @@ impl std::fmt::Display for AnswerError {
             Self::BrokenOff => "the upstream broke off in the middle of the answer's head",
             Self::Tls(reason) => return write!(formatter, "the upstream ended TLS: {reason}"),
             Self::NotHttp(what) => what,
-            Self::Endless => "the upstream does not come to its answer",
+            Self::Endless | Self::Flood(Flood::Interim) => "the upstream does not come to its answer",
+            Self::Flood(Flood::Fruitless) => {
+                "the upstream floods the connection with frames that bring nothing"
+            }
             Self::Switched => "the upstream switched protocols without being asked",
             Self::Reset => "the upstream reset the stream",
             Self::Unprocessed => "the upstream took no more requests on this connection",

@@ -7,6 +7,7 @@
 //! A request takes a piece of its body from the source only when the stream wants one: there is no
 //! queue between the app and the upstream but their flow control.
 
+mod arrivals;
 mod connection;
 mod outgoing;
 mod received;
@@ -31,6 +32,7 @@ use crate::upstream::http2::connection::Place;
 use crate::upstream::http2::outgoing::{Outgoing, Writer};
 use crate::upstream::http2::received::Received;
 
+pub use arrivals::{ArrivalLimits, Flood};
 pub use connection::{Http2Connection, NotBegun};
 
 /// One request and its answer: a stream. Dropped before its end, it resets the stream.
@@ -123,6 +125,9 @@ impl Http2Link {
         let (parts, body) = match answer {
             Ok(answer) => answer.into_parts(),
             Err(error) => {
+                if let Some(flood) = self.place.connection().flood() {
+                    return Poll::Ready(Err(AnswerError::Flood(flood)));
+                }
                 if is_refused(&error) {
                     self.place.refused();
                 } else if matches!(unanswered(&error), AnswerError::Unprocessed) {

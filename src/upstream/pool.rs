@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use crate::telemetry::{Counter, Gauge};
 use crate::upstream::connect::{Identity, Protocol};
 use crate::upstream::http1::Http1Link;
-use crate::upstream::http2::Http2Connection;
+use crate::upstream::http2::{ArrivalLimits, Flood, Http2Connection};
 use crate::upstream::{Origin, Scheme};
 
 /// How connections are kept; a zero duration switches a time limit off.
@@ -34,11 +34,18 @@ pub struct PoolLimits {
     pub max_age: Duration,
     /// Idle connections that each worker keeps.
     pub max_idle: usize,
+    /// What of an upstream's is a flood (HTTP/2).
+    pub arrivals: ArrivalLimits,
 }
 
 impl Default for PoolLimits {
     fn default() -> Self {
-        Self { idle_timeout: Duration::from_secs(60), max_age: Duration::from_secs(15 * 60), max_idle: 1024 }
+        Self {
+            idle_timeout: Duration::from_secs(60),
+            max_age: Duration::from_secs(15 * 60),
+            max_idle: 1024,
+            arrivals: ArrivalLimits::default(),
+        }
     }
 }
 
@@ -78,6 +85,9 @@ pub enum Ready {
 pub trait Uses: fmt::Debug + Send + Sync {
     /// The number.
     fn connections(&self) -> &Gauge;
+
+    /// Counts a connection that was closed since its upstream flooded it.
+    fn flooded(&self, flood: Flood);
 }
 
 /// A connection in the number of whoever used it last.
@@ -268,6 +278,11 @@ impl Counted {
     pub fn new(user: &Arc<impl Uses + 'static>) -> Self {
         user.connections().increment();
         Self(Arc::clone(user) as _)
+    }
+
+    /// See [`Uses::flooded`].
+    pub(super) fn flooded(&self, flood: Flood) {
+        self.0.flooded(flood);
     }
 
     /// It is used by another, or the same.

@@ -315,3 +315,67 @@ fn settings_are_acknowledged_and_pings_answered() {
     upstream.try_send(&ok(1, true));
     assert_eq!(call.text().0, 200);
 }
+
+#[test]
+fn an_upstream_over_http2_that_only_announces_its_answer_is_given_up() {
+    let interim = frame(HEADERS, END_HEADERS, 1, &block(&[(":status", "103"), ("link", "</a>")]));
+    let answer = [ok(1, false), frame(DATA, END_STREAM, 1, b"late")].concat();
+    for (most, sent, status) in [(None, 1000, 502), (Some(2), 3, 502), (Some(3), 3, 200)] {
+        let origin = Origin::start();
+        let key = most.map(|most: u32| format!("max_interim_answers = {most}\n")).unwrap_or_default();
+        let bearerd = Sidecar::ready(&(configuration::to(&origin.url().replace("http://", "h2c://")) + &key));
+        let app = Http2App::of(&bearerd);
+        let call = app.get("/api/x");
+        let mut upstream = Frames::upstream(&origin, b"");
+        upstream.head(1);
+        upstream.try_send(&[interim.repeat(sent), answer.clone()].concat());
+        let (got, body) = call.text();
+        assert_eq!(got, status, "{sent} of {most:?}: {body}");
+        let bites = bearerd.metric("bearerd_limited_total{limit=\"max_interim_answers\"}");
+        assert_eq!(bites, u64::from(status == 502), "{sent} of {most:?}");
+    }
+}
+
+#[test]
+fn an_upstream_that_floods_its_connection_loses_it_and_the_next_request_has_another() {
+    for (what, one) in [
+        ("pings", frame(PING, NONE, 0, b"12345678")),
+        ("settings", frame(SETTINGS, NONE, 0, &[])),
+        ("unknown frames", frame(0xfa, NONE, 0, b"12345678")),
+        ("windows", frame(8, NONE, 0, &[0, 0, 0, 1])),
+    ] {
+        let (bearerd, origin) = start();
+        let app = Http2App::of(&bearerd);
+        let call = app.get("/api/x");
+        let mut upstream = Frames::upstream(&origin, b"");
+        upstream.head(1);
+        // More than a second's worth, and than what was sent to it explains.
+        upstream.try_send(&one.repeat(3000));
+        let (status, body) = call.text();
+        assert_eq!(status, 502, "{what}: {body}");
+        assert_eq!(bearerd.metric("bearerd_limited_total{limit=\"max_fruitless_frames\"}"), 1, "{what}");
+        let call = app.get("/api/x");
+        let mut another = Frames::upstream(&origin, b"");
+        another.head(1);
+        another.try_send(&ok(1, true));
+        assert_eq!(call.text().0, 200, "{what}");
+    }
+}
+
+#[test]
+fn an_upstream_that_says_nothing_but_pings_is_asked_no_more_on_that_connection() {
+    let origin = Origin::start();
+    let config = configuration::to(&origin.url().replace("http://", "h2c://"));
+    let bearerd = Sidecar::ready(&format!("{config}answer_timeout = \"1200ms\"\n"));
+    let app = Http2App::of(&bearerd);
+    let call = app.get("/api/x");
+    let mut upstream = Frames::upstream(&origin, b"");
+    upstream.head(1);
+    upstream.try_send(&frame(PING, NONE, 0, b"12345678").repeat(100));
+    assert_eq!(call.text().0, 504);
+    let call = app.get("/api/x");
+    let mut another = Frames::upstream(&origin, b"");
+    another.head(1);
+    another.try_send(&ok(1, true));
+    assert_eq!(call.text().0, 200);
+}

@@ -1,11 +1,16 @@
 //! Where apps connect: several workers, Unix sockets, and how many may.
 
+use std::fs;
 use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
+
+use serde_json::Value;
 
 use crate::support::configuration::fixed;
 use crate::support::{Setup, Sidecar, Upstream, canary};
@@ -56,7 +61,7 @@ fn a_unix_socket_takes_any_host_and_only_its_own_user() {
     let bearerd = on_a_unix_socket("", &upstream);
     let socket = bearerd.folder().join("local.sock");
     assert!(call(&socket).starts_with("HTTP/1.1 200"));
-    assert_eq!(std::fs::metadata(&socket).expect("there").permissions().mode() & 0o777, 0o600);
+    assert_eq!(fs::metadata(&socket).expect("there").permissions().mode() & 0o777, 0o600);
 }
 
 #[test]
@@ -113,4 +118,36 @@ fn without_file_descriptors_accepting_pauses_and_goes_on() {
     assert!(told < 4, "a pause is told once, not with each try: {told} times");
     drop(open);
     assert_eq!(waiting.answer().status(), 200);
+}
+
+#[test]
+fn with_too_few_file_descriptors_it_serves_or_ends_and_never_only_seems_to_run() {
+    let setup = Setup::new(&fixed(&canary::token(), &Upstream::start()));
+    let (file, told) = (setup.write(), setup.folder().join("told"));
+    for limit in 8..24 {
+        let script = format!("ulimit -n {limit}; exec \"$@\"");
+        let mut process = Command::new("/bin/sh")
+            .args(["-c", &script, "sh", env!("CARGO_BIN_EXE_bearerd"), "run", "--config"])
+            .arg(&file)
+            .stderr(fs::File::create(&told).expect("a file"))
+            .spawn()
+            .expect("a process");
+        let served = loop {
+            if let Some(status) = process.try_wait().expect("a status") {
+                assert!(!status.success(), "{limit}");
+                break None;
+            }
+            let log = fs::read_to_string(&told).expect("a log");
+            let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            let lines: Vec<Value> = lines.collect();
+            if lines.iter().any(|line| line["message"] == "ready") {
+                let app = lines.iter().find(|line| line["listener"] == "app").expect("where it listens");
+                break Some(TcpStream::connect(app["address"].as_str().expect("an address")));
+            }
+            thread::sleep(Duration::from_millis(10));
+        };
+        let _ = process.kill();
+        process.wait().expect("an end");
+        assert!(!matches!(served, Some(Err(_))), "{limit}: {served:?}");
+    }
 }

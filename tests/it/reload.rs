@@ -1,12 +1,13 @@
 //! Reload: all or nothing.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::Signal;
 
 use crate::support::configuration::{fixed, granted};
@@ -378,4 +379,22 @@ fn a_unix_socket_lets_in_whom_the_new_rule_names() {
     assert_eq!(mode(), 0o666);
     take_over(&bearerd, &here(with("")));
     assert_eq!(mode(), 0o600);
+}
+
+#[test]
+fn a_configuration_that_is_no_file_is_told_and_the_next_reload_goes_on() {
+    let upstream = Upstream::start();
+    let bearerd = Sidecar::ready(&fixed(&canary::token(), &upstream));
+    let [place, aside] = ["bearerd.toml", "aside"].map(|name| bearerd.folder().join(name));
+    std::fs::rename(&place, &aside).expect("a file");
+    mknodat(CWD, &place, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a pipe");
+    let answer = bearerd.control("POST", "/v1/reload", b"");
+    assert_eq!(answer.status(), 422, "{}", answer.text());
+    assert!(answer.text().contains("is a pipe, a socket or a device, not a file"), "{}", answer.text());
+    std::fs::remove_file(&place).expect("a pipe");
+    symlink("/dev/zero", &place).expect("a link");
+    assert_eq!(bearerd.control("POST", "/v1/reload", b"").status(), 422);
+    std::fs::rename(&aside, &place).expect("a file");
+    assert_eq!(bearerd.control("POST", "/v1/reload", b"").status(), 200);
+    assert_eq!(bearerd.app().get("/api/x").status(), 200);
 }

@@ -102,6 +102,7 @@ async fn a_token_that_is_not_whole_and_right_is_nobodys() {
         (cluster.token("k1", &claims(&json!({ "exp": NOW - 61 }))), "has ended"),
         (cluster.token("k1", &claims(&json!({ "exp": null }))), "never ends"),
         (cluster.token("k1", &claims(&json!({ "nbf": NOW + 61 }))), "not count yet"),
+        (cluster.token("k1", &claims(&json!({ "nbf": "tomorrow" }))), "not count yet"),
         (cluster.token("k1", &claims(&json!({ "sub": "system:serviceaccount:shop:api" }))), "shop/api"),
         (other.token("k1", &claims(&json!({}))), "signature"),
         (cluster.token("k2", &claims(&json!({}))), "no key"),

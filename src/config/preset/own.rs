@@ -3,11 +3,11 @@
 //! changes something.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
+use crate::config::content;
 use crate::config::findings::Findings;
 use crate::config::preset::{Parsed, Preset};
 use crate::config::problem::{Problem, Problems};
@@ -16,7 +16,6 @@ use crate::config::shape;
 use crate::config::suggest::{list, nearest};
 use crate::config::text::Text;
 use crate::config::tree::{Node, Place};
-use crate::secret::unreadable;
 
 /// The largest file of a preset, in bytes.
 const LARGEST: u64 = 1 << 20;
@@ -92,11 +91,8 @@ pub(crate) fn read(file: &Node, folder: &Path, findings: &mut Findings) -> Own {
 
 /// The text of a file; else what is wrong with it.
 fn text(path: &Path) -> Result<String, String> {
-    let about = fs::metadata(path).map_err(|error| unreadable(&error))?;
-    if about.len() > LARGEST {
-        return Err("is larger than 1 MiB".to_owned());
-    }
-    fs::read_to_string(path).map_err(|error| unreadable(&error))
+    let bytes = content(path, LARGEST, "1 MiB")?;
+    String::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned())
 }
 
 /// Takes a file apart. Its parts know where in it they stand, so that whatever is found wrong with them

@@ -59,6 +59,8 @@ pub(crate) struct Route {
     pub(crate) inject_body: Option<Size>,
     /// Informational answers of the upstream before the one that counts; default 100.
     pub(crate) max_interim_answers: Option<u32>,
+    /// Frames in a time that bring nothing, on an HTTP/2 connection of the upstream; default `"2000/s"`.
+    pub(crate) max_fruitless_frames: Option<Rate>,
     /// Until a connection stands; default `"5s"`.
     pub(crate) connect_timeout: Option<Time>,
     /// From the last request byte to the head of the answer; default `"60s"`.

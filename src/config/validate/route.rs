@@ -23,6 +23,7 @@ use crate::guard::Mode;
 use crate::inject::{Injection, Verification};
 use crate::route::path::canonical;
 use crate::route::{AllowRule, Refusal, RouteLimits, RouteSpec};
+use crate::upstream::http2::ArrivalLimits;
 use crate::upstream::pool::PoolLimits;
 use crate::upstream::{Scheme, Url, address as addresses};
 
@@ -455,6 +456,7 @@ fn limits(raw: &raw::Route, place: Place<'_>, context: &mut Context<'_>) -> Rout
         given.map_or(default, |size| usize::try_from(size.0).unwrap_or(usize::MAX))
     };
     let time = |given: Option<raw::scalar::Time>, default: Duration| given.map_or(default, |time| time.0);
+    let max_interim_answers = raw.max_interim_answers.unwrap_or(default.max_interim_answers);
     RouteLimits {
         max_body: raw.max_body.map(|size| size.0),
         connect_timeout: time(raw.connect_timeout, default.connect_timeout),
@@ -462,11 +464,15 @@ fn limits(raw: &raw::Route, place: Place<'_>, context: &mut Context<'_>) -> Rout
         stall_timeout: time(raw.stall_timeout, default.stall_timeout),
         replay_body: size(raw.replay_body, default.replay_body),
         inject_body: size(raw.inject_body, default.inject_body),
-        max_interim_answers: raw.max_interim_answers.unwrap_or(default.max_interim_answers),
+        max_interim_answers,
         pool: PoolLimits {
             idle_timeout: time(raw.pool_idle_timeout, default.pool.idle_timeout),
             max_age: time(raw.pool_max_age, default.pool.max_age),
             max_idle: raw.pool_max_idle.map_or(default.pool.max_idle, |most| most as usize),
+            arrivals: ArrivalLimits {
+                interim: max_interim_answers,
+                fruitless: raw.max_fruitless_frames.unwrap_or(default.pool.arrivals.fruitless),
+            },
         },
     }
 }

@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use crate::clock::Clock;
 use crate::upstream::connect::{Identity, Opened, tls_reason};
 use crate::upstream::http1::ANSWER_LIMITS;
+use crate::upstream::http2::arrivals::{ArrivalLimits, Arrivals, Flood};
 use crate::upstream::http2::outgoing::Outgoing;
 use crate::upstream::pool::{Counted, Uses};
 use crate::upstream::stream::Stream;
@@ -71,10 +72,23 @@ pub struct Http2Connection {
     is_full: Cell<bool>,
     /// It takes no more requests.
     is_retired: Cell<bool>,
-    /// How often something was read.
-    heard: Rc<Cell<u64>>,
+    heard: Rc<News>,
     /// Until it is closed.
-    counted: Rc<RefCell<Option<Counted>>>,
+    counted: Shared,
+}
+
+/// Whose connection it is, until it is closed.
+type Shared = Rc<RefCell<Option<Counted>>>;
+
+/// What is known of what the upstream said.
+#[derive(Debug, Default)]
+struct News {
+    /// How often something was read.
+    reads: Cell<u64>,
+    /// How many frames brought something.
+    fruitful: Cell<u64>,
+    /// Why nothing more is read.
+    flood: Cell<Option<Flood>>,
 }
 
 /// What reads and writes; ready when the connection is closed.
@@ -88,15 +102,19 @@ struct Driver {
     task: Waker,
     /// Streams that the upstream takes at once.
     most_streams: usize,
-    /// How often something was read.
-    heard: Rc<Cell<u64>>,
+    heard: Rc<News>,
 }
 
 impl Http2Connection {
     /// Begins HTTP/2 on a connection that was opened for it, and waits until the upstream has said how many
     /// streams it takes: one too many would be refused. Fails if it broke off before.
-    pub async fn begin(opened: Opened, counted: Counted) -> Result<Rc<Self>, NotBegun> {
-        let (tasks, heard) = (Tasks::default(), Rc::<Cell<u64>>::default());
+    pub async fn begin(
+        opened: Opened,
+        counted: Counted,
+        limits: ArrivalLimits,
+    ) -> Result<Rc<Self>, NotBegun> {
+        let (tasks, heard) = (Tasks::default(), Rc::<News>::default());
+        let counted: Shared = Rc::new(RefCell::new(Some(counted)));
         let refusal = Rc::<RefCell<Option<String>>>::default();
         let not_begun = |error| refusal.take().map_or(NotBegun::BrokeOff(error), NotBegun::Tls);
         let (sender, requests) = Builder::new(tasks.clone())
@@ -109,7 +127,9 @@ impl Http2Connection {
             .max_header_list_size(u32::try_from(ANSWER_LIMITS.bytes).unwrap_or(u32::MAX))
             .handshake(TokioIo::new(Heard {
                 stream: opened.stream,
-                times: heard.clone(),
+                arrivals: Arrivals::new(limits),
+                news: heard.clone(),
+                counted: counted.clone(),
                 refusal: Some(refusal.clone()),
             }))
             .await
@@ -126,7 +146,6 @@ impl Http2Connection {
             return Err(not_begun(io::ErrorKind::UnexpectedEof.into()));
         }
         let now = Clock::instant();
-        let counted = Rc::new(RefCell::new(Some(counted)));
         let (shared, until_closed) = (driver.clone(), counted.clone());
         spawn_local(async move {
             poll_fn(|context| shared.borrow_mut().poll(context)).await;
@@ -161,6 +180,11 @@ impl Http2Connection {
         if let Some(counted) = self.counted.borrow_mut().as_mut() {
             counted.move_to(user);
         }
+    }
+
+    /// What the upstream flooded it with, if it was ended for that.
+    pub(super) fn flood(&self) -> Option<Flood> {
+        self.heard.flood.get()
     }
 
     /// Since when no stream is open, if none is.
@@ -222,14 +246,14 @@ impl Driver {
 
     fn drive(&mut self, context: &mut Context<'_>) -> Poll<()> {
         self.take_requests(context);
-        let heard = self.heard.get();
+        let reads = self.heard.reads.get();
         if let Some(wire) = &mut self.wire
             && wire.as_mut().poll(context).is_ready()
         {
             self.wire = None;
             self.requests = None;
         }
-        if self.heard.get() != heard {
+        if self.heard.reads.get() != reads {
             // It may have been a goodbye, after which no request is to be taken.
             self.take_requests(context);
         }
@@ -270,20 +294,21 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for Tasks {
 pub(super) struct Place {
     connection: Rc<Http2Connection>,
     since: Instant,
-    heard: u64,
+    fruitful: u64,
     is_refused: bool,
 }
 
-/// A request that is given up after so long, and the upstream said nothing on the whole connection
-/// meanwhile: nobody may be there any more, which TCP tells only after a quarter of an hour.
+/// A request that is given up after so long, and nothing of any answer came on the whole connection
+/// meanwhile: nobody may be there any more, which TCP tells only after a quarter of an hour, or somebody who only
+/// keeps it busy.
 const SUSPICIOUS: Duration = Duration::from_secs(1);
 
 impl Place {
     /// Takes one; whoever must not exceed the limit asks [`Http2Connection::has_room`] before.
     pub(super) fn take(connection: &Rc<Http2Connection>) -> Self {
         connection.streams.set(connection.streams.get() + 1);
-        let (since, heard) = (Clock::instant(), connection.heard.get());
-        Self { connection: connection.clone(), since, heard, is_refused: false }
+        let (since, fruitful) = (Clock::instant(), connection.heard.fruitful.get());
+        Self { connection: connection.clone(), since, fruitful, is_refused: false }
     }
 
     /// The upstream has refused the stream: it takes no other until one that it took has ended.
@@ -308,16 +333,19 @@ impl Drop for Place {
             // Nothing runs that could make room.
             connection.retire();
         }
-        if connection.heard.get() == self.heard && now.saturating_duration_since(self.since) >= SUSPICIOUS {
+        let is_silent = connection.heard.fruitful.get() == self.fruitful;
+        if is_silent && now.saturating_duration_since(self.since) >= SUSPICIOUS {
             connection.retire();
         }
     }
 }
 
-/// A connection on which it is noted when the upstream says something.
+/// A connection on which it is noted what the upstream says.
 struct Heard {
     stream: Stream,
-    times: Rc<Cell<u64>>,
+    arrivals: Arrivals,
+    news: Rc<News>,
+    counted: Shared,
     /// Where it is noted that TLS was broken off, until something has come: by TLS 1.3 a server refuses a
     /// certificate when the client takes the handshake for done.
     refusal: Option<Rc<RefCell<Option<String>>>>,
@@ -329,9 +357,11 @@ impl AsyncRead for Heard {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
         if read.is_ready() {
-            self.times.set(self.times.get() + 1);
+            self.news.reads.set(self.news.reads.get() + 1);
+            self.look_at(&buffer.filled()[before..])?;
             if let Some(refusal) = self.refusal.take() {
                 *refusal.borrow_mut() = error_of(&read).and_then(tls_reason);
             }
@@ -341,6 +371,26 @@ impl AsyncRead for Heard {
 }
 
 impl Heard {
+    /// Notes what has come. Nothing more is read of a flood.
+    fn look_at(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let read = self.arrivals.read(bytes);
+        self.news.fruitful.set(self.arrivals.fruitful());
+        let Err(flood) = read else { return Ok(()) };
+        self.news.flood.set(Some(flood));
+        if let Some(counted) = &*self.counted.borrow() {
+            counted.flooded(flood);
+        }
+        Err(io::Error::other("the upstream floods the connection"))
+    }
+
+    /// Notes what was sent.
+    fn note(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(count)) = &written {
+            self.arrivals.sent(*count);
+        }
+        written
+    }
+
     /// Whoever breaks off with something unread answers a write by a reset: what it said before is still there
     /// to be read, as soon as this task hears of it. Until then the write is not over.
     fn ask_why<T>(&mut self, written: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
@@ -366,6 +416,7 @@ impl AsyncWrite for Heard {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        let written = self.note(written);
         self.ask_why(written, context)
     }
 
@@ -375,6 +426,7 @@ impl AsyncWrite for Heard {
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
+        let written = self.note(written);
         self.ask_why(written, context)
     }
 
