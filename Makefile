@@ -1,6 +1,6 @@
 # bearerd: what a person types. CI runs `lint`, `docs` and `test`.
 
-.PHONY: demo release release-check sbom test soak bench bench-functions fuzz mutants lint docs
+.PHONY: demo release release-check sbom test soak bench bench-functions layout fuzz mutants lint docs
 
 export PATH := $(CURDIR)/target/tools/bin:$(PATH)
 
@@ -35,6 +35,11 @@ bench: ## bearerd beside nginx, HAProxy, Envoy and nghttpx, in one run
 bench-functions: ## Instructions of single functions, beside those that were recorded
 	.ci/tools cargo cc python3 valgrind gungraun-runner
 	python3 bench/functions/run.py
+
+layout: ## Which functions the linker lays side by side (build/layout.ld): those that run now; once in a while
+	.ci/tools cargo cc python3 nginx valgrind
+	cargo build --release
+	python3 build/layout.py target/release/bearerd
 
 FUZZ_SECONDS ?= 1800
 fuzz: ## Each fuzz target for so long, beginning with its corpus; what it finds lies in fuzz/artifacts

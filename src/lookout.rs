@@ -35,9 +35,12 @@ pub async fn run(mut files: Files, changed: impl Fn(Vec<PathBuf>)) {
     if files.wait_for(|files| !files.is_empty()).await.is_err() {
         return;
     }
+    // What happens meanwhile is not missed, since all that is new is told: so who has just started serves first.
+    tokio::time::sleep(DEBOUNCE).await;
     let (events, mut told) = mpsc::unbounded_channel();
     files.mark_changed();
     let mut sweep = tokio::time::interval(SWEEP);
+    sweep.reset();
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut lookout = Lookout::new(events);
     loop {

@@ -83,6 +83,10 @@ pub(super) fn look(files: &[PathBuf]) -> Marks {
 
 /// The same, beside the control thread: a network's file system may take its time.
 async fn look_aside(files: &[PathBuf]) -> Marks {
+    if files.is_empty() {
+        // No thread is begun for nothing.
+        return Marks::default();
+    }
     let files = files.to_vec();
     tokio::task::spawn_blocking(move || look(&files)).await.unwrap_or_default()
 }
