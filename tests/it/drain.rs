@@ -47,7 +47,7 @@ fn what_an_app_asks_as_the_drain_begins_is_answered() {
         let (mut used, mut fresh) = (app.connect(), app.connect());
         used.send(app.head("GET", "/api/x", "", 0));
         assert_eq!(used.answer().status(), 200);
-        let began = Instant::now();
+        let began = Clock::instant();
         bearerd.signal(Signal::TERM);
         bearerd.wait("a closed door", || TcpStream::connect(app.address()).is_err().then_some(()));
         for connection in [&mut used, &mut fresh] {
