@@ -28,7 +28,7 @@ pub mod logins;
 pub mod pointer;
 mod pools;
 pub mod record;
-pub mod refusal;
+mod refusal;
 mod request;
 pub mod sanitize;
 pub mod subject;
@@ -314,7 +314,7 @@ impl Proxy {
             (generation, exchange) = again;
             wants_nonce = challenge::learn(request.route, answer);
         }
-        if wants_nonce || !refusal::judge(&mut exchange, answer).await? {
+        if wants_nonce || !refusal::judge(&mut *exchange, answer).await? {
             exchange.upload.release();
             return Ok(Some(exchange));
         }
@@ -353,7 +353,7 @@ impl Proxy {
         let (route, clock) = (request.route, &self.shared.clock);
         if route.refusal.proof.is_some() {
             let (method, path) = (request.sanitized.method(), request.sanitized.path());
-            if !refusal::may_repeat(&mut exchange, answer, method, &path).await? {
+            if !refusal::may_repeat(&mut *exchange, answer, method, &path).await? {
                 request.slot.refused(generation, clock, Duration::ZERO).await;
                 return Ok(Some(exchange));
             }

@@ -5,8 +5,11 @@ mod chunks;
 mod configuration;
 mod guard;
 mod http2_head;
+mod imap;
+mod mail;
 mod path;
 mod proof;
+mod readings;
 mod request;
 mod store_record;
 mod template;
@@ -27,6 +30,8 @@ pub const TARGETS: &[Target] = &[
     ("token_answer", token_answer::run),
     ("proof", proof::run),
     ("store_record", store_record::run),
+    ("imap", imap::run),
+    ("mail", mail::run),
 ];
 
 /// Runs the target of this name.

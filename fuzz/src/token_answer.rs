@@ -13,6 +13,7 @@ use bearerd::secret::Secret;
 use bearerd::upstream::exchange::Answer;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use jiff::Timestamp;
+use tokio::runtime::{Builder, Runtime};
 
 const CONFIGURATION: &str = r#"
 [listeners.app]
@@ -49,6 +50,14 @@ credential = "grant"
 const STATUSES: &[u16] = &[200, 200, 200, 201, 400, 401, 403, 429, 500, 503, 302];
 const TYPES: &[&str] = &["application/json", "application/json;charset=utf-8", "text/html", "text/plain", ""];
 
+thread_local! {
+    /// One for all inputs: to make one takes longer than to read an answer.
+    static RUNTIME: Runtime = {
+        let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
+        runtime.expect("a runtime")
+    };
+}
+
 fn credentials() -> &'static [Arc<CredentialSpec>] {
     static CREDENTIALS: OnceLock<Vec<Arc<CredentialSpec>>> = OnceLock::new();
     CREDENTIALS.get_or_init(|| {
@@ -67,8 +76,7 @@ pub(crate) fn run(bytes: &[u8]) {
     let status = STATUSES[pick(STATUSES.len(), *status)];
     let content_type = TYPES[pick(TYPES.len(), *content_type)];
     let now = Timestamp::constant(1_700_000_000, 0);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    let minted = runtime.expect("a runtime").block_on(async {
+    let mint = async {
         let clock = Clock::simulated(now, 1);
         let body = Secret::new(body);
         let answers = move |_, _| {
@@ -90,8 +98,8 @@ pub(crate) fn run(bytes: &[u8]) {
         let values = values.into_iter().map(|(name, value)| (name.to_owned(), Secret::from(value)));
         let inputs = Inputs { values: values.collect(), ..Inputs::default() };
         Issuer::direct(Arc::new(answers), clock).mint(Arc::clone(spec), inputs).await
-    });
-    match minted {
+    };
+    match RUNTIME.with(|runtime| runtime.block_on(mint)) {
         Ok(minted) => check(spec, &minted, now),
         Err(error) => check_message(&error),
     }

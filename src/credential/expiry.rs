@@ -155,4 +155,30 @@ mod tests {
         assert!(!Expiry::new(START, past).is_usable(START));
         assert!(Expiry::new(START, Lifetime::Unlimited).is_usable(later(1 << 37, 1 << 37)));
     }
+
+    #[test]
+    fn a_token_that_is_taken_up_has_the_skew_of_its_whole_life_and_no_more_than_is_left_of_it() {
+        let now = later(1060, 60);
+        let at = |seconds| START.wall + SignedDuration::from_secs(seconds);
+        // For 100 s from 1000 s on, of which 60 are over.
+        let expiry = Expiry::taken_up(at(1000), Some(at(1100)), now);
+        assert_eq!((expiry.skew, expiry.left(now)), (Duration::from_secs(5), Some(Duration::from_secs(40))));
+        assert_eq!(expiry.lifetime(), Some(Duration::from_secs(100)));
+        assert!(expiry.is_usable(later(1094, 94)) && !expiry.is_usable(later(1095, 94)));
+        assert!(!expiry.is_usable(later(1060, 95)), "nor by the time since boot");
+        let long = Expiry::taken_up(at(1000), Some(at(4600)), now);
+        assert_eq!(long.skew, Expiry::LONGEST_SKEW);
+        assert_eq!(Expiry::taken_up(at(1000), None, now).left(now), None, "it does not end");
+    }
+
+    #[test]
+    fn what_is_left_ends_with_whichever_clock_is_ahead() {
+        let expiry = Expiry::new(START, Lifetime::For(Duration::from_secs(100)));
+        for (wall, boot, left) in
+            [(0, 0, 100), (30, 10, 70), (10, 30, 70), (-50, 99, 1), (100, 0, 0), (0, 500, 0)]
+        {
+            assert_eq!(expiry.left(later(wall, boot)), Some(Duration::from_secs(left)), "{wall} {boot}");
+        }
+        assert_eq!(Expiry::new(START, Lifetime::Unlimited).left(START), None);
+    }
 }

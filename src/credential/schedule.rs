@@ -133,14 +133,14 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use jiff::Timestamp;
+    use jiff::{SignedDuration, Timestamp};
     use proptest::prelude::{ProptestConfig, Strategy, any, prop_assert, prop_assert_eq, proptest};
 
     use super::{LEAST_INTERVAL, LONGEST_LIFETIME, Pace, before_lapse, lifetime, renewal};
     use crate::clock::Moment;
     use crate::credential::flow::fixed::Expires;
     use crate::credential::flow::{LoginFlow, StaticFlow};
-    use crate::credential::{CredentialSpec, Expiry, Flow, Lifetime, Times};
+    use crate::credential::{CredentialSpec, Expiry, Flow, Lifetime, Rotation, Times};
     use crate::named::Named;
     use crate::rate::Rate;
 
@@ -211,6 +211,65 @@ mod tests {
         assert_eq!(pace.earliest(None), 30 * second + LEAST_INTERVAL);
         pace.note_exchange(76 * second, rate);
         assert_eq!(pace.earliest(rate), 86 * second);
+    }
+
+    #[test]
+    fn a_pace_counts_what_it_was_told_of_and_forgets_it_all_when_the_last_of_it_is_over() {
+        let second = Duration::from_secs(1);
+        let rate = Some(Rate { count: 3, per: 60 * second });
+        let mut pace = Pace::default();
+        assert_eq!((pace.exchanges(), pace.forgotten(rate)), (0, Duration::ZERO));
+        for (number, at) in (1..).zip([10, 20, 30_u32]) {
+            pace.note_exchange(at * second, rate);
+            assert_eq!(pace.exchanges(), number);
+        }
+        assert_eq!(pace.forgotten(rate), 96 * second, "the last of them counts for 66 s");
+        assert_eq!(pace.forgotten(None), Duration::ZERO, "without a limit none counts");
+        pace.note_renewal(200 * second);
+        assert_eq!(pace.forgotten(rate), 200 * second + LEAST_INTERVAL);
+        pace.note_exchange(40 * second, rate);
+        assert_eq!(pace.exchanges(), 3, "those that bind nobody any more are forgotten");
+    }
+
+    #[test]
+    fn what_has_ended_is_believed_to_while_its_grace_lasts_and_is_looked_at_as_if_it_had_no_end() {
+        let rotation = Rotation {
+            before: Duration::ZERO,
+            grace: Duration::from_secs(50),
+            fresh: Vec::new(),
+            steps: Vec::new(),
+            verify: Vec::new(),
+        };
+        let spec = CredentialSpec { rotation: Some(rotation.into()), ..login() };
+        let at = |seconds: i64| Lifetime::Until(START.wall + SignedDuration::from_secs(seconds));
+        for ended in [0, -30, -49] {
+            assert_eq!(lifetime(&spec, Some(at(ended)), START), (at(ended), None), "{ended}");
+            let expiry = Expiry::new(START, at(ended)).with_grace(Duration::from_secs(50));
+            let age = renewal(&spec, &expiry, 0.5).expect("it is looked at").boot - START.boot;
+            assert_eq!(age, Duration::from_secs(45 * 60), "three quarters of an hour");
+        }
+        let ahead = (Lifetime::For(Duration::from_secs(30)), None);
+        assert_eq!(lifetime(&spec, Some(at(30)), START), ahead, "what has not ended has a usual life");
+        for (spec, ended) in [(&spec, -50), (&spec, -500), (&login(), -30)] {
+            let (assumed, warning) = lifetime(spec, Some(at(ended)), START);
+            assert_eq!(assumed, Lifetime::For(Duration::from_secs(3600)), "{ended}");
+            assert!(warning.is_some_and(|warning| warning.contains("a lifetime of nothing")), "{ended}");
+        }
+    }
+
+    #[test]
+    fn a_lifetime_that_is_not_believed_is_told_by_what_is_wrong_with_it() {
+        for (said, wrong) in [
+            (None, "names no lifetime"),
+            (Some(Lifetime::Unlimited), "without end"),
+            (Some(Lifetime::For(Duration::ZERO)), "of nothing"),
+            (Some(Lifetime::For(LONGEST_LIFETIME * 2)), "over 366 days"),
+        ] {
+            let (assumed, warning) = lifetime(&login(), said, START);
+            assert_eq!(assumed, Lifetime::For(Duration::from_secs(3600)));
+            let warning = warning.unwrap_or_default();
+            assert!(warning.contains(wrong) && warning.contains("3600s is assumed"), "{warning}");
+        }
     }
 
     fn renewed_before(before: Option<Duration>) -> CredentialSpec {

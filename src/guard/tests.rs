@@ -7,8 +7,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-use super::{MASK, Patience, Patterns, Screen, Shown};
+use super::{MASK, Patience, Patterns, Screen, Shown, mask_fields};
 use crate::clock::Clock;
+use crate::http1::Fields;
 use crate::secret::Secret;
 
 /// What comes out of a text that goes in by pieces that end at `cuts`.
@@ -54,6 +55,9 @@ fn of_several_ways_to_read_the_end_of_a_value_the_longest_is_masked() {
     assert_eq!(masked(&[r"aaaaaaa\u"], r"x aaaaaaa%5C\u0075 x"), format!("x {} x", "*".repeat(16)));
 }
 
+/// The spelling of a character as itself.
+const PLAIN: u8 = 14;
+
 /// A character in one of its spellings.
 fn spelled(byte: u8, spelling: u8) -> String {
     let plain = || char::from(byte).to_string();
@@ -73,6 +77,9 @@ fn spelled(byte: u8, spelling: u8) -> String {
             let inner = format!("\\u{byte:04x}");
             inner.bytes().flat_map(|byte| format!("\\u{byte:04X}").into_bytes()).map(char::from).collect()
         }
+        11 => format!("\\x{byte:02x}"),
+        12 => format!("\\\\x{byte:02X}"),
+        13 => format!("&amp;#{byte:03};"),
         _ => plain(),
     }
 }
@@ -85,9 +92,9 @@ enum Spelling {
 
 fn spelling() -> impl Strategy<Value = Spelling> {
     prop_oneof![
-        vec(0..12_u8, 64).prop_map(Spelling::Characters),
+        vec(0..=PLAIN, 64).prop_map(Spelling::Characters),
         // Most characters stand for themselves.
-        vec(prop_oneof![9 => Just(11_u8), 1 => 0..11_u8], 64).prop_map(Spelling::Characters),
+        vec(prop_oneof![9 => Just(PLAIN), 1 => 0..PLAIN], 64).prop_map(Spelling::Characters),
         (0..9_usize, 0..5_usize, any::<bool>()).prop_map(|(before, after, is_standard)| Spelling::Base64 {
             before,
             after,
@@ -201,7 +208,7 @@ proptest! {
     fn a_value_is_masked_right_behind_anything(
         value in value(8..40),
         before in prop_oneof![vec(select(LETTERS), 0..20), escapes()],
-        spellings in vec(0..12_u8, 40),
+        spellings in vec(0..=PLAIN, 40),
         cuts in vec(any::<Index>(), 0..6),
     ) {
         let (spelled, _) = spell(&value, &Spelling::Characters(spellings));
@@ -210,6 +217,54 @@ proptest! {
         cuts.sort_unstable();
         let output = screened(&[&value], &text, &cuts, Patience::Whole);
         prop_assert!(output[before.len()..].iter().all(|byte| *byte == MASK), "{}", String::from_utf8_lossy(&output));
+    }
+
+    #[test]
+    fn a_value_is_masked_in_whichever_field_it_stands_and_no_other_is_changed(
+        value in value(8..40),
+        spellings in vec(0..=PLAIN, 40),
+        others in vec(vec(select(&b"abcdefghij0123456789 ;,=%\\&"[..]), 0..40), 1..8),
+        place in any::<Index>(),
+    ) {
+        let (spelled, _) = spell(&value, &Spelling::Characters(spellings));
+        let place = place.index(others.len());
+        let mut fields = Fields::default();
+        for (at, other) in others.iter().enumerate() {
+            let value = if at == place { [&other[..], b" ", &spelled, b" "].concat() } else { other.clone() };
+            fields.push(format!("x-{at}").as_bytes(), &value);
+        }
+        let patterns = Arc::new(Patterns::new(&[Secret::new(&value[..])]));
+        prop_assert!(mask_fields(&patterns, &mut fields) >= 1);
+        for ((at, other), field) in others.iter().enumerate().zip(fields.iter()) {
+            let name = format!("x-{at}");
+            prop_assert_eq!(field.name, name.as_bytes());
+            let covered = vec![MASK; spelled.len()];
+            let whole = if at == place { [&other[..], b" ", &covered, b" "].concat() } else { other.clone() };
+            prop_assert_eq!(field.value.trim_ascii(), whole.trim_ascii());
+        }
+        prop_assert_eq!(mask_fields(&patterns, &mut fields), 0, "nothing is left to mask");
+    }
+
+    #[test]
+    fn base64_is_masked_over_lines_of_any_length_if_its_beginning_stands_in_one(
+        value in value(8..200),
+        before in 0..9_usize,
+        width in 44..80_usize,
+        end in select(vec!["\n", "\r\n", "\\n", "\\r\\n", "%0D%0A", "&#10;"]),
+        cuts in vec(any::<Index>(), 0..6),
+    ) {
+        let encoded = STANDARD.encode([&b"!surround"[..before], &value].concat());
+        let lines: Vec<&str> = encoded.as_bytes().chunks(width).map(|line| str::from_utf8(line).expect("ASCII")).collect();
+        let text = lines.join(end);
+        let place = |digit: usize| digit + digit / width * end.len();
+        let (first, last) = ((8 * before).div_ceil(6), 8 * (before + value.len()) / 6 - 1);
+        let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(text.len() + 1)).collect();
+        cuts.sort_unstable();
+        let output = screened(&[&value], text.as_bytes(), &cuts, Patience::Whole);
+        let masked = &output[place(first)..=place(last)];
+        prop_assert!(masked.iter().all(|byte| *byte == MASK), "{}", String::from_utf8_lossy(&output));
+        prop_assert_eq!(&output[..place(first)], &text.as_bytes()[..place(first)]);
+        prop_assert_eq!(&output[place(last) + 1..], &text.as_bytes()[place(last) + 1..]);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! Most say it by status. Some say it inside an answer that looks like a success: then the beginning
 //! of a JSON answer is looked into, and no more of it is held than that.
 
+use std::sync::Arc;
+
 use http::Method;
 use serde_json::Value;
 
@@ -12,36 +14,51 @@ use crate::proxy::exchange::Exchange;
 use crate::proxy::pointer::{self, Verdict};
 use crate::route::Refusal;
 
+/// An answer of which nothing has gone to the app yet.
+pub(super) trait Pending {
+    /// What the route takes for a refusal.
+    fn refusal(&self) -> &Arc<Refusal>;
+
+    /// Shows `judge` the beginning of the content, as far as it has come, and whether that is all, until it knows.
+    async fn look(&mut self, judge: impl FnMut(&[u8], bool) -> Option<bool>) -> Result<bool, ProxyError>;
+}
+
+impl Pending for Exchange {
+    fn refusal(&self) -> &Arc<Refusal> {
+        &self.route.refusal
+    }
+
+    async fn look(&mut self, judge: impl FnMut(&[u8], bool) -> Option<bool>) -> Result<bool, ProxyError> {
+        self.begin_answer();
+        Box::pin(self.peek(judge)).await
+    }
+}
+
 /// Whether the upstream refused the token. Where the beginning of the body has to be looked into, it
 /// waits for that much.
-pub async fn judge(exchange: &mut Exchange, head: &AnswerHead) -> Result<bool, ProxyError> {
-    if let Some(is_refused) = by_head(&exchange.route.refusal, head) {
+pub(super) async fn judge(answer: &mut impl Pending, head: &AnswerHead) -> Result<bool, ProxyError> {
+    if let Some(is_refused) = by_head(answer.refusal(), head) {
         return Ok(is_refused);
     }
-    let refusal = exchange.route.refusal.clone();
-    look(exchange, &refusal.json, refusal.peek).await
+    let refusal = Arc::clone(answer.refusal());
+    answer.look(|beginning, is_last| verdict(&refusal.json, refusal.peek, beginning, is_last)).await
 }
 
 /// Whether a refused request may be sent once more: for some, the answer has to prove that nothing was done.
-pub async fn may_repeat(
-    exchange: &mut Exchange,
+pub(super) async fn may_repeat(
+    answer: &mut impl Pending,
     head: &AnswerHead,
     method: &Method,
     path: &str,
 ) -> Result<bool, ProxyError> {
-    let refusal = exchange.route.refusal.clone();
-    match &refusal.proof {
-        Some(proof) if proof.is_needed(method, path) => {
-            Ok(is_json(head) && look(exchange, &proof.json, refusal.peek).await?)
-        }
-        _ => Ok(true),
+    let refusal = Arc::clone(answer.refusal());
+    let Some(proof) = refusal.proof.as_ref().filter(|proof| proof.is_needed(method, path)) else {
+        return Ok(true);
+    };
+    if !is_json(head) {
+        return Ok(false);
     }
-}
-
-/// Whether one of the tests holds for the beginning of the answer.
-async fn look(exchange: &mut Exchange, tests: &[Test], peek: usize) -> Result<bool, ProxyError> {
-    exchange.begin_answer();
-    Box::pin(exchange.peek(|beginning, is_last| verdict(tests, peek, beginning, is_last))).await
+    answer.look(|beginning, is_last| verdict(&proof.json, refusal.peek, beginning, is_last)).await
 }
 
 /// Whether one of the tests holds, as soon as that is known: what is behind the first `peek` bytes is no matter.
@@ -82,12 +99,41 @@ fn is_json(head: &AnswerHead) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::StatusCode;
+    use std::sync::Arc;
+
+    use http::{Method, StatusCode};
     use serde_json::json;
 
-    use super::{by_head, is_json, verdict};
+    use super::{Pending, by_head, is_json, judge, may_repeat, verdict};
     use crate::http1::AnswerHead;
-    use crate::route::Refusal;
+    use crate::proxy::ProxyError;
+    use crate::route::{AllowRule, Proof, Refusal};
+
+    /// An answer whose content comes in two pieces.
+    struct Told {
+        refusal: Arc<Refusal>,
+        content: &'static str,
+        is_seen: bool,
+    }
+
+    impl Pending for Told {
+        fn refusal(&self) -> &Arc<Refusal> {
+            &self.refusal
+        }
+
+        async fn look(
+            &mut self,
+            mut judge: impl FnMut(&[u8], bool) -> Option<bool>,
+        ) -> Result<bool, ProxyError> {
+            self.is_seen = true;
+            let content = self.content.as_bytes();
+            let verdict = judge(&content[..content.len() / 2], false).or_else(|| judge(content, true));
+            Ok(verdict.expect("what has come to its end is known"))
+        }
+    }
+
+    const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
+    const TEXT: [(&str, &str); 1] = [("content-type", "text/plain")];
 
     fn head(status: u16, fields: &[(&str, &str)]) -> AnswerHead {
         let mut head = AnswerHead::default();
@@ -113,6 +159,44 @@ mod tests {
         assert_eq!(by_head(&refusal, &head(200, &[])), Some(false), "no JSON has no value to look for");
         let by_status = Refusal { json: Vec::new(), ..refusal };
         assert_eq!(by_head(&by_status, &head(200, &json)), Some(false), "nothing is looked for");
+    }
+
+    #[tokio::test]
+    async fn content_refuses_where_the_head_leaves_it_open_and_is_not_waited_for_where_it_does_not() {
+        let refusal =
+            Arc::new(Refusal { json: vec![("/code".into(), vec![json!(401)])], ..Refusal::default() });
+        for (status, fields, content, expected, is_seen) in [
+            (200, JSON, r#"{"data":[1,2,3],"code":401}"#, true, true),
+            (200, JSON, r#"{"data":[1,2,3],"code":200}"#, false, true),
+            (200, JSON, r#"{"data":[1,2,3]}"#, false, true),
+            (200, TEXT, r#"{"data":[1,2,3],"code":401}"#, false, false),
+            (401, JSON, r#"{"data":[1,2,3],"code":200}"#, true, false),
+        ] {
+            let mut told = Told { refusal: Arc::clone(&refusal), content, is_seen: false };
+            let refuses = judge(&mut told, &head(status, &fields)).await.expect("it came");
+            assert_eq!((refuses, told.is_seen), (expected, is_seen), "{status} {fields:?} {content}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refused_request_is_repeated_but_for_those_that_need_a_proof_which_only_json_gives() {
+        let rule = AllowRule { method: Some(Method::POST), pattern: "/pay".into() };
+        let proof = Proof { requests: vec![rule], json: vec![("/done".into(), vec![json!(false)])] };
+        let with_proof = Arc::new(Refusal { proof: Some(proof), ..Refusal::default() });
+        let without = Arc::new(Refusal::default());
+        let (proves, says_nothing) = (r#"{"why":"the token is dead","done":false}"#, r#"{"done":true}"#);
+        for (refusal, method, path, fields, content, expected, is_seen) in [
+            (&with_proof, Method::POST, "/pay", JSON, proves, true, true),
+            (&with_proof, Method::POST, "/pay", JSON, says_nothing, false, true),
+            (&with_proof, Method::POST, "/pay", TEXT, proves, false, false),
+            (&with_proof, Method::POST, "/see", TEXT, says_nothing, true, false),
+            (&with_proof, Method::GET, "/pay", TEXT, says_nothing, true, false),
+            (&without, Method::POST, "/pay", JSON, says_nothing, true, false),
+        ] {
+            let mut told = Told { refusal: Arc::clone(refusal), content, is_seen: false };
+            let repeats = may_repeat(&mut told, &head(401, &fields), &method, path).await.expect("it came");
+            assert_eq!((repeats, told.is_seen), (expected, is_seen), "{method} {path} {fields:?} {content}");
+        }
     }
 
     #[test]

@@ -119,8 +119,11 @@ impl Eq for ByPrefix {}
 
 #[cfg(test)]
 mod tests {
+    use std::hash::Hasher;
+
     use proptest::prelude::*;
 
+    use super::PathHasher;
     use crate::route::testing::{spec, table};
     use crate::route::{RouteSpec, RouteTable};
 
@@ -135,6 +138,21 @@ mod tests {
 
     fn found<'a>(table: &'a RouteTable, host: &str, path: &str) -> Option<&'a str> {
         table.find("app", host, path).map(|route| route.spec.name.as_str())
+    }
+
+    #[test]
+    fn prefixes_are_hashed_as_those_who_made_the_hash_say() {
+        // Published test vectors of FNV-1a, 64 bits.
+        for (text, hash) in [
+            ("", 0xcbf2_9ce4_8422_2325_u64),
+            ("a", 0xaf63_dc4c_8601_ec8c),
+            ("b", 0xaf63_df4c_8601_f1a5),
+            ("foobar", 0x8594_4171_f739_67e8),
+        ] {
+            let mut hasher = PathHasher::default();
+            hasher.write(text.as_bytes());
+            assert_eq!(hasher.finish(), hash, "{text}");
+        }
     }
 
     #[test]

@@ -251,7 +251,7 @@ fn decode(bytes: &[u8]) -> Result<Vec<u8>, Ambiguity> {
 fn escape(bytes: &[u8]) -> Option<(u8, &[u8])> {
     let [high, low, tail @ ..] = bytes else { return None };
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    Some((digit(*high)? << 4 | digit(*low)?, tail))
+    Some((16 * digit(*high)? + digit(*low)?, tail))
 }
 
 /// Decodes as long as there is something to decode; broken escapes stay as they are.

@@ -10,8 +10,9 @@
 //! Of a message nothing is kept but its outputs, and nothing of it is told.
 
 mod imap;
-mod judge;
+pub mod judge;
 mod maildir;
+pub mod reply;
 mod utf7;
 mod wire;
 

@@ -12,7 +12,8 @@ use crate::clock::Clock;
 use crate::guard::Mode;
 use crate::http1::head::Progress;
 use crate::http1::{Framing, HeadLimits, RequestHead};
-use crate::inject::Injection;
+use crate::inject::content::Description;
+use crate::inject::{BodyValue, Content, Injection};
 use crate::proxy::admit::{Door, admit};
 use crate::route::testing::{spec, table};
 use crate::route::{AllowRule, Guesses, Rate, Refusal, Route, RouteSpec};
@@ -456,4 +457,24 @@ fn a_body_that_was_held_has_a_length_though_the_app_told_none() {
         let told = request.headers().get("content-length").and_then(|value| value.to_str().ok());
         assert_eq!(told, length);
     }
+}
+
+#[test]
+fn what_is_sent_as_content_is_what_was_held_with_what_is_injected() {
+    let key = BodyValue::Text(Template::parse("{token}").expect("a template"));
+    let route = route("http://up", Injection { body: vec![("key".into(), key)], ..Injection::default() });
+    let head = read(b"POST /r/a HTTP/1.1\r\nhost: localhost\r\ncontent-length: 7\r\n\r\n");
+    let door = door();
+    let found = admit(&door, &head, "bearerd-0123456789abcdef", None).expect("it may pass");
+    let sanitized = Sanitized::new(&head, &found, &route, route.strip(found.path), VIA);
+    let injection = &route.spec.injection;
+    let prepared =
+        injection.prepare(&[("token", Secret::from("t"))].into(), &Clock::system()).expect("it is there");
+    let types = vec![b"application/json".as_slice()];
+    let description = Description { types, is_encoded: false, has_meaning: true };
+    let held = Content::read("{\"a\":1}".into(), &description, injection).expect("an object");
+    let outbound = Outbound::new(sanitized, &prepared, Some(&held)).expect("an outbound request");
+    let content: serde_json::Value =
+        serde_json::from_slice(outbound.content().expect("it was held")).expect("an object");
+    assert_eq!(content, serde_json::json!({ "a": 1, "key": "t" }));
 }

@@ -1,4 +1,4 @@
-//! What is said on a connection to an IMAP server (RFC 9051): commands, and replies with their literals.
+//! What is said on a connection to an IMAP server (RFC 9051): commands, and the replies to them.
 //! Both directions are wiped once they are done with.
 
 use std::time::Duration;
@@ -8,17 +8,12 @@ use base64::prelude::BASE64_STANDARD;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use zeroize::Zeroizing;
 
-use crate::credential::flow::mail::{LARGEST_MESSAGE, Trouble};
+use crate::credential::flow::mail::Trouble;
+use crate::credential::flow::mail::reply::{self, Endless, Reply};
 use crate::upstream::connect::Stream;
 
 /// How long a server may take to answer a command.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// The longest line of a reply, in bytes, literals left out.
-const LONGEST_LINE: usize = 64 * 1024;
-
-/// The largest reply, in bytes: one message and what stands around it.
-const LARGEST_REPLY: usize = LARGEST_MESSAGE + 2 * LONGEST_LINE;
 
 /// So much may all replies to one command come to, in bytes.
 const MOST_REPLIED: usize = 16 * 1024 * 1024;
@@ -36,52 +31,11 @@ pub(super) struct Wire {
     has_news: bool,
 }
 
-/// One reply.
-pub(super) struct Reply {
-    /// Its line, without literals and the line break.
-    pub(super) line: Zeroizing<String>,
-    /// Its last literal.
-    pub(super) literal: Option<Zeroizing<Vec<u8>>>,
-}
-
 /// How a command was taken.
 pub(super) enum Outcome {
     Ok,
     /// It was not, for this reason: the reply's line without its tag.
     No(String),
-}
-
-impl Reply {
-    /// The number behind a word, such as that of `UIDNEXT`.
-    pub(super) fn number(&self, word: &str) -> Option<u32> {
-        let words = || self.line.split([' ', '(', ')', '[', ']']).filter(|word| !word.is_empty());
-        let at = words().position(|found| found.eq_ignore_ascii_case(word))?;
-        words().nth(at + 1)?.parse().ok()
-    }
-
-    /// The number of what is told, asked for or not, as in `* 23 EXISTS` and `* 4 EXPUNGE`.
-    fn told(&self, what: &str) -> Option<u32> {
-        let mut words = self.line.split(' ');
-        let number = words.next().filter(|mark| *mark == "*").and_then(|_| words.next()?.parse().ok());
-        number.filter(|_| words.next().is_some_and(|word| word.eq_ignore_ascii_case(what)))
-    }
-
-    pub(super) fn is_goodbye(&self) -> bool {
-        self.starts_with("* BYE")
-    }
-
-    /// Whether it is the end of the command with this tag.
-    pub(super) fn is_tagged(&self, tag: &str) -> bool {
-        self.line.strip_prefix(tag).is_some_and(|rest| rest.starts_with(' '))
-    }
-
-    pub(super) fn is_invitation(&self) -> bool {
-        self.line.starts_with('+')
-    }
-
-    pub(super) fn starts_with(&self, prefix: &str) -> bool {
-        self.line.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
-    }
 }
 
 impl Wire {
@@ -203,10 +157,10 @@ impl Wire {
     /// whole.
     async fn read_reply(&mut self) -> Result<Reply, Trouble> {
         loop {
-            if let Some((reply, length)) = whole(&self.received)? {
+            if let Some((reply, length)) = reply::first(&self.received)? {
                 self.replied = self.replied.saturating_add(length);
                 if self.replied > MOST_REPLIED {
-                    return Err(too_much());
+                    return Err(Endless::Reply.into());
                 }
                 // What is behind it moves to the front, and the place that it leaves is wiped.
                 let rest = self.received.len() - length;
@@ -224,98 +178,17 @@ impl Wire {
     }
 }
 
-fn too_much() -> Trouble {
-    Trouble::Lost("sends more than was asked for".to_owned())
+impl From<Endless> for Trouble {
+    fn from(endless: Endless) -> Self {
+        Self::Lost(endless.to_string())
+    }
 }
 
 fn hung_up() -> Trouble {
     Trouble::Lost("broke the connection off".to_owned())
 }
 
-/// The first reply of what was received and its length in bytes; `None` if it has not all come.
-fn whole(received: &[u8]) -> Result<Option<(Reply, usize)>, Trouble> {
-    let mut reply = Reply { line: Zeroizing::default(), literal: None };
-    let mut at = 0;
-    loop {
-        let rest = &received[at..];
-        let Some(length) = memchr::memmem::find(rest, b"\r\n") else {
-            let is_too_long = rest.len() + reply.line.len() > LONGEST_LINE;
-            return if is_too_long {
-                Err(Trouble::Lost("sends a line without end".to_owned()))
-            } else {
-                Ok(None)
-            };
-        };
-        let line = String::from_utf8_lossy(&rest[..length]);
-        at += length + 2;
-        let Some((before, size)) = literal(&line) else {
-            reply.line.push_str(&line);
-            return Ok(Some((reply, at)));
-        };
-        let Some(size) = size.filter(|size| at.saturating_add(*size) <= LARGEST_REPLY) else {
-            return Err(too_much());
-        };
-        reply.line.push_str(before);
-        let Some(bytes) = received.get(at..at + size) else { return Ok(None) };
-        reply.literal = Some(Zeroizing::new(bytes.to_vec()));
-        at += size;
-    }
-}
-
-/// What stands before the length of a literal at the end of a line, and the length (RFC 9051, section 4.3); `None` for
-/// one that no machine could hold.
-fn literal(line: &str) -> Option<(&str, Option<usize>)> {
-    let (before, size) = line.strip_suffix('}')?.rsplit_once('{')?;
-    let size = size.strip_suffix('+').unwrap_or(size);
-    let is_size = !size.is_empty() && size.bytes().all(|byte| byte.is_ascii_digit());
-    is_size.then(|| (before, size.parse().ok()))
-}
-
 /// A server's words, fit for a message: on one line, and not long.
 fn quoted(text: &str) -> String {
     text.chars().filter(|next| matches!(next, ' '..='~') && *next != '`').take(100).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::whole;
-
-    #[test]
-    fn a_reply_is_a_line_with_its_literals() {
-        let text = b"* 3 FETCH (UID 5 BODY[] {4}\r\na\r\nb FLAGS (\\Seen))\r\n* 4 EXISTS\r\n";
-        for cut in 0..text.len() {
-            let reply = whole(&text[..cut]).expect("no trouble");
-            assert_eq!(reply.is_some(), cut >= text.len() - 12, "{cut}");
-        }
-        let (reply, length) = whole(text).expect("no trouble").expect("a reply");
-        assert_eq!(length, text.len() - 12);
-        assert_eq!(*reply.line, "* 3 FETCH (UID 5 BODY[]  FLAGS (\\Seen))");
-        assert_eq!(reply.literal.as_ref().expect("a literal").as_slice(), b"a\r\nb");
-        assert_eq!(
-            (reply.number("UID"), reply.number("uidnext"), reply.told("EXISTS")),
-            (Some(5), None, None)
-        );
-        let (reply, _) = whole(&text[length..]).expect("no trouble").expect("a reply");
-        assert!(reply.told("exists") == Some(4) && reply.literal.is_none());
-    }
-
-    #[test]
-    fn numbers_stand_behind_their_words() {
-        let number =
-            |line: &str, word| whole(line.as_bytes()).expect("no trouble").expect("a reply").0.number(word);
-        assert_eq!(number("* OK [UIDNEXT 4392] Predicted\r\n", "UIDNEXT"), Some(4392));
-        assert_eq!(number("* OK [UIDVALIDITY 38]\r\n", "UIDVALIDITY"), Some(38));
-        assert_eq!(number("* 12 FETCH (FLAGS () UID 7)\r\n", "UID"), Some(7));
-    }
-
-    #[test]
-    fn a_server_cannot_fill_the_memory() {
-        assert!(whole(&vec![b'x'; 70_000]).is_err());
-        for size in ["99999999", "4294967296", "99999999999999999999999"] {
-            assert!(whole(format!("* 1 FETCH (BODY[] {{{size}}}\r\n").as_bytes()).is_err(), "{size}");
-        }
-        let pieces = format!("* 1 FETCH (A {{60000}}\r\n{}", "x".repeat(60_000)).repeat(12);
-        assert!(whole(pieces.as_bytes()).is_err(), "many literals are one reply");
-        assert!(whole(b"* OK {not a size}\r\n").is_ok_and(|reply| reply.is_some()));
-    }
 }

@@ -95,6 +95,50 @@ async fn a_withdrawn_consent_serves_to_the_tokens_end_and_then_calls_for_a_perso
     assert_eq!((house.state("a"), house.token(&slot).as_deref()), (State::Ready, Some("t9")));
 }
 
+/// What is told of the last failure of a credential whose renewal ends so.
+async fn told_of(spec: CredentialSpec, owner: &Owner, error: fn() -> MintError) -> (ErrorClass, String) {
+    let house = House::new();
+    house.issuer.answers("a", move |_| Answer::Fails(error()));
+    let is_interactive = spec.flow.is_interactive();
+    house.keep([spec]);
+    let _slot = house.slot_of(owner);
+    settle().await;
+    if is_interactive {
+        house.keeper.adopt(owner, consented("t0"), house.clock.now()).await.expect("adopted");
+        pass(HOUR - seconds(15)).await;
+    }
+    let status = house.keeper.status(owner).expect("the credential is kept");
+    let error = status.last_error.expect("it failed");
+    (error.class, error.message)
+}
+
+fn lost() -> MintError {
+    MintError::Unanswered { message: "the connection broke".to_owned() }
+}
+
+fn withdrawn() -> MintError {
+    MintError::Withdrawn { message: "invalid_grant".to_owned() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_to_do_something_about_a_used_up_refresh_token_is_told_and_what() {
+    let (own, alice) = ("a".into(), owner("a", "alice"));
+    for (spec, owner, remedy) in [
+        (refresh_spec("a", "r0"), &own, "before a new one is configured"),
+        (interactive_spec("a"), &own, "before somebody logs in (`bearerd login a`)"),
+        (interactive_spec("a"), &alice, "before the subject logs in again"),
+    ] {
+        let (class, message) = told_of(spec.clone(), owner, lost).await;
+        assert_eq!(class, ErrorClass::Ambiguous);
+        assert!(message.contains("may be used up") && message.ends_with(remedy), "{message}");
+        let (class, message) = told_of(spec.clone(), owner, withdrawn).await;
+        assert_eq!(class, ErrorClass::Rejected);
+        let calls_a_person = spec.flow.is_interactive();
+        assert_eq!(message.ends_with(remedy), calls_a_person, "{message}");
+        assert!(calls_a_person || message == "invalid_grant", "{message}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn logging_out_takes_the_token_back_at_once_and_for_good() {
     let (clock, store) = clock_and_store();

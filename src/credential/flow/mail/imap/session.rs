@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use jiff::fmt::strtime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use zeroize::Zeroizing;
@@ -10,17 +9,15 @@ use zeroize::Zeroizing;
 use crate::clock::Clock;
 use crate::credential::flow::CONNECT_LIMIT;
 use crate::credential::flow::mail::imap::{Authentication, Imap};
+use crate::credential::flow::mail::reply::Reply;
 use crate::credential::flow::mail::utf7;
-use crate::credential::flow::mail::wire::{Outcome, Reply, Wire};
+use crate::credential::flow::mail::wire::{Outcome, Wire};
 use crate::credential::flow::mail::{LARGEST_MESSAGE, Then, Trouble};
 use crate::secret::{Secret, SecretBuffer};
 use crate::upstream::connect::{Connector, Offer};
 
 /// What is looked at of a message before it is read: when the server received it, and a few fields of its head.
 const HEAD: &str = "UID INTERNALDATE BODY.PEEK[HEADER.FIELDS (FROM DATE SUBJECT)]<0.16384>";
-
-/// How a server writes a time (RFC 9051, section 9, `date-time`).
-const RECEIVED: &str = "%d-%b-%Y %H:%M:%S %z";
 
 /// The session.
 pub(super) struct Session {
@@ -170,11 +167,7 @@ impl Session {
     async fn names(&mut self, folder: &str) -> Result<Vec<String>, Trouble> {
         if self.prefix.is_none() && self.can("NAMESPACE") && !folder.eq_ignore_ascii_case("INBOX") {
             let mut told = None;
-            let each = |reply: Reply| {
-                if reply.starts_with("* NAMESPACE") {
-                    told = Some(personal(&reply.line));
-                }
-            };
+            let each = |reply: Reply| told = reply.own_prefix().or(told.take());
             self.wire.command("NAMESPACE", each).await?;
             self.prefix = Some(told.unwrap_or_default());
         }
@@ -198,8 +191,9 @@ impl Session {
         self.wire.forget_news();
         let mut heads = Vec::new();
         let each = |reply: Reply| {
-            let received = reply.line.split('"').find_map(|text| received(text.trim()));
-            heads.extend(message(reply, "HEADER.FIELDS").map(|(uid, fields)| Head { uid, received, fields }));
+            let received = reply.received();
+            let head = reply.message("HEADER.FIELDS");
+            heads.extend(head.map(|(uid, fields)| Head { uid, received, fields }));
         };
         self.wire.order(&format!("UID FETCH {next}:* ({HEAD})"), each).await?;
         // The last message counts as behind any number (RFC 9051, section 9, on `seq-range`).
@@ -229,7 +223,7 @@ impl Session {
         let command = format!("UID FETCH {uid} (UID BODY.PEEK[]<0.{LARGEST_MESSAGE}>)");
         let mut found = None;
         let each =
-            |reply: Reply| found = message(reply, "BODY[]").filter(|(of, _)| *of == uid).or(found.take());
+            |reply: Reply| found = reply.message("BODY[]").filter(|(of, _)| *of == uid).or(found.take());
         self.wire.order(&command, each).await?;
         Ok(found.map(|(_, text)| text))
     }
@@ -316,27 +310,6 @@ impl Session {
     }
 }
 
-/// The number and a part of a message, if a reply brings that one.
-fn message(reply: Reply, part: &str) -> Option<(u32, Zeroizing<Vec<u8>>)> {
-    let is_message = reply.line.split(' ').nth(2).is_some_and(|word| word.eq_ignore_ascii_case("FETCH"))
-        && reply.line.to_ascii_uppercase().contains(part);
-    let uid = reply.number("UID").filter(|_| is_message)?;
-    Some((uid, reply.literal?))
-}
-
-/// A time as servers write it.
-fn received(text: &str) -> Option<Timestamp> {
-    strtime::parse(RECEIVED, text).ok()?.to_timestamp().ok()
-}
-
-/// What the names of an account's own folders begin with, by the answer to `NAMESPACE`: the first text of the first
-/// list.
-fn personal(line: &str) -> String {
-    let own = line.get("* NAMESPACE ".len()..).unwrap_or_default();
-    let prefix = own.strip_prefix("((\"").and_then(|rest| rest.split_once('"'));
-    prefix.map(|(prefix, _)| prefix.to_owned()).unwrap_or_default()
-}
-
 /// What it means that a server lets nobody in: most of its reasons pass (RFC 9051, section 7.1).
 fn refusal(why: &str) -> Trouble {
     let passing = ["[UNAVAILABLE]", "[INUSE]", "[LIMIT]", "[SERVERBUG]", "[CONTACTADMIN]"];
@@ -395,28 +368,8 @@ fn joined(parts: &[&[u8]]) -> Secret {
 
 #[cfg(test)]
 mod tests {
-    use super::{in_quotes, personal, received, refusal, sasl_name};
+    use super::{in_quotes, refusal, sasl_name};
     use crate::credential::flow::mail::Trouble;
-
-    #[test]
-    fn the_own_folders_of_an_account_have_a_prefix() {
-        for (line, expected) in [
-            ("* NAMESPACE ((\"INBOX.\" \".\")) NIL NIL", "INBOX."),
-            ("* NAMESPACE ((\"\" \"/\")) ((\"Other/\" \"/\")) NIL", ""),
-            ("* NAMESPACE NIL NIL ((\"shared.\" \".\"))", ""),
-            ("* NAMESPACE", ""),
-        ] {
-            assert_eq!(personal(line), expected, "{line}");
-        }
-    }
-
-    #[test]
-    fn the_time_at_which_a_server_received_a_message_is_read_with_its_zone() {
-        let at = |text| received(text).map(|at| at.to_string());
-        assert_eq!(at("17-Jul-1996 02:44:25 -0700").as_deref(), Some("1996-07-17T09:44:25Z"));
-        assert_eq!(at("1-Feb-2026 02:44:25 +0530").as_deref(), Some("2026-01-31T21:14:25Z"));
-        assert_eq!(at("yesterday"), None);
-    }
 
     #[test]
     fn a_server_that_is_out_of_order_has_not_refused_the_password() {
