@@ -78,7 +78,9 @@ fn addresses(value: &str) -> Vec<String> {
     }
     let address = |mailbox: &str| {
         let inner = mailbox.split_once('<').map_or(mailbox, |(_, inner)| inner);
-        inner.split('>').next().unwrap_or_default().trim().to_ascii_lowercase()
+        // What stands before an address without angle brackets is none, though it should be in quotes.
+        let inner = inner.split('>').next().unwrap_or_default();
+        inner.split_whitespace().last().unwrap_or_default().to_ascii_lowercase()
     };
     plain.split([',', ';']).filter(|mailbox| mailbox.contains('@')).map(address).collect()
 }

@@ -79,10 +79,8 @@ impl Reader<'_> {
         let here = |pointer: &str| {
             let mut tokens = self.path.iter();
             let mut parts = pointer.split('/').skip(1);
-            pointer.is_empty() && self.path.is_empty()
-                || parts.all(|part| tokens.next().is_some_and(|token| *token == unescape(part)))
-                    && tokens.next().is_none()
-                    && !pointer.is_empty()
+            parts.all(|part| tokens.next().is_some_and(|token| *token == unescape(part)))
+                && tokens.next().is_none()
         };
         let wanted: Vec<&(String, Vec<Value>)> =
             self.tests.iter().filter(|(pointer, _)| here(pointer)).collect();

@@ -446,6 +446,12 @@ mod tests {
         for path in ["/user/login.v2", "/user/log.in.x", "/user/logins", "/user.d/login", "/user/.login"] {
             assert_ne!(canonical(path), "/user/login", "{path}");
         }
+        let wide = canonical("/user\u{ff05}2flogin");
+        assert_eq!(
+            (wide.as_str(), canonical(&wide)),
+            ("/user\u{ff05}2flogin", wide.clone()),
+            "decoding is over"
+        );
         assert_eq!(canonical("/"), "");
         assert_eq!(canonical(""), "");
     }

@@ -81,7 +81,7 @@ impl Reply {
     /// When the server received the message that it tells of.
     pub fn received(&self) -> Option<Timestamp> {
         let time = |text: &str| strtime::parse(RECEIVED, text.trim()).ok()?.to_timestamp().ok();
-        self.line.split('"').find_map(time)
+        self.line.split('"').skip(1).step_by(2).find_map(time)
     }
 
     /// The number of a message and this part of it, such as `BODY[]`, if it brings that one.
@@ -207,5 +207,6 @@ mod tests {
         assert_eq!(at("17-Jul-1996 02:44:25 -0700").as_deref(), Some("1996-07-17T09:44:25Z"));
         assert_eq!(at(" 1-Feb-2026 02:44:25 +0530").as_deref(), Some("2026-01-31T21:14:25Z"));
         assert_eq!(at("yesterday"), None);
+        assert_eq!(reply("17-Jul-1996 02:44:25 -0700").received(), None, "a time stands in quotes");
     }
 }
