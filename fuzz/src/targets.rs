@@ -6,7 +6,6 @@ mod configuration;
 mod guard;
 mod http2_head;
 mod imap;
-mod mail;
 mod path;
 mod proof;
 mod readings;
@@ -31,7 +30,6 @@ pub const TARGETS: &[Target] = &[
     ("proof", proof::run),
     ("store_record", store_record::run),
     ("imap", imap::run),
-    ("mail", mail::run),
 ];
 
 /// Runs the target of this name.

@@ -10,7 +10,7 @@
 //! Of a message nothing is kept but its outputs, and nothing of it is told.
 
 mod imap;
-pub mod judge;
+mod judge;
 mod maildir;
 pub mod reply;
 mod utf7;

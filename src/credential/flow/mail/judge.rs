@@ -15,7 +15,7 @@ use crate::secret::{Secret, SecretBuffer};
 const TOLERANCE: SignedDuration = SignedDuration::from_mins(30);
 
 /// Tells the messages of a step from all others, and counts these for the one who looks for the mistake.
-pub struct Judge<'a> {
+pub(super) struct Judge<'a> {
     step: &'a MailStep,
     since: Timestamp,
     /// From others.
@@ -29,13 +29,13 @@ pub struct Judge<'a> {
 
 impl<'a> Judge<'a> {
     /// A judge of what is asked for from `since` on.
-    pub fn new(step: &'a MailStep, since: Timestamp) -> Self {
+    pub(super) fn new(step: &'a MailStep, since: Timestamp) -> Self {
         Self { step, since, foreign: 0, stale: 0, unfit: 0, missed: None }
     }
 
     /// Whether a message is worth reading, by its head alone (RFC 5322): from the expected sender and nobody
     /// else, about what is expected, and not older than what it answers.
-    pub fn wants(&mut self, head: &[u8]) -> bool {
+    pub(super) fn wants(&mut self, head: &[u8]) -> bool {
         let head = MessageParser::default().parse_headers(head);
         let sender = head.as_ref().and_then(sender);
         let (Some(head), true) = (&head, sender.is_some_and(|it| it.eq_ignore_ascii_case(&self.step.from)))
@@ -58,7 +58,7 @@ impl<'a> Judge<'a> {
     }
 
     /// What is taken from a message; `None` if anything of it is missing.
-    pub fn outputs(&mut self, message: &[u8]) -> Option<Outputs> {
+    pub(super) fn outputs(&mut self, message: &[u8]) -> Option<Outputs> {
         let parsed = MessageParser::default().parse(message);
         let taken = parsed.ok_or_else(|| "it cannot be read".to_owned()).and_then(|message| {
             let outputs = self.step.outputs.iter().map(|(name, extract)| {
@@ -78,7 +78,7 @@ impl<'a> Judge<'a> {
     }
 
     /// What came in place of the message, for an error: counts, and nothing of the messages themselves.
-    pub fn seen(&self) -> String {
+    pub(super) fn seen(&self) -> String {
         let Self { foreign, stale, unfit, .. } = self;
         let mut seen = Vec::new();
         if *foreign > 0 {
