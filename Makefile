@@ -36,10 +36,10 @@ bench-functions: ## Instructions of single functions, beside those that were rec
 	.ci/tools cargo cc python3 valgrind gungraun-runner
 	python3 bench/functions/run.py
 
-layout: ## Which functions the linker lays side by side (build/layout.ld): those that run now; once in a while
+layout: ## Which functions the linker lays side by side (bench/layout/layout.ld): those that run now; once in a while
 	.ci/tools cargo cc python3 nginx valgrind
 	cargo build --release
-	python3 build/layout.py target/release/bearerd
+	python3 bench/layout/layout.py target/release/bearerd
 
 # `address` looks for what only unsafe code can do, of which there is next to none, and is several times slower.
 FUZZ_SANITIZER ?= none

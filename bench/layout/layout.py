@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes `layout.ld`: which functions the linker lays side by side.
 
-    build/layout.py target/release/bearerd
+    bench/layout/layout.py target/release/bearerd
 
 They are those that run while bearerd starts and serves. The system brings a program into memory 64 KiB at a time, and
 of the 14 MiB of code a start runs 2.5: strewn over all of it they take twice the memory and a tenth of the time more.
@@ -17,7 +17,7 @@ from collections import Counter
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "bench"))
+sys.path.insert(0, str(HERE.parent))
 
 import client  # noqa: E402
 import contestants.bearerd  # noqa: E402
