@@ -18,7 +18,7 @@ pub(super) fn split(field: &[u8]) -> (&[u8], &[u8]) {
 
 /// Whether a piece between two `&` goes by one of these names. Some servers take `;` for `&`.
 pub(in crate::inject) fn goes_by_any<T>(piece: &[u8], names: &[(String, T)]) -> bool {
-    piece.split(|byte| *byte == b';').any(|field| {
+    piece.split(|byte| *byte == b';').filter(|field| !field.is_empty()).any(|field| {
         let name = decoded(split(field).0);
         let name = String::from_utf8_lossy(&name);
         names.iter().any(|(own, _)| is_same(own, &name))
