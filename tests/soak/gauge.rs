@@ -1,5 +1,7 @@
 //! Memory and descriptors of the running bearerd, and whether they grew.
 
+use std::path::PathBuf;
+use std::thread;
 use std::time::Duration;
 
 use crate::ledger::{Kind, Ledger};
@@ -15,6 +17,9 @@ const DESCRIPTORS: u64 = 64;
 
 /// Ends of pipes that may be kept: eight pipes of each of a few workers, and those of the runtimes.
 const KEPT_PIPES: usize = 40;
+
+/// Between two looks at what is open.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// Samples of one process.
 pub struct Gauge {
@@ -49,11 +54,29 @@ impl Gauge {
 
     /// Open descriptors now, without the pipes that workers keep for long answers: there are few.
     pub fn open_but_kept_pipes(&self) -> u64 {
-        let Ok(entries) = std::fs::read_dir(format!("/proc/{}/fd", self.process)) else { return 0 };
-        let links = entries.flatten().filter_map(|entry| std::fs::read_link(entry.path()).ok());
         let (pipes, others): (Vec<_>, Vec<_>) =
-            links.partition(|link| link.to_string_lossy().starts_with("pipe:"));
+            self.links().into_iter().partition(|link| link.to_string_lossy().starts_with("pipe:"));
         (others.len() + pipes.len().saturating_sub(KEPT_PIPES)) as u64
+    }
+
+    /// What each open descriptor is of.
+    fn links(&self) -> Vec<PathBuf> {
+        let Ok(entries) = std::fs::read_dir(format!("/proc/{}/fd", self.process)) else { return Vec::new() };
+        entries.flatten().filter_map(|entry| std::fs::read_link(entry.path()).ok()).collect()
+    }
+
+    /// The same, once it has begun to watch its files, which is a moment after it is ready.
+    pub fn at_rest(&self) -> u64 {
+        while !self.links().iter().any(|link| link.to_string_lossy().contains("inotify")) {
+            thread::sleep(PAUSE);
+        }
+        loop {
+            let before = self.open_but_kept_pipes();
+            thread::sleep(PAUSE);
+            if self.open_but_kept_pipes() == before {
+                return before;
+            }
+        }
     }
 
     /// CPU time of the process so far.

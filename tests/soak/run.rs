@@ -85,7 +85,7 @@ pub fn run(run: &Run) -> Report {
     let doors = Doors { app: bearerd.app().address(), bound, socket, trust: Trust::new(&vouching.pem()) };
 
     let mut gauge = Gauge::new(bearerd.id());
-    let at_rest = gauge.open_but_kept_pipes();
+    let at_rest = gauge.at_rest();
     let switch = Arc::<Switch>::default();
     // The load's thread is gone only if it panicked, which joining it tells.
     let _ = go.send((doors.clone(), switch.clone()));
