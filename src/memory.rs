@@ -38,6 +38,14 @@ pub fn keep_little() {
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const KEPT_UNUSED: i32 = 128 * 1024;
 
+/// Lets go of what is mapped of the program itself: call it when only the start had need of most of that. To
+/// read the command line and the configuration touches several times as much of it as to serve requests. What
+/// is needed again comes from the system's cache, page by page. Elsewhere it does nothing.
+pub fn forget_start() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    program::let_go();
+}
+
 /// When what a start or a reload sets off is mostly over: the first exchanges, of static tokens and of all.
 const SETTLED: [Duration; 3] = [Duration::from_millis(250), Duration::from_secs(1), Duration::from_secs(5)];
 
@@ -67,5 +75,56 @@ mod glibc {
         pub(super) safe fn malloc_trim(keep: c_ulong) -> c_int;
         /// Returns whether it was set.
         pub(super) safe fn mallopt(parameter: c_int, value: c_int) -> c_int;
+    }
+}
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod program {
+    #![expect(unsafe_code, reason = "the system is told about memory by its address")]
+
+    use rustix::mm::{Advice, madvise};
+
+    // SAFETY: the linker defines both, as places of which only the address means something (ld(1)).
+    unsafe extern "C" {
+        /// Where the program begins in memory: its headers and constants, and then its code.
+        static __executable_start: u8;
+        /// Where its code ends.
+        static etext: u8;
+    }
+
+    pub(super) fn let_go() {
+        let page = rustix::param::page_size();
+        let start = &raw const __executable_start;
+        let end = (&raw const etext).addr() / page * page;
+        let length = end.saturating_sub(start.addr());
+        // SAFETY: the range is whole pages, since a program begins with one. They are mapped from its file and
+        // never written to, since the code is independent of its position: what is touched again is read from
+        // there as it was (madvise(2), `MADV_DONTNEED`).
+        let _ = unsafe { madvise(start.cast_mut().cast(), length, Advice::LinuxDontNeed) };
+    }
+}
+
+#[cfg(all(test, target_os = "linux", target_env = "gnu"))]
+mod tests {
+    use std::fs;
+
+    use super::forget_start;
+
+    /// How much of the program's code lies in memory, in KiB.
+    fn resident_code() -> u64 {
+        let program = fs::read_link("/proc/self/exe").expect("a program");
+        let maps = fs::read_to_string("/proc/self/smaps").expect("maps");
+        let is_code = |line: &&str| line.contains(" r-xp ") && line.ends_with(&*program.to_string_lossy());
+        let mut lines = maps.lines().skip_while(|line| !is_code(line));
+        let resident = lines.find_map(|line| line.strip_prefix("Rss:")?.trim().strip_suffix(" kB"));
+        resident.expect("a figure").parse().expect("a number")
+    }
+
+    #[test]
+    fn what_is_let_go_of_the_program_comes_again_when_it_is_needed() {
+        let before = resident_code();
+        forget_start();
+        let after = resident_code();
+        assert!(after > 0 && after < before, "{after} KiB of {before} KiB");
     }
 }

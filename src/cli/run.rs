@@ -53,6 +53,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let clock = Clock::system();
     let logs = telemetry::start(&loaded.config.server.log, &clock);
     let logs = logs.map_err(|error| Failure::new(error, Exit::Internal))?;
+    memory::forget_start();
     let runtime = control_thread().map_err(Failure::machine)?;
     let ended = runtime.block_on(live(loaded, environment, clock, logs));
     // A look-up that hangs must not hold the end up.
