@@ -34,15 +34,12 @@ pub(crate) fn readings(text: &[u8]) -> BTreeSet<Vec<u8>> {
 fn decoded_by(text: &[u8], escape: fn(&[u8]) -> Read<'_>) -> Vec<u8> {
     let (mut decoded, mut rest) = (Vec::with_capacity(text.len()), text);
     while let [byte, behind @ ..] = rest {
-        rest = match escape(rest) {
-            Some((read, behind)) => {
-                decoded.extend_from_slice(&read);
-                behind
-            }
-            None => {
-                decoded.push(*byte);
-                behind
-            }
+        rest = if let Some((read, behind)) = escape(rest) {
+            decoded.extend_from_slice(&read);
+            behind
+        } else {
+            decoded.push(*byte);
+            behind
         };
     }
     decoded

@@ -472,8 +472,8 @@ fn what_is_sent_as_content_is_what_was_held_with_what_is_injected() {
         injection.prepare(&[("token", Secret::from("t"))].into(), &Clock::system()).expect("it is there");
     let types = vec![b"application/json".as_slice()];
     let description = Description { types, is_encoded: false, has_meaning: true };
-    let held = Content::read("{\"a\":1}".into(), &description, injection).expect("an object");
-    let outbound = Outbound::new(sanitized, &prepared, Some(&held)).expect("an outbound request");
+    let object = Content::read("{\"a\":1}".into(), &description, injection).expect("an object");
+    let outbound = Outbound::new(sanitized, &prepared, Some(&object)).expect("an outbound request");
     let content: serde_json::Value =
         serde_json::from_slice(outbound.content().expect("it was held")).expect("an object");
     assert_eq!(content, serde_json::json!({ "a": 1, "key": "t" }));
