@@ -8,10 +8,26 @@ use crate::support::http2::Http2App;
 use crate::support::{Origin, Sidecar, configuration};
 
 fn start() -> (Sidecar, Origin) {
+    start_with("")
+}
+
+/// With more said of the route.
+fn start_with(more: &str) -> (Sidecar, Origin) {
     let origin = Origin::start();
     let url = origin.url().replace("http://", "h2c://");
-    let bearerd = Sidecar::ready(&configuration::to(&url));
+    let bearerd = Sidecar::ready(&(configuration::to(&url) + more));
     (bearerd, origin)
+}
+
+/// A request goes by a connection of its own, and is answered there.
+#[track_caller]
+fn answered_anew(app: &Http2App, origin: &Origin) -> Frames {
+    let call = app.get("/api/x");
+    let mut upstream = Frames::upstream(origin, b"");
+    upstream.head(1);
+    upstream.try_send(&ok(1, true));
+    assert_eq!(call.text().0, 200);
+    upstream
 }
 
 /// A head that says 200.
@@ -179,11 +195,7 @@ fn connections_that_said_goodbye_and_still_answer_get_no_more_requests_however_m
         upstream.try_send(&[frame(PING, NONE, 0, b"12345678"), goodbye].concat());
         assert!(upstream.find(|frame| frame.kind == PING && frame.flags & ACK != 0).is_some());
     }
-    let call = app.get("/api/next");
-    let mut next = Frames::upstream(&origin, b"");
-    next.head(1);
-    next.try_send(&ok(1, true));
-    assert_eq!(call.text().0, 200);
+    answered_anew(&app, &origin);
     for (mut upstream, stays) in staying {
         upstream.try_send(&ok(1, true));
         assert_eq!(stays.text().0, 200);
@@ -224,31 +236,19 @@ fn a_body_of_another_length_than_announced_breaks_the_answer_off() {
 
 #[test]
 fn an_upstream_that_fell_silent_gets_no_more_requests_on_that_connection() {
-    let origin = Origin::start();
-    let config = configuration::to(&origin.url().replace("http://", "h2c://"));
-    let bearerd = Sidecar::ready(&format!("{config}answer_timeout = \"1200ms\"\n"));
+    let (bearerd, origin) = start_with("answer_timeout = \"1200ms\"\n");
     let app = Http2App::of(&bearerd);
-    let call = app.get("/api/x");
-    let mut upstream = Frames::upstream(&origin, b"");
-    upstream.head(1);
-    upstream.try_send(&ok(1, true));
-    assert_eq!(call.text().0, 200);
+    let mut upstream = answered_anew(&app, &origin);
     let call = app.get("/api/x");
     upstream.head(3);
     assert_eq!(call.text().0, 504);
     // TCP still holds the connection for good.
-    let call = app.get("/api/x");
-    let mut fresh = Frames::upstream(&origin, b"");
-    fresh.head(1);
-    fresh.try_send(&ok(1, true));
-    assert_eq!(call.text().0, 200);
+    answered_anew(&app, &origin);
 }
 
 #[test]
 fn an_upstream_that_takes_no_streams_does_not_hold_requests_for_ever() {
-    let origin = Origin::start();
-    let config = configuration::to(&origin.url().replace("http://", "h2c://"));
-    let bearerd = Sidecar::ready(&format!("{config}answer_timeout = \"500ms\"\nstall_timeout = \"500ms\"\n"));
+    let (bearerd, origin) = start_with("answer_timeout = \"500ms\"\nstall_timeout = \"500ms\"\n");
     let app = Http2App::of(&bearerd);
     let call = app.get("/api/x");
     let mut upstream = Frames::upstream(&origin, &[0, 3, 0, 0, 0, 0]);
@@ -321,9 +321,8 @@ fn an_upstream_over_http2_that_only_announces_its_answer_is_given_up() {
     let interim = frame(HEADERS, END_HEADERS, 1, &block(&[(":status", "103"), ("link", "</a>")]));
     let answer = [ok(1, false), frame(DATA, END_STREAM, 1, b"late")].concat();
     for (most, sent, status) in [(None, 1000, 502), (Some(2), 3, 502), (Some(3), 3, 200)] {
-        let origin = Origin::start();
         let key = most.map(|most: u32| format!("max_interim_answers = {most}\n")).unwrap_or_default();
-        let bearerd = Sidecar::ready(&(configuration::to(&origin.url().replace("http://", "h2c://")) + &key));
+        let (bearerd, origin) = start_with(&key);
         let app = Http2App::of(&bearerd);
         let call = app.get("/api/x");
         let mut upstream = Frames::upstream(&origin, b"");
@@ -354,28 +353,18 @@ fn an_upstream_that_floods_its_connection_loses_it_and_the_next_request_has_anot
         let (status, body) = call.text();
         assert_eq!(status, 502, "{what}: {body}");
         assert_eq!(bearerd.metric("bearerd_limited_total{limit=\"max_fruitless_frames\"}"), 1, "{what}");
-        let call = app.get("/api/x");
-        let mut another = Frames::upstream(&origin, b"");
-        another.head(1);
-        another.try_send(&ok(1, true));
-        assert_eq!(call.text().0, 200, "{what}");
+        answered_anew(&app, &origin);
     }
 }
 
 #[test]
 fn an_upstream_that_says_nothing_but_pings_is_asked_no_more_on_that_connection() {
-    let origin = Origin::start();
-    let config = configuration::to(&origin.url().replace("http://", "h2c://"));
-    let bearerd = Sidecar::ready(&format!("{config}answer_timeout = \"1200ms\"\n"));
+    let (bearerd, origin) = start_with("answer_timeout = \"1200ms\"\n");
     let app = Http2App::of(&bearerd);
     let call = app.get("/api/x");
     let mut upstream = Frames::upstream(&origin, b"");
     upstream.head(1);
     upstream.try_send(&frame(PING, NONE, 0, b"12345678").repeat(100));
     assert_eq!(call.text().0, 504);
-    let call = app.get("/api/x");
-    let mut another = Frames::upstream(&origin, b"");
-    another.head(1);
-    another.try_send(&ok(1, true));
-    assert_eq!(call.text().0, 200);
+    answered_anew(&app, &origin);
 }

@@ -156,10 +156,7 @@ fn a_listener_comes_and_goes_and_its_requests_in_flight_end() {
         assert_eq!(idle.answer().status(), 404);
         let mut in_flight = client.connect();
         in_flight.send(client.head("GET", "/guest/x", "", 0));
-        bearerd.wait("the request at the upstream", || {
-            let metrics = bearerd.admin().get("/metrics").text();
-            metrics.contains("bearerd_upstream_connections{route=\"guest-guest\"} 1").then_some(())
-        });
+        wait_for_guest(&bearerd);
         take_over(&bearerd, &stays);
         bearerd.wait("a closed door", || TcpStream::connect(port).is_err().then_some(()));
         idle.assert_ends();
@@ -169,6 +166,14 @@ fn a_listener_comes_and_goes_and_its_requests_in_flight_end() {
         in_flight.assert_ends();
         assert_eq!(upstream.wait_for(before + 1).len(), before + 1);
     }
+}
+
+/// Waits until a request of the guest's is at the upstream.
+fn wait_for_guest(bearerd: &Sidecar) {
+    bearerd.wait("the request at the upstream", || {
+        let metrics = bearerd.admin().get("/metrics").text();
+        metrics.contains("bearerd_upstream_connections{route=\"guest-guest\"} 1").then_some(())
+    });
 }
 
 #[test]
@@ -182,10 +187,7 @@ fn the_end_waits_for_requests_that_came_through_a_listener_which_is_gone() {
     let client = Client::new(port);
     let mut in_flight = client.connect();
     in_flight.send(client.head("GET", "/guest/x", "", 0));
-    bearerd.wait("the request at the upstream", || {
-        let metrics = bearerd.admin().get("/metrics").text();
-        metrics.contains("bearerd_upstream_connections{route=\"guest-guest\"} 1").then_some(())
-    });
+    wait_for_guest(&bearerd);
     take_over(&bearerd, &stays);
     bearerd.signal(Signal::TERM);
     let line = bearerd.log("draining", |line| line["message"] == "draining");

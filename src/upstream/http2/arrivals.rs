@@ -4,6 +4,7 @@
 //! hyper reads the frames themselves, and has no limits for some of what a hostile upstream can send without
 //! end: interim answers, which it drops, PING, SETTINGS and the like.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -40,6 +41,10 @@ pub enum Flood {
 /// says often that it wants more, and asks how long the way is.
 const PRICE: usize = 64;
 
+/// The most streams of which the heads are counted. Of those that were given up nothing may ever come again, so the
+/// oldest make room.
+const MOST_STREAMS: usize = 1024;
+
 /// The most that is remembered of what was sent, in bytes.
 const MOST_CREDIT: usize = 1024 * 1024;
 
@@ -52,8 +57,8 @@ pub(super) struct Arrivals {
     known: usize,
     /// What is still to come of a frame's payload.
     payload: usize,
-    /// Streams of which nothing has come but heads, and how many: mostly none.
-    heads: Vec<(u32, u32)>,
+    /// Streams of which nothing has come but heads, and how many, the oldest first: mostly none.
+    heads: VecDeque<(u32, u32)>,
     /// Frames that brought something.
     fruitful: u64,
     /// Those since then that did not, and since when they are counted.
@@ -71,7 +76,7 @@ impl Arrivals {
             header: [0; HEADER],
             known: 0,
             payload: 0,
-            heads: Vec::new(),
+            heads: VecDeque::new(),
             fruitful: 0,
             fruitless: 0,
             since: Clock::instant(),
@@ -138,14 +143,17 @@ impl Arrivals {
             *count += 1;
             return *count;
         }
-        self.heads.push((stream, 1));
+        if self.heads.len() == MOST_STREAMS {
+            self.heads.pop_front();
+        }
+        self.heads.push_back((stream, 1));
         1
     }
 
     /// Something else than a head has come of a stream.
     fn went_on(&mut self, stream: u32) {
         if let Some(at) = self.heads.iter().position(|(of, _)| *of == stream) {
-            self.heads.swap_remove(at);
+            self.heads.remove(at);
         }
     }
 
@@ -167,7 +175,7 @@ impl Arrivals {
 mod tests {
     use std::time::Duration;
 
-    use super::{ArrivalLimits, Arrivals, Flood, PRICE};
+    use super::{ArrivalLimits, Arrivals, Flood, MOST_STREAMS, PRICE};
     use crate::rate::Rate;
 
     const DATA: u8 = 0;
@@ -216,6 +224,20 @@ mod tests {
         assert_eq!(arrivals.read(&frame(HEADERS, 4 | END, 3, b"200")), Ok(()));
         assert_eq!(arrivals.read(&frame(HEADERS, 4, 1, b"again")), Ok(()));
         assert_eq!(arrivals.read(&frame(HEADERS, 4, 5, b"103").repeat(4)), Err(Flood::Interim));
+    }
+
+    #[test]
+    fn streams_that_were_given_up_after_their_head_take_no_memory_for_ever() {
+        let mut arrivals = arrivals();
+        let head = |stream: usize| {
+            let stream = u32::try_from(stream).expect("a small number");
+            [&[0, 0, 0, HEADERS, 4], &stream.to_be_bytes()[..]].concat()
+        };
+        for stream in 0..3 * MOST_STREAMS {
+            assert_eq!(arrivals.read(&head(2 * stream + 1)), Ok(()));
+        }
+        assert_eq!(arrivals.heads.len(), MOST_STREAMS);
+        assert_eq!(arrivals.read(&head(6 * MOST_STREAMS + 1).repeat(4)), Err(Flood::Interim));
     }
 
     #[tokio::test(start_paused = true)]

@@ -145,9 +145,7 @@ impl Haul {
 
 impl<'a> Visit<'a> {
     fn new(exchange: &'a Exchange<'a>, known: Outputs) -> Self {
-        let minted =
-            Minted { outputs: known, lifetime: None, rotated: None, lapses: None, warnings: Vec::new() };
-        let haul = Haul { minted, unread: Vec::new() };
+        let haul = Haul { minted: Minted { outputs: known, ..Minted::default() }, unread: Vec::new() };
         Self { exchange, cookies: Cookies::default(), page: None, haul }
     }
 
