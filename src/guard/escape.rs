@@ -39,8 +39,10 @@ pub(super) fn next_lead(text: &[u8]) -> Option<usize> {
 /// What an escape stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Escape {
-    bytes: [u8; 4],
-    count: usize,
+    /// Its bytes, the first of them lowest: one number, since an array is written and read again byte by byte.
+    packed: u32,
+    /// How many bytes it stands for: one, or those of a character beyond ASCII.
+    pub(super) count: usize,
     /// How many bytes of the text it takes.
     pub(super) length: usize,
 }
@@ -57,18 +59,30 @@ pub(super) enum Miss {
 impl Escape {
     /// A byte that takes `length` bytes of the text.
     pub(super) fn of_byte(byte: u8, length: usize) -> Self {
-        Self { bytes: [byte, 0, 0, 0], count: 1, length }
+        Self { packed: byte.into(), count: 1, length }
     }
 
     fn of_char(character: char, length: usize) -> Self {
         let mut bytes = [0; 4];
         let count = character.encode_utf8(&mut bytes).len();
-        Self { bytes, count, length }
+        Self { packed: u32::from_le_bytes(bytes), count, length }
     }
 
-    /// The bytes that it stands for: one, or those of a character beyond ASCII.
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.bytes[..self.count]
+    /// The bytes that it stands for.
+    pub(super) fn bytes(self) -> impl Iterator<Item = u8> {
+        let bytes = self.packed.to_le_bytes();
+        (0..self.count).map(move |place| bytes[place])
+    }
+
+    /// The first of them.
+    pub(super) fn first(self) -> u8 {
+        self.packed.to_le_bytes()[0]
+    }
+
+    /// What it stands for, and as much of what is behind it as makes four bytes, as an entry of an index.
+    pub(super) fn entry(self, behind: [u8; 4]) -> u32 {
+        let behind = u64::from(u32::from_le_bytes(behind)) << (8 * self.count);
+        self.packed | (behind & u64::from(u32::MAX)) as u32
     }
 
     fn longer_by(self, length: usize) -> Self {
@@ -76,8 +90,8 @@ impl Escape {
     }
 
     /// The byte, if it begins another escape.
-    fn lead(&self) -> Option<u8> {
-        (self.count == 1 && is_lead(self.bytes[0])).then_some(self.bytes[0])
+    fn lead(self) -> Option<u8> {
+        Some(self.first()).filter(|byte| is_lead(*byte))
     }
 }
 
@@ -129,12 +143,34 @@ impl Iterator for Readings<'_> {
     }
 }
 
-/// The same as [`settled`] for an escape in which nothing but backslashes is escaped, if this is one: nearly
-/// all are, also in JSON that stands in JSON.
+/// The same as [`settled`] where that is seen at once, as nearly everywhere, also in JSON that stands in JSON: of
+/// an escape in which nothing but backslashes is escaped, and where none begins.
 #[inline]
-pub(super) fn plain(bytes: &[u8]) -> Option<Escape> {
+pub(super) fn plain(bytes: &[u8]) -> Option<Result<Escape, Miss>> {
+    let escape = match *bytes {
+        [b'%', ..] => percent_of(bytes).map(|byte| Escape::of_byte(byte, PERCENT)),
+        [b'&', ..] => plain_name(bytes),
+        _ => plain_backslash(bytes),
+    };
+    match escape {
+        Some(escape) => {
+            let is_whole = escape.lead().is_none_or(|lead| begins_none(lead, &bytes[escape.length..]));
+            is_whole.then_some(Ok(escape))
+        }
+        None => begins_none(bytes[0], &bytes[1..]).then_some(Err(Miss::Other)),
+    }
+}
+
+/// A reference to a character by its name, in which nothing is escaped.
+fn plain_name(bytes: &[u8]) -> Option<Escape> {
+    let (name, meant) = NAMES.iter().find(|(name, _)| bytes[1..].starts_with(name))?;
+    Some(Escape::of_byte(*meant, 1 + name.len()))
+}
+
+/// An escape that begins with a backslash, and in which nothing but backslashes is escaped.
+#[inline]
+fn plain_backslash(bytes: &[u8]) -> Option<Escape> {
     let before = match *bytes {
-        [b'%', ..] => return first_percent(bytes).map(|(byte, _)| Escape::of_byte(byte, PERCENT)),
         [b'\\', b'\\', ..] => bytes.iter().take(LONGEST).take_while(|byte| **byte == b'\\').count() - 1,
         _ => 0,
     };
@@ -149,15 +185,30 @@ pub(super) fn plain(bytes: &[u8]) -> Option<Escape> {
         [b'\\', sign, ..] => Escape::of_byte(control(sign)?, 2),
         _ => return None,
     };
-    escape.lead().is_none().then_some(escape.longer_by(before))
+    Some(escape.longer_by(before))
+}
+
+/// Whether it is seen at once that no escape begins with a `%`, a `\` or a `&` that this stands behind.
+#[inline(never)]
+fn begins_none(lead: u8, behind: &[u8]) -> bool {
+    let Some(behind) = behind.first().copied().filter(|byte| !is_lead(*byte)) else { return false };
+    match lead {
+        b'%' => hexadecimal(behind).is_none(),
+        b'&' => behind != b'#' && NAMES.iter().all(|(name, _)| name[0] != behind),
+        _ => !matches!(behind, b'u' | b'x') && control(behind).is_none(),
+    }
 }
 
 /// What a percent escape of two plain digits stands for, if that begins no other, and what is behind it.
 #[inline]
 pub(super) fn first_percent(bytes: &[u8]) -> Option<(u8, &[u8])> {
-    let [b'%', high, low, behind @ ..] = bytes else { return None };
-    let byte = octet(*high, *low)?;
-    (!is_lead(byte)).then_some((byte, behind))
+    let byte = percent_of(bytes)?;
+    (!is_lead(byte)).then_some((byte, &bytes[PERCENT..]))
+}
+
+fn percent_of(bytes: &[u8]) -> Option<u8> {
+    let [b'%', high, low, ..] = bytes else { return None };
+    octet(*high, *low)
 }
 
 /// What two hexadecimal digits stand for.
@@ -186,16 +237,21 @@ const DIGITS: [u8; 256] = {
 
 /// What a sign behind a `\` stands for.
 fn control(sign: u8) -> Option<u8> {
-    match sign {
-        b'"' | b'/' | b'\\' => Some(sign),
-        b'b' => Some(0x08),
-        b'f' => Some(0x0c),
-        b'n' => Some(b'\n'),
-        b'r' => Some(b'\r'),
-        b't' => Some(b'\t'),
-        _ => None,
-    }
+    let meant = CONTROLS[usize::from(sign)];
+    (meant != 0).then_some(meant)
 }
+
+/// By sign: the byte that it stands for behind a `\`, or zero.
+const CONTROLS: [u8; 256] = {
+    let mut controls = [0; 256];
+    let (signs, meant) = (b"\"/\\bfnrt", b"\"/\\\x08\x0c\n\r\t");
+    let mut number = 0;
+    while number < signs.len() {
+        controls[signs[number] as usize] = meant[number];
+        number += 1;
+    }
+    controls
+};
 
 /// The longest reading at a place: the only one that can be anything but a `%`, a `\` or a `&`.
 pub(super) fn settled(text: Text<'_>, at: usize) -> Result<Escape, Miss> {
@@ -335,10 +391,7 @@ fn character(text: Text<'_>, at: usize, depth: usize) -> Result<(u8, usize), Mis
         return Err(Miss::Other);
     }
     let escape = settled_within(text, at, depth - 1)?;
-    match escape.bytes() {
-        [byte] => Ok((*byte, escape.length)),
-        _ => Err(Miss::Other),
-    }
+    if escape.count == 1 { Ok((escape.first(), escape.length)) } else { Err(Miss::Other) }
 }
 
 #[cfg(test)]

@@ -96,14 +96,17 @@ pub(super) fn follow(form: &Form, text: Text<'_>, from: Way, open_end: &mut impl
                 found = cut(found, place, at);
                 break;
             };
-            let bytes = escape.bytes();
-            let meant = if breaks_line(bytes[0], place, at) { b"" } else { bytes };
-            let fits = place + meant.len() <= form.length
-                && meant.iter().enumerate().all(|(offset, byte)| form.at(place + offset) == *byte);
+            let count = if breaks_line(escape.first(), place, at) { 0 } else { escape.count };
+            let fits = place + count <= form.length
+                && escape
+                    .bytes()
+                    .take(count)
+                    .enumerate()
+                    .all(|(offset, byte)| form.at(place + offset) == byte);
             if !fits {
                 continue;
             }
-            if let Some(shorter) = next.replace((place + meant.len(), at + escape.length))
+            if let Some(shorter) = next.replace((place + count, at + escape.length))
                 && seen.insert(shorter)
             {
                 open.push(shorter);

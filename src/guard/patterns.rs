@@ -218,6 +218,7 @@ impl Patterns {
     ///
     /// Such a window holds one of two entries: the escape behind three bytes that stand for themselves, or,
     /// if it begins later, the escape before three bytes that are read behind it.
+    #[inline(never)]
     fn next_escapes(&self, text: Text<'_>, range: Range<usize>, trail: &mut Trail) -> Option<Range<usize>> {
         let (bytes, base, from) = (text.fresh, text.held.len(), range.start);
         let end = range.end.min(bytes.len());
@@ -244,26 +245,37 @@ impl Patterns {
                 trail.skip_to(at + 1);
                 return Some(at..at + 1);
             }
-            let (escape, is_plain) = match plain(&bytes[at..]) {
-                Some(escape) => (escape, true),
-                None => match settled(text, base + at) {
-                    Ok(escape) => (escape, false),
-                    Err(Miss::Other) => {
-                        trail.skip_to(at + 1);
-                        continue;
-                    }
-                    Err(Miss::Cut) => {
-                        let escapes = trail.start()..bytes.len();
-                        trail.skip_to(bytes.len());
-                        return Some(escapes);
-                    }
-                },
+            let plain = plain(&bytes[at..]);
+            let escape = match plain.unwrap_or_else(|| settled(text, base + at)) {
+                Ok(escape) => escape,
+                Err(Miss::Other) => {
+                    trail.skip_to(at + 1);
+                    continue;
+                }
+                Err(Miss::Cut) => {
+                    let escapes = trail.start()..bytes.len();
+                    trail.skip_to(bytes.len());
+                    return Some(escapes);
+                }
             };
             let mut is_suspicious = self.has_behind(bytes, from, at, escape)
-                || (!is_plain && self.has_inside(text, from, at, escape.length));
+                || (plain.is_none() && self.has_inside(text, from, at, escape.length));
+            if !trail.has_escape()
+                && let Some(behind) = bytes[at + escape.length..].first_chunk()
+                && let [first, second, third, _] = *behind
+                && !(is_lead(first) || is_lead(second) || is_lead(third))
+            {
+                // It stands alone, as most do: the one entry that begins with it is at hand.
+                is_suspicious |= self.has(escape.entry(*behind));
+                trail.skip_to(at + escape.length + 3);
+                if is_suspicious {
+                    return Some(at..at + 1);
+                }
+                continue;
+            }
             trail.begin_escape();
             for byte in escape.bytes() {
-                trail.note(*byte);
+                trail.note(byte);
                 is_suspicious |= self.has(trail.entry);
             }
             trail.at += escape.length;
@@ -292,10 +304,11 @@ impl Patterns {
     }
 
     /// Whether three bytes that stand for themselves and the escape behind them are an entry.
+    #[inline]
     fn has_behind(&self, bytes: &[u8], from: usize, at: usize, escape: Escape) -> bool {
         let before = bytes.get(from..at).and_then(<[u8]>::last_chunk);
         before.is_some_and(|[first, second, third]| {
-            !is_lead(*first) && self.has(u32::from_le_bytes([*first, *second, *third, escape.bytes()[0]]))
+            !is_lead(*first) && self.has(u32::from_le_bytes([*first, *second, *third, escape.first()]))
         })
     }
 
@@ -324,7 +337,7 @@ impl Patterns {
                 Some(byte) => Escape::of_byte(byte, 1),
             };
             for byte in escape.bytes() {
-                entry[count] = *byte;
+                entry[count] = byte;
                 count += 1;
                 if count == GRAM {
                     return self.has(u32::from_le_bytes(entry));

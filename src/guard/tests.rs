@@ -7,6 +7,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
+use super::escape::{is_lead, plain, settled};
+use super::text::Text;
 use super::{MASK, Patience, Patterns, Screen, Shown, mask_fields};
 use crate::clock::Clock;
 use crate::http1::Fields;
@@ -159,6 +161,8 @@ fn escapes() -> impl Strategy<Value = Vec<u8>> {
         "&#65;",
         "&amp;",
         "&amp;#x41;",
+        "&lt;",
+        "&quot;x",
         "&nbsp;",
         " ",
     ];
@@ -265,6 +269,16 @@ proptest! {
         prop_assert!(masked.iter().all(|byte| *byte == MASK), "{}", String::from_utf8_lossy(&output));
         prop_assert_eq!(&output[..place(first)], &text.as_bytes()[..place(first)]);
         prop_assert_eq!(&output[place(last) + 1..], &text.as_bytes()[place(last) + 1..]);
+    }
+
+    #[test]
+    fn what_is_read_at_once_is_what_is_read_at_length(bytes in escapes()) {
+        let text = Text { held: b"", fresh: &bytes, is_last: false };
+        for at in (0..bytes.len()).filter(|at| is_lead(bytes[*at])) {
+            if let Some(read) = plain(&bytes[at..]) {
+                prop_assert_eq!(read, settled(text, at), "{}", String::from_utf8_lossy(&bytes[at..]));
+            }
+        }
     }
 
     #[test]

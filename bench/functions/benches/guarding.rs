@@ -31,6 +31,20 @@ pub fn json(length: usize) -> Vec<u8> {
     })
 }
 
+/// JSON with what has signs of escapes in it, though it is not escaped: addresses with parameters.
+pub fn addresses(length: usize) -> Vec<u8> {
+    repeated(length, |number| {
+        format!(r#"{{"next":"https://api.example/v1/list?page={number}&size=50&order=descending&of=M%C3%BCller"}},"#)
+    })
+}
+
+/// A page, with references to characters.
+pub fn page(length: usize) -> Vec<u8> {
+    repeated(length, |number| {
+        format!("<p class=\"line\">Miller &amp; Sons have &lt;{number}&gt;, <a href=\"/list?a=1&amp;b=2\">more</a></p>\n")
+    })
+}
+
 /// A text of which each letter is escaped in JSON.
 pub fn unicode(length: usize) -> Vec<u8> {
     repeated(length, |number| {

@@ -5,16 +5,18 @@ mod guarding;
 
 use std::time::Instant;
 
-use guarding::{json, nested, patterns, percent, plain, screened, unicode};
+use guarding::{addresses, json, nested, page, patterns, percent, plain, screened, unicode};
 
 const LENGTH: usize = 1 << 20;
 const TURNS: usize = 60;
 
 fn main() {
     let patterns = patterns();
-    let texts: [(&str, fn(usize) -> Vec<u8>); 5] = [
+    let texts: [(&str, fn(usize) -> Vec<u8>); 7] = [
         ("JSON without escapes", plain),
         ("JSON with escapes", json),
+        ("JSON with addresses", addresses),
+        ("HTML", page),
         ("all of it \\u", unicode),
         ("all of it %", percent),
         ("JSON in JSON", nested),
