@@ -267,9 +267,10 @@ impl Patterns {
             {
                 // It stands alone, as most do: the one entry that begins with it is at hand.
                 is_suspicious |= self.has(escape.entry(*behind));
-                trail.skip_to(at + escape.length + 3);
+                let end = at + escape.length;
+                trail.skip_to(end + 3);
                 if is_suspicious {
-                    return Some(at..at + 1);
+                    return Some(at..end);
                 }
                 continue;
             }

@@ -57,6 +57,13 @@ fn of_several_ways_to_read_the_end_of_a_value_the_longest_is_masked() {
     assert_eq!(masked(&[r"aaaaaaa\u"], r"x aaaaaaa%5C\u0075 x"), format!("x {} x", "*".repeat(16)));
 }
 
+#[test]
+fn a_value_is_masked_that_begins_inside_of_what_may_be_read_as_an_escape() {
+    // `\u0\u0061bc` may be the character `\u0abc`, too.
+    let value = "abcdefghij0123456789";
+    assert_eq!(masked(&[value], r"x \u0\u0061bcdefghij0123456789 x"), format!(r"x \u0{} x", "*".repeat(25)));
+}
+
 /// The spelling of a character as itself.
 const PLAIN: u8 = 14;
 
