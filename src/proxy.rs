@@ -454,12 +454,8 @@ impl Proxy {
 
     /// A connection that is there.
     fn ready(&self, request: &Request<'_>, pool: &Pool) -> Option<Ready> {
-        let (now, identity) = (self.sweeper.now(), request.route.destination.connector.identity());
-        if request.sanitized.upgrades() {
-            pool.idle(now, identity).map(Ready::Http1)
-        } else {
-            pool.take(now, identity)
-        }
+        let now = self.sweeper.now();
+        if request.sanitized.upgrades() { pool.idle(now).map(Ready::Http1) } else { pool.take(now) }
     }
 
     /// The current token, waited for if there is none.
@@ -480,7 +476,7 @@ impl Proxy {
     fn pool(&self, route: &Route) -> Rc<Pool> {
         let (mut pools, destination) = (self.pools.borrow_mut(), &route.destination);
         let new = || {
-            let pool = Pool::new(&destination.origin, destination.limits, self.shared.pool_bites.clone());
+            let pool = Pool::new(destination, self.shared.pool_bites.clone());
             (Arc::downgrade(destination), Rc::new(pool))
         };
         pools.entry(Arc::as_ptr(destination).addr()).or_insert_with(new).1.clone()
@@ -501,8 +497,10 @@ impl Proxy {
     pub fn tidy(&self) {
         let now = self.sweeper.read_clock();
         self.pools.borrow_mut().retain(|_, (destination, pool)| {
-            let Some(destination) = destination.upgrade() else { return false };
-            let has_connections = pool.tidy(now, destination.connector.identity());
+            if destination.strong_count() == 0 {
+                return false;
+            }
+            let has_connections = pool.tidy(now);
             // A request that holds the pool brings its connection back.
             has_connections || Rc::strong_count(pool) > 1
         });

@@ -1,95 +1,68 @@
 //! Connections for requests: an idle one of the worker, or a fresh one.
 
+use std::rc::Rc;
 use std::time::Duration;
-
-use tokio::time::error::Elapsed;
-use tokio::time::{Instant, timeout};
 
 use crate::proxy::error::{Code, ProxyError};
 use crate::proxy::watch::{Phase, Watch};
 use crate::route::Route;
 use crate::route::metrics::Limit;
-use crate::upstream::Destination;
-use crate::upstream::connect::{ConnectError, Offer, Protocol};
-use crate::upstream::http1::Http1Link;
-use crate::upstream::http2::{Http2Connection, NotBegun};
-use crate::upstream::pool::{Counted, Pool, Ready};
+use crate::upstream::connect::{ConnectError, Offer};
+use crate::upstream::pool::{OpenError, Pool, Ready, left};
 
-/// Opens a connection to the upstream of a route, or waits for one that another request opens and that
-/// can be shared. A request that `upgrades` needs HTTP/1.1.
-pub async fn connect(route: &Route, pool: &Pool, watch: &Watch, upgrades: bool) -> Result<Ready, ProxyError> {
+/// Waits for room on a connection that others use, or opens one for this request. One that `upgrades` needs
+/// HTTP/1.1.
+pub async fn connect(
+    route: &Route,
+    pool: &Rc<Pool>,
+    watch: &Watch,
+    upgrades: bool,
+) -> Result<Ready, ProxyError> {
     watch.enter(Phase::Busy, Duration::ZERO);
     let limit = route.limits.connect_timeout;
     if upgrades {
         return open(route, pool, watch, Offer::Http1, limit).await;
     }
-    // Whoever opens it may have more time than this request.
     let began = watch.sweeper().read_clock();
-    let opening = within(limit, pool.opening()).await.map_err(|_| {
-        let (origin, stage) = (route.spec.upstream.origin.clone(), "another request's connection");
-        unreachable(&ConnectError::Timeout { origin, limit, stage }, route)
-    })?;
+    let waited = pool.wait(route.metrics.clone(), limit).await;
     let now = watch.sweeper().read_clock();
-    if opening.is_none()
-        && let Some(shared) = pool.shared(now, route.destination.connector.identity())
-    {
-        return Ok(Ready::Http2(shared));
+    match waited {
+        Some(waited) => waited.map_err(|error| not_open(&error, route)),
+        None => open(route, pool, watch, Offer::FORWARDING, left(limit, began, now)).await,
     }
-    open(route, pool, watch, Offer::FORWARDING, left(limit, began, now)).await
 }
 
 /// Opens a connection for this request alone to begin with, though others may share it afterwards.
-pub async fn connect_alone(route: &Route, pool: &Pool, watch: &Watch) -> Result<Ready, ProxyError> {
+pub async fn connect_alone(route: &Route, pool: &Rc<Pool>, watch: &Watch) -> Result<Ready, ProxyError> {
     watch.enter(Phase::Busy, Duration::ZERO);
     open(route, pool, watch, Offer::FORWARDING, route.limits.connect_timeout).await
 }
 
-/// What is left of a limit since it `began`; zero is no limit, which is not the same as no time left.
-fn left(limit: Duration, began: Instant, now: Instant) -> Duration {
-    const SHORTEST: Duration = Duration::from_millis(1);
-    let left = limit.saturating_sub(now.saturating_duration_since(began)).max(SHORTEST);
-    if limit.is_zero() { limit } else { left }
-}
-
-/// Waits for `work` up to `limit`; zero is no limit.
-async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Result<T, Elapsed> {
-    if limit.is_zero() { Ok(work.await) } else { timeout(limit, work).await }
-}
-
 async fn open(
     route: &Route,
-    pool: &Pool,
+    pool: &Rc<Pool>,
     watch: &Watch,
     offer: Offer,
     limit: Duration,
 ) -> Result<Ready, ProxyError> {
-    let Destination { origin, connector, .. } = &*route.destination;
-    let began = watch.sweeper().read_clock();
-    let opened = connector.connect(origin, offer, limit).await;
-    let now = watch.sweeper().read_clock();
-    let opened = opened.map_err(|error| unreachable(&error, route))?;
-    let counted = Counted::new(&route.metrics);
-    if offer == Offer::FORWARDING {
-        pool.note(opened.protocol);
-    }
-    if opened.protocol == Protocol::Http1 {
-        return Ok(Ready::Http1(Box::new(Http1Link::new(opened.stream, opened.identity, counted))));
-    }
-    let beginning = Http2Connection::begin(opened, counted, route.limits.pool.arrivals);
-    let spoken = within(left(limit, began, now), beginning).await.map_err(|_elapsed| {
-        route.metrics.limited(Limit::ConnectTimeout);
-        let detail = "the upstream did not begin HTTP/2 in time";
-        ProxyError::new(Code::UpstreamTimeout, detail).of_kind("connection_timeout")
-    })?;
-    let connection = spoken.map_err(|why| match why {
-        NotBegun::Tls(reason) => unreachable(&ConnectError::Tls { origin: origin.clone(), reason }, route),
-        NotBegun::BrokeOff(error) => {
+    let opened = pool.open(route.metrics.clone(), offer, limit).await;
+    watch.sweeper().read_clock();
+    opened.map_err(|error| not_open(&error, route))
+}
+
+fn not_open(error: &OpenError, route: &Route) -> ProxyError {
+    match error {
+        OpenError::Connect(error) => unreachable(error, route),
+        OpenError::Late => {
+            route.metrics.limited(Limit::ConnectTimeout);
+            let detail = "the upstream did not begin HTTP/2 in time";
+            ProxyError::new(Code::UpstreamTimeout, detail).of_kind("connection_timeout")
+        }
+        OpenError::BrokeOff(_) => {
             let detail = "the upstream broke off before it answered";
             ProxyError::new(Code::UpstreamProtocol, detail).because(error)
         }
-    })?;
-    pool.share(connection.clone());
-    Ok(Ready::Http2(connection))
+    }
 }
 
 fn unreachable(error: &ConnectError, route: &Route) -> ProxyError {

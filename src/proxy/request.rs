@@ -62,10 +62,10 @@ impl Request<'_> {
                 link.begin(framing);
                 Link::Http1(link)
             }
-            Ready::Http2(connection) => {
-                connection.count_for(&route.metrics);
+            Ready::Http2(place) => {
+                place.connection().count_for(&route.metrics);
                 let head = outbound.request(framing).map_err(unusable)?;
-                Link::Http2(Box::new(Http2Link::new(&connection, head, framing)))
+                Link::Http2(Box::new(Http2Link::new(place, head, framing)))
             }
         };
         let asked = Asked {

@@ -470,7 +470,7 @@ const LAST_CALL: Duration = Duration::from_secs(1);
 const LINGER: Duration = Duration::from_secs(2);
 
 /// The rest of a request that is read, and dropped, so that the connection can be used again.
-const LONGEST_SKIPPED: usize = 256 * 1024;
+pub(super) const LONGEST_SKIPPED: usize = 256 * 1024;
 
 /// What is answered to a head that cannot be read.
 pub(super) fn refused(error: HeadError) -> (Option<Limit>, ProxyError) {

@@ -15,7 +15,6 @@ mod received;
 use std::error::Error;
 use std::io;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -28,12 +27,11 @@ use crate::body::{BodyError, Fill, PassError, Source};
 use crate::buffer::Held;
 use crate::http1::{AnswerHead, Framing};
 use crate::upstream::http1::{self, AnswerError, Asked};
-use crate::upstream::http2::connection::Place;
 use crate::upstream::http2::outgoing::{Outgoing, Writer};
 use crate::upstream::http2::received::Received;
 
 pub use arrivals::{ArrivalLimits, Flood};
-pub use connection::{Http2Connection, NotBegun};
+pub use connection::{Http2Connection, NotBegun, Place};
 
 /// One request and its answer: a stream. Dropped before its end, it resets the stream.
 pub struct Http2Link {
@@ -60,11 +58,11 @@ enum Answer {
 const LARGEST_PIECE: usize = 64 * 1024;
 
 impl Http2Link {
-    /// A request on this connection, whose body has this framing.
-    pub fn new(connection: &Rc<Http2Connection>, head: Request<()>, framing: Framing) -> Self {
+    /// A request on this stream, whose body has this framing.
+    pub fn new(place: Place, head: Request<()>, framing: Framing) -> Self {
         let (writer, body) = outgoing::body(framing == Framing::NONE);
         Self {
-            place: Place::take(connection),
+            place,
             request: Some(head.map(|()| body)),
             writer,
             left: if let Framing::Length(length) = framing { Some(length) } else { None },

@@ -6,8 +6,11 @@
 //!   └──▶ put back, if request and answer are whole and nothing else came
 //! ```
 //!
-//! Connections of HTTP/2 stay here and are shared; one opens another where all are full, and the
-//! others wait for it.
+//! Connections of HTTP/2 stay here and are shared. Where all are full, requests wait in a queue for which others
+//! are opened (`pool/queue.rs`).
+
+mod opening;
+mod queue;
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -15,14 +18,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::telemetry::{Counter, Gauge};
-use crate::upstream::connect::{Identity, Protocol};
+use crate::upstream::connect::{Connector, Identity, Protocol};
 use crate::upstream::http1::Http1Link;
-use crate::upstream::http2::{ArrivalLimits, Flood, Http2Connection};
-use crate::upstream::{Origin, Scheme};
+use crate::upstream::http2::{ArrivalLimits, Flood, Http2Connection, Place};
+use crate::upstream::pool::queue::Queue;
+use crate::upstream::{Destination, Origin, Scheme};
+
+pub use opening::{OpenError, left};
 
 /// How connections are kept; a zero duration switches a time limit off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -62,23 +67,23 @@ pub struct Bites {
 
 /// Connections to one destination.
 pub struct Pool {
+    origin: Origin,
+    connector: Connector,
     limits: PoolLimits,
     bites: Arc<Bites>,
     idle: RefCell<Vec<Idle>>,
     shared: RefCell<Vec<Rc<Http2Connection>>>,
     /// What the destination speaks, or spoke last.
     protocol: Cell<Option<Protocol>>,
-    /// Somebody opens a connection that others may share.
-    is_opening: Cell<bool>,
-    opened: Notify,
+    queue: Queue,
 }
 
 /// A connection that a request may be sent on.
 pub enum Ready {
     /// It belongs to the request.
     Http1(Box<Http1Link>),
-    /// It is shared.
-    Http2(Rc<Http2Connection>),
+    /// It is shared: a stream of it belongs to the request.
+    Http2(Place),
 }
 
 /// Whoever uses connections, and has a number of those that it used last.
@@ -93,9 +98,6 @@ pub trait Uses: fmt::Debug + Send + Sync {
 /// A connection in the number of whoever used it last.
 #[derive(Debug)]
 pub struct Counted(Arc<dyn Uses>);
-
-/// The right to open a connection that others wait for.
-pub struct Opening<'a>(&'a Pool);
 
 #[derive(Debug)]
 struct Idle {
@@ -114,32 +116,34 @@ enum Spent {
 
 impl Pool {
     /// A pool without connections.
-    pub fn new(origin: &Origin, limits: PoolLimits, bites: Arc<Bites>) -> Self {
-        let protocol = match origin.scheme {
+    pub fn new(destination: &Destination, bites: Arc<Bites>) -> Self {
+        let protocol = match destination.origin.scheme {
             Scheme::Http | Scheme::Unix => Some(Protocol::Http1),
             Scheme::H2c => Some(Protocol::Http2),
             Scheme::Https => None,
         };
         Self {
-            limits,
+            origin: destination.origin.clone(),
+            connector: destination.connector.clone(),
+            limits: destination.limits,
             bites,
             idle: RefCell::default(),
             shared: RefCell::default(),
             protocol: Cell::new(protocol),
-            is_opening: Cell::new(false),
-            opened: Notify::new(),
+            queue: Queue::default(),
         }
     }
 
     /// Takes a connection that the upstream has not ended, and that was opened as what connections are
     /// opened as now: one to share, or the one that was used last.
-    pub fn take(&self, now: Instant, identity: Identity) -> Option<Ready> {
-        self.shared(now, identity).map(Ready::Http2).or_else(|| self.idle(now, identity).map(Ready::Http1))
+    pub fn take(&self, now: Instant) -> Option<Ready> {
+        let shared = self.shared(now).map(|connection| Ready::Http2(Place::take(&connection)));
+        shared.or_else(|| self.idle(now).map(Ready::Http1))
     }
 
     /// The same, only to share: one that takes another request.
-    pub fn shared(&self, now: Instant, identity: Identity) -> Option<Rc<Http2Connection>> {
-        let shared = self.shared.borrow();
+    fn shared(&self, now: Instant) -> Option<Rc<Http2Connection>> {
+        let (shared, identity) = (self.shared.borrow(), self.connector.identity());
         let takes = |connection: &&Rc<Http2Connection>| {
             let idle_since = connection.idle_since();
             self.spent(connection.identity(), connection.opened(), idle_since, now, identity).is_none()
@@ -150,8 +154,8 @@ impl Pool {
     }
 
     /// The same, only one that belongs to one request at a time.
-    pub fn idle(&self, now: Instant, identity: Identity) -> Option<Box<Http1Link>> {
-        let mut idle = self.idle.borrow_mut();
+    pub fn idle(&self, now: Instant) -> Option<Box<Http1Link>> {
+        let (mut idle, identity) = (self.idle.borrow_mut(), self.connector.identity());
         while let Some(mut last) = idle.pop() {
             if self.keeps(&mut last, now, identity) {
                 return Some(last.link);
@@ -173,36 +177,21 @@ impl Pool {
         }
     }
 
-    /// Shares a connection with later requests. Those that take none any more make room for it at once: an
+    /// Shares a connection with those that wait, and with later requests. Those that take none any more make room for it at once: an
     /// upstream that ends one after the other costs no more than one.
-    pub fn share(&self, connection: Rc<Http2Connection>) {
+    fn share(self: &Rc<Self>, connection: Rc<Http2Connection>) {
+        let streams = connection.most_streams();
         let mut shared = self.shared.borrow_mut();
         shared.retain(|other| other.idle_since().is_none() || other.is_alive());
         shared.push(connection);
-    }
-
-    /// Notes what the upstream speaks.
-    pub fn note(&self, protocol: Protocol) {
-        self.protocol.set(Some(protocol));
-    }
-
-    /// The right to open a connection that others wait for. Where somebody has it, waits until that
-    /// connection is there, or is not to come: then everybody may open one, and nobody waits again.
-    pub async fn opening(&self) -> Option<Opening<'_>> {
-        if self.protocol.get() == Some(Protocol::Http1) {
-            return None;
-        }
-        if self.is_opening.get() {
-            self.opened.notified().await;
-            return None;
-        }
-        self.is_opening.set(true);
-        Some(Opening(self))
+        drop(shared);
+        self.widened(streams);
     }
 
     /// Closes what has lain idle or lived for too long, was opened as something else, or was ended by
     /// the upstream. Returns whether any connection is left.
-    pub fn tidy(&self, now: Instant, identity: Identity) -> bool {
+    pub fn tidy(&self, now: Instant) -> bool {
+        let identity = self.connector.identity();
         let mut idle = self.idle.borrow_mut();
         idle.retain_mut(|idle| self.keeps(idle, now, identity));
         let mut shared = self.shared.borrow_mut();
@@ -220,7 +209,7 @@ impl Pool {
             }
             has_room
         });
-        !idle.is_empty() || !shared.is_empty() || self.is_opening.get()
+        !idle.is_empty() || !shared.is_empty()
     }
 
     /// Whether an idle connection may be used; one that may not is to be dropped.
@@ -266,18 +255,15 @@ impl Pool {
     }
 }
 
-impl Drop for Opening<'_> {
-    fn drop(&mut self) {
-        self.0.is_opening.set(false);
-        self.0.opened.notify_waiters();
-    }
-}
-
 impl Counted {
     /// A connection that is there from now on.
     pub fn new(user: &Arc<impl Uses + 'static>) -> Self {
+        Self::of(Arc::clone(user) as _)
+    }
+
+    fn of(user: Arc<dyn Uses>) -> Self {
         user.connections().increment();
-        Self(Arc::clone(user) as _)
+        Self(user)
     }
 
     /// See [`Uses::flooded`].

@@ -241,3 +241,37 @@ fn the_first_requests_keep_to_an_upstreams_limit_of_streams_too() {
         assert_eq!(call.text(), (200, "ok".into()));
     }
 }
+
+#[test]
+fn an_app_that_was_answered_early_may_send_on_for_a_while_before_it_is_reset() {
+    let origin = Http2Origin::start();
+    let bearerd = origin.bearerd("allow = [\"POST /x\"]\n");
+    let app = Http2App::of(&bearerd);
+    for by_upstream in [true, false] {
+        let ask = || {
+            let path = if by_upstream { "/api/x" } else { "/api/forbidden" };
+            let mut call = app.send(app.request("POST", path, &[]), false);
+            let upstream = by_upstream.then(|| {
+                let mut exchange = origin.accept();
+                exchange.respond(413, &[], false);
+                exchange.send(b"too much", true);
+                exchange
+            });
+            let status = call.head().status().as_u16();
+            assert_eq!(status, if by_upstream { 413 } else { 403 });
+            assert!(!call.rest().body.is_empty());
+            (call, upstream)
+        };
+        // More than its windows let out at once.
+        let (mut call, _upstream) = ask();
+        call.upload(&vec![0; 250 * 1024], true);
+        app.get("/nowhere").text();
+        // No more than is read of a request over HTTP/1.1.
+        let (mut call, _upstream) = ask();
+        call.try_upload(&vec![0; 1024 * 1024], true).expect_err("nobody wants so much");
+        assert_eq!(call.reset_reason(), Reason::NO_ERROR);
+        // Nor for longer, if nothing comes.
+        let (mut call, _upstream) = ask();
+        assert_eq!(call.reset_reason(), Reason::NO_ERROR);
+    }
+}

@@ -177,9 +177,10 @@ fn connections_that_said_goodbye_and_still_answer_get_no_more_requests_however_m
     // Each connection takes two streams, and keeps one of them open.
     let mut upstreams = Vec::new();
     for _ in 0..8 {
-        let (stays, ends) = (app.get("/api/stays"), app.get("/api/ends"));
+        let stays = app.get("/api/stays");
         let mut upstream = Frames::upstream(&origin, &[0, 3, 0, 0, 0, 2]);
         upstream.head(1);
+        let ends = app.get("/api/ends");
         upstream.head(3);
         upstreams.push((upstream, stays, ends));
     }

@@ -43,6 +43,7 @@ mod http2;
 mod http2_faults;
 mod http2_frames;
 mod http2_messages;
+mod http2_room;
 mod http2_rules;
 mod http2_streams;
 mod http2_upstreams;

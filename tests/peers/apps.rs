@@ -206,3 +206,16 @@ fn an_app_written_with_requests_works_unchanged() {
     assert_eq!(got["download"]["size"], LARGE);
     drop(stage.bearerd);
 }
+
+#[test]
+fn curl_has_the_answer_to_an_upload_that_nobody_wants() {
+    let stage = stage();
+    for version in ["--http1.1", "--http2-prior-knowledge"] {
+        for size in [1000, 100_000, 1_000_000] {
+            let url = stage.base.replace("/api", "/nowhere");
+            let arguments = [version, "-H", "Expect:", "-w", " %{http_code}", "--data-binary", "@-", &url];
+            let said = String::from_utf8(stage.curl(&arguments, &vec![b'x'; size])).expect("text");
+            assert!(said.contains("no_route") && said.contains(" 404"), "{version}, {size}: {said}");
+        }
+    }
+}

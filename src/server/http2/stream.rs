@@ -21,7 +21,7 @@ use crate::proxy::record::Record;
 use crate::proxy::watch::{Phase, Watch};
 use crate::proxy::{Answer, Asking};
 use crate::route::metrics::Limit;
-use crate::server::app::refused;
+use crate::server::app::{LONGEST_SKIPPED, refused};
 use crate::server::connection::{Heads, LentHeads, give_heads};
 use crate::server::http2::connection::{Connection, STREAM_WINDOW};
 use crate::server::http2::content::Content;
@@ -139,7 +139,7 @@ impl Stream {
         content.answered();
         self.is_answered.set(true);
         self.connection.answered();
-        match answered {
+        let ended = match answered {
             Ok(Answer::Upstream(mut exchange)) => {
                 record.status = Some(heads.answer.status);
                 let framing = exchange.framing();
@@ -163,6 +163,8 @@ impl Stream {
                 } else {
                     record.broken();
                 }
+                // Whoever has read the answer finds it in the numbers.
+                drop(record);
                 passed.map_err(|_broken| Reason::INTERNAL_ERROR)
             }
             Ok(Answer::Gone) => Err(Reason::CANCEL),
@@ -171,7 +173,30 @@ impl Stream {
                 let response = service.proxy.refuse(&error, &mut record);
                 self.answer_here(&response, is_head, record).await
             }
+        };
+        if ended.is_ok() {
+            self.skip(&mut content).await;
         }
+        ended
+    }
+
+    /// Takes what the app still sends of a request that was answered, and drops it, up to as much as over
+    /// HTTP/1.1. The reset that follows otherwise (RFC 9113, section 8.1) costs some apps the answer where both
+    /// come together; an app that was given room to send after the answer has read it.
+    async fn skip(&self, content: &mut Content) {
+        self.watch.enter(Phase::Lingering, MOMENT);
+        let mut left = LONGEST_SKIPPED;
+        let skipped = self.watch.guard(poll_fn(|context| {
+            while left > 0 && !self.has_all_that_was_announced() {
+                let Fill::Data(data) = ready!(content.poll_fill(context))? else { break };
+                let count = data.len();
+                content.consume(count);
+                left = left.saturating_sub(count);
+            }
+            Poll::Ready(Ok::<(), BodyError>(()))
+        }));
+        // However that ends, the answer is whole.
+        let _ = skipped.await;
     }
 
     /// Passes the body of an answer on, and what is left of the request's to the upstream.

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -24,7 +24,7 @@ use crate::upstream::connect::{Identity, Opened, tls_reason};
 use crate::upstream::http1::ANSWER_LIMITS;
 use crate::upstream::http2::arrivals::{ArrivalLimits, Arrivals, Flood};
 use crate::upstream::http2::outgoing::Outgoing;
-use crate::upstream::pool::{Counted, Uses};
+use crate::upstream::pool::{Counted, Pool, Uses};
 use crate::upstream::stream::Stream;
 
 /// What an upstream may send on a stream before the app takes it, in bytes: enough for 10 MB/s over a
@@ -75,6 +75,8 @@ pub struct Http2Connection {
     heard: Rc<News>,
     /// Until it is closed.
     counted: Shared,
+    /// Where requests wait for room on it.
+    pool: Weak<Pool>,
 }
 
 /// Whose connection it is, until it is closed.
@@ -102,6 +104,8 @@ struct Driver {
     task: Waker,
     /// Streams that the upstream takes at once.
     most_streams: usize,
+    /// These are others than before, which those that wait do not know yet.
+    has_changed: bool,
     heard: Rc<News>,
 }
 
@@ -112,6 +116,7 @@ impl Http2Connection {
         opened: Opened,
         counted: Counted,
         limits: ArrivalLimits,
+        pool: Weak<Pool>,
     ) -> Result<Rc<Self>, NotBegun> {
         let (tasks, heard) = (Tasks::default(), Rc::<News>::default());
         let counted: Shared = Rc::new(RefCell::new(Some(counted)));
@@ -136,6 +141,7 @@ impl Http2Connection {
             .map_err(|error| not_begun(io::Error::other(error)))?;
         let driver = Rc::new(RefCell::new(Driver {
             most_streams: requests.current_max_send_streams(),
+            has_changed: false,
             requests: Some(requests),
             wire: tasks.wire.take(),
             task: Waker::noop().clone(),
@@ -146,9 +152,18 @@ impl Http2Connection {
             return Err(not_begun(io::ErrorKind::UnexpectedEof.into()));
         }
         let now = Clock::instant();
-        let (shared, until_closed) = (driver.clone(), counted.clone());
+        let (shared, until_closed, waiting) = (driver.clone(), counted.clone(), pool.clone());
+        driver.borrow_mut().has_changed = false;
         spawn_local(async move {
-            poll_fn(|context| shared.borrow_mut().poll(context)).await;
+            poll_fn(|context| {
+                let driven = shared.borrow_mut().poll(context);
+                let news = shared.borrow_mut().take_news();
+                if let (Some(streams), Some(pool)) = (news, waiting.upgrade()) {
+                    pool.widened(streams);
+                }
+                driven
+            })
+            .await;
             until_closed.take();
         });
         Ok(Rc::new(Self {
@@ -162,6 +177,7 @@ impl Http2Connection {
             is_retired: Cell::new(false),
             heard,
             counted,
+            pool,
         }))
     }
 
@@ -192,9 +208,14 @@ impl Http2Connection {
         (self.streams.get() == 0).then(|| self.idle_since.get())
     }
 
+    /// How many streams the upstream takes at once.
+    pub fn most_streams(&self) -> usize {
+        self.driver.borrow().most_streams
+    }
+
     /// Whether the upstream takes another stream now.
     pub fn has_room(&self) -> bool {
-        !self.is_full.get() && self.streams.get() < self.driver.borrow().most_streams
+        !self.is_full.get() && self.streams.get() < self.most_streams()
     }
 
     /// Whether new requests may be sent: the upstream has not said goodbye. Where nothing runs, what
@@ -242,6 +263,14 @@ impl Driver {
     fn look(&mut self) {
         let task = self.task.clone();
         let _ = self.drive(&mut Context::from_waker(&task));
+        if self.has_changed {
+            task.wake();
+        }
+    }
+
+    /// How many streams the upstream takes at once, where that is news.
+    fn take_news(&mut self) -> Option<usize> {
+        std::mem::take(&mut self.has_changed).then_some(self.most_streams)
     }
 
     fn drive(&mut self, context: &mut Context<'_>) -> Poll<()> {
@@ -258,7 +287,9 @@ impl Driver {
             self.take_requests(context);
         }
         if let Some(requests) = &self.requests {
-            self.most_streams = requests.current_max_send_streams();
+            let most_streams = requests.current_max_send_streams();
+            self.has_changed |= most_streams != self.most_streams;
+            self.most_streams = most_streams;
         }
         if self.wire.is_none() { Poll::Ready(()) } else { Poll::Pending }
     }
@@ -290,8 +321,8 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for Tasks {
     }
 }
 
-/// One stream of a connection, until it is dropped.
-pub(super) struct Place {
+/// One stream of a connection, until it is dropped: then there is room for another.
+pub struct Place {
     connection: Rc<Http2Connection>,
     since: Instant,
     fruitful: u64,
@@ -305,7 +336,7 @@ const SUSPICIOUS: Duration = Duration::from_secs(1);
 
 impl Place {
     /// Takes one; whoever must not exceed the limit asks [`Http2Connection::has_room`] before.
-    pub(super) fn take(connection: &Rc<Http2Connection>) -> Self {
+    pub fn take(connection: &Rc<Http2Connection>) -> Self {
         connection.streams.set(connection.streams.get() + 1);
         let (since, fruitful) = (Clock::instant(), connection.heard.fruitful.get());
         Self { connection: connection.clone(), since, fruitful, is_refused: false }
@@ -317,7 +348,8 @@ impl Place {
         self.connection.is_full.set(true);
     }
 
-    pub(super) fn connection(&self) -> &Http2Connection {
+    /// The connection that it is on.
+    pub fn connection(&self) -> &Http2Connection {
         &self.connection
     }
 }
@@ -336,6 +368,9 @@ impl Drop for Place {
         let is_silent = connection.heard.fruitful.get() == self.fruitful;
         if is_silent && now.saturating_duration_since(self.since) >= SUSPICIOUS {
             connection.retire();
+        }
+        if let Some(pool) = connection.pool.upgrade() {
+            pool.serve();
         }
     }
 }

@@ -73,6 +73,11 @@ impl Frames {
         frames
     }
 
+    /// A connection on which the preface was read and settings were sent.
+    pub fn of(wire: Wire) -> Self {
+        Self { wire }
+    }
+
     /// Sends a frame.
     #[track_caller]
     pub fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {

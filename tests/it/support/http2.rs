@@ -17,7 +17,7 @@ use tokio::runtime::{Builder, Handle};
 use super::{PATIENCE, canary};
 
 pub use app::Http2App;
-pub use upstream::{Farewell, Http2Origin, tls};
+pub use upstream::{Exchange, Farewell, Http2Origin, tls};
 
 /// A body that comes or goes, and what stands behind it.
 #[derive(Debug, Default, Clone)]

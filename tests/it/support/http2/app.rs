@@ -191,6 +191,12 @@ impl Call {
         self.upload.send_reset(reason);
     }
 
+    /// Waits for the other side's end of the stream.
+    #[track_caller]
+    pub fn reset_reason(&mut self) -> Reason {
+        wait(std::future::poll_fn(|context| self.upload.poll_reset(context))).expect("a reason")
+    }
+
     /// How many bytes may be sent now, after a moment without news.
     pub fn capacity_for(&mut self, bytes: usize) -> usize {
         self.upload.reserve_capacity(bytes);
