@@ -330,10 +330,10 @@ impl Proxy {
         caller: &mut S,
         answer: &mut AnswerHead,
     ) -> Result<Option<(u64, Lent)>, ProxyError> {
-        let Some(held) = exchange.upload.take_held() else { return Ok(Some((generation, exchange))) };
+        let Some(sent) = exchange.upload.take_sent() else { return Ok(Some((generation, exchange))) };
         drop(exchange);
         let (generation, exchange, awaited) =
-            self.again(request, None, By::Any, &held, caller, answer).await?;
+            self.again(request, None, By::Any, &sent, caller, answer).await?;
         match awaited {
             Awaited::Answer => Ok(Some((generation, exchange))),
             Awaited::Gone => Ok(None),
@@ -341,7 +341,8 @@ impl Proxy {
         }
     }
 
-    /// Waits for the next token and sends the request once more, if it was held.
+    /// Waits for the next token and sends the request once more, if what was sent of it was held. Many upstreams
+    /// refuse by the head alone: what the app has not sent by then follows in the second try.
     async fn after_refusal<S: Caller>(
         &self,
         request: &Request<'_>,
@@ -358,10 +359,11 @@ impl Proxy {
                 return Ok(Some(exchange));
             }
         }
-        if exchange.upload.outgrew() {
-            route.metrics.limited(Limit::ReplayBody);
-        }
-        let Some(held) = exchange.upload.take_held() else {
+        let outgrew = exchange.upload.outgrew();
+        let Some(mut sent) = exchange.upload.take_sent() else {
+            if outgrew {
+                route.metrics.limited(Limit::ReplayBody);
+            }
             // It cannot be sent again, but the keeper should know.
             request.slot.refused(generation, clock, Duration::ZERO).await;
             return Ok(Some(exchange));
@@ -379,14 +381,22 @@ impl Proxy {
         route.metrics.replays.increment();
         for turn in 0..2 {
             let (current, by) = (Some(current.clone()), if turn == 0 { By::Any } else { By::Own });
-            let (_, mut exchange, awaited) = self.again(request, current, by, &held, caller, answer).await?;
-            exchange.upload.release();
+            let (_, mut exchange, awaited) = self.again(request, current, by, &sent, caller, answer).await?;
+            let is_answered = awaited == Awaited::Answer;
             match awaited {
                 // Only another nonce is wanted: the new token is not refused.
                 Awaited::Answer if challenge::learn(route, answer) && turn == 0 => {}
-                Awaited::Answer => return Ok(Some(exchange)),
+                Awaited::Answer => {
+                    exchange.upload.release();
+                    return Ok(Some(exchange));
+                }
                 Awaited::Gone => return Ok(None),
                 Awaited::Unprocessed => {}
+            }
+            match exchange.upload.take_sent() {
+                Some(more) => sent = more,
+                None if is_answered => return Ok(Some(exchange)),
+                None => break,
             }
         }
         Err(exchange::unprocessed())

@@ -9,7 +9,7 @@ pub enum Handling {
     Scanned,
     /// It is scanned, and may be the answer of a token endpoint.
     Json,
-    /// It is scanned, and read as it comes.
+    /// It is scanned, and read as it comes: whoever reads it may wait for its last byte before he sends more.
     Lively,
 }
 
@@ -34,6 +34,9 @@ const BINARY: [&[u8]; 14] = [
 /// Types that have no text but for those with a suffix such as `+xml`.
 const BINARY_TREES: [&[u8]; 4] = [b"image", b"audio", b"video", b"font"];
 
+/// Beginnings of types of `application/` that are streams of messages in frames of their own: gRPC and Connect.
+const MESSAGES: [&[u8]; 2] = [b"grpc", b"connect+"];
+
 impl Handling {
     /// What is done with a body of the media type that `Content-Type` names (RFC 9110, section 8.3.1). One
     /// that is missing or unknown is scanned.
@@ -49,10 +52,13 @@ impl Handling {
             None => (&b""[..], &b""[..]),
         };
         let is = |name: &[u8], other: &[u8]| name.eq_ignore_ascii_case(other);
-        if kind.windows(4).any(|part| is(part, b"json")) {
-            Self::Json
-        } else if is(essence, b"text/event-stream") {
+        let begins = |beginning: &[u8]| kind.get(..beginning.len()).is_some_and(|kind| is(kind, beginning));
+        if is(tree, b"application") && MESSAGES.iter().any(|messages| begins(messages))
+            || is(essence, b"text/event-stream")
+        {
             Self::Lively
+        } else if kind.windows(4).any(|part| is(part, b"json")) {
+            Self::Json
         } else if kind.len() >= 3 && is(&kind[kind.len() - 3..], b"xml") {
             Self::Scanned
         } else if BINARY_TREES.iter().any(|binary| is(tree, binary))
@@ -102,7 +108,12 @@ mod tests {
             ("application/xml", Handling::Scanned),
             ("image/svg+xml", Handling::Scanned),
             ("application/x-www-form-urlencoded", Handling::Scanned),
-            ("application/grpc", Handling::Scanned),
+            ("application/grpc", Handling::Lively),
+            ("application/GRPC+json; x=y", Handling::Lively),
+            ("application/grpc-web+proto", Handling::Lively),
+            ("application/connect+proto", Handling::Lively),
+            ("application/connect", Handling::Scanned),
+            ("text/grpc", Handling::Scanned),
             ("multipart/mixed; boundary=x", Handling::Scanned),
             ("nonsense", Handling::Scanned),
             ("", Handling::Scanned),

@@ -94,15 +94,6 @@ impl Upload {
         matches!(self.hold, Hold::Outgrown)
     }
 
-    /// The whole body, if it was sent to its end and held; nothing of it, if it is made anew.
-    pub fn take_held(&mut self) -> Option<Held> {
-        match std::mem::replace(&mut self.hold, Hold::Never) {
-            Hold::Whole(held) if self.progress == Progress::Finished => Some(held),
-            Hold::Elsewhere => Some(Held::default()),
-            _ => None,
-        }
-    }
-
     /// What was sent so far, and what was to be sent again, if all of it was held.
     pub fn take_sent(&mut self) -> Option<Held> {
         match std::mem::replace(&mut self.hold, Hold::Never) {

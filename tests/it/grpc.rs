@@ -120,3 +120,30 @@ fn messages_of_both_sides_pass_one_by_one_until_each_has_said_all() {
     let content = call.rest();
     assert_eq!((content.body, content.trailers), (message("the last word"), status("0")));
 }
+
+#[test]
+fn a_message_that_ends_as_a_secret_begins_is_not_held_up_until_the_next() {
+    let origin = Http2Origin::start();
+    let bearerd = origin.bearerd("");
+    let app = Http2App::of(&bearerd);
+    let mut call = app.send(app.request("POST", "/api/pkg.Service/Talk", &CALL), false);
+    let mut exchange = origin.accept();
+    let injected = exchange.field("authorization").expect("a token").to_owned();
+    let token = injected.strip_prefix("Bearer ").expect("a bearer token");
+    exchange.respond(200, &[("content-type", "application/grpc+proto")], false);
+    call.head();
+    // The app asks on only when it has the answer.
+    for length in 1..8 {
+        exchange.send(&message(&token[..length]), false);
+        assert_eq!(call.bytes(length + 5), message(&token[..length]));
+        call.upload(&message("go on"), false);
+        assert_eq!(exchange.bytes(10), message("go on"));
+    }
+    let told = message(&format!("the token is {token}."));
+    let (beginning, rest) = told.split_at(told.len() / 2);
+    exchange.send(beginning, false);
+    exchange.send(rest, false);
+    exchange.trailers(status("0"));
+    let masked = message(&format!("the token is {}.", "*".repeat(token.len())));
+    assert_eq!(call.rest().body, masked);
+}

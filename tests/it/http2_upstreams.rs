@@ -2,7 +2,7 @@
 
 use crate::support::frames::{
     ACK, DATA, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, NONE, PING, PUSH_PROMISE, RST_STREAM,
-    SETTINGS, block, frame,
+    SETTINGS, WINDOW_UPDATE, block, frame,
 };
 use crate::support::http2::Http2App;
 use crate::support::{Origin, Sidecar, configuration};
@@ -368,4 +368,38 @@ fn an_upstream_that_says_nothing_but_pings_is_asked_no_more_on_that_connection()
     upstream.try_send(&frame(PING, NONE, 0, b"12345678").repeat(100));
     assert_eq!(call.text().0, 504);
     answered_anew(&app, &origin);
+}
+
+#[test]
+fn answers_that_nobody_reads_do_not_hold_up_the_others_of_their_connection() {
+    const UNREAD: u32 = 99;
+    let (bearerd, origin) = start();
+    let mut idler = Frames::app(&bearerd);
+    for number in 0..UNREAD {
+        idler.request(number * 2 + 1, "GET", "/api/long", &[], true);
+    }
+    let mut upstream = Frames::upstream(&origin, b"");
+    let settings = upstream.find(|frame| frame.kind == SETTINGS && frame.flags & ACK == 0).expect("settings");
+    let number = |bytes: &[u8]| bytes.iter().fold(0_usize, |sum, byte| sum << 8 | usize::from(*byte));
+    let window_of_streams = settings.payload.chunks(6).find(|setting| setting[..2] == [0, 4]);
+    let window = window_of_streams.map_or(65_535, |setting| number(&setting[2..]));
+    let of_all = upstream.find(|frame| frame.kind == WINDOW_UPDATE && frame.stream == 0).expect("a window");
+    let mut left = 65_535 + number(&of_all.payload);
+    // As much as an upstream may send of each.
+    for stream in (0..UNREAD).map(|number| number * 2 + 1) {
+        upstream.head(stream);
+        assert!(upstream.try_send(&ok(stream, false)));
+        let mut of_stream = window;
+        while of_stream > 0 && left > 0 {
+            let length = of_stream.min(left).min(16 * 1024);
+            assert!(upstream.try_send(&frame(DATA, NONE, stream, &vec![b'x'; length])));
+            (of_stream, left) = (of_stream - length, left - length);
+        }
+    }
+    let call = Http2App::of(&bearerd).get("/api/short");
+    upstream.head(UNREAD * 2 + 1);
+    assert!(left >= 2, "no window is left");
+    upstream.try_send(&ok(UNREAD * 2 + 1, false));
+    upstream.try_send(&frame(DATA, END_STREAM, UNREAD * 2 + 1, b"ok"));
+    assert_eq!(call.text(), (200, "ok".to_owned()));
 }

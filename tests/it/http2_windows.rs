@@ -13,7 +13,7 @@ use crate::support::frames::{
     ACK, DATA, END_HEADERS, END_STREAM, Frame, Frames, GOAWAY, HEADERS, NONE, PING, RST_STREAM, SETTINGS,
     WINDOW_UPDATE, block, frame,
 };
-use crate::support::{Reply, Sidecar, Upstream, configuration};
+use crate::support::{Origin, Reply, Sidecar, Upstream, configuration};
 
 const PADDED: u8 = 8;
 const CANCEL: [u8; 4] = [0, 0, 0, 8];
@@ -404,4 +404,35 @@ fn what_came_on_streams_that_an_app_reset_at_once_is_given_back() {
     }
     app.settle();
     app.all_was_taken().unwrap_or_else(|error| panic!("{error}"));
+}
+
+#[test]
+fn uploads_that_no_upstream_takes_do_not_hold_up_the_others_of_their_connection() {
+    const STOPPED: u32 = 99;
+    let (origin, quick) = (Origin::start(), Upstream::start());
+    let slow = origin.url().replace("http://", "h2c://");
+    let other = format!(
+        "[routes.quick]\npath = \"/quick\"\nupstream = \"{}\"\ncredential = \"key\"\n",
+        quick.origin()
+    );
+    let bearerd = Sidecar::ready(&(configuration::to(&slow) + &other));
+    let mut app = Frames::app(&bearerd);
+    let more = app.find(|frame| frame.kind == WINDOW_UPDATE && frame.stream == 0).expect("a window");
+    let mut window = USUAL_WINDOW + number(&more.payload);
+    let mut upstream = None;
+    for stream in (0..STOPPED).map(|number| number * 2 + 1) {
+        app.request(stream, "POST", "/api/x", &[], false);
+        // The upstream takes the request, and nothing of its body beyond the usual window of all.
+        upstream.get_or_insert_with(|| Frames::upstream(&origin, b"")).head(stream);
+        for _ in 0..4 {
+            let length = usize::try_from(window.min(16_384)).expect("a length");
+            app.send(DATA, NONE, stream, &vec![b'x'; length]);
+            window -= i64::try_from(length).expect("a length");
+        }
+    }
+    assert!(window > 0, "no window is left");
+    app.request(STOPPED * 2 + 1, "POST", "/quick/x", &[], false);
+    app.send(DATA, END_STREAM, STOPPED * 2 + 1, b"x");
+    assert_eq!(app.head(STOPPED * 2 + 1).payload[0], 0x88, "200 of the static table");
+    assert_eq!(quick.request().text(), "x");
 }

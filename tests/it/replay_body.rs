@@ -2,8 +2,9 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::support::configuration::granted;
-use crate::support::{Issuer, Reply, Sidecar, Upstream, canary};
+use crate::support::configuration::{granted, granted_to};
+use crate::support::frames::{DATA, END_STREAM, Frames, NONE, status};
+use crate::support::{Issuer, Origin, Reply, Sidecar, Upstream, canary};
 
 /// An upstream that refuses the first request and takes all others.
 fn refusing_once() -> Upstream {
@@ -120,4 +121,106 @@ fn the_answer_that_refused_is_gone_without_a_trace() {
         );
     }
     assert_eq!(upstream.requests().len(), 4);
+}
+
+/// An upstream that is played by hand, behind a credential that renews itself.
+fn by_hand() -> (Sidecar, Origin, Issuer) {
+    let (origin, issuer) = (Origin::start(), Issuer::start(3600));
+    (Sidecar::ready(&granted_to(&issuer, &origin.url())), origin, issuer)
+}
+
+const REFUSED: &str = "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n";
+const WELCOME: &str = "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nwelcome";
+
+#[test]
+fn a_request_that_is_refused_before_its_body_is_whole_is_sent_again_with_the_rest() {
+    let (bearerd, origin, issuer) = by_hand();
+    let mut app = bearerd.app().ask("POST", "/api/x", "Content-Length: 10\r\n");
+    let mut first = origin.accept();
+    assert_eq!(first.head().field("content-length").as_deref(), Some("10"));
+    app.send("first");
+    first.expect("first");
+    first.send(REFUSED);
+    let mut second = origin.accept();
+    let head = second.head();
+    assert_eq!(head.field("authorization"), Some(format!("Bearer {}", issuer.token())));
+    assert_eq!(head.field("content-length").as_deref(), Some("10"));
+    second.expect("first");
+    app.send(" half");
+    second.expect(" half");
+    second.send(WELCOME);
+    assert_eq!(app.answer().text(), "welcome");
+    assert_eq!(bearerd.metric("bearerd_replays_total{route=\"api\"}"), 1);
+}
+
+#[test]
+fn a_body_without_a_length_goes_on_behind_the_refusal_however_long_it_grows() {
+    let (bearerd, origin, _issuer) = by_hand();
+    let mut app = bearerd.app().ask("POST", "/api/x", "Transfer-Encoding: chunked\r\n");
+    let mut first = origin.accept();
+    first.head();
+    app.send_chunk("begin");
+    assert_eq!(first.chunks(5), b"begin");
+    first.send(REFUSED);
+    let mut second = origin.accept();
+    second.head();
+    let rest = bytes(100_000);
+    app.send_chunk(&rest);
+    app.send("0\r\n\r\n");
+    assert_eq!(second.chunks(5 + rest.len()), [b"begin".as_slice(), &rest].concat());
+    second.expect("0\r\n\r\n");
+    second.send(WELCOME);
+    assert_eq!(app.answer().text(), "welcome");
+}
+
+#[test]
+fn a_long_body_of_which_the_refused_request_sent_nothing_is_sent() {
+    let (bearerd, origin, _issuer) = by_hand();
+    let body = bytes(200_000);
+    let fields = format!("Expect: 100-continue\r\nContent-Length: {}\r\n", body.len());
+    let mut app = bearerd.app().ask("PUT", "/api/x", &fields);
+    let mut first = origin.accept();
+    first.head();
+    first.send(REFUSED);
+    let mut second = origin.accept();
+    if second.head().field("expect").is_some() {
+        second.send("HTTP/1.1 100 Continue\r\n\r\n");
+    }
+    app.expect("HTTP/1.1 100 Continue\r\n\r\n");
+    app.send(&body);
+    assert_eq!(second.bytes(body.len()), body);
+    second.send(WELCOME);
+    assert_eq!(app.answer().text(), "welcome");
+}
+
+#[test]
+fn a_refusal_that_overtakes_the_end_of_a_stream_is_followed_by_a_replay() {
+    let (bearerd, origin, _issuer) = by_hand();
+    let mut app = Frames::app(&bearerd);
+    app.request(1, "POST", "/api/x", &[("content-length", "4")], false);
+    app.send(DATA, NONE, 1, b"body");
+    let mut first = origin.accept();
+    assert_eq!(first.request().text(), "body");
+    first.send(REFUSED);
+    let mut second = origin.accept();
+    second.head();
+    second.expect("body");
+    app.send(DATA, END_STREAM, 1, b"");
+    second.send(WELCOME);
+    assert_eq!(status(&app.head(1)), Some(200));
+}
+
+#[test]
+fn a_refusal_behind_more_than_the_limit_passes_while_the_body_runs() {
+    let (bearerd, origin, _issuer) = by_hand();
+    let mut app = bearerd.app().ask("POST", "/api/x", "Transfer-Encoding: chunked\r\n");
+    let mut upstream = origin.accept();
+    upstream.head();
+    for _ in 0..2 {
+        app.send_chunk(bytes(64 * 1024));
+    }
+    upstream.chunks(128 * 1024);
+    upstream.send(REFUSED);
+    assert_eq!(app.head().status(), 401);
+    assert_eq!(bearerd.metric("bearerd_replays_total{route=\"api\"}"), 0);
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use h2::Reason;
 
-use crate::http2::frame::{self, Flags, Kind, LAST_STREAM, Setting, USUAL_WINDOW};
+use crate::http2::frame::{self, Flags, Kind, LARGEST_WINDOW, LAST_STREAM, Setting, USUAL_WINDOW};
 use crate::http2::head::FIELD_OVERHEAD;
 use crate::proxy::watch::{Phase, Watch};
 use crate::route::metrics::Limit;
@@ -25,8 +25,9 @@ use crate::server::visitor::Visitor;
 /// not be faster.
 pub(super) const STREAM_WINDOW: u32 = 64 * 1024;
 
-/// The same for all streams of a connection together.
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// What it may send on all streams of a connection together beyond that: as many as there may be can have upstreams
+/// that take nothing, and must not hold up the next one.
+const SPARE_WINDOW: u32 = 1024 * 1024;
 
 /// The fewest streams that are remembered to have ended here first, since their app may not know it yet: all
 /// that it may have open, if those are more.
@@ -67,6 +68,12 @@ enum Leaving {
     Final,
 }
 
+/// What an app may send on all of its streams together.
+fn window(max_streams: u32) -> u32 {
+    let largest = u32::try_from(LARGEST_WINDOW).unwrap_or(u32::MAX);
+    max_streams.saturating_mul(STREAM_WINDOW).saturating_add(SPARE_WINDOW).min(largest)
+}
+
 impl std::fmt::Debug for Connection {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Connection").field("last", &self.last).finish_non_exhaustive()
@@ -91,14 +98,15 @@ impl Connection {
         ];
         frame::put_settings(&mut sender.output, &said);
         let usual = u32::try_from(USUAL_WINDOW).unwrap_or(0);
-        frame::put_window(&mut sender.output, 0, CONNECTION_WINDOW - usual);
+        let window = window(settings.max_streams);
+        frame::put_window(&mut sender.output, 0, window - usual);
         let connection = Rc::new(Self {
             service,
             settings,
             visitor,
             watch,
             sender: RefCell::new(sender),
-            window: Window::new(CONNECTION_WINDOW),
+            window: Window::new(window),
             streams: RefCell::default(),
             ending: Cell::new(0),
             remembered: RefCell::default(),

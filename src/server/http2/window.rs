@@ -2,6 +2,10 @@
 
 use std::cell::Cell;
 
+/// The most that is taken before the app is told of it: of a large window as of a small one, so that what it does
+/// not know of is never what it waits for.
+const UNTOLD: u32 = 512 * 1024;
+
 /// The window of a stream, or of the connection.
 #[derive(Debug)]
 pub(super) struct Window {
@@ -29,7 +33,7 @@ impl Window {
     /// worth while.
     pub(super) fn take(&self, count: usize) -> Option<u32> {
         let taken = self.taken.get().saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
-        if taken < self.size / 2 {
+        if taken < (self.size / 2).min(UNTOLD) {
             self.taken.set(taken);
             return None;
         }
@@ -44,7 +48,7 @@ mod tests {
     use super::Window;
 
     #[test]
-    fn a_window_grows_again_when_half_of_it_was_taken() {
+    fn a_window_grows_again_when_half_of_it_or_half_a_mebibyte_was_taken() {
         let window = Window::new(10);
         assert!(window.receive(10));
         assert!(!window.receive(1));
@@ -53,5 +57,7 @@ mod tests {
         assert_eq!((window.take(4), window.take(2)), (None, Some(6)));
         assert!(window.receive(8));
         assert!(!window.receive(1));
+        let window = Window::new(u32::MAX);
+        assert_eq!((window.take(500_000), window.take(50_000)), (None, Some(550_000)));
     }
 }

@@ -27,12 +27,13 @@ use crate::upstream::http2::outgoing::Outgoing;
 use crate::upstream::pool::{Counted, Pool, Uses};
 use crate::upstream::stream::Stream;
 
-/// What an upstream may send on a stream before the app takes it, in bytes: enough for 10 MB/s over a
+/// What an upstream may send on a stream before the app takes it, in bytes: enough for 5 MB/s over a
 /// way of 50 ms. It is held for apps that do not read.
-const STREAM_WINDOW: u32 = 512 * 1024;
+const STREAM_WINDOW: u32 = 256 * 1024;
 
-/// The same for all streams together: some that nobody reads must not hold up the others.
-const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+/// The same for all streams together, as much as can be said (RFC 9113, section 6.9.1): however many there
+/// are that nobody reads, they must not hold up the others. What is held has its limit in that of each stream.
+const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 
 /// What one stream may have waiting to be written, in bytes.
 const SEND_BUFFER: usize = 64 * 1024;
