@@ -314,7 +314,9 @@ impl Proxy {
             (generation, exchange) = again;
             wants_nonce = challenge::learn(request.route, answer);
         }
-        if wants_nonce || !refusal::judge(&mut *exchange, answer).await? {
+        if wants_nonce
+            || !refusal::judge(&mut refusal::Answered { exchange: &mut exchange, caller }, answer).await?
+        {
             exchange.upload.release();
             return Ok(Some(exchange));
         }
@@ -354,7 +356,8 @@ impl Proxy {
         let (route, clock) = (request.route, &self.shared.clock);
         if route.refusal.proof.is_some() {
             let (method, path) = (request.sanitized.method(), request.sanitized.path());
-            if !refusal::may_repeat(&mut *exchange, answer, method, &path).await? {
+            let mut answered = refusal::Answered { exchange: &mut exchange, caller };
+            if !refusal::may_repeat(&mut answered, answer, method, &path).await? {
                 request.slot.refused(generation, clock, Duration::ZERO).await;
                 return Ok(Some(exchange));
             }

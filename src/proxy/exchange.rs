@@ -177,9 +177,11 @@ impl Exchange {
     }
 
     /// Looks into the beginning of the answer: `judge` is shown what has come so far, and whether that
-    /// is all, until it knows. An error says that the answer made no progress.
-    pub async fn peek(
+    /// is all, until it knows. What is left of the request is sent meanwhile: the upstream may wait for it. An error
+    /// says that the answer made no progress.
+    pub async fn peek<S: Source>(
         &mut self,
+        caller: &mut S,
         mut judge: impl FnMut(&[u8], bool) -> Option<bool>,
     ) -> Result<bool, ProxyError> {
         if !self.incoming.peeked.is_empty()
@@ -188,6 +190,8 @@ impl Exchange {
             return Ok(verdict);
         }
         poll_fn(|context| {
+            // How it ends is seen when the answer has ended.
+            let _ = self.poll_upload(caller, context);
             loop {
                 let Some(link) = &mut self.incoming.link else { return Poll::Ready(Ok(false)) };
                 let is_last = match link.poll_fill(context) {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use http::Method;
 use serde_json::Value;
 
+use crate::body::Source;
 use crate::http1::{AnswerHead, Kind};
 use crate::proxy::ProxyError;
 use crate::proxy::exchange::Exchange;
@@ -23,14 +24,20 @@ pub(super) trait Pending {
     async fn look(&mut self, judge: impl FnMut(&[u8], bool) -> Option<bool>) -> Result<bool, ProxyError>;
 }
 
-impl Pending for Exchange {
+/// The answer of an exchange, and who sends the rest of its request.
+pub(super) struct Answered<'a, S> {
+    pub(super) exchange: &'a mut Exchange,
+    pub(super) caller: &'a mut S,
+}
+
+impl<S: Source> Pending for Answered<'_, S> {
     fn refusal(&self) -> &Arc<Refusal> {
-        &self.route.refusal
+        &self.exchange.route.refusal
     }
 
     async fn look(&mut self, judge: impl FnMut(&[u8], bool) -> Option<bool>) -> Result<bool, ProxyError> {
-        self.begin_answer();
-        Box::pin(self.peek(judge)).await
+        self.exchange.begin_answer();
+        Box::pin(self.exchange.peek(self.caller, judge)).await
     }
 }
 

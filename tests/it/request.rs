@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::support::configuration::{fixed, granted};
 use crate::support::message::Message;
-use crate::support::{Issuer, Reply, Sidecar, Upstream, canary};
+use crate::support::{Issuer, Origin, Reply, Sidecar, Upstream, canary, configuration};
 
 #[test]
 fn a_request_gets_the_token_and_passes_otherwise_as_it_was_sent() {
@@ -362,4 +362,37 @@ fn the_apps_listener_offers_nothing_of_the_admin() {
     for target in ["/live", "/ready", "/metrics", "/v1/credentials", "/.bearerd/v1/credentials"] {
         assert_eq!(bearerd.app().get(target).status(), 404, "{target}");
     }
+}
+
+#[test]
+fn a_target_in_absolute_form_may_have_no_path() {
+    let upstream = Upstream::start();
+    let bearerd = Sidecar::ready(&configuration::to(&upstream.origin()).replace("path = \"/api\"\n", ""));
+    let host = bearerd.app().address();
+    for (target, seen) in [("", "/"), ("?", "/?"), ("?q=/a?b", "/?q=/a?b"), ("/?q", "/?q"), ("//x", "//x")] {
+        let request =
+            format!("GET http://{host}{target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        assert!(bearerd.app().raw(request.as_bytes()).starts_with("HTTP/1.1 200"), "{target}");
+        assert_eq!(upstream.requests().last().map(Message::target).as_deref(), Some(seen));
+    }
+}
+
+#[test]
+fn an_answer_that_is_looked_into_does_not_keep_the_rest_of_its_request_waiting() {
+    let (origin, issuer) = (Origin::start(), Issuer::start(3600));
+    let refusal = "\n[routes.api.refusal]\njson = { \"/responseCode\" = 403 }\n";
+    let bearerd = Sidecar::ready(&(configuration::granted_to(&issuer, &origin.url()) + refusal));
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 21\r\n\r\n";
+    let mut app = bearerd.app().ask("POST", "/api/x", "Content-Length: 10\r\n");
+    let mut upstream = origin.accept();
+    upstream.head();
+    upstream.send(head);
+    app.send("0123456789");
+    upstream.expect("0123456789");
+    upstream.send("{\"responseCode\": 403}");
+    let mut again = origin.accept();
+    assert_eq!(again.request().text(), "0123456789");
+    again.send(head);
+    again.send("{\"responseCode\": 200}");
+    assert_eq!(app.answer().text(), "{\"responseCode\": 200}");
 }
