@@ -311,6 +311,8 @@ fn form_of_target<'a>(head: &'a RequestHead, names: &Names<'_>) -> Result<Target
         Some(at) => (&text[..at], Some(&text[at + 1..])),
         None => (text, None),
     };
+    // Only an absolute form can have an empty path, which stands for the root (RFC 9112, section 3.2.1).
+    let path = if path.is_empty() { "/" } else { path };
     let is_encoded = |part: &str, allowed: &[bool; 256]| part.bytes().all(|byte| allowed[usize::from(byte)]);
     if !is_encoded(path, &ALLOWED[0]) || !query.is_none_or(|query| is_encoded(query, &ALLOWED[1])) {
         return Err(malformed(NOT_ENCODED));
@@ -332,12 +334,7 @@ fn absolute<'a>(text: &'a str, names: &Names<'_>) -> Result<(Option<&'a str>, &'
     if !names.has(host) {
         return Err(malformed("the target names another host"));
     }
-    let rest = if rest.is_empty() { "/" } else { rest };
-    if rest.starts_with('/') {
-        Ok((Some(authority), rest))
-    } else {
-        Err(malformed("the target is not a path"))
-    }
+    Ok((Some(authority), rest))
 }
 
 /// The names of a listener.
