@@ -157,12 +157,12 @@ impl Http2Connection {
         driver.borrow_mut().has_changed = false;
         spawn_local(async move {
             poll_fn(|context| {
-                let driven = shared.borrow_mut().poll(context);
+                let outcome = shared.borrow_mut().poll(context);
                 let news = shared.borrow_mut().take_news();
                 if let (Some(streams), Some(pool)) = (news, waiting.upgrade()) {
                     pool.widened(streams);
                 }
-                driven
+                outcome
             })
             .await;
             until_closed.take();

@@ -88,8 +88,8 @@ impl Pool {
             return Ok(Fresh::Http1(Box::new(Http1Link::new(opened.stream, opened.identity, counted))));
         }
         let beginning = Http2Connection::begin(opened, counted, self.limits.arrivals, Rc::downgrade(self));
-        let begun = within(left(limit, began, Clock::instant()), beginning);
-        begun.await.map_err(|_elapsed| OpenError::Late)?.map(Fresh::Http2).map_err(|why| match why {
+        let spoken = within(left(limit, began, Clock::instant()), beginning);
+        spoken.await.map_err(|_elapsed| OpenError::Late)?.map(Fresh::Http2).map_err(|why| match why {
             NotBegun::Tls(reason) => {
                 OpenError::Connect(ConnectError::Tls { origin: self.origin.clone(), reason })
             }
