@@ -328,6 +328,11 @@ impl Source for Exchange {
         self.begin_answer();
         self.incoming.take(count)
     }
+
+    /// What the guard holds back is still to be written, so that more is promised than was taken.
+    fn is_spent(&self) -> bool {
+        self.incoming.is_spent()
+    }
 }
 
 /// What is said of a request that is sent no third time.
