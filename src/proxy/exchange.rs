@@ -64,9 +64,10 @@ impl Exchange {
         link: Link,
         asked: Asked,
         upload: Upload,
+        verifier: Option<Arc<Verifier>>,
     ) -> Self {
         let incoming = Incoming { link: Some(link), peeked: Input::default(), check: None };
-        let (verifier, body_guard, tunnel_guard) = (None, None, None);
+        let (body_guard, tunnel_guard) = (None, None);
         Self { route, pool, watch, incoming, asked, upload, verifier, body_guard, tunnel_guard }
     }
 
