@@ -62,6 +62,12 @@ pub trait Source {
 
     /// Takes the same bytes as a piece of their own; without a copy where the source has such pieces.
     fn take(&mut self, count: usize) -> Bytes;
+
+    /// Whether nothing follows what was taken, no trailers either, where that is known without asking: most
+    /// bodies have a length, and come in one piece.
+    fn is_spent(&self) -> bool {
+        false
+    }
 }
 
 /// Why a body did not come through.
@@ -150,6 +156,7 @@ impl Passage {
                         self.encoder.wrote(written, &mut self.output);
                         source.consume(written);
                     }
+                    self.is_ended = self.encoder.is_full() && source.is_spent();
                 }
                 Poll::Ready(Ok(Fill::End(trailers))) => {
                     if !self.encoder.finish(trailers, &mut self.output) {

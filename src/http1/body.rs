@@ -242,6 +242,11 @@ impl Encoder {
         self.framing
     }
 
+    /// Whether as much was written as was promised.
+    pub fn is_full(&self) -> bool {
+        self.framing == Framing::NONE
+    }
+
     /// Frames data that are to follow what is in `output`, and says how many of them may follow now.
     /// What does not fit the length is left out.
     pub fn frame(&mut self, data: &[u8], output: &mut Output) -> usize {

@@ -64,9 +64,10 @@ impl Exchange {
         link: Link,
         asked: Asked,
         upload: Upload,
+        verifier: Option<Arc<Verifier>>,
     ) -> Self {
         let incoming = Incoming { link: Some(link), peeked: Input::default(), check: None };
-        let (verifier, body_guard, tunnel_guard) = (None, None, None);
+        let (body_guard, tunnel_guard) = (None, None);
         Self { route, pool, watch, incoming, asked, upload, verifier, body_guard, tunnel_guard }
     }
 
@@ -331,6 +332,11 @@ impl Source for Exchange {
         }
         self.begin_answer();
         self.incoming.take(count)
+    }
+
+    /// What the guard holds back is still to be written, so that more is promised than was taken.
+    fn is_spent(&self) -> bool {
+        self.incoming.is_spent()
     }
 }
 

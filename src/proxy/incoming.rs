@@ -64,4 +64,9 @@ impl Source for Incoming {
             _ => Bytes::copy_from_slice(self.peeked.detach(count).bytes()),
         }
     }
+
+    fn is_spent(&self) -> bool {
+        let is_spent = self.link.as_ref().is_some_and(Link::is_spent);
+        is_spent && self.peeked.is_empty() && self.check.is_none()
+    }
 }

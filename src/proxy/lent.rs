@@ -18,10 +18,11 @@ thread_local! {
 pub struct Lent(Vec<Exchange>);
 
 impl Lent {
-    /// Keeps an exchange until this is dropped.
-    pub(super) fn new(exchange: Exchange) -> Self {
+    /// Keeps what `make` makes until this is dropped. It is made when there is a place for it: it is large, and
+    /// would be moved twice.
+    pub(super) fn new(make: impl FnOnce() -> Exchange) -> Self {
         let mut place = FREE.with_borrow_mut(Vec::pop).unwrap_or_else(|| Vec::with_capacity(1));
-        place.push(exchange);
+        place.push(make());
         Self(place)
     }
 }

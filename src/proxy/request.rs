@@ -88,8 +88,7 @@ impl Request<'_> {
             None => Upload::new(limits, framing),
         };
         let watch = self.watch.clone();
-        let mut exchange = Exchange::new(route.clone(), pool, watch, link, asked, upload);
-        exchange.verifier = current.value.verifier().cloned();
-        Ok(Lent::new(exchange))
+        let verifier = current.value.verifier().cloned();
+        Ok(Lent::new(|| Exchange::new(route.clone(), pool, watch, link, asked, upload, verifier)))
     }
 }

@@ -399,4 +399,8 @@ impl Source for Http1Link {
         self.consume(count);
         piece
     }
+
+    fn is_spent(&self) -> bool {
+        self.answer.is_ended() && self.answer.trailers().is_none()
+    }
 }

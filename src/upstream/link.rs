@@ -90,4 +90,11 @@ impl Source for Link {
             Self::Http2(link) => link.take(count),
         }
     }
+
+    fn is_spent(&self) -> bool {
+        match self {
+            Self::Http1(link) => link.is_spent(),
+            Self::Http2(link) => link.is_spent(),
+        }
+    }
 }

@@ -402,6 +402,9 @@ fn fill(
                 }
                 frame.put(&data[..count]);
                 exchange.consume(count);
+                if *left == Some(0) && exchange.is_spent() {
+                    return Ok(true);
+                }
             }
             Poll::Ready(Ok(Fill::End(None))) if left.is_none_or(|left| left == 0) => return Ok(true),
             // What came before goes out all the same; the rest is told again.
