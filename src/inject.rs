@@ -15,14 +15,14 @@ pub mod verification;
 use std::fmt;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
+use zeroize::Zeroizing;
 
 use crate::clock::Clock;
 use crate::jose::detached::DetachedSigner;
 use crate::jose::proof::{self, Proof, ProofKey};
 use crate::named::Named;
-use crate::secret::{Secret, SecretBuffer};
+use crate::secret::Secret;
 use crate::template::Template;
 use rendered::render;
 
@@ -84,8 +84,8 @@ pub struct SignatureSpec {
 /// An injection rendered for one generation.
 pub struct Prepared {
     /// Header fields whose value stays for the whole generation, as HTTP/1.1 writes them: lines with their
-    /// ends, ready to be copied. They are wiped when the last holder goes.
-    pub lines: Bytes,
+    /// ends, ready to be copied.
+    pub lines: Zeroizing<Box<[u8]>>,
     /// `None` for what most injections are: fields that stay.
     more: Option<Box<More>>,
 }
@@ -134,6 +134,11 @@ impl Injection {
     /// Whether the content of a request has to be there before its head can be written.
     pub fn holds_content(&self) -> bool {
         !self.signatures.is_empty() || !self.body.is_empty() || self.templates().any(Template::takes_body)
+    }
+
+    /// Whether it makes something of values that is as secret as they are ([`Prepared::derived`]).
+    pub fn derives(&self) -> bool {
+        self.templates().any(Template::derives)
     }
 
     /// Whether it has to be known how the content is written: something is put in, or made of a member.
@@ -249,14 +254,13 @@ impl Prepared {
         Some(render(injection, signers, outputs, clock, content))
     }
 
-    /// The fields of [`Self::lines`] by themselves, marked sensitive; they share its memory.
+    /// The fields of [`Self::lines`] by themselves, marked sensitive.
     pub fn fields(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
         let lines = self.lines.split(|byte| *byte == b'\n').filter_map(|line| line.strip_suffix(b"\r"));
         lines.filter_map(|line| {
             let (name, value) = line.split_at(memchr::memmem::find(line, SEPARATOR)?);
-            let value = self.lines.slice_ref(&value[SEPARATOR.len()..]);
             // They were fields before they were lines.
-            let mut value = HeaderValue::from_maybe_shared(value).ok()?;
+            let mut value = HeaderValue::from_bytes(&value[SEPARATOR.len()..]).ok()?;
             value.set_sensitive(true);
             Some((HeaderName::from_bytes(name).ok()?, value))
         })
@@ -293,15 +297,15 @@ impl Prepared {
 const SEPARATOR: &[u8] = b": ";
 
 /// Fields as HTTP/1.1 writes them.
-fn lines(fields: &[(HeaderName, HeaderValue)]) -> Bytes {
+fn lines(fields: &[(HeaderName, HeaderValue)]) -> Zeroizing<Box<[u8]>> {
     let length = |(name, value): &(HeaderName, HeaderValue)| name.as_str().len() + value.len() + 4;
-    let mut lines = SecretBuffer::with_capacity(fields.iter().map(length).sum());
+    let mut lines = Vec::with_capacity(fields.iter().map(length).sum());
     for (name, value) in fields {
         for part in [name.as_str().as_bytes(), SEPARATOR, value.as_bytes(), b"\r\n"] {
-            lines.push(part);
+            lines.extend_from_slice(part);
         }
     }
-    Secret::from(lines).into_bytes()
+    Zeroizing::new(lines.into())
 }
 
 fn prover(outputs: &Named<Secret>, clock: &Clock) -> Result<Prover, String> {

@@ -89,13 +89,15 @@ struct Lookout {
     files: BTreeMap<Arc<Path>, Seen>,
     /// By watched folder: the files whose way leads through it.
     folders: BTreeMap<Arc<Path>, BTreeSet<Arc<Path>>>,
+    /// The folders of the file that was looked at last: those that lie side by side have them in common.
+    last_way: Arc<[Arc<Path>]>,
 }
 
 /// A file as it was seen last.
 #[derive(Default)]
 struct Seen {
     look: Option<Signature>,
-    folders: Box<[Arc<Path>]>,
+    folders: Arc<[Arc<Path>]>,
 }
 
 /// What differs when a file was replaced or written: its device and number, length, and time.
@@ -120,7 +122,8 @@ impl Lookout {
         let watcher = watcher.inspect_err(|error| {
             tracing::warn!(%error, "files cannot be watched: they are looked at every {SWEEP:?}");
         });
-        Self { watcher: watcher.ok(), files: BTreeMap::new(), folders: BTreeMap::new() }
+        let (files, folders) = (BTreeMap::new(), BTreeMap::new());
+        Self { watcher: watcher.ok(), files, folders, last_way: Arc::default() }
     }
 
     /// Looks, and says which files may have changed.
@@ -134,11 +137,9 @@ impl Lookout {
                 }
                 let new: Vec<_> =
                     wanted.iter().filter(|path| !self.files.contains_key(*path)).cloned().collect();
-                for path in &new {
-                    self.has_changed(path);
-                }
                 // What is made of sorted pairs at once has no gaps.
-                self.files = std::mem::take(&mut self.files).into_iter().collect();
+                let seen: Vec<_> = new.iter().map(|path| (Arc::clone(path), self.see(path))).collect();
+                self.files.append(&mut seen.into_iter().collect());
                 owned(new)
             }
             Look::Near(paths) => {
@@ -161,13 +162,7 @@ impl Lookout {
 
     /// Watches the way to a file as it is now, and says whether the file looks different.
     fn has_changed(&mut self, path: &Arc<Path>) -> bool {
-        let mut folders = folders_of(path);
-        // One that is not there will be made in one that is.
-        let makers = |folder: &PathBuf| folder.ancestors().find(|folder| folder.is_dir()).map(Path::to_owned);
-        folders.extend(folders.iter().filter_map(makers).collect::<Vec<_>>());
-        // A folder that was deleted and made again has to be watched again: so each time, all.
-        let folders = folders.iter().map(|folder| self.lead_through(folder, path)).collect();
-        let now = Seen { look: signature(path).ok(), folders };
+        let now = self.see(path);
         // In its place, which leaves no gaps in the map.
         let seen = self.files.entry(Arc::clone(path)).or_default();
         let left =
@@ -176,6 +171,20 @@ impl Lookout {
         *seen = now;
         self.leave(path, &left);
         has_changed
+    }
+
+    /// Watches the way to a file, and looks at it.
+    fn see(&mut self, path: &Arc<Path>) -> Seen {
+        let mut folders = folders_of(path);
+        // One that is not there will be made in one that is.
+        let makers = |folder: &PathBuf| folder.ancestors().find(|folder| folder.is_dir()).map(Path::to_owned);
+        folders.extend(folders.iter().filter_map(makers).collect::<Vec<_>>());
+        // A folder that was deleted and made again has to be watched again: so each time, all.
+        let way: Vec<_> = folders.iter().map(|folder| self.lead_through(folder, path)).collect();
+        if *self.last_way != *way {
+            self.last_way = way.into();
+        }
+        Seen { look: signature(path).ok(), folders: Arc::clone(&self.last_way) }
     }
 
     /// Watches a folder on the way to a file.
@@ -189,7 +198,7 @@ impl Lookout {
 
     fn forget(&mut self, path: &Path) {
         if let Some(seen) = self.files.remove(path) {
-            self.leave(path, &seen.folders);
+            self.leave(path, &*seen.folders);
         }
     }
 

@@ -308,13 +308,21 @@ impl Template {
         Ok(rendered)
     }
 
-    /// What functions make of named values and is the same each time; nothing of what cannot be made.
-    pub fn derived(&self, scene: &Scene<'_>) -> Vec<Secret> {
-        let calls = self.0.iter().filter_map(|piece| match piece {
+    /// Whether functions make something of named values that is the same each time.
+    pub fn derives(&self) -> bool {
+        self.deriving().next().is_some()
+    }
+
+    fn deriving(&self) -> impl Iterator<Item = &Expression> {
+        self.0.iter().filter_map(|piece| match piece {
             Piece::Value(call @ Expression::Call(..)) if call.is_stable() && call.has_name() => Some(call),
             Piece::Value(_) | Piece::Text(_) => None,
-        });
-        let made = calls.filter_map(|call| {
+        })
+    }
+
+    /// What functions make of named values and is the same each time; nothing of what cannot be made.
+    pub fn derived(&self, scene: &Scene<'_>) -> Vec<Secret> {
+        let made = self.deriving().filter_map(|call| {
             let made = call.render(scene).ok()?;
             Some(if call.is_digest() { Secret::from(hex(&made)) } else { Secret::new(made.to_vec()) })
         });

@@ -199,7 +199,7 @@ impl Connections {
         Entry {
             credential: CredentialView::new(status.clone(), subjects),
             running: status.running,
-            waits_for: status.waits_for.as_ref().map(|(parent, _)| parent.to_string()),
+            waits_for: status.waits_for.as_ref().map(|waits| waits.0.to_string()),
             uses: spec.parents().map(|(parent, _)| parent.to_string()).collect(),
             used_by: self.used_by.get(name).cloned().unwrap_or_default(),
             routes: self.routes.get(name).cloned().unwrap_or_default(),

@@ -65,11 +65,11 @@ fn reticent<'a>(credentials: &'a [Arc<CredentialSpec>], disclosed: &Disclosed) -
 /// What is made of each generation for the requests of a route.
 fn preparing(route: &Arc<RouteSpec>, clock: &Clock) -> Prepare<Prepared> {
     let (spec, clock) = (Arc::clone(route), clock.clone());
-    Arc::new(move |minted| {
-        let prepared = spec.injection.prepare(&minted.outputs, &clock)?;
+    Arc::new(move |outputs| {
+        let prepared = spec.injection.prepare(outputs, &clock)?;
         match &spec.verification {
             None => Ok(prepared),
-            Some(verification) => prepared.verifying(verification, &minted.outputs, &clock),
+            Some(verification) => prepared.verifying(verification, outputs, &clock),
         }
     })
 }

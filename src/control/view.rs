@@ -57,7 +57,7 @@ impl From<Status> for StatusView {
                 message: error.message,
                 at: rfc3339(error.at),
             }),
-            warnings: status.warnings,
+            warnings: status.warnings.into(),
         }
     }
 }

@@ -189,7 +189,7 @@ impl Consents {
         if may(&owner.credential) {
             return Some(owner.clone());
         }
-        let (parent, _) = keeper.status(owner)?.waits_for?;
+        let (parent, _) = *keeper.status(owner)?.waits_for?;
         may(&parent).then(|| Owner::from(&parent))
     }
 

@@ -9,14 +9,14 @@ use crate::secret::Secret;
 /// the credentials that it is made of.
 #[derive(Debug, Default)]
 pub struct InPlay {
-    values: Box<[Secret]>,
+    values: Arc<[Secret]>,
     /// Made with the first answer that is looked through: many owners have none.
     patterns: OnceLock<Arc<Patterns>>,
 }
 
 impl InPlay {
     /// These values.
-    pub fn new(values: Box<[Secret]>) -> Self {
+    pub fn new(values: Arc<[Secret]>) -> Self {
         Self { values, patterns: OnceLock::new() }
     }
 

@@ -286,7 +286,7 @@ impl Keeper {
     pub fn output(&self, name: &CredentialName, output: &str, now: Moment) -> Option<Secret> {
         let published = self.0.directory.load().get(name)?.shared.published()?;
         let usable = published.expiry.is_usable(now).then_some(published)?;
-        usable.minted.outputs.get(output).cloned()
+        usable.outputs.get(output).cloned()
     }
 
     /// The subjects of a credential in their order, those behind `after`, at most `limit` of them:
@@ -335,7 +335,7 @@ impl Keeper {
         let directory = self.0.directory.load();
         let told = directory.iter().filter_map(|(name, kept)| {
             let (rule, published) = (kept.spec.deadline.as_ref()?, kept.shared.published()?);
-            Some((name.clone(), rule.of.clone(), rule.read(&published.minted.outputs)?))
+            Some((name.clone(), rule.of.clone(), rule.read(&published.outputs)?))
         });
         told.collect()
     }

@@ -14,7 +14,7 @@ use crate::clock::{Clock, Moment};
 use crate::credential::in_play::InPlay;
 use crate::credential::slot::Publish;
 use crate::credential::step::{lock, step};
-use crate::credential::{Expiry, Minted, Owner, Status};
+use crate::credential::{Expiry, Outputs, Owner, Status};
 use crate::secret::Secret;
 
 /// At most one renewal driven by refusals in this time, per credential.
@@ -52,7 +52,9 @@ pub struct Published {
     /// When it ends.
     pub expiry: Expiry,
     /// The values.
-    pub minted: Minted,
+    pub outputs: Outputs,
+    /// What the issuer or the answer warned about.
+    pub warnings: Vec<String>,
 }
 
 /// What all slots of one credential share with its keeper.
@@ -183,7 +185,7 @@ impl Shared {
     }
 
     /// For the keeper: these are the values that must not reach an app.
-    pub(in crate::credential) fn set_in_play(&self, values: Box<[Secret]>) {
+    pub(in crate::credential) fn set_in_play(&self, values: Arc<[Secret]>) {
         self.standing.in_play.store(Some(Arc::new(InPlay::new(values))));
     }
 
@@ -227,9 +229,9 @@ impl Shared {
     }
 
     /// Whether every reader can use these values. The error says why not, without them.
-    pub fn check(&self, minted: &Minted) -> Result<(), String> {
+    pub fn check(&self, outputs: &Outputs) -> Result<(), String> {
         let slots: Vec<_> = self.feed().slots.iter().filter_map(Weak::upgrade).collect();
-        slots.iter().try_for_each(|slot| slot.check(minted))
+        slots.iter().try_for_each(|slot| slot.check(outputs))
     }
 
     /// For the keeper: replaces the status and wakes those who wait.

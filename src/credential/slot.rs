@@ -14,7 +14,7 @@ use crate::clock::{Clock, Moment};
 use crate::credential::in_play::InPlay;
 use crate::credential::shared::{Published, Shared};
 use crate::credential::step::step;
-use crate::credential::{Minted, Owner, State, Status};
+use crate::credential::{Outputs, Owner, State, Status};
 
 /// One published generation, prepared for one reader.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ pub enum AfterRefusal<T> {
 }
 
 /// What a reader makes of each generation; an error says why it cannot be used, without the value.
-pub type Prepare<T> = Arc<dyn Fn(&Minted) -> Result<T, String> + Send + Sync>;
+pub type Prepare<T> = Arc<dyn Fn(&Outputs) -> Result<T, String> + Send + Sync>;
 
 /// One reader's view of a credential.
 pub struct Slot<T> {
@@ -67,7 +67,7 @@ pub trait Publish: Send + Sync {
     fn prepare(self: Arc<Self>, published: &Published) -> Result<Box<dyn FnOnce() + Send>, String>;
 
     /// Whether the values could be used, as [`Self::prepare`] would say.
-    fn check(&self, minted: &Minted) -> Result<(), String>;
+    fn check(&self, outputs: &Outputs) -> Result<(), String>;
 
     /// There is no generation any more.
     fn withdraw(&self);
@@ -84,13 +84,13 @@ impl<T: Send + Sync + 'static> Publish for Slot<T> {
         let current = Arc::new(Current {
             generation: published.generation,
             until: published.expiry.usable_until(),
-            value: (self.prepare)(&published.minted)?,
+            value: (self.prepare)(&published.outputs)?,
         });
         Ok(Box::new(move || self.store(Some(current))))
     }
 
-    fn check(&self, minted: &Minted) -> Result<(), String> {
-        (self.prepare)(minted).map(drop)
+    fn check(&self, outputs: &Outputs) -> Result<(), String> {
+        (self.prepare)(outputs).map(drop)
     }
 
     fn withdraw(&self) {
@@ -156,7 +156,7 @@ impl<T> Slot<T> {
         loop {
             let changed = self.shared.changed();
             let (own, state, running, next_try) = self.shared.read_status(|status| {
-                let blocker = status.waits_for.as_ref().map(|(_, state)| *state);
+                let blocker = status.waits_for.as_ref().map(|waits| waits.1);
                 let blocker = blocker.filter(|state| matches!(state, State::Rejected | State::LoginRequired));
                 (status.state, blocker.unwrap_or(status.state), status.running, status.next_try)
             });

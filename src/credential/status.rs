@@ -27,7 +27,7 @@ pub struct Status {
     /// What went wrong last; forgotten by the next success.
     pub last_error: Option<Box<LastError>>,
     /// Warnings about the current token or its inputs.
-    pub warnings: Vec<String>,
+    pub warnings: Box<[String]>,
     /// Whether an exchange (its own or that of an input) runs now.
     pub running: bool,
     /// When the next exchange is due, in time since boot; if it waits for another credential, that
@@ -35,7 +35,7 @@ pub struct Status {
     pub next_try: Option<Duration>,
     /// The credential that it waits for, because an output of that one is an input of this one, and
     /// that one's state.
-    pub waits_for: Option<(CredentialName, State)>,
+    pub waits_for: Option<Box<(CredentialName, State)>>,
     /// Whether readiness does without it.
     pub optional: bool,
     /// It is a subject that sleeps: this is what its record tells.
@@ -54,7 +54,7 @@ impl Status {
             expires_at: None,
             renew_at: None,
             last_error: None,
-            warnings: Vec::new(),
+            warnings: Box::default(),
             running: false,
             next_try: None,
             waits_for: None,

@@ -38,7 +38,8 @@ const MOST_WORDS: usize = 1 << 10;
 /// How far forms were read, each by its number.
 pub(super) type Ways = BTreeSet<(usize, Way)>;
 
-/// The values that an answer is scanned for, in all their forms.
+/// The values that an answer is scanned for, in all their forms. What nearly every text asks for stands first.
+#[repr(C)]
 pub struct Patterns {
     /// Bytes of each window.
     window: usize,

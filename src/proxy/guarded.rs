@@ -29,7 +29,7 @@ pub(super) fn begin(
     head: &mut AnswerHead,
     slot: &Arc<Slot<Prepared>>,
 ) -> Result<bool, ProxyError> {
-    let Some(patterns) = patterns(slot) else { return Ok(false) };
+    let Some(patterns) = patterns(&exchange.route, slot) else { return Ok(false) };
     let mut count = Count { route: exchange.route.clone(), masked: 0 };
     let masked = mask_fields(&patterns, &mut head.fields);
     if masked > 0 && count.route.guard == Mode::Block {
@@ -162,9 +162,12 @@ impl Count {
 }
 
 /// What is in play now, and what is made of it for requests.
-fn patterns(slot: &Slot<Prepared>) -> Option<Arc<Patterns>> {
+fn patterns(route: &Route, slot: &Slot<Prepared>) -> Option<Arc<Patterns>> {
     let in_play = slot.in_play();
     let in_play = in_play.as_deref()?;
+    if !route.derives {
+        return Some(Arc::clone(in_play.patterns()));
+    }
     let newest = slot.newest();
     let derived = newest.as_ref().and_then(|newest| newest.value.derived());
     Some(match derived {
@@ -199,7 +202,7 @@ impl BodyGuard {
         source: &'a mut S,
         context: &mut Context<'_>,
     ) -> Poll<Result<Fill<'a>, BodyError>> {
-        if let Some(patterns) = self.lasting.as_deref().and_then(patterns) {
+        if let Some(patterns) = self.lasting.as_deref().and_then(|slot| patterns(&self.count.route, slot)) {
             self.sentry.renew(&patterns);
         }
         self.sentry.poll_fill(source, context)
@@ -239,7 +242,7 @@ pub struct TunnelGuard {
 impl TunnelGuard {
     /// What of `fresh` may go on, and nothing follows it if `is_last`; an error ends the tunnel.
     pub fn show<'a>(&'a mut self, fresh: &'a [u8], is_last: bool) -> Result<Shown<'a>, BodyError> {
-        if let Some(patterns) = patterns(&self.slot) {
+        if let Some(patterns) = patterns(&self.count.route, &self.slot) {
             self.screen.renew(&patterns);
         }
         // Twice, since what is shown cannot be asked how much was found; the second time nothing is done.

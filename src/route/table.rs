@@ -77,6 +77,8 @@ pub struct Route {
     pub bucket: Option<Arc<Bucket>>,
     /// The content of a request is held, and put on or made something of.
     pub holds_content: bool,
+    /// Of the token something is made that is as secret as it is.
+    pub derives: bool,
     /// The bodies of answers are verified.
     pub verifies: bool,
     /// Not everybody who may call the listener may call it.
@@ -172,6 +174,7 @@ impl Route {
             injected: InjectedNames::new(&spec.injection),
             bucket: kept.or_else(|| spec.rate.map(|rate| Arc::new(Bucket::new(rate)))),
             holds_content: spec.injection.holds_content(),
+            derives: spec.injection.derives(),
             verifies: spec.verification.is_some(),
             picks_callers: !spec.callers.is_empty(),
             removes: !spec.remove.is_empty(),

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use http::uri::{Authority, PathAndQuery, Uri};
 
@@ -49,7 +50,7 @@ pub struct Origin {
     /// How it is spoken to.
     pub scheme: Scheme,
     /// Lower-case name or address, an IPv6 address without brackets; for a Unix socket its path.
-    pub host: String,
+    pub host: Arc<str>,
     /// Always said, also where it is the scheme's default.
     pub port: u16,
 }
@@ -71,7 +72,7 @@ impl Origin {
     }
 
     fn bare_host(&self) -> String {
-        if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() }
+        if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.to_string() }
     }
 
     /// The origin as it stands in links that its server makes: it knows neither `h2c` nor `unix` as a
@@ -81,14 +82,14 @@ impl Origin {
         match self.scheme {
             Scheme::Http | Scheme::Https => self.clone(),
             Scheme::H2c => Self { scheme: Scheme::Http, ..self.clone() },
-            Scheme::Unix => Self { scheme: Scheme::Http, host: self.authority(), port: 80 },
+            Scheme::Unix => Self { scheme: Scheme::Http, host: self.authority().into(), port: 80 },
         }
     }
 
     /// Whether it is on this machine by its name: a loopback address, `localhost` or a Unix socket.
     pub fn is_loopback(&self) -> bool {
         self.scheme == Scheme::Unix
-            || self.host == "localhost"
+            || &*self.host == "localhost"
             || self.host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
     }
 
@@ -158,7 +159,7 @@ impl Url {
             return Err("a URL here has no fragment (`#`)");
         }
         let path_and_query = path.parse().map_err(|_| "the path behind the socket is not that of a URL")?;
-        Ok(Self { origin: Origin { scheme: Scheme::Unix, host: socket, port: 80 }, path_and_query })
+        Ok(Self { origin: Origin { scheme: Scheme::Unix, host: socket.into(), port: 80 }, path_and_query })
     }
 
     /// The path without the query.
@@ -208,7 +209,7 @@ fn parse(text: &str, schemes: &[Scheme]) -> Result<Url, &'static str> {
     // Its own bytes: those of the whole text would be kept with it.
     let path_and_query = parts.path_and_query.and_then(|of| of.as_str().parse().ok());
     let path_and_query = path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
-    Ok(Url { origin: Origin { scheme, host, port }, path_and_query })
+    Ok(Url { origin: Origin { scheme, host: host.into(), port }, path_and_query })
 }
 
 #[cfg(test)]
@@ -230,7 +231,7 @@ mod tests {
             ("unix:api.sock", "/etc/bearerd/api.sock", "/"),
         ] {
             let url = upstream(text);
-            assert_eq!((url.origin.scheme, url.origin.host.as_str()), (Scheme::Unix, socket), "{text}");
+            assert_eq!((url.origin.scheme, &*url.origin.host), (Scheme::Unix, socket), "{text}");
             assert_eq!((url.path(), url.origin.authority().as_str()), (path, "localhost"), "{text}");
         }
         let long = format!("unix:/{}", "a".repeat(107));

@@ -79,7 +79,7 @@ impl Server {
         let port = listener.local_addr().expect("a bound socket has an address").port();
         let scheme = if tls.is_some() { Scheme::Https } else { Scheme::Http };
         let requests = Arc::new(Mutex::new(Vec::new()));
-        let origin = Origin { scheme, host: "127.0.0.1".to_owned(), port };
+        let origin = Origin { scheme, host: "127.0.0.1".into(), port };
         let mut replies = VecDeque::from(replies(&origin));
         let record = Arc::clone(&requests);
         let task = tokio::spawn(async move {

@@ -38,29 +38,33 @@ pub(crate) fn all(
     let by_name = credentials.iter().map(|credential| (&credential.spec.name, credential)).collect();
     let (reader, mut common) = (Reader { file, credentials, by_name }, Common::default());
     let mut routes: Vec<Arc<RouteSpec>> = Vec::new();
-    let mut taken = HashMap::new();
     for (name, raw) in &file.routes {
         check_name(name, place.key(name), context);
         let Some(route) = reader.route(name, raw, &mut common, place.key(name), context) else { continue };
-        let taken_place = (route.listener.clone(), route.host.clone(), route.path.clone());
-        let first = taken.entry(taken_place).or_insert(name);
-        if *first != name {
-            let message = format!(
-                "the routes `{first}` and `{name}` shadow each other: both take {} on `{}`",
-                route.path, route.listener
-            );
-            context
-                .findings
-                .error(place.key(name), message)
-                .help("they differ by `listener`, `host` or `path`");
-        }
         routes.push(Arc::new(route));
     }
+    check_shadows(&routes, place, context);
     if file.routes.is_empty() && !root.is_spoiled("routes") {
         context.findings.warning(root, "there is no route: no request will be forwarded");
     }
     let bundles = common.bundles.into_values().collect();
     (routes, bundles)
+}
+
+/// Of two routes that take the same, one would have nothing to do.
+fn check_shadows(routes: &[Arc<RouteSpec>], place: Place<'_>, context: &mut Context<'_>) {
+    let mut taken = HashMap::with_capacity(routes.len());
+    for route in routes {
+        let RouteSpec { name, listener, host, path, .. } = &**route;
+        let first = taken.entry((listener, host, path)).or_insert(name);
+        if *first != name {
+            let message = format!(
+                "the routes `{first}` and `{name}` shadow each other: both take {path} on `{listener}`"
+            );
+            let help = "they differ by `listener`, `host` or `path`";
+            context.findings.error(place.key(name), message).help(help);
+        }
+    }
 }
 
 struct Reader<'a> {
@@ -78,8 +82,17 @@ struct Common {
     denied: Alike<[String]>,
     limits: Alike<RouteLimits>,
     listeners: Alike<str>,
+    upstreams: Alike<str>,
     /// By name: what routes make of several credentials.
     bundles: BTreeMap<CredentialName, CredentialSpec>,
+}
+
+impl Common {
+    /// The same URL, whose host lies where that of others does.
+    fn at_one(&mut self, mut url: Url) -> Url {
+        url.origin.host = self.upstreams.one(url.origin.host);
+        url
+    }
 }
 
 impl Reader<'_> {
@@ -129,6 +142,7 @@ impl Reader<'_> {
         let behind = listener.as_ref().and_then(|name| self.file.listeners.get(name));
         let callers = callers::of_route(raw, behind, place, context);
         let denied = upstream.as_ref().map(|upstream| self.denied(upstream));
+        let upstream = upstream.map(|url| common.at_one(url));
         let credential = credential?;
         let bundle = injection.as_ref().and_then(|injection| {
             let lends = subject.is_some()

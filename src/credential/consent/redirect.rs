@@ -34,7 +34,7 @@ fn with_port(uri: &str, port: u16) -> Option<String> {
     let origin = uri.parse::<Url>().ok()?.origin;
     let rest = uri.get("http://".len()..)?;
     let authority = &rest[..rest.find(['/', '?']).unwrap_or(rest.len())];
-    let names_port = !authority.ends_with(']') && authority.contains(':') && origin.host != authority;
+    let names_port = !authority.ends_with(']') && authority.contains(':') && *origin.host != *authority;
     let is_fit = origin.scheme == Scheme::Http && origin.is_loopback() && !names_port;
     is_fit.then(|| format!("http://{authority}:{port}{}", &rest[authority.len()..]))
 }

@@ -38,7 +38,7 @@ impl Task {
     pub(super) fn parent_values(&self, spec: &CredentialSpec, now: Moment) -> ParentValues {
         let value = |parent: &CredentialName, output: &str| {
             let parent = self.parent(parent).filter(|parent| parent.is_usable(now))?;
-            parent.current.as_ref()?.minted.outputs.get(output).cloned()
+            parent.current.as_ref()?.outputs.get(output).cloned()
         };
         spec.parents()
             .filter_map(|(parent, output)| {
@@ -168,7 +168,7 @@ impl Task {
                 }
                 entry.awaited.clear();
                 entry.stop = Some(Box::new(Stop::new(State::Rejected, entry.inputs)));
-                for waiter in entry.waiters.drain(..) {
+                for waiter in entry.waiters.take() {
                     let _ = waiter.send(Outcome::Rejected);
                 }
                 self.consider(&child);

@@ -91,7 +91,7 @@ pub(super) struct Entry {
     /// The next exchange is forced by an operator.
     pub(super) force: bool,
     /// What was ordered, one after the other, and who waits for it: each is carried out by an exchange of its own.
-    pub(super) orders: VecDeque<(Order, OrderAnswer)>,
+    pub(super) orders: Few<(Order, OrderAnswer)>,
     /// Who waits for what the running exchange carries out.
     pub(super) ordered: Option<OrderAnswer>,
     /// The values of the current generation, and of those before it that may still be used.
@@ -99,9 +99,40 @@ pub(super) struct Entry {
     /// The values of its record that came before the current one and are to come after it.
     pub(super) beside: Box<[Secret]>,
     /// Operators who wait for the outcome.
-    pub(super) waiters: Vec<oneshot::Sender<Outcome>>,
+    pub(super) waiters: Few<oneshot::Sender<Outcome>>,
     /// When its timer in the queue fires, in time since boot.
     pub(super) timer: Option<Duration>,
+}
+
+/// What waits in its order. Nearly always nothing does, and that takes no room beside a pointer.
+pub(super) struct Few<T>(Option<Box<VecDeque<T>>>);
+
+impl<T> Few<T> {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    pub(super) fn push(&mut self, last: T) {
+        self.0.get_or_insert_default().push_back(last);
+    }
+
+    /// Takes the first.
+    pub(super) fn pop(&mut self) -> Option<T> {
+        let first = self.0.as_mut()?.pop_front();
+        self.0.take_if(|left| left.is_empty());
+        first
+    }
+
+    /// Takes all.
+    pub(super) fn take(&mut self) -> impl Iterator<Item = T> + use<T> {
+        self.0.take().into_iter().flat_map(|all| *all)
+    }
+}
+
+impl<T> Default for Few<T> {
+    fn default() -> Self {
+        Self(None)
+    }
 }
 
 /// Where an entry is with its exchange.
@@ -201,11 +232,11 @@ impl Entry {
             lane: None,
             held,
             force: false,
-            orders: VecDeque::new(),
+            orders: Few::default(),
             ordered: None,
             in_play: Vec::new(),
             beside: Box::default(),
-            waiters: Vec::new(),
+            waiters: Few::default(),
             timer: None,
         }
     }
@@ -325,7 +356,7 @@ impl Entry {
 
     /// What came with the token, and that it ends soon.
     fn warnings(&self, now: Moment) -> Vec<String> {
-        let minted = self.current.iter().flat_map(|current| current.minted.warnings.iter().cloned());
+        let minted = self.current.iter().flat_map(|current| current.warnings.iter().cloned());
         let further = [self.notice(now).map(|(message, _)| message), self.drought(now)];
         minted.chain(further.into_iter().flatten()).collect()
     }
@@ -375,7 +406,7 @@ impl Entry {
                 (None, Next::Nothing | Next::Now) => None,
             },
             last_error: self.trouble.as_ref().map(|trouble| Box::new(trouble.error.clone())),
-            warnings: self.warnings(now),
+            warnings: self.warnings(now).into(),
             running: self.is_renewing() || (self.phase == Phase::Looking && self.stop.is_none()),
             next_try: self.due(now),
             waits_for: None,
@@ -385,9 +416,8 @@ impl Entry {
         if let Some(parent) = parent {
             status.running = parent.running;
             status.next_try = parent.next_try;
-            status.waits_for = Some(
-                parent.waits_for.clone().unwrap_or_else(|| (parent.owner.credential.clone(), parent.state)),
-            );
+            let waits_for = || Box::new((parent.owner.credential.clone(), parent.state));
+            status.waits_for = Some(parent.waits_for.clone().unwrap_or_else(waits_for));
             if matches!(status.state, State::Ready | State::Renewing) {
                 let failing = parent.last_error.is_some();
                 status.state = if failing { State::Failing } else { State::Renewing };

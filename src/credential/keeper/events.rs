@@ -1,6 +1,6 @@
 //! What the task is told, by handles and by requests.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +32,7 @@ impl Task {
             }
             Command::Order { shared, order, answer } => {
                 if let Some(entry) = entry_of(&mut self.entries, &shared) {
-                    entry.orders.push_back((order, answer));
+                    entry.orders.push((order, answer));
                     self.consider(shared.owner());
                 }
             }
@@ -73,22 +73,27 @@ impl Task {
         for (owner, spec) in &before {
             self.follow_inputs(owner, spec);
         }
-        for kept in directory.values() {
-            if !self.entries.contains_key(kept.shared.owner()) {
-                self.insert(kept);
-            }
-        }
+        let is_new = |kept: &&Kept| !self.entries.contains_key(kept.shared.owner());
+        let new: Vec<_> = directory.values().filter(is_new).collect();
+        let new: Vec<_> =
+            new.into_iter().map(|kept| (kept.shared.owner().clone(), self.enter(kept))).collect();
         // What is made of sorted pairs at once has no gaps.
+        self.entries.append(&mut new.into_iter().collect());
         self.readers = std::mem::take(&mut self.readers).into_iter().collect();
-        let mut owners: Vec<_> = self.entries.keys().cloned().collect();
-        owners.sort_unstable();
+        let owners: Vec<_> = self.entries.keys().cloned().collect();
         for owner in &owners {
             self.consider(owner);
         }
     }
 
-    /// A new entry. Nothing starts before it is considered.
+    /// A new entry is kept. Nothing starts before it is considered.
     pub(super) fn insert(&mut self, kept: &Kept) {
+        let entry = self.enter(kept);
+        self.entries.insert(kept.shared.owner().clone(), entry);
+    }
+
+    /// A new entry, whose inputs are followed.
+    fn enter(&mut self, kept: &Kept) -> Box<Entry> {
         self.last_id += 1;
         let owner = kept.shared.owner();
         let mut entry = Entry::new(self.last_id, kept, self.clock.boot());
@@ -98,8 +103,8 @@ impl Task {
             // The one line that tells both names.
             tracing::debug!(credential = %owner, in_log = %owner.in_log(), "wakes");
         }
-        self.entries.insert(owner.clone(), Box::new(entry));
         self.follow_inputs(owner, &kept.spec);
+        Box::new(entry)
     }
 
     /// The opposite of [`Self::insert`].
@@ -236,7 +241,7 @@ impl Task {
 }
 
 /// The entry that these readers belong to, if it is still kept.
-fn entry_of<'a>(entries: &'a mut HashMap<Owner, Box<Entry>>, shared: &Arc<Shared>) -> Option<&'a mut Entry> {
+fn entry_of<'a>(entries: &'a mut BTreeMap<Owner, Box<Entry>>, shared: &Arc<Shared>) -> Option<&'a mut Entry> {
     let entry = entries.get_mut(shared.owner())?;
     Arc::ptr_eq(&entry.shared, shared).then_some(entry)
 }

@@ -1,5 +1,7 @@
 //! The values in play of each owner: what the guard looks for in answers.
 
+use std::sync::Arc;
+
 use crate::clock::Moment;
 use crate::credential::Owner;
 use crate::credential::keeper::entry::Entry;
@@ -14,7 +16,7 @@ const MOST_GENERATIONS: usize = 32;
 pub(super) struct Generation {
     /// When they can be used no more; `None` if they do not end.
     pub(super) end: Option<Moment>,
-    pub(super) values: Box<[Secret]>,
+    pub(super) values: Arc<[Secret]>,
 }
 
 impl Task {
@@ -45,14 +47,17 @@ impl Task {
         let Some(entry) = self.entries.get(owner) else { return };
         let mut values = Vec::new();
         self.gather_values(entry, &mut values);
-        entry.shared.set_in_play(values.into());
+        // Most have no other values than those of their one generation.
+        let own = entry.in_play.first().filter(|generation| *generation.values == *values);
+        let values = own.map_or_else(|| values.into(), |generation| Arc::clone(&generation.values));
+        entry.shared.set_in_play(values);
         for child in self.children_of(owner) {
             self.show_values(&child);
         }
     }
 
     fn gather_values(&self, entry: &Entry, values: &mut Vec<Secret>) {
-        let own = entry.in_play.iter().flat_map(|generation| &generation.values);
+        let own = entry.in_play.iter().flat_map(|generation| &*generation.values);
         values.extend(own.chain(&entry.beside).cloned());
         for (parent, _) in entry.spec.parents() {
             if let Some(parent) = self.parent(parent) {

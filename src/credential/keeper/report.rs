@@ -10,7 +10,7 @@ use crate::credential::keeper::exchange::{Done, Early, Failure, Obtained, Report
 use crate::credential::keeper::in_play::Generation;
 use crate::credential::keeper::task::Task;
 use crate::credential::shared::Published;
-use crate::credential::{ErrorClass, Owner, State, schedule};
+use crate::credential::{ErrorClass, Minted, Owner, State, schedule};
 
 impl Task {
     /// Takes the report of the exchange of an entry; there is none if it panicked or was broken off.
@@ -91,7 +91,7 @@ impl Task {
             // the old token lasts, or tried now, while the issuer's grace lasts.
             entry.next = Next::Now;
         } else if entry.awaited.is_empty() {
-            for waiter in entry.waiters.drain(..) {
+            for waiter in entry.waiters.take() {
                 let _ = waiter.send(outcome);
             }
         }
@@ -156,7 +156,8 @@ impl Task {
         let end = expiry.end.map(|end| end.after(expiry.grace));
         self.note_values(owner, Generation { end, values: values.into() });
         let Some(entry) = self.entries.get_mut(owner) else { return Ok(()) };
-        let published = entry.shared.publish(Published { generation, expiry, minted });
+        let Minted { outputs, warnings, .. } = minted;
+        let published = entry.shared.publish(Published { generation, expiry, outputs, warnings });
         let published = published.map_err(|message| Failure::Transient {
             message: format!("the new token cannot be used: {message}"),
             retry_after: None,
@@ -180,8 +181,8 @@ impl Task {
             took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
             "{how}"
         );
-        let old_warnings = entry.current.as_ref().map(|current| current.minted.warnings.as_slice());
-        for warning in &published.minted.warnings {
+        let old_warnings = entry.current.as_ref().map(|current| current.warnings.as_slice());
+        for warning in &published.warnings {
             if old_warnings.is_none_or(|old| !old.contains(warning)) {
                 tracing::warn!(credential = %owner.in_log(), warning, "renewed with a warning");
             }
@@ -319,7 +320,7 @@ impl Task {
         let status = entry.status(now, parent.as_ref());
         if status.waits_for.is_some() && !status.running {
             // Nobody can say when the parent will have a token.
-            for waiter in entry.waiters.drain(..) {
+            for waiter in entry.waiters.take() {
                 let _ = waiter.send(Outcome::Transient);
             }
         }

@@ -1,6 +1,6 @@
 //! The task itself: what wakes it, and when an exchange starts.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +36,7 @@ pub(super) struct Task {
     limited: Arc<Limited>,
     commands: mpsc::UnboundedReceiver<Command>,
     /// Boxed: a map has up to twice the places that it uses.
-    pub(super) entries: HashMap<Owner, Box<Entry>>,
+    pub(super) entries: BTreeMap<Owner, Box<Entry>>,
     /// By parent: the owners that use its outputs.
     pub(super) children: HashMap<CredentialName, BTreeSet<Owner>>,
     /// Each file with each owner that reads it.
@@ -102,7 +102,7 @@ impl Task {
             awake,
             limited,
             commands,
-            entries: HashMap::new(),
+            entries: BTreeMap::new(),
             children: HashMap::new(),
             readers: BTreeSet::new(),
             timers: Timers::default(),
@@ -243,7 +243,7 @@ impl Task {
         let bound = entry.spec.is_bundle().then(|| self.first_end(&entry.spec)).flatten();
         let Some(entry) = self.entries.get_mut(owner) else { return };
         let is_due = entry.due(now).is_some_and(|due| due <= now.boot);
-        let order = entry.orders.pop_front().map(|(order, answer)| {
+        let order = entry.orders.pop().map(|(order, answer)| {
             entry.ordered = Some(answer);
             order
         });

@@ -109,8 +109,8 @@ impl House {
 
     /// A reader that wants its token as one line of text.
     fn slot(&self, name: &str) -> Arc<Slot<String>> {
-        let prepare = |minted: &Minted| {
-            let token = minted.outputs.get("token").and_then(Secret::expose_str).ok_or("no token")?;
+        let prepare = |outputs: &Outputs| {
+            let token = outputs.get("token").and_then(Secret::expose_str).ok_or("no token")?;
             if token.contains('\n') { Err("it has a line break".to_owned()) } else { Ok(token.to_owned()) }
         };
         self.keeper.slot(&name.into(), Arc::new(prepare)).expect("the credential is kept")

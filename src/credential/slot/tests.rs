@@ -11,7 +11,7 @@ use super::{AfterRefusal, Slot};
 use crate::clock::Clock;
 use crate::credential::shared::{Poke, Published, REFUSAL_FLOOR, Shared};
 use crate::credential::step::model::{CHANGES, Part, Scene, block_on, explore};
-use crate::credential::{Expiry, Lifetime, Minted, Owner, State, Status};
+use crate::credential::{Expiry, Lifetime, Outputs, Owner, State, Status};
 
 const WAIT: Duration = Duration::from_secs(5);
 
@@ -47,9 +47,8 @@ impl Bench {
 }
 
 fn generation(clock: &Clock, generation: u64) -> Published {
-    let minted = Minted::default();
     let expiry = Expiry::new(clock.now(), Lifetime::For(Duration::from_secs(3600)));
-    Published { generation, expiry, minted }
+    Published { generation, expiry, outputs: Outputs::new(), warnings: Vec::new() }
 }
 
 fn publish(shared: &Shared, clock: &Clock, number: u64) {

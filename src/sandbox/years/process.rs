@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::credential::flow::{Direct, Issuer};
 use crate::credential::keeper::{Keeper, Options, SleepRules, start};
 use crate::credential::slot::Slot;
-use crate::credential::{Minted, Owner, State, Status};
+use crate::credential::{Outputs, Owner, State, Status};
 use crate::inject::Prepared;
 use crate::sandbox::Received;
 use crate::sandbox::years::disk::Disk;
@@ -42,7 +42,7 @@ impl Process {
         keeper.reconcile(config.credentials.clone());
         let slot = |route: &Arc<crate::route::RouteSpec>| {
             let (spec, clock) = (Arc::clone(route), clock.clone());
-            let prepare = move |minted: &Minted| spec.injection.prepare(&minted.outputs, &clock);
+            let prepare = move |outputs: &Outputs| spec.injection.prepare(outputs, &clock);
             let slot = keeper.slot(&Owner::from(&route.credential), Arc::new(prepare));
             (route.name.clone(), slot.expect("the credential is kept"))
         };

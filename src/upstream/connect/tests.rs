@@ -17,7 +17,7 @@ use crate::upstream::{EgressSpec, MinimumTls, Origin, Scheme, Url};
 const LIMIT: Duration = Duration::from_secs(5);
 
 fn origin(host: &str, port: u16) -> Origin {
-    Origin { scheme: Scheme::Http, host: host.to_owned(), port }
+    Origin { scheme: Scheme::Http, host: host.into(), port }
 }
 
 fn secure_origin(port: u16) -> Origin {

@@ -67,7 +67,7 @@ pub(super) fn set_by(headers: &HeaderMap, name: &str) -> Option<Secret> {
 impl Cookie {
     fn matches(&self, url: &Url) -> bool {
         let host = &url.origin.host;
-        let domain = if self.host_only { *host == self.domain } else { is_within(host, &self.domain) };
+        let domain = if self.host_only { **host == *self.domain } else { is_within(host, &self.domain) };
         let path = url.path();
         // Section 5.1.4: a prefix, and at the border of a segment.
         let on_path = path
@@ -97,7 +97,7 @@ fn parse(field: &str, url: &Url, now: Timestamp) -> Option<(Cookie, bool)> {
     let mut cookie = Cookie {
         name: name.to_owned(),
         value: Secret::from(value),
-        domain: host.clone(),
+        domain: host.to_string(),
         host_only: true,
         path: default_path(url.path()).to_owned(),
         secure: false,
@@ -109,7 +109,7 @@ fn parse(field: &str, url: &Url, now: Timestamp) -> Option<(Cookie, bool)> {
         match name.trim().to_ascii_lowercase().as_str() {
             "domain" => {
                 let domain = value.trim_start_matches('.').to_ascii_lowercase();
-                if domain.is_empty() || domain == *host {
+                if domain.is_empty() || *domain == **host {
                     continue;
                 }
                 // A cookie for all of a top-level domain is nobody's.

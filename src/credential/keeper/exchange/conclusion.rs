@@ -47,7 +47,8 @@ impl Exchange {
         at: Moment,
     ) -> (Record, Result<Obtained, Failure>) {
         if let Some(Order::Set(..)) = &self.order
-            && let Err(why) = self.shared.check(&minted).and_then(|()| has_not_ended(minted.lifetime, at))
+            && let Err(why) =
+                self.shared.check(&minted.outputs).and_then(|()| has_not_ended(minted.lifetime, at))
         {
             // What no route can use is not kept.
             return (record, Err(Failure::Local(why)));

@@ -19,7 +19,7 @@ impl Exchange {
         let Ok(question) = self.question(record.clone()).await else { return };
         let refresh = question.inputs.values.get("refresh_token");
         let kept = || record.current.as_ref().map(|current| &current.outputs);
-        let outputs = published.map(|published| &published.minted.outputs).or_else(kept);
+        let outputs = published.map(|published| &published.outputs).or_else(kept);
         let access = outputs.and_then(|outputs| outputs.get("access_token"));
         for (token, hint) in [(refresh, TokenHint::RefreshToken), (access, TokenHint::AccessToken)] {
             let Some(token) = token else { continue };

@@ -97,7 +97,8 @@ async fn requests_on_a_child_of_a_rejected_parent_are_told_so_at_once() {
     let unavailable = house.wait(&slot).await.expect_err("nothing is there");
     assert_eq!((house.clock.boot(), unavailable.state), (start, State::Rejected));
     let status = house.status("entity");
-    assert_eq!((status.state, status.waits_for), (State::Pending, Some(("user".into(), State::Rejected))));
+    let waits_for = Box::new(("user".into(), State::Rejected));
+    assert_eq!((status.state, status.waits_for), (State::Pending, Some(waits_for)));
     let error = status.last_error.expect("an error");
     assert!(
         error.message.contains("`user`") && error.message.contains("wrong password"),

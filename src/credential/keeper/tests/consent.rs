@@ -25,8 +25,8 @@ pub(super) fn rotates(call: &Call) -> Answer {
 
 impl House {
     fn slot_of(&self, owner: &Owner) -> Arc<Slot<String>> {
-        let prepare = |minted: &Minted| {
-            let token = minted.outputs.get("token").and_then(Secret::expose_str);
+        let prepare = |outputs: &Outputs| {
+            let token = outputs.get("token").and_then(Secret::expose_str);
             token.map(str::to_owned).ok_or_else(|| "no token".to_owned())
         };
         self.keeper.slot(owner, Arc::new(prepare)).expect("the credential is kept")

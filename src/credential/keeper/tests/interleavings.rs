@@ -126,8 +126,8 @@ fn poll(
 }
 
 fn reader(keeper: &Keeper) -> Arc<Slot<String>> {
-    let prepare = |minted: &Minted| {
-        let token = minted.outputs.get("token").and_then(Secret::expose_str);
+    let prepare = |outputs: &Outputs| {
+        let token = outputs.get("token").and_then(Secret::expose_str);
         token.map(str::to_owned).ok_or_else(|| "no token".to_owned())
     };
     keeper.slot(&"a".into(), Arc::new(prepare)).expect("the credential is kept")

@@ -107,7 +107,7 @@ async fn a_token_that_no_route_can_use_is_not_published_to_any() {
     });
     house.keep([spec("a")]);
     let strict = house.slot("a");
-    let lax = house.keeper.slot(&"a".into(), Arc::new(|minted: &Minted| Ok(minted.outputs.len())));
+    let lax = house.keeper.slot(&"a".into(), Arc::new(|outputs: &Outputs| Ok(outputs.len())));
     let lax = lax.expect("the credential is kept");
     pass(seconds(81)).await;
     assert_eq!(house.token(&strict).as_deref(), Some("good"));
@@ -121,7 +121,7 @@ async fn a_token_that_no_route_can_use_is_not_published_to_any() {
 async fn a_route_that_cannot_use_a_good_token_is_told_about_and_does_not_wait() {
     let (house, good) = House::with_one(static_spec("a", Source::Value(Secret::from("abc"))));
     settle().await;
-    let refuse = |_: &Minted| Err::<(), _>("there is no `x`".to_owned());
+    let refuse = |_: &Outputs| Err::<(), _>("there is no `x`".to_owned());
     let bad = house.keeper.slot(&"a".into(), Arc::new(refuse)).expect("the credential is kept");
     settle().await;
     let start = house.clock.boot();

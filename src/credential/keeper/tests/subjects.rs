@@ -21,8 +21,8 @@ async fn house_of(subjects: &[&str], sleep: SleepRules) -> (House, Arc<Roster<St
 
 impl House {
     fn roster(&self, name: &str) -> Arc<Roster<String>> {
-        let prepare = |minted: &Minted| {
-            let token = minted.outputs.get("token").and_then(Secret::expose_str);
+        let prepare = |outputs: &Outputs| {
+            let token = outputs.get("token").and_then(Secret::expose_str);
             token.map(str::to_owned).ok_or_else(|| "no token".to_owned())
         };
         self.keeper.roster(&name.into(), Arc::new(prepare)).expect("the credential is kept")
