@@ -19,5 +19,5 @@ pub(crate) mod testing;
 mod tls;
 
 pub use destination::Destination;
-pub use egress::{CertificateSpec, EgressSpec, ExpectSpec, MinimumTls, ProxyLogin, ProxySpec};
+pub use egress::{CertificateSpec, EgressLimits, EgressSpec, ExpectSpec, MinimumTls, ProxyLogin, ProxySpec};
 pub use origin::{Origin, Scheme, Url};

@@ -22,6 +22,7 @@ use crate::server::Listener;
 use crate::telemetry::{self, Counter};
 use crate::upstream::connect::Connectors;
 use crate::upstream::departure::Departure;
+use crate::upstream::egress;
 use crate::upstream::pool::Bites;
 
 /// The numbers that the control plane counts.
@@ -176,6 +177,8 @@ fn limits(text: &mut Exposition, rows: &[Row<'_>], admin: &Admin) {
         };
         metric.sample(&[("limit", limit.as_str())], count);
     }
+    metric.sample(&[("limit", "max_lookups")], egress::BITES.lookups.get());
+    metric.sample(&[("limit", "max_tls_servers")], egress::BITES.tls_servers.get());
     metric.sample(&[("limit", "max_event_streams")], admin.events.limited.get());
     metric.sample(&[("limit", "admin_connections")], admin.metrics.evicted.get());
     metric.sample(&[("limit", "admin_wrong_tokens")], admin.sessions.uncompared.get());

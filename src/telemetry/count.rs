@@ -7,6 +7,11 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 pub struct Counter(AtomicU64);
 
 impl Counter {
+    /// A number that begins with 0.
+    pub const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
     /// Counts one.
     pub fn increment(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);

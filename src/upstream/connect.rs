@@ -75,6 +75,8 @@ struct Current {
     /// start.
     tls: OnceLock<Result<Tls, String>>,
     lowest: MinimumTls,
+    /// See [`crate::upstream::EgressLimits::tls_servers`].
+    servers: usize,
 }
 
 /// Which versions of HTTP are offered where the other side chooses (ALPN, RFC 7301).
@@ -136,13 +138,14 @@ impl Identity {
 
 impl Current {
     fn new(material: Material, spec: &EgressSpec) -> Self {
-        Self { identity: Identity::next(), material, tls: OnceLock::new(), lowest: spec.min_tls }
+        let (lowest, servers) = (spec.min_tls, spec.limits.tls_servers);
+        Self { identity: Identity::next(), material, tls: OnceLock::new(), lowest, servers }
     }
 
     /// The same under another identity.
     fn of_another_identity(&self) -> Self {
         let (material, tls) = (self.material.clone(), self.tls.clone());
-        Self { identity: Identity::next(), material, tls, lowest: self.lowest }
+        Self { identity: Identity::next(), material, tls, lowest: self.lowest, servers: self.servers }
     }
 
     /// TLS, made on a thread of the runtime's pool at the first call.
@@ -150,7 +153,7 @@ impl Current {
         if self.tls.get().is_none() {
             let making = Arc::clone(self);
             let made = tokio::task::spawn_blocking(move || {
-                making.tls.get_or_init(|| Tls::new(&making.material, making.lowest));
+                making.tls.get_or_init(|| Tls::new(&making.material, making.lowest, making.servers));
             });
             made.await.map_err(|_| "bearerd is shutting down".to_owned())?;
         }
@@ -188,7 +191,7 @@ impl Connector {
     pub fn new(egress: &EgressSpec) -> Result<Self, EgressError> {
         let current = Current::new(Material::read(egress).map_err(EgressError)?, egress);
         Ok(Self(Arc::new(Shared {
-            resolver: Resolver::new(),
+            resolver: Resolver::new(egress.limits.lookups),
             identity: AtomicU64::new(current.identity.0),
             current: ArcSwap::from_pointee(current),
             renewing: Mutex::default(),

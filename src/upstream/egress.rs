@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::certificate::KeySource;
 use crate::secret::{Secret, SecretBuffer, read_file};
+use crate::telemetry::Counter;
 use crate::upstream::{Origin, Url};
 
 /// The longest password of a proxy, in bytes.
@@ -36,7 +37,36 @@ pub struct EgressSpec {
     pub allow_private: bool,
     /// The address that the world has to see.
     pub expect: Option<Box<ExpectSpec>>,
+    /// How much of the machine it takes.
+    pub limits: EgressLimits,
 }
+
+/// How much of the machine an egress takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EgressLimits {
+    /// Names that are looked up at once: a slow resolver holds up those that wait for it, and no thread more.
+    pub lookups: usize,
+    /// Servers whose TLS sessions are kept; beyond, those of the one that was met longest ago go.
+    pub tls_servers: usize,
+}
+
+impl Default for EgressLimits {
+    fn default() -> Self {
+        Self { lookups: 16, tls_servers: 32 }
+    }
+}
+
+/// How often the limits of egresses bit, over all of them since the process began.
+#[derive(Debug)]
+pub struct EgressBites {
+    /// Look-ups that had to wait for others ([`EgressLimits::lookups`]).
+    pub lookups: Counter,
+    /// Servers that were forgotten ([`EgressLimits::tls_servers`]).
+    pub tls_servers: Counter,
+}
+
+/// See [`EgressBites`].
+pub static BITES: EgressBites = EgressBites { lookups: Counter::new(), tls_servers: Counter::new() };
 
 /// Which address connections have to leave from, as `expect_address` says.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -28,8 +28,8 @@ pub(super) struct Tls {
 
 impl Tls {
     /// TLS with the authorities and the client certificate of `material`. Sessions of an earlier
-    /// identity are not resumed by it. Blocks on the file system.
-    pub(super) fn new(material: &Material, lowest: MinimumTls) -> Result<Self, String> {
+    /// identity are not resumed by it; those of so many servers are kept. Blocks on the file system.
+    pub(super) fn new(material: &Material, lowest: MinimumTls, servers: usize) -> Result<Self, String> {
         let versions: &[_] = match lowest {
             MinimumTls::Tls12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
             MinimumTls::Tls13 => &[&rustls::version::TLS13],
@@ -46,7 +46,7 @@ impl Tls {
             }
             None => config.with_no_client_auth(),
         };
-        config.resumption = Resumption::store(Arc::new(Sessions::default()));
+        config.resumption = Resumption::store(Arc::new(Sessions::new(servers)));
         Ok(Self { connector: TlsConnector::from(Arc::new(config)), authorities })
     }
 

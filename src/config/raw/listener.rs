@@ -136,6 +136,10 @@ pub(crate) struct Egress {
     pub(crate) ipv4_only: Option<bool>,
     /// Names may resolve to loopback and private addresses; default `false`.
     pub(crate) allow_private: Option<bool>,
+    /// Names that are looked up at once; default 16.
+    pub(crate) max_lookups: Option<u32>,
+    /// Servers whose TLS sessions are kept, to be resumed; default 32.
+    pub(crate) max_tls_servers: Option<u32>,
     /// The address that the world has to see connections leave from: asked for at start and every hour.
     pub(crate) expect_address: Option<ExpectAddress>,
 }

@@ -16,7 +16,7 @@ use crate::config::validate::inject::is_pointer;
 use crate::config::validate::secret;
 use crate::credential::CredentialSpec;
 use crate::upstream::{
-    CertificateSpec, EgressSpec, ExpectSpec, MinimumTls, ProxyLogin, ProxySpec, Scheme, Url,
+    CertificateSpec, EgressLimits, EgressSpec, ExpectSpec, MinimumTls, ProxyLogin, ProxySpec, Scheme, Url,
 };
 
 /// How often the address is asked for, where the file does not say.
@@ -70,7 +70,24 @@ fn egress(name: &str, raw: &raw::Egress, place: Place<'_>, context: &mut Context
             .as_ref()
             .and_then(|raw| expect(raw, source, place.key("expect_address"), context))
             .map(Box::new),
+        limits: limits(raw, place, context),
     })
+}
+
+/// How much of the machine it takes.
+fn limits(raw: &raw::Egress, place: Place<'_>, context: &mut Context<'_>) -> EgressLimits {
+    let default = EgressLimits::default();
+    let mut limit = |key: &str, given: Option<u32>, default: usize, most: usize| {
+        let value = given.map_or(default, |given| given as usize);
+        if !(1..=most).contains(&value) {
+            context.findings.error(place.key(key), format!("`{key}` is from 1 to {most}"));
+        }
+        value
+    };
+    EgressLimits {
+        lookups: limit("max_lookups", raw.max_lookups, default.lookups, 64),
+        tls_servers: limit("max_tls_servers", raw.max_tls_servers, default.tls_servers, 10_000),
+    }
 }
 
 /// The address that the world has to see.

@@ -9,11 +9,7 @@ use tokio::net::TcpSocket;
 use tokio::sync::Semaphore;
 
 use crate::upstream::connect::error::{ConnectError, Shortage};
-use crate::upstream::{EgressSpec, address};
-
-/// Look-ups at once for one egress. A slow resolver holds up those that wait for it, and no thread
-/// more.
-const LOOKUPS: usize = 16;
+use crate::upstream::{EgressSpec, address, egress};
 
 /// How many addresses of one name are tried.
 const MOST_ADDRESSES: usize = 8;
@@ -23,8 +19,9 @@ const MOST_ADDRESSES: usize = 8;
 pub(super) struct Resolver(Arc<Semaphore>);
 
 impl Resolver {
-    pub(super) fn new() -> Self {
-        Self(Arc::new(Semaphore::new(LOOKUPS)))
+    /// One that asks for so many names at once.
+    pub(super) fn new(lookups: usize) -> Self {
+        Self(Arc::new(Semaphore::new(lookups)))
     }
 
     /// The addresses of a host that may be dialed by `egress`; at least one. `is_consent` says that
@@ -66,6 +63,9 @@ impl Resolver {
     /// Asks on a thread of the runtime's pool, since it may block for long.
     async fn look_up(&self, host: &str) -> Result<Vec<IpAddr>, ConnectError> {
         let failed = |reason: String| ConnectError::Resolve { host: host.to_owned(), reason };
+        if self.0.available_permits() == 0 {
+            egress::BITES.lookups.increment();
+        }
         let permit = Arc::clone(&self.0)
             .acquire_owned()
             .await
@@ -117,7 +117,16 @@ fn take_turns(addresses: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
 mod tests {
     use std::net::IpAddr;
 
-    use super::take_turns;
+    use super::{Resolver, egress, take_turns};
+
+    #[tokio::test]
+    async fn no_more_names_are_looked_up_at_once_than_the_limit_says_and_those_that_wait_are_counted() {
+        let (resolver, waited) = (Resolver::new(2), egress::BITES.lookups.get());
+        let look_up = || resolver.look_up("localhost");
+        let (one, two, three) = tokio::join!(look_up(), look_up(), look_up());
+        assert!(one.is_ok() && two.is_ok() && three.is_ok());
+        assert_eq!(egress::BITES.lookups.get() - waited, 1);
+    }
 
     #[test]
     fn families_take_turns_from_the_one_that_came_first() {

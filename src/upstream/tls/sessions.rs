@@ -8,11 +8,10 @@ use rustls::NamedGroup;
 use rustls::client::{ClientSessionStore, Tls12ClientSessionValue, Tls13ClientSessionValue};
 use rustls::pki_types::ServerName;
 
+use crate::upstream::egress::BITES;
+
 #[cfg(test)]
 mod tests;
-
-/// How many servers are remembered; beyond, the one that was met longest ago is forgotten.
-const SERVERS: usize = 32;
 
 /// How many TLS 1.3 tickets of a server are kept; beyond, the oldest go. A ticket is used once (RFC 8446,
 /// appendix C.4) and the next comes only with the answer, so this many connections to a server that
@@ -21,8 +20,11 @@ const SERVERS: usize = 32;
 const TICKETS: usize = 256;
 
 /// The sessions of an identity, in memory only.
-#[derive(Default)]
-pub(super) struct Sessions(Mutex<VecDeque<Server>>);
+pub(super) struct Sessions {
+    servers: Mutex<VecDeque<Server>>,
+    /// How many servers are remembered; beyond, the one that was met longest ago is forgotten.
+    most: usize,
+}
 
 /// What is remembered of a server.
 struct Server {
@@ -42,6 +44,11 @@ impl Server {
 }
 
 impl Sessions {
+    /// Room for the sessions of so many servers.
+    pub(super) fn new(most: usize) -> Self {
+        Self { servers: Mutex::default(), most }
+    }
+
     /// Reads or takes something of a server, if it is known.
     fn recall<T>(&self, name: &ServerName<'_>, part: impl FnOnce(&mut Server) -> Option<T>) -> Option<T> {
         self.servers().iter_mut().find(|server| server.name == *name).and_then(part)
@@ -53,14 +60,14 @@ impl Sessions {
         let known = servers.iter().position(|server| server.name == name);
         let mut server = known.and_then(|at| servers.remove(at)).unwrap_or_else(|| Server::new(name));
         change(&mut server);
-        if servers.len() == SERVERS {
-            servers.pop_front();
+        if servers.len() >= self.most && servers.pop_front().is_some() {
+            BITES.tls_servers.increment();
         }
         servers.push_back(server);
     }
 
     fn servers(&self) -> MutexGuard<'_, VecDeque<Server>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,6 +1,8 @@
 //! What is wrong with an egress, and with what leaves by it.
 
-use super::{around, mistakes};
+use bearerd::upstream::EgressLimits;
+
+use super::{accepted, around, around_route, mistakes};
 
 #[test]
 fn egresses_are_checked() {
@@ -73,4 +75,23 @@ egress = "proxied"
     45:10 connections to a Unix socket do not leave the machine: they have no egress
     48:12 http://127.0.0.1:1 is plain HTTP: everyone on the way could read the token (use https://, or say `allow_plaintext = true` if the upstream has nothing else)
     "#);
+}
+
+#[test]
+fn limits_of_an_egress_have_defaults_and_ranges() {
+    let with = |more: &str| {
+        around_route(&format!("upstream = \"https://a.example\"\ncredential = \"c\"\n[egress.a]\n{more}\n"))
+    };
+    let limits = |more: &str| accepted(&with(more)).config.egress[0].limits;
+    assert_eq!(limits(""), EgressLimits { lookups: 16, tls_servers: 32 });
+    let said = EgressLimits { lookups: 1, tls_servers: 10_000 };
+    assert_eq!(limits("max_lookups = 1\nmax_tls_servers = 10000\n"), said);
+    for (wrong, range) in [
+        ("max_lookups = 0", "`max_lookups` is from 1 to 64"),
+        ("max_lookups = 65", "`max_lookups` is from 1 to 64"),
+        ("max_tls_servers = 0", "`max_tls_servers` is from 1 to 10000"),
+    ] {
+        let told = mistakes(&with(wrong));
+        assert!(told.contains(range), "{told}");
+    }
 }

@@ -6,8 +6,10 @@ use rustls::{ClientConfig, NamedGroup, RootCertStore, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use super::{SERVERS, Sessions, TICKETS};
+use super::{BITES, Sessions, TICKETS};
 use crate::upstream::testing::Authority;
+
+const SERVERS: usize = 5;
 
 fn name(host: &str) -> ServerName<'static> {
     ServerName::try_from(host.to_owned()).expect("a name")
@@ -24,7 +26,7 @@ async fn after_tickets(count: usize) -> Sessions {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let client = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let mut client = client.expect("versions").with_root_certificates(roots).with_no_client_auth();
-    let sessions = Arc::new(Sessions::default());
+    let sessions = Arc::new(Sessions::new(SERVERS));
     client.resumption = Resumption::store(Arc::clone(&sessions) as _);
 
     let (near, far) = tokio::io::duplex(1 << 20);
@@ -58,12 +60,14 @@ async fn tickets_of_a_server_are_bounded() {
 
 #[test]
 fn the_server_that_was_met_longest_ago_is_forgotten_first() {
-    let sessions = Sessions::default();
+    let sessions = Sessions::new(SERVERS);
     let meet = |number: usize| sessions.set_kx_hint(name(&format!("{number}.example")), NamedGroup::X25519);
     let is_known = |number: usize| sessions.kx_hint(&name(&format!("{number}.example"))).is_some();
     (0..SERVERS).for_each(meet);
     meet(0);
+    let forgotten = BITES.tls_servers.get();
     meet(SERVERS);
+    assert_eq!(BITES.tls_servers.get() - forgotten, 1);
     let known: Vec<_> = (0..=SERVERS).filter(|number| is_known(*number)).collect();
     assert_eq!(known, (0..=SERVERS).filter(|number| *number != 1).collect::<Vec<_>>());
 }
