@@ -105,6 +105,7 @@ pub(super) struct Entry {
 }
 
 /// What waits in its order. Nearly always nothing does, and that takes no room beside a pointer.
+#[expect(clippy::box_collection, reason = "an empty list has three words more than a pointer")]
 pub(super) struct Few<T>(Option<Box<VecDeque<T>>>);
 
 impl<T> Few<T> {
