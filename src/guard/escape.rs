@@ -80,9 +80,10 @@ impl Escape {
     }
 
     /// What it stands for, and as much of what is behind it as makes four bytes, as an entry of an index.
+    #[expect(clippy::cast_possible_truncation, reason = "what is cut off is behind the four bytes")]
     pub(super) fn entry(self, behind: [u8; 4]) -> u32 {
         let behind = u64::from(u32::from_le_bytes(behind)) << (8 * self.count);
-        self.packed | (behind & u64::from(u32::MAX)) as u32
+        self.packed | behind as u32
     }
 
     fn longer_by(self, length: usize) -> Self {
