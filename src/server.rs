@@ -26,7 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::caller::account::Accounts;
 use crate::caller::{Needs, Rule};
@@ -220,15 +220,19 @@ impl Server {
     /// Stops accepting and waits up to `limit` for requests in flight. Returns how many connections
     /// were left; dropping the server breaks them off.
     pub async fn drain(&self, limit: Duration) -> u64 {
+        let deadline = Clock::instant() + limit;
+        // Each worker knows before a listener is closed: a connection that came as it closed is asked once more
+        // while the process drains, and not otherwise.
         for worker in &self.workers {
-            worker.tell(Command::Drain);
+            let (known, is_known) = oneshot::channel();
+            worker.tell(Command::Drain(known));
+            let _ = tokio::time::timeout_at(deadline, is_known).await;
         }
         let listeners = self.listeners.load_full();
         for listener in listeners.iter() {
             listener.closed.send_replace(true);
         }
         let accepts = || listeners.iter().any(|listener| listener.closed.receiver_count() > 0);
-        let deadline = Clock::instant() + limit;
         while (accepts() || self.connections() > 0) && Clock::instant() < deadline {
             tokio::time::sleep(DRAIN_LOOK).await;
         }

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 
 use crate::clock::Clock;
@@ -37,8 +38,8 @@ pub enum Command {
     Serve(Accepted<RawStream>, Counted),
     /// Finish the requests in flight of this listener's connections, and take no others of them.
     Part(Arc<Listener>),
-    /// Finish the requests in flight and take no others.
-    Drain,
+    /// Finish the requests in flight and take no others. It is told when it is known.
+    Drain(oneshot::Sender<()>),
 }
 
 /// How many connections a worker has.
@@ -158,7 +159,10 @@ async fn work(shared: Arc<Shared>, load: Load, mut commands: UnboundedReceiver<C
                 Err(error) => tracing::error!(%error, "a connection was lost between two threads"),
             },
             Command::Part(listener) => worker.sweeper.drain_group(group(&listener)),
-            Command::Drain => worker.sweeper.drain(),
+            Command::Drain(known) => {
+                worker.sweeper.drain();
+                let _ = known.send(());
+            }
         }
     }
 }
