@@ -129,6 +129,8 @@ fn guarded(text: fn(usize) -> Vec<u8>) -> (Arc<Patterns>, Vec<u8>) {
 #[library_benchmark]
 #[bench::plain(guarded(guarding::plain))]
 #[bench::json(guarded(guarding::json))]
+#[bench::addresses(guarded(guarding::addresses))]
+#[bench::page(guarded(guarding::page))]
 #[bench::unicode(guarded(guarding::unicode))]
 #[bench::percent(guarded(guarding::percent))]
 #[bench::nested(guarded(guarding::nested))]
