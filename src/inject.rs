@@ -254,13 +254,14 @@ impl Prepared {
         Some(render(injection, signers, outputs, clock, content))
     }
 
-    /// The fields of [`Self::lines`] by themselves, marked sensitive.
+    /// The fields of [`Self::lines`] by themselves, marked sensitive, and wiped when the last who holds them lets go.
     pub fn fields(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
         let lines = self.lines.split(|byte| *byte == b'\n').filter_map(|line| line.strip_suffix(b"\r"));
         lines.filter_map(|line| {
             let (name, value) = line.split_at(memchr::memmem::find(line, SEPARATOR)?);
             // They were fields before they were lines.
-            let mut value = HeaderValue::from_bytes(&value[SEPARATOR.len()..]).ok()?;
+            let value = Secret::new(&value[SEPARATOR.len()..]).into_bytes();
+            let mut value = HeaderValue::from_maybe_shared(value).ok()?;
             value.set_sensitive(true);
             Some((HeaderName::from_bytes(name).ok()?, value))
         })
