@@ -225,6 +225,8 @@ pub struct Output {
     end: usize,
     /// What was written needs no wiping.
     is_harmless: bool,
+    /// How many bytes were written in all.
+    total: u64,
 }
 
 impl Output {
@@ -267,6 +269,11 @@ impl Output {
         &mut self.block[start..end]
     }
 
+    /// How many bytes were written so far, of these and of those that were written behind them.
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
     /// What is still to be written, from the byte `from` on: to say there what was not known before.
     pub fn behind(&mut self, from: usize) -> &mut [u8] {
         &mut self.block[self.start + from..self.end]
@@ -300,6 +307,7 @@ impl Output {
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
+            self.total += written as u64;
             let of_own = written.min(self.len());
             self.written(of_own);
             if written > of_own {
@@ -311,7 +319,11 @@ impl Output {
         }
         match ready!(Pin::new(stream).poll_write(context, more)) {
             Ok(0) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-            written => Poll::Ready(written),
+            Ok(written) => {
+                self.total += written as u64;
+                Poll::Ready(Ok(written))
+            }
+            Err(error) => Poll::Ready(Err(error)),
         }
     }
 

@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::net::TcpStream;
@@ -23,7 +24,12 @@ use crate::route::metrics::Limit;
 use crate::upstream::http1::{AnswerError, Asked};
 use crate::upstream::link::Link;
 use crate::upstream::pool::Pool;
-use crate::upstream::stream::Stream;
+use crate::upstream::stream::{Fate, Stream};
+
+/// How long to look again and again, about a second in all, whether a request came too late on a connection that the
+/// upstream has ended: its system answers as fast as the way is long.
+const SHORTEST_LOOK: Duration = Duration::from_millis(1);
+const LONGEST_LOOK: Duration = Duration::from_secs(1);
 
 /// What came of waiting for the head of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,15 +84,16 @@ impl Exchange {
         head: &mut AnswerHead,
     ) -> Result<Awaited, ProxyError> {
         self.watch.enter(Phase::Upload, self.route.limits.stall_timeout);
-        poll_fn(|context| {
+        let awaited = poll_fn(|context| {
             let _ = self.poll_upload(caller, context);
             let is_hopeless = matches!(self.upload.progress(), Progress::TooLarge | Progress::Broken);
             if !is_hopeless && let Some(link) = &mut self.incoming.link {
                 match link.poll_head(head, self.asked, context) {
-                    Poll::Ready(Ok(())) => return Poll::Ready(Ok(Awaited::Answer)),
+                    Poll::Ready(Ok(())) => return Poll::Ready(Ok(Some(Awaited::Answer))),
                     Poll::Ready(Err(AnswerError::Unprocessed)) => {
-                        return Poll::Ready(Ok(Awaited::Unprocessed));
+                        return Poll::Ready(Ok(Some(Awaited::Unprocessed)));
                     }
+                    Poll::Ready(Err(AnswerError::Closed)) => return Poll::Ready(self.closed()),
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(self.unanswered(&error))),
                     Poll::Pending => {}
                 }
@@ -95,11 +102,38 @@ impl Exchange {
                 return Poll::Ready(Err(error));
             }
             if self.is_sent() && caller.poll_gone(context).is_ready() {
-                return Poll::Ready(Ok(Awaited::Gone));
+                return Poll::Ready(Ok(Some(Awaited::Gone)));
             }
             self.watch.poll_passed(context).map(|elapsed| Err(too_slow(elapsed.0, &self.route)))
         })
-        .await
+        .await?;
+        match awaited {
+            Some(awaited) => Ok(awaited),
+            None => Box::pin(self.look_after_close()).await,
+        }
+    }
+
+    /// What the end of a connection without a byte of an answer means for the request, if that is known: it may go to
+    /// another if nobody has seen any of it.
+    fn closed(&self) -> Result<Option<Awaited>, ProxyError> {
+        match self.incoming.link.as_ref().map(Link::fate) {
+            Some(Fate::Unseen) => Ok(Some(Awaited::Unprocessed)),
+            Some(Fate::Undecided) => Ok(None),
+            Some(Fate::Unknown) | None => Err(self.unanswered(&AnswerError::Closed)),
+        }
+    }
+
+    /// Waits until that is known: what tells may be on its way.
+    async fn look_after_close(&self) -> Result<Awaited, ProxyError> {
+        let mut pause = SHORTEST_LOOK;
+        while pause < LONGEST_LOOK {
+            tokio::time::sleep(pause).await;
+            if let Some(known) = self.closed()? {
+                return Ok(known);
+            }
+            pause *= 2;
+        }
+        Err(self.unanswered(&AnswerError::Closed))
     }
 
     /// Sends on as much of the request as goes without waiting. Ready when nothing is left to be done

@@ -17,7 +17,7 @@ use crate::http1::{AnswerHead, Decoder, Framing, HeadLimits, Kind, body};
 use crate::upstream::connect::{Identity, tls_reason};
 use crate::upstream::http2::Flood;
 use crate::upstream::pool::{Counted, Uses};
-use crate::upstream::stream::Stream;
+use crate::upstream::stream::{Fate, Stream};
 
 /// Limits of an answer's head: generous, since an upstream is chosen by the configuration.
 pub const ANSWER_LIMITS: HeadLimits = HeadLimits { bytes: 256 * 1024, fields: 256, target: 0 };
@@ -33,8 +33,12 @@ pub struct Http1Link {
     /// How long it may lie idle, by what the upstream says.
     patience: Option<Duration>,
     request: Passage,
+    /// What was written before the request.
+    before: u64,
     /// The request was written to its end.
     is_sent: bool,
+    /// The upstream took no more of the request.
+    is_cut_off: bool,
     input: Input,
     answer: Decoder,
     framing: Framing,
@@ -103,7 +107,9 @@ impl Http1Link {
             is_reused: false,
             patience: None,
             request: Passage::default(),
+            before: 0,
             is_sent: false,
+            is_cut_off: false,
             input: Input::default(),
             answer: Decoder::new(Framing::NONE),
             framing: Framing::NONE,
@@ -149,7 +155,8 @@ impl Http1Link {
     /// The head is in the output; its body has this framing.
     pub fn begin(&mut self, framing: Framing) {
         self.request.begin(framing);
-        self.is_sent = false;
+        self.before = self.request.output.total();
+        (self.is_sent, self.is_cut_off) = (false, false);
         (self.interim, self.searched, self.parsed) = (0, 0, 0);
         self.is_last = true;
         self.is_bypassed = false;
@@ -161,9 +168,10 @@ impl Http1Link {
         source: &mut S,
         context: &mut Context<'_>,
     ) -> Poll<Result<(), PassError>> {
-        ready!(self.request.poll(source, &mut self.stream, context))?;
-        self.is_sent = true;
-        Poll::Ready(Ok(()))
+        let sent = ready!(self.request.poll(source, &mut self.stream, context));
+        self.is_sent = sent.is_ok();
+        self.is_cut_off = matches!(sent, Err(PassError::Sink(_)));
+        Poll::Ready(sent)
     }
 
     /// Waits for the head of the answer. Informational answers are dropped (RFC 9110, section 15.2),
@@ -212,13 +220,25 @@ impl Http1Link {
                 return Poll::Ready(Err(AnswerError::Tls(reason)));
             }
             if !matches!(read, Ok(1..)) {
-                let nothing_came = self.input.is_empty();
+                let nothing_came = self.input.is_empty() && self.interim == 0;
                 return Poll::Ready(Err(if nothing_came {
                     AnswerError::Closed
                 } else {
                     AnswerError::BrokenOff
                 }));
             }
+        }
+    }
+
+    /// What became of a request after whose beginning the connection ended without a byte of an answer: an upstream may
+    /// end an idle connection while a request is on its way to it.
+    pub fn fate(&self) -> Fate {
+        match self.request.output.total() - self.before {
+            _ if !self.is_reused => Fate::Unknown,
+            0 => Fate::Unseen,
+            // Why it took no more was told with that, and is not told again.
+            _ if self.is_cut_off => Fate::Unknown,
+            written => self.stream.fate(written),
         }
     }
 

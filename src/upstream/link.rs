@@ -9,7 +9,7 @@ use crate::buffer::{Held, Input};
 use crate::http1::{AnswerHead, Framing};
 use crate::upstream::http1::{AnswerError, Asked, Http1Link};
 use crate::upstream::http2::Http2Link;
-use crate::upstream::stream::Stream;
+use crate::upstream::stream::{Fate, Stream};
 
 /// One request and its answer.
 pub enum Link {
@@ -42,6 +42,14 @@ impl Link {
         match self {
             Self::Http1(link) => link.poll_head(head, asked, context),
             Self::Http2(link) => link.poll_head(head, asked, context),
+        }
+    }
+
+    /// What became of a request that has no answer, since its connection has ended.
+    pub fn fate(&self) -> Fate {
+        match self {
+            Self::Http1(link) => link.fate(),
+            Self::Http2(_) => Fate::Unknown,
         }
     }
 

@@ -1,5 +1,7 @@
 //! A connection to an origin, whatever it is made of.
 
+mod fate;
+
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
@@ -9,6 +11,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::coop::unconstrained;
 use tokio_rustls::client::TlsStream;
+
+pub use fate::Fate;
 
 /// A connection to an origin.
 #[derive(Debug)]
@@ -55,6 +59,16 @@ impl Stream {
             }
         };
         read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// What became of the last `written` bytes, after which the other end has ended the connection.
+    pub(super) fn fate(&self, written: u64) -> Fate {
+        match self {
+            Self::Plain(stream) => Fate::of(stream, written),
+            Self::Tls(stream) => Fate::of(stream.get_ref().0, written),
+            // The kernel tells nothing of what was read at the other end.
+            Self::Unix(_) => Fate::Unknown,
+        }
     }
 }
 

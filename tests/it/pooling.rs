@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::configuration::to;
 use crate::support::wire::{End, Wire};
@@ -123,6 +123,58 @@ fn a_dead_idle_connection_never_costs_a_request() {
         upstream.leave(number % 3 == 0);
     }
     assert_eq!(bearerd.metric("bearerd_errors_total{route=\"api\",code=\"upstream_protocol\"}"), 0);
+}
+
+#[test]
+fn a_connection_that_ends_while_a_request_is_on_its_way_costs_none_that_nobody_has_seen() {
+    let (bearerd, origin) = Origin::behind_bearerd();
+    for number in 0..600 {
+        // Nothing was done, so that it does not matter what could not be done twice.
+        let method = if number % 2 == 0 { "GET" } else { "POST" };
+        let mut app = bearerd.app().ask("GET", "/api/first", "");
+        let mut upstream = origin.accept();
+        upstream.request();
+        // The second waits for the answer to the first, and goes out in the same turn of bearerd's as that one comes.
+        app.send(bearerd.app().head(method, "/api/second", "", 0));
+        upstream.send(OK);
+        let sent = Instant::now();
+        while sent.elapsed() < Duration::from_micros(number / 2 % 100) {}
+        let arrived = upstream.hang_up();
+        assert_eq!(app.answer().status(), 200, "the first request of round {number}");
+        if arrived.is_empty() {
+            let mut next = origin.accept();
+            assert_eq!(next.request().method(), method);
+            next.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok");
+        }
+        let expected = if arrived.is_empty() { 200 } else { 502 };
+        assert_eq!(app.answer().status(), expected, "the second request of round {number}");
+        origin.assert_no_other_connection();
+    }
+}
+
+#[test]
+fn a_request_that_may_have_been_seen_on_a_connection_that_ends_is_not_sent_again() {
+    let (bearerd, origin) = Origin::behind_bearerd();
+    // Read, and answered by the end; read behind a farewell; not read, though it had come.
+    for way in ["read", "read behind", "unread"] {
+        let mut app = bearerd.app().ask("GET", "/api/first", "");
+        let mut upstream = origin.accept();
+        upstream.request();
+        upstream.send(OK);
+        assert_eq!(app.answer().text(), "ok");
+        app.send(bearerd.app().head("GET", "/api/second", "", 0));
+        match way {
+            "read" => drop(upstream.request()),
+            "read behind" => {
+                upstream.request();
+                upstream.finish();
+            }
+            _ => thread::sleep(Duration::from_millis(100)),
+        }
+        drop(upstream);
+        assert_eq!(app.answer().status(), 502, "{way}");
+        origin.assert_no_other_connection();
+    }
 }
 
 #[test]

@@ -89,6 +89,12 @@ impl Wire {
         let _ = self.stream.shutdown(Shutdown::Write);
     }
 
+    /// Hangs up, in both directions at once; says what had arrived by then and was not read.
+    pub fn hang_up(mut self) -> String {
+        let _ = self.stream.shutdown(Shutdown::Both);
+        self.rest()
+    }
+
     /// Breaks the connection off: a socket closed with lingering zero sends RST in place of FIN.
     pub fn reset(self) {
         socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).expect("an option");
