@@ -161,6 +161,8 @@ async fn answer(
         }
         Ok(Answer::Upstream(mut exchange)) => {
             record.status = Some(heads.answer.status);
+            // An app that waits for a 100 which does not come may send the body or not: nobody can tell.
+            let may_skip = !app.expects_continue();
             app.begin_answer(&heads.answer, exchange.framing(), manner, &service.date);
             let ending = app.pass_answer(&mut exchange).await;
             let is_sent = exchange.is_sent();
@@ -171,7 +173,13 @@ async fn answer(
             }
             drop(record);
             match ending {
-                Ending::Whole if !manner.closes && is_sent && app.has_whole_request() => After::Next,
+                Ending::Whole if manner.closes => After::Close,
+                Ending::Whole if is_sent && app.has_whole_request() => After::Next,
+                Ending::Whole if may_skip => {
+                    // What is left of the request is of no use to the upstream.
+                    drop(exchange);
+                    Box::pin(skip_request(app, watch, settings.door.idle_timeout)).await
+                }
                 Ending::Whole => After::Close,
                 Ending::BrokenByUpstream | Ending::BrokenByApp => After::Gone,
             }
@@ -203,14 +211,22 @@ async fn answer_here(
     drop(record);
     watch.enter(Phase::Lingering, MOMENT);
     let ending = app.answer(response, manner, &service.date).await;
-    watch.enter(Phase::Lingering, MOMENT);
-    let is_usable = ending == Ending::Whole && !manner.closes && app.skip_request().await;
-    watch.enter(Phase::Idle, idle_timeout);
     match ending {
-        Ending::Whole if is_usable => After::Next,
-        Ending::Whole => After::Close,
+        Ending::Whole if !manner.closes => skip_request(app, &watch, idle_timeout).await,
+        Ending::Whole => {
+            watch.enter(Phase::Idle, idle_timeout);
+            After::Close
+        }
         Ending::BrokenByUpstream | Ending::BrokenByApp => After::Gone,
     }
+}
+
+/// Reads what is left of a request that was answered before its end, so that the next can be read.
+async fn skip_request(app: &mut App, watch: &Watch, idle_timeout: Duration) -> After {
+    watch.enter(Phase::Lingering, MOMENT);
+    let is_usable = app.skip_request().await;
+    watch.enter(Phase::Idle, idle_timeout);
+    if is_usable { After::Next } else { After::Close }
 }
 
 /// How long an answer of bearerd's own, and the end of a connection, may take.

@@ -356,7 +356,9 @@ pub(super) fn framing(head: &AnswerHead, asked: Asked) -> Result<Framing, Answer
         }
     }
     for list in head.fields.all(Kind::ContentLength) {
-        for member in members(list) {
+        // An empty one says that there is a length, and not which: the body has no end that is known.
+        let no_member = list.trim_ascii().is_empty().then_some(list);
+        for member in members(list).chain(no_member) {
             let value = content_length(member).ok_or(BAD_LENGTH)?;
             if length.replace(value).is_some_and(|before| before != value) {
                 return Err(BAD_LENGTH);

@@ -36,6 +36,8 @@ fn an_answer_that_is_not_http_is_502() {
         "",
         "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",
         "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length:\r\n\r\nabc",
+        "HTTP/1.1 200 OK\r\nContent-Length: \r\nContent-Length: 3\r\n\r\nabc",
         "HTTP/1.1 200 OK\r\nA: b\0\r\n\r\n",
         "HTTP/1.1 200 OK\r\nA",
         "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",

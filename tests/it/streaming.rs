@@ -378,3 +378,35 @@ fn an_answer_that_ends_with_its_connection_is_broken_off_by_a_reset() {
     upstream.reset();
     assert!(!app.rest().ends_with("0\r\n\r\n"));
 }
+
+#[test]
+fn an_answer_that_ends_before_the_upload_leaves_the_connection_to_the_next_request() {
+    let (bearerd, origin) = Origin::behind_bearerd();
+    let mut app = bearerd.app().connect();
+    for (framing, first, rest) in [
+        ("Content-Length: 11\r\n", "hello", " world"),
+        ("Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n", "6\r\n world\r\n0\r\nX: y\r\n\r\n"),
+    ] {
+        app.send(bearerd.app().head("POST", "/api/early", framing, 0));
+        app.send(first);
+        let mut upstream = origin.accept();
+        upstream.head();
+        upstream.send("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno");
+        assert_eq!(app.answer().text(), "no");
+        app.send(rest);
+        app.send(bearerd.app().head("GET", "/api/next", "", 0));
+        let mut next = origin.accept();
+        assert_eq!(next.request().target(), "/next");
+        next.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok");
+        assert_eq!(app.answer().text(), "ok", "{framing}");
+        assert!(!upstream.rest().contains("GET"), "a request followed half of another");
+    }
+    // What is long is not waited for.
+    app.send(bearerd.app().head("POST", "/api/long", "Content-Length: 2000000\r\n", 0));
+    let mut upstream = origin.accept();
+    upstream.head();
+    upstream.send("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno");
+    assert_eq!(app.answer().text(), "no");
+    app.try_send(vec![b'x'; 2_000_000]);
+    app.assert_ends();
+}
