@@ -157,6 +157,7 @@ pub async fn start(
 
     let egress = tokio::sync::watch::Sender::new(connectors.clone());
     tasks.spawn(memory::give_back_when_settled());
+    tasks.spawn(memory::give_back_what_bursts_leave());
     tasks.spawn(egress::keep_fresh(egress.subscribe(), clock.clone()));
     tasks.spawn(departures::keep_checking(egress.subscribe(), clock.clone()));
 

@@ -58,6 +58,48 @@ pub async fn give_back_when_settled() {
     }
 }
 
+/// How often it is looked how much lies unused, and how much more than before is worth giving back, in bytes.
+const LOOK: Duration = Duration::from_secs(5);
+const WORTH_GIVING_BACK: usize = 4 * 1024 * 1024;
+
+/// Gives back, for as long as the process lives, what a burst of work has left: glibc's allocator by itself returns only
+/// what lies at the end of its memory, where a single small piece that is kept holds all before it.
+pub async fn give_back_what_bursts_leave() {
+    let mut leavings = Leavings::default();
+    loop {
+        tokio::time::sleep(LOOK).await;
+        leavings.look();
+    }
+}
+
+/// What lies unused in the allocator, as far as it was seen to.
+#[derive(Debug, Default)]
+struct Leavings {
+    /// Bytes: the least since something was given back.
+    least: usize,
+}
+
+impl Leavings {
+    /// Gives it back if there is much more than before. What was given back counts as unused still.
+    fn look(&mut self) {
+        let now = unused();
+        if now > self.least.saturating_add(WORTH_GIVING_BACK) {
+            give_back();
+            self.least = unused();
+        } else {
+            self.least = self.least.min(now);
+        }
+    }
+}
+
+/// Bytes that lie unused in the allocator; none where it does not tell.
+fn unused() -> usize {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    return glibc::mallinfo().unused();
+    #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+    return 0;
+}
+
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod glibc {
     #![expect(unsafe_code, reason = "there is no other way to ask for it; it takes no pointer")]
@@ -69,10 +111,27 @@ mod glibc {
     /// mallopt(3): how much is taken or left beside what is needed.
     pub(super) const M_TOP_PAD: c_int = -2;
 
-    // SAFETY: malloc_trim(3) and mallopt(3) are MT-safe, and leave what is in use as it is.
+    /// What mallinfo(3) tells, of all threads together. Its numbers begin anew at 4 GiB.
+    #[repr(C)]
+    pub(super) struct Report {
+        before: [c_int; 8],
+        unused: c_int,
+        behind: c_int,
+    }
+
+    impl Report {
+        /// Bytes that lie unused.
+        pub(super) fn unused(&self) -> usize {
+            self.unused.cast_unsigned() as usize
+        }
+    }
+
+    // SAFETY: malloc_trim(3), mallopt(3) and mallinfo(3) are MT-safe, and leave what is in use as it is.
     unsafe extern "C" {
         /// Returns whether anything was given back.
         pub(super) safe fn malloc_trim(keep: c_ulong) -> c_int;
+        /// Returns how much is used and how much is not.
+        pub(super) safe fn mallinfo() -> Report;
         /// Returns whether it was set.
         pub(super) safe fn mallopt(parameter: c_int, value: c_int) -> c_int;
     }
@@ -108,7 +167,34 @@ mod program {
 mod tests {
     use std::fs;
 
-    use super::forget_start;
+    use super::{Leavings, forget_start};
+
+    /// How much of the process lies in memory, in bytes.
+    fn resident() -> usize {
+        let pages = fs::read_to_string("/proc/self/statm").expect("a figure");
+        let pages: usize = pages.split(' ').nth(1).expect("a figure").parse().expect("a number");
+        pages * rustix::param::page_size()
+    }
+
+    #[test]
+    fn what_a_burst_leaves_is_given_back() {
+        const BURST: usize = 64 * 1024 * 1024;
+        let mut leavings = Leavings::default();
+        leavings.look();
+        let before = resident();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut burst: Vec<_> = (0..BURST / 16384).map(|_| vec![1_u8; 16384]).collect();
+                // What is kept lies at the end of the memory that was taken.
+                let kept = vec![1_u8; 100];
+                burst.clear();
+                assert!(resident() > before + BURST / 2, "the allocator keeps it");
+                leavings.look();
+                assert!(resident() < before + BURST / 4, "it was given back");
+                drop(kept);
+            });
+        });
+    }
 
     /// How much of the program's code lies in memory, in KiB.
     fn resident_code() -> u64 {
