@@ -1,6 +1,6 @@
 # bearerd: what a person types. CI runs `lint`, `docs` and `test`.
 
-.PHONY: demo release release-check sbom test soak bench bench-functions layout fuzz mutants lint docs
+.PHONY: demo release release-check sbom test soak bench bench-functions profile layout fuzz mutants lint docs
 
 export PATH := $(CURDIR)/target/tools/bin:$(PATH)
 
@@ -36,6 +36,10 @@ bench-functions: ## Instructions of single functions, beside those that were rec
 	.ci/tools cargo cc python3 valgrind gungraun-runner
 	python3 bench/functions/run.py
 
+profile: ## How often each branch is taken under load (bench/profile/bearerd.profdata), for the compiler; once in a while
+	.ci/tools cargo cc python3 nginx wrk h2load openssl llvm-profdata
+	python3 bench/profile/profile.py
+
 layout: ## Which functions the linker lays side by side (bench/layout/layout.ld): those that run now; once in a while
 	.ci/tools cargo cc python3 nginx valgrind
 	cargo build --release
@@ -44,6 +48,8 @@ layout: ## Which functions the linker lays side by side (bench/layout/layout.ld)
 # `address` looks for what only unsafe code can do, of which there is next to none, and is several times slower.
 FUZZ_SANITIZER ?= none
 FUZZ_SECONDS ?= 1800
+# The profile is of the stable compiler.
+fuzz: export RUSTC_WRAPPER =
 fuzz: ## Each fuzz target for so long, beginning with its corpus; what it finds lies in fuzz/artifacts
 	.ci/tools cargo c++ nightly cargo-fuzz
 	for target in $$(ls fuzz/corpus); do mkdir -p target/fuzz-corpus/$$target; \

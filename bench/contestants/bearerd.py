@@ -9,6 +9,9 @@ from server import PATH, Server, free_port
 
 BINARY = Path(os.environ.get("BEARERD_BINARY", Path(__file__).parents[2] / "target/release/bearerd"))
 
+#: What else `[server]` says.
+SERVER = ""
+
 
 def server(
     label: str, site: Site, *, tenants: int = 0, asked: int = 0, workers: int = 1, login: bool = False, more: str = ""
@@ -20,6 +23,7 @@ def server(
     parts = [f"""
 [server]
 workers = {workers}
+{SERVER}
 [admin]
 listen = "127.0.0.1:{free_port()}"
 [listeners.app]

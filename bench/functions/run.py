@@ -43,7 +43,8 @@ def counted() -> dict[str, int]:
     """Runs the benchmarks; gungraun prints a line of JSON for each."""
     command = ["cargo", "bench", "--manifest-path", str(HERE / "Cargo.toml"), "--target-dir", str(TARGET / "functions"),
                "--quiet", "--bench", "functions", "--", "--output-format=json"]
-    environment = {**os.environ, "GUNGRAUN_HOME": str(TARGET / "gungraun")}
+    # Without the profile (../profile): a new one shall not change what is compared.
+    environment = {**os.environ, "GUNGRAUN_HOME": str(TARGET / "gungraun"), "RUSTC_WRAPPER": ""}
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
     counts = {}
     for line in done.stdout.splitlines():

@@ -123,7 +123,7 @@ fn another_process_of_the_same_user_cannot_look_into_it() {
     }
     // The binary lies where that user may not go: it gets a copy.
     let binary = folder.path().join("bearerd");
-    fs::copy(env!("CARGO_BIN_EXE_bearerd"), &binary).expect("a copy");
+    fs::copy(crate::support::binary(), &binary).expect("a copy");
     let mut command = Command::new(&binary);
     command.args(["run", "--config"]).arg(&path).env_clear().env("VISIBLE", "to-nobody");
     let mut bearerd = as_other(command).stderr(Stdio::piped()).spawn().expect("a process");

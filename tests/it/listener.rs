@@ -127,7 +127,9 @@ fn with_too_few_file_descriptors_it_serves_or_ends_and_never_only_seems_to_run()
     for limit in 8..24 {
         let script = format!("ulimit -n {limit}; exec \"$@\"");
         let mut process = Command::new("/bin/sh")
-            .args(["-c", &script, "sh", env!("CARGO_BIN_EXE_bearerd"), "run", "--config"])
+            .args(["-c", &script, "sh"])
+            .arg(support::binary())
+            .args(["run", "--config"])
             .arg(&file)
             .stderr(fs::File::create(&told).expect("a file"))
             .spawn()

@@ -27,5 +27,5 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 pub use client::Client;
 pub use issuer::Issuer;
 pub use origin::Origin;
-pub use sidecar::{Setup, Sidecar, bearerd};
+pub use sidecar::{Setup, Sidecar, bearerd, binary};
 pub use upstream::{Reply, Upstream};

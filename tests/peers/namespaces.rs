@@ -19,7 +19,7 @@ fn a_call_of_another_machine_leaves_from_the_whitelisted_address_where_namespace
     }
     let mut command = Command::new("timeout");
     command.args(["60", "unshare"]).args(APART).arg(here("two_hops.sh"));
-    let output = command.arg(env!("CARGO_BIN_EXE_bearerd")).arg(here("vendor.py")).output().expect("a shell");
+    let output = command.arg(support::binary()).arg(here("vendor.py")).output().expect("a shell");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let lines: Vec<&str> = said.lines().collect();
     assert_eq!(

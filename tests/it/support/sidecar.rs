@@ -1,5 +1,6 @@
 //! The built binary, run beside a test.
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -20,9 +21,14 @@ use super::{Client, PATIENCE, canary};
 /// The token that changes over the admin listener want.
 pub const ADMIN_TOKEN: &str = "the-admin-token-of-the-tests";
 
-/// The built binary with arguments, ready to be run, and nothing of this process's environment.
+/// The binary that is tested: the one that was built with the tests, if `BEARERD_BINARY` names no other.
+pub fn binary() -> OsString {
+    std::env::var_os("BEARERD_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_bearerd").into())
+}
+
+/// The tested binary with arguments, ready to be run, and nothing of this process's environment.
 pub fn bearerd(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_bearerd"));
+    let mut command = Command::new(binary());
     command.args(arguments).env_clear().stdin(Stdio::null());
     command
 }
@@ -38,7 +44,7 @@ pub fn bearerd_with(sockets: Vec<(&str, OwnedFd)>, arguments: &[&str]) -> Comman
         names.join(":"),
     );
     let mut command = Command::new("/bin/sh");
-    command.args(["-c", &script, "sh", env!("CARGO_BIN_EXE_bearerd")]).args(arguments).env_clear();
+    command.args(["-c", &script, "sh"]).arg(binary()).args(arguments).env_clear();
     let mut sockets = sockets.into_iter();
     command.stdin(sockets.next().map_or_else(Stdio::null, Stdio::from));
     command.stdout(sockets.next().map_or_else(Stdio::null, Stdio::from));
@@ -169,7 +175,7 @@ impl Setup {
         let path = self.write();
         let mut command = if let [program, words @ ..] = &*self.wrapper {
             let mut command = Command::new(program);
-            command.args(words).args([env!("CARGO_BIN_EXE_bearerd"), "run", "--config"]).env_clear();
+            command.args(words).arg(binary()).args(["run", "--config"]).env_clear();
             command.stdin(Stdio::null()).stdout(Stdio::null());
             command
         } else if self.sockets.is_empty() {
