@@ -63,6 +63,7 @@ mod pipelining;
 mod pooling;
 mod portal;
 mod presets;
+mod profile;
 mod reload;
 mod replay_body;
 mod request;
