@@ -276,13 +276,15 @@ impl Patterns {
                 continue;
             }
             trail.begin_escape();
+            // Of several bytes the last stands behind more than the first.
+            let start = trail.next_start();
             for byte in escape.bytes() {
                 trail.note(byte);
                 is_suspicious |= self.has(trail.entry);
             }
             trail.at += escape.length;
             if is_suspicious {
-                return Some(trail.start()..trail.at);
+                return Some(start..trail.at);
             }
             if *byte == b'%' && escape.length == PERCENT {
                 self.skip_percents(bytes, trail);

@@ -410,6 +410,16 @@ fn a_character_beyond_ascii_is_masked_in_json_and_percent_escapes() {
 }
 
 #[test]
+fn a_long_escape_and_one_of_several_bytes_may_stand_in_one_run_of_four() {
+    // A short value makes all windows short.
+    let values = ["tüäöß-secret", "shorter1"];
+    for text in ["\\u007\\x34üäöß-secret", "\\u007\\x34ü\\u00E4öß-secret", "&#x000074;ü&#xe4;ö&#223;-secret"]
+    {
+        assert_eq!(masked(&values, text), "*".repeat(text.len()), "{text}");
+    }
+}
+
+#[test]
 fn of_lively_texts_only_eight_bytes_of_a_value_wait_for_the_rest() {
     let patterns = Arc::new(Patterns::new(&[Secret::from("0123456789abcdef")]));
     let mut screen = Screen::new(patterns, Patience::Lively);

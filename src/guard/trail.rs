@@ -59,4 +59,9 @@ impl Trail {
     pub(super) fn start(&self) -> usize {
         self.begins[0]
     }
+
+    /// The same once one more is noted.
+    pub(super) fn next_start(&self) -> usize {
+        self.begins[1]
+    }
 }
