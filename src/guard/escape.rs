@@ -150,7 +150,7 @@ impl Iterator for Readings<'_> {
 pub(super) fn plain(bytes: &[u8]) -> Option<Result<Escape, Miss>> {
     let escape = match *bytes {
         [b'%', ..] => percent_of(bytes).map(|byte| Escape::of_byte(byte, PERCENT)),
-        [b'&', ..] => plain_name(bytes),
+        [b'&', ..] => plain_reference(bytes),
         _ => plain_backslash(bytes),
     };
     match escape {
@@ -162,10 +162,25 @@ pub(super) fn plain(bytes: &[u8]) -> Option<Result<Escape, Miss>> {
     }
 }
 
-/// A reference to a character by its name, in which nothing is escaped.
-fn plain_name(bytes: &[u8]) -> Option<Escape> {
+/// A reference to a character, in which nothing is escaped.
+#[inline(never)]
+fn plain_reference(bytes: &[u8]) -> Option<Escape> {
+    if bytes.get(1) == Some(&b'#') {
+        return plain_number(bytes);
+    }
     let (name, meant) = NAMES.iter().find(|(name, _)| bytes[1..].starts_with(name))?;
     Some(Escape::of_byte(*meant, 1 + name.len()))
+}
+
+/// The same by its number.
+fn plain_number(bytes: &[u8]) -> Option<Escape> {
+    let (radix, begin) = if matches!(bytes.get(2), Some(b'x' | b'X')) { (16, 3) } else { (10, 2) };
+    let rest = bytes.get(begin..)?;
+    let count =
+        rest.iter().take(MOST_DIGITS + 1).position(|byte| *byte == b';').filter(|count| *count > 0)?;
+    let add = |number: u32, digit: &u8| Some(number * radix + char::from(*digit).to_digit(radix)?);
+    let number = rest[..count].iter().try_fold(0, add)?;
+    Some(Escape::of_char(char::from_u32(number)?, begin + count + 1))
 }
 
 /// An escape that begins with a backslash, and in which nothing but backslashes is escaped.
@@ -192,12 +207,17 @@ fn plain_backslash(bytes: &[u8]) -> Option<Escape> {
 /// Whether it is seen at once that no escape begins with a `%`, a `\` or a `&` that this stands behind.
 #[inline(never)]
 fn begins_none(lead: u8, behind: &[u8]) -> bool {
-    let Some(behind) = behind.first().copied().filter(|byte| !is_lead(*byte)) else { return false };
+    let Some(first) = behind.first().copied().filter(|byte| !is_lead(*byte)) else { return false };
     match lead {
-        b'%' => hexadecimal(behind).is_none(),
-        b'&' => behind != b'#' && NAMES.iter().all(|(name, _)| name[0] != behind),
-        _ => !matches!(behind, b'u' | b'x') && control(behind).is_none(),
+        b'%' => hexadecimal(first).is_none(),
+        b'&' => first != b'#' && NAMES.iter().all(|(name, _)| is_other(name, behind)),
+        _ => !matches!(first, b'u' | b'x') && control(first).is_none(),
     }
+}
+
+/// Whether it is seen at once that this is not the beginning of a name.
+fn is_other(name: &[u8], text: &[u8]) -> bool {
+    name[0] != text[0] || text.get(1).is_some_and(|second| !is_lead(*second) && name[1] != *second)
 }
 
 /// What a percent escape of two plain digits stands for, if that begins no other, and what is behind it.

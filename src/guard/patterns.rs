@@ -47,6 +47,8 @@ pub struct Patterns {
     index: Box<[u64]>,
     /// Whether a value has bytes that begin escapes.
     has_leads: bool,
+    /// By byte, a bit: whether a window has it.
+    letters: [u64; 4],
     /// The entries themselves, in their order.
     grams: Zeroizing<Vec<u32>>,
     forms: Box<[Form]>,
@@ -70,19 +72,23 @@ impl Patterns {
             .collect();
         let window = forms.iter().map(|form| form.length).fold(LONGEST_WINDOW, usize::min);
         let mut grams = Zeroizing::new(Vec::with_capacity(forms.len() * (window - GRAM + 1)));
-        let (mut begins, mut has_leads) = ([0; 4], false);
+        let (mut begins, mut letters, mut has_leads) = ([0; 4], [0; 4], false);
         for form in &forms {
             let (word, bit) = bit_of(form.first);
             begins[word] |= bit;
             let bytes = Zeroizing::new((0..form.length).map(|at| form.at(at)).collect::<Vec<u8>>());
             has_leads |= bytes.iter().any(|byte| is_lead(*byte));
+            for byte in &bytes[..window] {
+                let (word, bit) = bit_of(*byte);
+                letters[word] |= bit;
+            }
             grams.extend(bytes[..window].array_windows().map(|gram| u32::from_le_bytes(*gram)));
         }
         grams.sort_unstable();
         grams.dedup();
         let words = (grams.len() * SPARSITY / 64).next_power_of_two().min(MOST_WORDS);
         let index = vec![0; words].into_boxed_slice();
-        let mut patterns = Self { window, index, has_leads, grams, forms, begins };
+        let mut patterns = Self { window, index, has_leads, letters, grams, forms, begins };
         for at in 0..patterns.grams.len() {
             let hash = hash(patterns.grams[at]);
             let word = patterns.word(hash);
@@ -97,7 +103,7 @@ impl Patterns {
     }
 
     /// The first place from `from` on at which a value stands, or begins and may go on behind the end of
-    /// the text. Places from `from` on in what was held back are all looked at.
+    /// the text.
     pub(super) fn first(&self, text: Text<'_>, from: usize, least: usize) -> Option<(usize, Match)> {
         if self.is_clear(text, from) {
             return None;
@@ -107,9 +113,13 @@ impl Patterns {
             Match::None => None,
             found => Some((at, found)),
         };
-        let in_held = (from..text.held.len()).find_map(judge);
-        if in_held.is_some() {
-            return in_held;
+        // What nothing begins in as it is, nothing begins in with more behind it.
+        let held = Text { held: b"", fresh: text.held, is_last: false };
+        if from < text.held.len()
+            && let Some((begin, _)) = self.first(held, from, 1)
+            && let Some(found) = (begin..text.held.len()).find_map(judge)
+        {
+            return Some(found);
         }
         let fresh = from.saturating_sub(text.held.len());
         let plain = self.first_plain(text, fresh, &judge);
@@ -259,6 +269,12 @@ impl Patterns {
                     return Some(escapes);
                 }
             };
+            let (word, bit) = bit_of(escape.first());
+            if !trail.has_escape() && plain.is_some() && self.letters[word] & bit == 0 {
+                // As most of those that stand apart: no window goes on over it.
+                trail.skip_to(at + escape.length);
+                continue;
+            }
             let mut is_suspicious = self.has_behind(bytes, from, at, escape)
                 || (plain.is_none() && self.has_inside(text, from, at, escape.length));
             if !trail.has_escape()

@@ -420,6 +420,25 @@ fn a_long_escape_and_one_of_several_bytes_may_stand_in_one_run_of_four() {
 }
 
 #[test]
+fn what_was_kept_back_without_a_look_is_looked_through_with_what_follows() {
+    let patterns = Arc::new(Patterns::new(&[Secret::from("0123456789abcdef")]));
+    let (kept, fresh) = ("x".repeat(1000) + "0123456789abcdef%30", "123456789abcdef and more");
+    let mut screen = Screen::new(patterns, Patience::Whole);
+    screen.hold(kept.as_bytes());
+    assert!(screen.sees_value(fresh.as_bytes(), true));
+    let mut output = Vec::new();
+    while output.len() < kept.len() + fresh.len() {
+        let rest = &fresh.as_bytes()[output.len().saturating_sub(kept.len())..];
+        let Shown::Bytes(bytes) = screen.show(rest, true) else { panic!("nothing follows") };
+        let count = bytes.len();
+        output.extend_from_slice(bytes);
+        screen.take(count, rest);
+    }
+    let expected = "x".repeat(1000) + &"*".repeat(34) + " and more";
+    assert_eq!(String::from_utf8(output).expect("text"), expected);
+}
+
+#[test]
 fn of_lively_texts_only_eight_bytes_of_a_value_wait_for_the_rest() {
     let patterns = Arc::new(Patterns::new(&[Secret::from("0123456789abcdef")]));
     let mut screen = Screen::new(patterns, Patience::Lively);
