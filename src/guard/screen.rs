@@ -61,6 +61,11 @@ impl Screen {
         self.start < self.held.len()
     }
 
+    /// What is kept back.
+    pub(super) fn kept(&self) -> &[u8] {
+        &self.held[self.start..]
+    }
+
     /// How many bytes are kept back.
     pub fn held(&self) -> usize {
         self.held.len() - self.start

@@ -243,18 +243,20 @@ impl Sentry {
                 Poll::Ready(Err(error)) => (&b""[..], false, Next::Broken(error)),
                 Poll::Pending => (&b""[..], false, Next::Wait),
             };
-            let is_known = match &mut self.tokens {
-                None => true,
-                Some(_) if fresh.is_empty() && !is_last => return Ok(otherwise),
-                Some(tokens) => match tokens.read(fresh, is_last) {
+            if let Some(tokens) = &mut self.tokens {
+                let known = match otherwise {
+                    _ if is_last || !fresh.is_empty() => tokens.look(screen.kept(), fresh, is_last),
+                    // Of an answer whose length is known the rest comes.
+                    Next::Wait if self.left.is_none() => tokens.pause(screen.kept()),
+                    _ => None,
+                };
+                match known {
                     Some(true) => return Err(Withheld),
-                    Some(false) => {
-                        self.tokens = None;
-                        true
-                    }
-                    None => false,
-                },
-            };
+                    Some(false) => self.tokens = None,
+                    None => {}
+                }
+            }
+            let is_known = self.tokens.is_none();
             if is_known {
                 // All that is there, so that nothing before the value goes out first.
                 if self.blocks && screen.sees_value(fresh, is_last) {

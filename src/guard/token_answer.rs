@@ -8,6 +8,9 @@ use memchr::memmem::{self, Finder};
 /// How much of an answer is looked at, in bytes.
 const LOOKED_AT: usize = 64 * 1024;
 
+/// Bytes of what [`may_be`] looks for, but one: so much of it may stand at the end of a piece.
+const SEAM: usize = MEMBERS[0].len() - 1;
+
 /// Longer names are none of those that count, however they are escaped.
 const LONGEST_NAME: usize = 128;
 
@@ -68,6 +71,25 @@ impl TokenAnswer {
         is_over.then_some(false)
     }
 
+    /// The same for a text of which all that came before is kept: it is only read where the name can be in it.
+    pub(super) fn look(&mut self, kept: &[u8], piece: &[u8], is_last: bool) -> Option<bool> {
+        if self.read > 0 {
+            return self.read(piece, is_last);
+        }
+        let seam = [&kept[kept.len().saturating_sub(SEAM)..], &piece[..piece.len().min(SEAM)]];
+        if may_be(piece) || (!kept.is_empty() && may_be(&seam.concat())) {
+            return self.read(kept, false).or_else(|| self.read(piece, is_last));
+        }
+        let is_over = is_last || kept.len() + piece.len() >= LOOKED_AT;
+        (is_over || !begins_object(kept, piece)).then_some(false)
+    }
+
+    /// What is known when nothing follows for now what is kept: an object that has ended waits for nothing.
+    pub(super) fn pause(&mut self, kept: &[u8]) -> Option<bool> {
+        let is_unread = self.read == 0 && kept.trim_ascii_end().ends_with(b"}");
+        if is_unread { self.read(kept, false) } else { None }
+    }
+
     fn step(&mut self, byte: u8) -> Option<bool> {
         match (self.place, byte) {
             (Place::InName | Place::InText, _) if self.is_escaped || byte == b'\\' => {
@@ -76,8 +98,8 @@ impl TokenAnswer {
             }
             (Place::InName, _) => self.place = Place::BehindName,
             (Place::InText, _) => self.place = Place::InValue,
-            // White space, and the mark of the byte order.
-            (_, b' ' | b'\t' | b'\r' | b'\n') | (Place::Start, 0xef | 0xbb | 0xbf) => {}
+            (_, b' ' | b'\t' | b'\r' | b'\n') => {}
+            (Place::Start, _) if is_blank(byte) => {}
             (Place::Start, b'{') => (self.place, self.depth) = (Place::BeforeName, 1),
             (Place::BeforeName, b'"') => {
                 self.name.clear();
@@ -123,15 +145,26 @@ impl TokenAnswer {
     }
 }
 
-/// Whether the name can stand in a document at all: its letters can be escaped in one way only. Many documents have
-/// nothing in them that could be the `_` of it.
-fn may_be(document: &[u8]) -> bool {
+/// Whether what is not white space, nor the mark of the byte order, begins with an object.
+fn begins_object(kept: &[u8], piece: &[u8]) -> bool {
+    let mut bytes = kept.iter().chain(piece);
+    bytes.find(|byte| !is_blank(**byte)).is_none_or(|byte| *byte == b'{')
+}
+
+/// White space, or of the mark of the byte order, before a document.
+fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | 0xef | 0xbb | 0xbf)
+}
+
+/// Whether the name can stand in a text at all: as it is, or with a letter that is escaped, which can be in one way
+/// only. Many texts have nothing in them that could be the `_` of it.
+fn may_be(text: &[u8]) -> bool {
     static MEMBER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(MEMBERS[0]));
-    let Some(first) = memchr::memchr2(b'_', b'\\', document) else { return false };
-    let rest = &document[first.saturating_sub(MEMBERS[0].len())..];
-    let first_escape = || memchr::memchr(b'\\', rest);
-    MEMBER.find(rest).is_some()
-        || first_escape().is_some_and(|at| memmem::find(&rest[at..], b"\\u").is_some())
+    let Some(first) = memchr::memchr2(b'_', b'\\', text) else { return false };
+    let rest = &text[first.saturating_sub(MEMBERS[0].len())..];
+    // All letters of the name are from 0x50 to 0x7f.
+    let is_letter = |at: usize| matches!(rest.get(at + 4), Some(b'5'..=b'7'));
+    MEMBER.find(rest).is_some() || memmem::find_iter(rest, b"\\u00").any(is_letter)
 }
 
 #[cfg(test)]
@@ -144,7 +177,31 @@ mod tests {
         let mut pieces = document.as_bytes().chunks(1);
         let in_pieces = pieces.find_map(|piece| answer.read(piece, false)).unwrap_or(false);
         assert_eq!(whole, Some(in_pieces), "{document}");
+        for size in 1..40 {
+            assert_eq!(looked_at(document, size), Some(in_pieces), "{size}: {document}");
+        }
         in_pieces
+    }
+
+    /// What is known of a document that comes in pieces of this size, each kept until it is known.
+    fn looked_at(document: &str, size: usize) -> Option<bool> {
+        let (mut answer, bytes) = (TokenAnswer::default(), document.as_bytes());
+        let ends = (1..=bytes.len().div_ceil(size).max(1)).map(|number| (number * size).min(bytes.len()));
+        ends.scan(0, |start, end| Some((std::mem::replace(start, end), end)))
+            .find_map(|(start, end)| answer.look(&bytes[..start], &bytes[start..end], end == bytes.len()))
+    }
+
+    #[test]
+    fn an_object_that_has_ended_waits_for_nothing() {
+        let mut answer = TokenAnswer::default();
+        assert_eq!(answer.look(b"", b"{\"a\":{}", false), None);
+        assert_eq!(answer.pause(b"{\"a\":{}"), None);
+        assert_eq!(answer.look(b"{\"a\":{}", b"}\r\n", false), Some(false));
+        let mut answer = TokenAnswer::default();
+        assert_eq!(answer.look(b"", b"{\"a\":{}}\n", false), None);
+        assert_eq!(answer.pause(b"{\"a\":{}}\n"), Some(false));
+        let mut answer = TokenAnswer::default();
+        assert_eq!(answer.look(b"", b" [{", false), Some(false), "no object");
     }
 
     #[test]
