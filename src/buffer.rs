@@ -10,8 +10,9 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Bytes in one block: the most that is read at once, as long as less than that comes.
-pub const BLOCK: usize = 64 * 1024;
+/// Bytes in one block: the most that is read at once, as long as less than that comes. It has room for a body of 64 KiB
+/// with its head: that much is held for a replay, and of a JSON object looked into before anything of it is shown.
+pub const BLOCK: usize = 68 * 1024;
 
 /// Bytes in a large block, for what comes in floods. Memory that grew, by doubling, never has this size.
 const LARGE: usize = 3 * BLOCK;
