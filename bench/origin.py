@@ -7,6 +7,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+import texts
 from server import Server, free_port
 
 TOKEN = "bench-0f7c2b1e9d6a4853"
@@ -14,6 +15,20 @@ TOKEN = "bench-0f7c2b1e9d6a4853"
 BULK_PATH, BULK_TEXT_PATH = "/bulk", "/bulk-text"
 BULK_BYTES = 10 * 1024 * 1024
 SMALL_BYTES = 1024
+SMALL = f'{{"data":"{"x" * (SMALL_BYTES - 11)}"}}'
+#: Answers of the sizes between: their types, and what is in them.
+TEXTS = {
+    "/listing-16k": ("application/json", texts.listing(16 * 1024)),
+    "/listing-100k": ("application/json", texts.listing(100 * 1024)),
+    "/page-100k": ("text/html; charset=utf-8", texts.page(100 * 1024)),
+}
+#: Answers a request only when it has read all of its body.
+UPLOAD_PATH = "/upload"
+#: How many bytes are answered, but for those targets that have `SMALL_BYTES`.
+LENGTHS = {
+    BULK_PATH: BULK_BYTES, BULK_TEXT_PATH: BULK_BYTES,
+    **{path: len(content) for path, (_, content) in TEXTS.items()},
+}
 
 
 def tenant(number: int) -> str:
@@ -46,9 +61,12 @@ class Origin(Server):
         self.closing = Upstream(free_port(), authority)
         self.sessions = folder / "sessions.log"
         (folder / "bulk.bin").write_bytes(bytes(range(256)) * (BULK_BYTES // 256))
+        (folder / "small.json").write_text(SMALL)
         rows = "".join(f'{{"id":"tx-{number:06}","amount":"{number}.99","text":"Invoice {number}"}},\n'
                        for number in range(BULK_BYTES // 50))
         (folder / "bulk.json").write_text(rows[:BULK_BYTES])
+        for path, (_, content) in TEXTS.items():
+            (folder / path[1:]).write_bytes(content)
         config = folder / "origin.conf"
         config.write_text(self._config())
         super().__init__("origin", ["nginx", "-c", str(config)], self.plain.port,
@@ -62,7 +80,13 @@ class Origin(Server):
         return each.count(b"r") / len(each)
 
     def _config(self) -> str:
-        folder, body = self.folder, f'{{"data":"{"x" * (SMALL_BYTES - 11)}"}}'
+        folder, body = self.folder, SMALL
+        between = "".join(f"""
+            location = {path} {{
+                if ($http_authorization != "Bearer {TOKEN}") {{ return 401; }}
+                default_type "{media_type}";
+                alias {folder}{path};
+            }}""" for path, (media_type, _) in TEXTS.items())
         locations = f"""
             default_type application/json;
             location / {{
@@ -78,6 +102,15 @@ class Origin(Server):
                 if ($http_authorization != "Bearer {TOKEN}") {{ return 401; }}
                 alias {folder}/bulk.json;
             }}
+            location = {UPLOAD_PATH} {{
+                if ($http_authorization != "Bearer {TOKEN}") {{ return 401; }}
+                client_body_buffer_size 128k;
+                mirror /nowhere;
+                alias {folder}/small.json;
+                error_page 405 =200 /small.json;
+            }}
+            location = /nowhere {{ internal; return 204; }}
+            location = /small.json {{ internal; alias {folder}/small.json; }}{between}
             location = /login {{ return 200 '{{"token":"{TOKEN}"}}'; }}
             location ~ ^/tenant-(?<tenant>[0-9]+)/ {{
                 if ($http_authorization != "Bearer {TOKEN}-$tenant") {{ return 401; }}
@@ -102,7 +135,7 @@ http {{
     log_format resumed $ssl_session_reused;
     sendfile on;
     tcp_nopush on;
-    open_file_cache max=4;
+    open_file_cache max=16;
     keepalive_requests 1000000000;
     keepalive_timeout 600s;
     client_body_temp_path {folder}/o-body; proxy_temp_path {folder}/o-proxy;

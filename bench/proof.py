@@ -3,7 +3,7 @@
 import subprocess
 
 from contestants import Setup
-from origin import BULK_BYTES, BULK_PATH, BULK_TEXT_PATH, SMALL_BYTES, Origin
+from origin import BULK_PATH, BULK_TEXT_PATH, LENGTHS, SMALL_BYTES, UPLOAD_PATH, Origin
 from server import APP_HEADER, PATH, Failed, Server
 
 BULK_PATHS = (BULK_PATH, BULK_TEXT_PATH)
@@ -11,7 +11,7 @@ BULK_PATHS = (BULK_PATH, BULK_TEXT_PATH)
 
 def origin_refuses(origin: Origin) -> None:
     """Nothing but the token opens the origin: without this, the other proof would say nothing."""
-    for path in (PATH, *BULK_PATHS, "/tenant-0000/data"):
+    for path in (PATH, *LENGTHS, UPLOAD_PATH, "/tenant-0000/data"):
         for header in ("", APP_HEADER):
             for status, _ in fetch(origin.port, [path], header):
                 if status != "401":
@@ -29,7 +29,7 @@ def injects(server: Server, setup: Setup) -> None:
     for path, (status, length) in zip(paths, fetch(server.port, paths, server.header, setup.http2)):
         if status != "200":
             raise Failed(f"answered {status} at {path}")
-        if length != (BULK_BYTES if path in BULK_PATHS else SMALL_BYTES):
+        if length != LENGTHS.get(path, SMALL_BYTES):
             raise Failed(f"answered {length} bytes at {path}")
 
 

@@ -4,11 +4,13 @@ from dataclasses import dataclass
 
 from contestants import MANY_ROUTES, Setup
 from kinds import Bulk, Closed, Counted, Http2, Kind, Memory, Paced, Start
-from origin import BULK_TEXT_PATH
+from origin import BULK_TEXT_PATH, UPLOAD_PATH
 from verdicts import Bound, difference
 
 #: Those who inject on a TCP connection of the app's, the first of which is judged.
 PROXIES = ("bearerd", "nginx", "haproxy", "envoy")
+#: The same for bodies of sizes between small and large, where the guard is most of what bearerd does.
+BETWEEN = ("bearerd", "bearerd, guard off", "nginx", "haproxy")
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,30 @@ SCENARIOS = [
         (Bound("peak_over_idle_mib", must=4.0, against=(), highest=True),),
         Setup(bulk=True),
         note="What the guard costs where it looks: the others do not read what they pass on.",
+    ),
+    Scenario(
+        "listing-16k", "GET 16 KiB of JSON as an API answers it", Closed(), BETWEEN,
+        (Bound("cpu_us", must=1.00, against=("nginx", "haproxy")),),
+        Setup(bulk=True, path="/listing-16k"),
+        rounds=9,
+    ),
+    Scenario(
+        "listing-100k", "GET 100 KiB of it", Closed(), BETWEEN,
+        (Bound("cpu_us", must=1.00, against=("nginx", "haproxy")),),
+        Setup(bulk=True, path="/listing-100k"),
+        rounds=9,
+    ),
+    Scenario(
+        "page-100k", "GET 100 KiB of HTML", Closed(), BETWEEN,
+        (Bound("cpu_us", must=1.00, against=("nginx", "haproxy")),),
+        Setup(bulk=True, path="/page-100k"),
+        rounds=9,
+    ),
+    Scenario(
+        "upload-64k", "POST 64 KiB", Closed(post=64 * 1024), BETWEEN,
+        (Bound("cpu_us", must=1.00, against=("nginx", "haproxy")),),
+        Setup(bulk=True, path=UPLOAD_PATH),
+        rounds=9,
     ),
     Scenario(
         "open-loop", "GET 1 KiB, 2,000 requests a second, open loop", Paced(), (*PROXIES, "direct"),

@@ -35,4 +35,7 @@ BUILDERS = {
 
 def build(label: str, setup: Setup, folder: Path, origin: Origin) -> Server:
     """A contestant by its label, ready to be started."""
-    return BUILDERS[label](label, Site(folder, origin, setup))
+    server = BUILDERS[label](label, Site(folder, origin, setup))
+    if setup.path:
+        server.paths = (setup.path,)
+    return server

@@ -23,7 +23,8 @@ def server(label: str, site: Site) -> Server:
             proxy_buffer_size 128k;
             proxy_buffers 4 128k;
             proxy_busy_buffers_size 256k;
-            proxy_max_temp_file_size 0;"""
+            proxy_max_temp_file_size 0;
+            client_body_buffer_size 128k;"""
     # One process and no master: the least memory and the quickest start that it has.
     config = site.write("nginx.conf", f"""
 daemon off;

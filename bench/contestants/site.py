@@ -16,6 +16,8 @@ class Setup:
     http2: bool = False
     #: Bodies are large: buffers and splicing may be set for that.
     bulk: bool = False
+    #: The one target that the load asks for, where it is not a small answer's.
+    path: str | None = None
 
 
 @dataclass(frozen=True)
