@@ -58,38 +58,51 @@ pub async fn give_back_when_settled() {
     }
 }
 
-/// How often it is looked how much lies unused, and how much more than before is worth giving back, in bytes.
+/// How often it is looked what bursts have left, and how much is worth giving back, in bytes.
 const LOOK: Duration = Duration::from_secs(5);
 const WORTH_GIVING_BACK: usize = 4 * 1024 * 1024;
 
 /// Gives back, for as long as the process lives, what a burst of work has left: glibc's allocator by itself returns only
 /// what lies at the end of its memory, where a single small piece that is kept holds all before it.
 pub async fn give_back_what_bursts_leave() {
-    let mut leavings = Leavings::default();
+    let mut leavings = Leavings::new();
     loop {
         tokio::time::sleep(LOOK).await;
         leavings.look();
     }
 }
 
-/// What lies unused in the allocator, as far as it was seen to.
-#[derive(Debug, Default)]
+/// What bursts of work leave in the allocator.
+#[derive(Debug)]
 struct Leavings {
-    /// Bytes: the least since something was given back.
+    /// The least that the process had in memory since something was given back, in bytes.
     least: usize,
 }
 
 impl Leavings {
-    /// Gives it back if there is much more than before. What was given back counts as unused still.
+    /// Nothing was looked at yet.
+    fn new() -> Self {
+        Self { least: usize::MAX }
+    }
+
+    /// Gives it back if the process has grown, and that may be the reason. What was given back before
+    /// counts as unused still.
     fn look(&mut self) {
-        let now = unused();
-        if now > self.least.saturating_add(WORTH_GIVING_BACK) {
+        let now = resident();
+        if now > self.least.saturating_add(WORTH_GIVING_BACK) && unused() > WORTH_GIVING_BACK {
             give_back();
-            self.least = unused();
+            self.least = resident();
         } else {
             self.least = self.least.min(now);
         }
     }
+}
+
+/// How much of the process lies in memory, in bytes; none where `/proc` is not that of Linux.
+fn resident() -> usize {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = pages.split(' ').nth(1).and_then(|pages| pages.parse().ok());
+    pages.unwrap_or(0_usize).saturating_mul(rustix::param::page_size())
 }
 
 /// Bytes that lie unused in the allocator; none where it does not tell.
@@ -167,43 +180,29 @@ mod program {
 mod tests {
     use std::fs;
 
-    use super::{Leavings, forget_start};
-
-    /// How much of the process lies in memory, in bytes.
-    fn resident() -> usize {
-        let pages = fs::read_to_string("/proc/self/statm").expect("a figure");
-        let pages: usize = pages.split(' ').nth(1).expect("a figure").parse().expect("a number");
-        pages * rustix::param::page_size()
-    }
+    use super::{Leavings, forget_start, resident};
 
     #[test]
     fn what_a_burst_leaves_is_given_back() {
         const BURST: usize = 64 * 1024 * 1024;
-        let mut leavings = Leavings::default();
+        let mut leavings = Leavings::new();
         leavings.look();
         let before = resident();
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                let mut burst: Vec<_> = (0..BURST / 16384).map(|_| vec![1_u8; 16384]).collect();
-                // What is kept lies at the end of the memory that was taken.
-                let kept = vec![1_u8; 100];
-                burst.clear();
-                assert!(resident() > before + BURST / 2, "the allocator keeps it");
-                leavings.look();
-                assert!(resident() < before + BURST / 4, "it was given back");
-                drop(kept);
+                // The second time, what was given back before is used again.
+                for _ in 0..2 {
+                    let mut burst: Vec<_> = (0..BURST / 16384).map(|_| vec![1_u8; 16384]).collect();
+                    // What is kept lies at the end of the memory that was taken.
+                    let kept = vec![1_u8; 100];
+                    burst.clear();
+                    assert!(resident() > before + BURST / 2, "the allocator keeps it");
+                    leavings.look();
+                    assert!(resident() < before + BURST / 4, "it was given back");
+                    drop(kept);
+                }
             });
         });
-    }
-
-    /// How much of the program's code lies in memory, in KiB.
-    fn resident_code() -> u64 {
-        let program = fs::read_link("/proc/self/exe").expect("a program");
-        let maps = fs::read_to_string("/proc/self/smaps").expect("maps");
-        let is_code = |line: &&str| line.contains(" r-xp ") && line.ends_with(&*program.to_string_lossy());
-        let mut lines = maps.lines().skip_while(|line| !is_code(line));
-        let resident = lines.find_map(|line| line.strip_prefix("Rss:")?.trim().strip_suffix(" kB"));
-        resident.expect("a figure").parse().expect("a number")
     }
 
     #[test]

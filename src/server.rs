@@ -34,7 +34,7 @@ use crate::clock::Clock;
 use crate::control::Control;
 use crate::http1::HeadLimits;
 use crate::proxy::Shared;
-use crate::proxy::admit::Door;
+use crate::proxy::admit::{Door, SkipLimits};
 use crate::route::metrics::ListenerMetrics;
 use crate::route::{Guesses, Rate, RouteTable};
 use crate::server::inherited::Inherited;
@@ -390,6 +390,7 @@ impl ListenerSpec {
             control: self.control,
             hosts: self.hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
             body_timeout: self.limits.body_timeout,
+            skipped: self.limits.skipped,
             idle_timeout: self.limits.idle_timeout,
             head_timeout: self.limits.head_timeout,
             allow: self.allow.clone(),
@@ -418,6 +419,8 @@ pub struct ListenerLimits {
     pub idle_timeout: Duration,
     /// Without progress of a request body.
     pub body_timeout: Duration,
+    /// What is read and dropped of a request body that was answered before its end.
+    pub skipped: SkipLimits,
     /// Streams at once on an HTTP/2 connection.
     pub max_streams: u32,
     /// How much trouble an HTTP/2 connection may make; beyond, it is ended.
@@ -436,6 +439,7 @@ impl Default for ListenerLimits {
             head_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
             body_timeout: Duration::from_secs(30),
+            skipped: SkipLimits::default(),
             max_streams: 100,
             calm: CalmLimits::default(),
             max_wrong_bearers: Rate { count: 50, per: Duration::from_secs(10) },

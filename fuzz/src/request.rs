@@ -13,7 +13,7 @@ use bearerd::http1::head::Progress;
 use bearerd::http1::{HeadLimits, RequestHead};
 use bearerd::inject::Prepared;
 use bearerd::named::Named;
-use bearerd::proxy::admit::{self, Door};
+use bearerd::proxy::admit::{self, Door, SkipLimits};
 use bearerd::proxy::choose::{Chosen, choose};
 use bearerd::proxy::sanitize::{Outbound, Sanitized};
 use bearerd::route::{Guesses, Rate, RouteTable};
@@ -80,6 +80,7 @@ fn world() -> &'static World {
             hosts: HashSet::new(),
             control: false,
             body_timeout: Duration::from_secs(30),
+            skipped: SkipLimits::default(),
             idle_timeout: Duration::from_secs(75),
             head_timeout: Duration::from_secs(10),
             allow: None,

@@ -19,6 +19,22 @@ use crate::route::metrics::ListenerMetrics;
 use crate::route::{Guesses, Rate};
 use crate::upstream::http1::content_length;
 
+/// How much is read and dropped of a request body that was answered before its end, so that the connection can go
+/// on, or the app does not lose the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SkipLimits {
+    /// Bytes; beyond, an HTTP/1.1 connection ends, and a stream of HTTP/2 is reset.
+    pub bytes: usize,
+    /// For all of it; zero for no limit.
+    pub time: Duration,
+}
+
+impl Default for SkipLimits {
+    fn default() -> Self {
+        Self { bytes: 256 * 1024, time: Duration::from_secs(2) }
+    }
+}
+
 /// What requests know of the listener that they came through.
 #[derive(Debug)]
 pub struct Door {
@@ -34,6 +50,8 @@ pub struct Door {
     pub control: bool,
     /// Without progress of a request body.
     pub body_timeout: Duration,
+    /// What is read and dropped of a request body that was answered before its end.
+    pub skipped: SkipLimits,
     /// Between requests.
     pub idle_timeout: Duration,
     /// For the head of a later request.

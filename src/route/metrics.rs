@@ -203,6 +203,10 @@ pub enum Limit {
     IdleTimeout,
     /// Listener: a request body without progress.
     BodyTimeout,
+    /// Listener: the rest of a request body that was answered before its end.
+    MaxSkipped,
+    /// Listener: time for the rest of such a body.
+    SkipTimeout,
     /// Listener: streams at once on an HTTP/2 connection.
     MaxStreams,
     /// Listener: frames of HTTP/2 in a time that bring nothing.
@@ -239,7 +243,7 @@ pub enum Limit {
 
 impl Limit {
     /// All limits.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::MaxConnections,
         Self::MaxHead,
         Self::MaxFields,
@@ -247,6 +251,8 @@ impl Limit {
         Self::HeadTimeout,
         Self::IdleTimeout,
         Self::BodyTimeout,
+        Self::MaxSkipped,
+        Self::SkipTimeout,
         Self::MaxStreams,
         Self::MaxFruitlessFrames,
         Self::MaxFruitlessStreams,
@@ -275,6 +281,8 @@ impl Limit {
             Self::HeadTimeout => "head_timeout",
             Self::IdleTimeout => "idle_timeout",
             Self::BodyTimeout => "body_timeout",
+            Self::MaxSkipped => "max_skipped",
+            Self::SkipTimeout => "skip_timeout",
             Self::MaxStreams => "max_streams",
             Self::MaxFruitlessFrames => "max_fruitless_frames",
             Self::MaxFruitlessStreams => "max_fruitless_streams",

@@ -17,6 +17,7 @@ use crate::buffer::{Held, Input};
 use crate::http1::body::{self, Decoder, put_field};
 use crate::http1::head::{HeadError, Progress};
 use crate::http1::{AnswerHead, Framing, HeadLimits, Kind, RequestHead};
+use crate::proxy::admit::SkipLimits;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::upload::Caller;
 use crate::proxy::watch::{Elapsed, Phase, Watch};
@@ -380,23 +381,27 @@ impl App {
         if flushed.await { Ending::Whole } else { Ending::BrokenByApp }
     }
 
-    /// Reads the rest of a request that was answered before its end, if it is short. False if the
-    /// connection cannot be used any more.
-    pub async fn skip_request(&mut self) -> bool {
-        let mut left = LONGEST_SKIPPED;
+    /// Reads the rest of a request that was answered before its end, if it is short. Otherwise the connection cannot
+    /// be used any more: an error names the limit that bit, if it was one.
+    pub async fn skip_request(&mut self, limits: SkipLimits) -> Result<(), Option<Limit>> {
+        self.watch.enter(Phase::Lingering, limits.time);
+        let mut left = limits.bytes;
         poll_fn(|context| {
             loop {
                 let count = match self.poll_fill(context) {
                     Poll::Ready(Ok(Fill::Data(data))) => data.len(),
-                    Poll::Ready(Ok(Fill::End(_))) => return Poll::Ready(true),
-                    Poll::Ready(Err(_)) => return Poll::Ready(false),
-                    Poll::Pending => return self.watch.poll_passed(context).map(|_| false),
+                    Poll::Ready(Ok(Fill::End(_))) => return Poll::Ready(Ok(())),
+                    Poll::Ready(Err(_)) => return Poll::Ready(Err(None)),
+                    Poll::Pending if left > 0 => {
+                        return self.watch.poll_passed(context).map(|_| Err(Some(Limit::SkipTimeout)));
+                    }
+                    Poll::Pending => return Poll::Ready(Err(Some(Limit::MaxSkipped))),
                 };
-                self.consume(count);
-                left = left.saturating_sub(count);
-                if left == 0 {
-                    return Poll::Ready(false);
+                if count > left {
+                    return Poll::Ready(Err(Some(Limit::MaxSkipped)));
                 }
+                self.consume(count);
+                left -= count;
             }
         })
         .await
@@ -468,9 +473,6 @@ const LAST_CALL: Duration = Duration::from_secs(1);
 
 /// How long what the app still sends is read and dropped when the connection ends early.
 const LINGER: Duration = Duration::from_secs(2);
-
-/// The rest of a request that is read, and dropped, so that the connection can be used again.
-pub(super) const LONGEST_SKIPPED: usize = 256 * 1024;
 
 /// What is answered to a head that cannot be read.
 pub(super) fn refused(error: HeadError) -> (Option<Limit>, ProxyError) {

@@ -178,7 +178,7 @@ async fn answer(
                 Ending::Whole if may_skip => {
                     // What is left of the request is of no use to the upstream.
                     drop(exchange);
-                    Box::pin(skip_request(app, watch, settings.door.idle_timeout)).await
+                    Box::pin(skip_request(app, watch, &settings.door)).await
                 }
                 Ending::Whole => After::Close,
                 Ending::BrokenByUpstream | Ending::BrokenByApp => After::Gone,
@@ -206,15 +206,15 @@ async fn answer_here(
     // An app that waits for a 100 which does not come may send the body or not: nobody can tell.
     manner.closes |= app.expects_continue();
     let watch = record.watch().clone();
-    let idle_timeout = record.door().idle_timeout;
+    let door = record.door().clone();
     // Whoever has read the answer finds it in the numbers.
     drop(record);
     watch.enter(Phase::Lingering, MOMENT);
     let ending = app.answer(response, manner, &service.date).await;
     match ending {
-        Ending::Whole if !manner.closes => skip_request(app, &watch, idle_timeout).await,
+        Ending::Whole if !manner.closes => skip_request(app, &watch, &door).await,
         Ending::Whole => {
-            watch.enter(Phase::Idle, idle_timeout);
+            watch.enter(Phase::Idle, door.idle_timeout);
             After::Close
         }
         Ending::BrokenByUpstream | Ending::BrokenByApp => After::Gone,
@@ -222,11 +222,16 @@ async fn answer_here(
 }
 
 /// Reads what is left of a request that was answered before its end, so that the next can be read.
-async fn skip_request(app: &mut App, watch: &Watch, idle_timeout: Duration) -> After {
-    watch.enter(Phase::Lingering, MOMENT);
-    let is_usable = app.skip_request().await;
-    watch.enter(Phase::Idle, idle_timeout);
-    if is_usable { After::Next } else { After::Close }
+async fn skip_request(app: &mut App, watch: &Watch, door: &Door) -> After {
+    let skipped = app.skip_request(door.skipped).await;
+    watch.enter(Phase::Idle, door.idle_timeout);
+    match skipped {
+        Ok(()) => After::Next,
+        Err(limit) => {
+            door.metrics.unrouted.limited_by(limit);
+            After::Close
+        }
+    }
 }
 
 /// How long an answer of bearerd's own, and the end of a connection, may take.

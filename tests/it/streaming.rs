@@ -410,3 +410,22 @@ fn an_answer_that_ends_before_the_upload_leaves_the_connection_to_the_next_reque
     app.try_send(vec![b'x'; 2_000_000]);
     app.assert_ends();
 }
+
+#[test]
+fn what_is_left_of_an_upload_that_was_answered_is_read_within_its_limits() {
+    let (bearerd, origin) = Origin::behind("max_skipped = \"10KiB\"\nskip_timeout = \"300ms\"\n", "");
+    for (rest, limit) in [(10 * 1024 + 1, "max_skipped"), (100, "skip_timeout")] {
+        let mut app = bearerd.app().connect();
+        app.send(bearerd.app().head("POST", "/api/early", "", rest + 5));
+        app.send("hello");
+        let mut upstream = origin.accept();
+        upstream.head();
+        upstream.send("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno");
+        assert_eq!(app.answer().text(), "no");
+        if limit == "max_skipped" {
+            app.try_send(bytes(rest));
+        }
+        app.assert_ends();
+        assert_eq!(bearerd.metric(&format!("bearerd_limited_total{{limit=\"{limit}\"}}")), 1);
+    }
+}

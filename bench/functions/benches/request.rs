@@ -8,7 +8,7 @@ use std::time::Duration;
 use bearerd::buffer::Output;
 use bearerd::http1::{HeadLimits, RequestHead};
 use bearerd::inject::Prepared;
-use bearerd::proxy::admit::{self, Door};
+use bearerd::proxy::admit::{self, Door, SkipLimits};
 use bearerd::proxy::choose::{Chosen, choose};
 use bearerd::proxy::sanitize::{Outbound, Sanitized};
 use bearerd::route::{Guesses, Rate, RouteTable};
@@ -68,6 +68,7 @@ fn passage(method: &str, fields: &[&str]) -> Passage {
         hosts: HashSet::new(),
         control: false,
         body_timeout: Duration::from_secs(30),
+        skipped: SkipLimits::default(),
         idle_timeout: Duration::from_secs(75),
         head_timeout: Duration::from_secs(10),
         allow: None,

@@ -50,6 +50,11 @@ pub(crate) struct Listener {
     pub(crate) idle_timeout: Option<Time>,
     /// Without progress of a request body; default `"30s"`.
     pub(crate) body_timeout: Option<Time>,
+    /// Of a request body that was answered before its end; beyond, the connection or stream ends; default
+    /// `"256KiB"`.
+    pub(crate) max_skipped: Option<Size>,
+    /// For the rest of such a body; default `"2s"`.
+    pub(crate) skip_timeout: Option<Time>,
 }
 
 /// What a listener shows, and which certificates it asks for. All files are watched.

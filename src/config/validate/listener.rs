@@ -13,6 +13,7 @@ use crate::config::validate::credential::check_name;
 use crate::config::validate::names::Names;
 use crate::config::validate::{callers, route, secret, tls};
 use crate::credential::Source;
+use crate::proxy::admit::SkipLimits;
 use crate::server::{Address, Bind, CalmLimits, ListenerLimits, ListenerSpec};
 
 /// Where the admin listener is without `[admin]`.
@@ -220,6 +221,10 @@ fn limits(raw: &raw::Listener, place: Place<'_>, context: &mut Context<'_>) -> L
         head_timeout: time(raw.head_timeout, default.head_timeout),
         idle_timeout: time(raw.idle_timeout, default.idle_timeout),
         body_timeout: time(raw.body_timeout, default.body_timeout),
+        skipped: SkipLimits {
+            bytes: size(raw.max_skipped, default.skipped.bytes),
+            time: time(raw.skip_timeout, default.skipped.time),
+        },
         max_streams: raw.max_streams.unwrap_or(default.max_streams),
         calm: CalmLimits {
             frames: raw.max_fruitless_frames.unwrap_or(default.calm.frames),

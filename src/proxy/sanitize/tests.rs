@@ -14,7 +14,7 @@ use crate::http1::head::Progress;
 use crate::http1::{Framing, HeadLimits, RequestHead};
 use crate::inject::content::Description;
 use crate::inject::{BodyValue, Content, Injection};
-use crate::proxy::admit::{Door, admit};
+use crate::proxy::admit::{Door, SkipLimits, admit};
 use crate::route::testing::{spec, table};
 use crate::route::{AllowRule, Guesses, Rate, Refusal, Route, RouteSpec};
 use crate::secret::Secret;
@@ -52,6 +52,7 @@ fn door() -> Door {
         address: Some("127.0.0.1:80".parse().expect("an address")),
         hosts: std::collections::HashSet::default(),
         body_timeout: std::time::Duration::ZERO,
+        skipped: SkipLimits::default(),
         idle_timeout: std::time::Duration::ZERO,
         head_timeout: std::time::Duration::ZERO,
         allow: None,

@@ -21,7 +21,7 @@ use crate::proxy::record::Record;
 use crate::proxy::watch::{Phase, Watch};
 use crate::proxy::{Answer, Asking};
 use crate::route::metrics::Limit;
-use crate::server::app::{LONGEST_SKIPPED, refused};
+use crate::server::app::refused;
 use crate::server::connection::{Heads, LentHeads, give_heads};
 use crate::server::http2::connection::{Connection, STREAM_WINDOW};
 use crate::server::http2::content::Content;
@@ -184,19 +184,29 @@ impl Stream {
     /// HTTP/1.1. The reset that follows otherwise (RFC 9113, section 8.1) costs some apps the answer where both
     /// come together; an app that was given room to send after the answer has read it.
     async fn skip(&self, content: &mut Content) {
-        self.watch.enter(Phase::Lingering, MOMENT);
-        let mut left = LONGEST_SKIPPED;
+        let limits = self.connection.settings.door.skipped;
+        self.watch.enter(Phase::Lingering, limits.time);
+        let mut left = limits.bytes;
         let skipped = self.watch.guard(poll_fn(|context| {
-            while left > 0 && !self.has_all_that_was_announced() {
-                let Fill::Data(data) = ready!(content.poll_fill(context))? else { break };
-                let count = data.len();
+            while !self.has_all_that_was_announced() {
+                let count = match content.poll_fill(context) {
+                    Poll::Ready(Ok(Fill::Data(data))) => data.len(),
+                    // However that ends, the answer is whole.
+                    Poll::Ready(_) => break,
+                    Poll::Pending if left > 0 => return Poll::Pending,
+                    Poll::Pending => return Poll::Ready(Err(Limit::MaxSkipped)),
+                };
+                if count > left {
+                    return Poll::Ready(Err(Limit::MaxSkipped));
+                }
                 content.consume(count);
-                left = left.saturating_sub(count);
+                left -= count;
             }
-            Poll::Ready(Ok::<(), BodyError>(()))
+            Poll::Ready(Ok(()))
         }));
-        // However that ends, the answer is whole.
-        let _ = skipped.await;
+        if let Err(limit) = skipped.await.unwrap_or(Err(Limit::SkipTimeout)) {
+            self.connection.limited(limit);
+        }
     }
 
     /// Passes the body of an answer on, and what is left of the request's to the upstream.
