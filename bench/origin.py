@@ -20,6 +20,7 @@ SMALL = f'{{"data":"{"x" * (SMALL_BYTES - 11)}"}}'
 TEXTS = {
     "/listing-16k": ("application/json", texts.listing(16 * 1024)),
     "/listing-100k": ("application/json", texts.listing(100 * 1024)),
+    "/nested-16k": ("application/json", texts.nested(16 * 1024)),
     "/page-100k": ("text/html; charset=utf-8", texts.page(100 * 1024)),
 }
 #: Answers a request only when it has read all of its body.

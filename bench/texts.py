@@ -29,6 +29,12 @@ def listing(length: int) -> bytes:
     return _filled(f'{{"items":[{",".join(rows)}],"next":null}}', length)
 
 
+def nested(length: int) -> bytes:
+    """A document that is a text in another: each quotation mark has a backslash before it."""
+    inner = listing(length // 2).decode().rstrip()
+    return _filled(json.dumps({"document": inner}, ensure_ascii=False), length)
+
+
 def _row(number: int) -> dict:
     address = f"https://api.example/v2/accounts/{4711 + number % 7}/invoices/{number:06}"
     return {

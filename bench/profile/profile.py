@@ -28,7 +28,7 @@ sys.path.insert(0, str(HERE.parent))
 import contestants.bearerd  # noqa: E402
 from contestants import MANY_ROUTES, Setup  # noqa: E402
 from kinds import Bulk, Closed, Http2, Kind  # noqa: E402
-from origin import BULK_TEXT_PATH  # noqa: E402
+from origin import BULK_TEXT_PATH, UPLOAD_PATH  # noqa: E402
 from place import Place  # noqa: E402
 
 #: Where it is built: not where the release is.
@@ -38,12 +38,15 @@ RUNS: list[tuple[str, Setup, Kind, float]] = [
     ("bearerd", Setup(), Closed(), 8),
     ("bearerd", Setup(), Closed(connections=4), 2),
     ("bearerd", Setup(), Closed(post=4096), 4),
-    ("bearerd", Setup(), Closed(post=65536), 1),
     ("bearerd", Setup(upstream="tls"), Closed(), 4),
     ("bearerd", Setup(upstream="closing"), Closed(connections=16), 4),
     ("bearerd", Setup(http2=True), Http2(), 6),
     ("bearerd, 1,000 routes", Setup(), Closed(scripted=MANY_ROUTES), 4),
     ("bearerd, with a login", Setup(), Closed(), 1),
+    ("bearerd", Setup(path="/listing-16k"), Closed(), 1),
+    ("bearerd", Setup(path="/nested-16k"), Closed(), 1),
+    ("bearerd", Setup(path="/page-100k"), Closed(), 1),
+    ("bearerd", Setup(path=UPLOAD_PATH), Closed(post=65536), 1),
     ("bearerd", Setup(bulk=True), Bulk(), 1),
     ("bearerd", Setup(bulk=True), Bulk(path=BULK_TEXT_PATH), 0.2),
 ]
