@@ -182,6 +182,16 @@ mod tests {
 
     use super::{Leavings, forget_start, resident};
 
+    /// How much of the program's code lies in memory, in KiB.
+    fn resident_code() -> u64 {
+        let program = fs::read_link("/proc/self/exe").expect("a program");
+        let maps = fs::read_to_string("/proc/self/smaps").expect("maps");
+        let is_code = |line: &&str| line.contains(" r-xp ") && line.ends_with(&*program.to_string_lossy());
+        let mut lines = maps.lines().skip_while(|line| !is_code(line));
+        let resident = lines.find_map(|line| line.strip_prefix("Rss:")?.trim().strip_suffix(" kB"));
+        resident.expect("a figure").parse().expect("a number")
+    }
+
     #[test]
     fn what_a_burst_leaves_is_given_back() {
         const BURST: usize = 64 * 1024 * 1024;
