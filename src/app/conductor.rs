@@ -26,6 +26,15 @@ use crate::server::Server;
 use crate::telemetry::Logs;
 use crate::upstream::connect::Connectors;
 
+/// Said of a reload that would end all that bearerd does: whoever wants that stops it.
+const NOTHING_LEFT: &str = "the configuration has no listener, no credential and no route any more: it is empty, or \
+                            only its beginning was written";
+
+/// Whether a configuration is as good as an empty file, which a full disk leaves of one, or a copy that is not whole.
+fn has_nothing_to_do(config: &Config) -> bool {
+    config.listeners.is_empty() && config.credentials.is_empty() && config.routes.is_empty()
+}
+
 /// Begins what is told of a configuration that needs what was given up.
 const RESTART_NEEDED: &str = "restart needed: this process gave up at its start ";
 
@@ -147,6 +156,9 @@ impl Conductor {
             .await
             .map_err(|error| one(format!("the configuration could not be read: {error}")))??;
         let (old, new) = (&self.loaded.config, &next.config);
+        if has_nothing_to_do(new) && !has_nothing_to_do(old) {
+            return Err(one(NOTHING_LEFT.to_owned()));
+        }
         let (server, specs) = (Arc::clone(&self.server), new.listeners.clone());
         let listeners = tokio::task::spawn_blocking(move || server.prepare(&specs))
             .await

@@ -400,3 +400,20 @@ fn a_configuration_that_is_no_file_is_told_and_the_next_reload_goes_on() {
     assert_eq!(bearerd.control("POST", "/v1/reload", b"").status(), 200);
     assert_eq!(bearerd.app().get("/api/x").status(), 200);
 }
+
+#[test]
+fn an_empty_configuration_is_not_taken_over() {
+    let upstream = Upstream::start();
+    let bearerd = Sidecar::ready(&fixed(&canary::token(), &upstream));
+    let place = bearerd.folder().join("bearerd.toml");
+    let whole = std::fs::read(&place).expect("a file");
+    for rest in ["", "\n\n", "# only a remark\n", "[server]\nwatch = true\n"] {
+        std::fs::write(&place, rest).expect("a file");
+        let answer = bearerd.control("POST", "/v1/reload", b"");
+        assert_eq!(answer.status(), 422, "{rest:?}: {}", answer.text());
+        assert!(answer.text().contains("only its beginning was written"), "{}", answer.text());
+        assert_eq!(bearerd.app().get("/api/x").status(), 200);
+    }
+    std::fs::write(&place, whole).expect("a file");
+    assert_eq!(bearerd.control("POST", "/v1/reload", b"").status(), 200);
+}
