@@ -262,6 +262,8 @@ impl AnswerHead {
         let length = match length.map_err(of_parser)? {
             httparse::Status::Partial if bytes.len() > limits.bytes => return Err(HeadError::TooLong),
             httparse::Status::Partial => return Ok(Progress::Partial),
+            // Much may have come at once.
+            httparse::Status::Complete(length) if length > limits.bytes => return Err(HeadError::TooLong),
             httparse::Status::Complete(length) => length,
         };
         let status = answer.code.and_then(|code| StatusCode::from_u16(code).ok());

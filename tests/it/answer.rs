@@ -31,6 +31,7 @@ fn code(answer: &Message) -> String {
 #[test]
 fn an_answer_that_is_not_http_is_502() {
     let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "A: b\r\n".repeat(20_000));
+    let long = format!("HTTP/1.1 200 OK\r\nA: {}\r\n\r\n", "b".repeat(256 * 1024));
     for bytes in [
         "garbage\r\n\r\n",
         "",
@@ -42,6 +43,7 @@ fn an_answer_that_is_not_http_is_502() {
         "HTTP/1.1 200 OK\r\nA",
         "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
         many.leak(),
+        long.leak(),
     ] {
         let answer = relayed(bytes);
         assert_eq!(answer.status(), 502, "{}", answer.text());

@@ -24,7 +24,8 @@ impl Fate {
     pub(super) fn of(stream: &TcpStream, written: u64) -> Self {
         match linux::Report::of(stream) {
             Some(report) if report.unacknowledged < written => Self::Unknown,
-            Some(report) if report.state == linux::CLOSE_WAIT => Self::Undecided,
+            // TLS says its own farewell before that of the connection.
+            Some(report) if matches!(report.state, linux::ESTABLISHED | linux::CLOSE_WAIT) => Self::Undecided,
             // The kernel calls a reset behind a FIN a broken pipe, and any other by its name.
             Some(report) if report.state == linux::CLOSED => match stream.take_error() {
                 Ok(Some(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => Self::Unseen,
@@ -55,6 +56,7 @@ mod linux {
     use tokio::net::TcpStream;
 
     /// From `net/tcp_states.h`.
+    pub(super) const ESTABLISHED: u8 = 1;
     pub(super) const CLOSED: u8 = 7;
     pub(super) const CLOSE_WAIT: u8 = 8;
 
