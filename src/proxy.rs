@@ -559,7 +559,7 @@ pub fn note_refusal(error: &ProxyError, door: &Door, route: Option<&Route>) {
     metrics.refused(error.code as usize);
     tracing::warn!(
         listener = door.listener,
-        route = route.map_or("", |route| route.spec.name.as_str()),
+        route = route.map_or("", |route| &*route.spec.name),
         credential = route.map_or("", |route| route.spec.credential.as_str()),
         code = error.code.as_str(),
         status = error.code.status().as_u16(),

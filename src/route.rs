@@ -10,6 +10,7 @@ pub mod table;
 #[cfg(test)]
 pub(crate) mod testing;
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,27 +26,34 @@ use crate::upstream::pool::PoolLimits;
 
 pub use crate::rate::Rate;
 pub use guesses::{Guesser, Guesses};
-pub use table::{Route, RouteTable, Tokens, Wiring};
+pub use table::{Conduct, Route, RouteTable, Tokens, Wiring};
 
-/// One route, as validated from `[routes.NAME]`. What it has in common with others it shares with them:
-/// there may be thousands.
+/// One route, as validated from `[routes.NAME]`. Its [`Terms`] are read as if they were its own.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RouteSpec {
     /// The name in the configuration.
-    pub name: String,
-    /// The listener that it is reached through.
-    pub listener: Arc<str>,
+    pub name: Box<str>,
     /// The `Host` that it asks for, in lower case and without port; `None` takes any.
-    pub host: Option<String>,
+    pub host: Option<Box<str>>,
     /// The segment-aligned prefix: `/`, or `/a/b` without a trailing slash.
-    pub path: String,
+    pub path: Box<str>,
     /// Where requests go; its path is put before the stripped path.
     pub upstream: Url,
     /// Whose tokens are injected.
     pub credential: CredentialName,
     /// Which of its subjects, and who says so; `None` for the token that the credential has by itself.
     pub subject: Option<Box<SubjectSource>>,
-    /// How they are injected.
+    /// How its requests are served.
+    pub terms: Arc<Terms>,
+}
+
+/// How the requests of a route are served. There may be thousands of routes, and most have the same terms as
+/// others: those share them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Terms {
+    /// The listener that it is reached through.
+    pub listener: Arc<str>,
+    /// How tokens are injected.
     pub injection: Arc<Injection>,
     /// How the upstream says that the token is dead.
     pub refusal: Arc<Refusal>,
@@ -75,10 +83,23 @@ pub struct RouteSpec {
     pub remove: Arc<[HeaderName]>,
 }
 
+impl Deref for RouteSpec {
+    type Target = Terms;
+
+    fn deref(&self) -> &Terms {
+        &self.terms
+    }
+}
+
 impl RouteSpec {
     /// Its prefix without a slash at the end: empty for `/`.
     pub fn prefix(&self) -> &str {
         self.path.trim_end_matches('/')
+    }
+
+    /// The upstream's path without a slash at the end.
+    pub fn base(&self) -> &str {
+        self.upstream.path().trim_end_matches('/')
     }
 }
 

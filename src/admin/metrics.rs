@@ -208,7 +208,7 @@ fn injections(text: &mut Exposition, table: &RouteTable) {
     let mut metric =
         text.metric("bearerd_injections_total", Kind::Counter, "Requests that left with a credential.");
     for route in table.routes() {
-        let labels = [("route", route.spec.name.as_str()), ("credential", route.spec.credential.as_str())];
+        let labels = [("route", &*route.spec.name), ("credential", route.spec.credential.as_str())];
         metric.sample(&labels, route.metrics.injections.get());
     }
     let mut metric =

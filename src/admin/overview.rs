@@ -189,7 +189,7 @@ impl Connections {
         for route in table.routes() {
             *found.by_subject.entry(route.spec.credential.clone()).or_insert(true) &=
                 route.spec.subject.is_some();
-            found.routes.entry(route.spec.credential.clone()).or_default().push(route.spec.name.clone());
+            found.routes.entry(route.spec.credential.clone()).or_default().push(route.spec.name.to_string());
         }
         found
     }
@@ -227,10 +227,10 @@ impl From<&Route> for RouteEntry {
         let (spec, metrics): (_, &RouteMetrics) = (&route.spec, &route.metrics);
         let errors = Code::ALL.iter().enumerate().map(|(place, code)| (code.as_str(), metrics.errors(place)));
         Self {
-            name: spec.name.clone(),
+            name: spec.name.to_string(),
             listener: spec.listener.to_string(),
-            host: spec.host.clone(),
-            path: spec.path.clone(),
+            host: spec.host.as_deref().map(str::to_owned),
+            path: spec.path.to_string(),
             credential: spec.credential.to_string(),
             requests: std::array::from_fn(|class| {
                 metrics.requests(class).map_or(0, |durations| durations.counts().iter().sum())

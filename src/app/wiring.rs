@@ -11,7 +11,7 @@ use crate::credential::slot::Prepare;
 use crate::credential::{CredentialSpec, Flow, Owner};
 use crate::inject::Prepared;
 use crate::route::path::canonical;
-use crate::route::{RouteSpec, RouteTable, Tokens, Wiring};
+use crate::route::{RouteSpec, RouteTable, Terms, Tokens, Wiring};
 use crate::upstream::connect::{Connector, Connectors};
 use crate::upstream::{EgressSpec, Origin};
 
@@ -36,6 +36,8 @@ pub(super) fn connectors(specs: &[EgressSpec], previous: &Connectors) -> Result<
 
 /// The routes, each with the endpoints on its server that issuers have told among those that it denies.
 fn guarded(routes: &[Arc<RouteSpec>], disclosed: &Disclosed) -> Vec<Arc<RouteSpec>> {
+    // By the address of the terms without: routes that had the same have the same then.
+    let mut stricter: HashMap<(usize, Vec<String>), Arc<Terms>> = HashMap::new();
     let guard = |spec: &Arc<RouteSpec>| {
         let endpoints = disclosed.endpoints.iter();
         let there = endpoints.filter(|(origin, _)| origin.is_same_server(&spec.upstream.origin));
@@ -44,8 +46,11 @@ fn guarded(routes: &[Arc<RouteSpec>], disclosed: &Disclosed) -> Vec<Arc<RouteSpe
         if further.is_empty() {
             return Arc::clone(spec);
         }
-        let denied = spec.denied.iter().cloned().chain(further).collect();
-        Arc::new(RouteSpec { denied, ..(**spec).clone() })
+        let denied = || spec.denied.iter().chain(&further).cloned().collect();
+        let same = (Arc::as_ptr(&spec.terms).addr(), further.clone());
+        let terms = stricter.entry(same);
+        let terms = terms.or_insert_with(|| Arc::new(Terms { denied: denied(), ..(*spec.terms).clone() }));
+        Arc::new(RouteSpec { terms: Arc::clone(terms), ..(**spec).clone() })
     };
     routes.iter().map(guard).collect()
 }

@@ -61,8 +61,7 @@ impl<'head> Choice<'_, 'head> {
             return Err(ProxyError::new(Code::PathAmbiguous, path::Ambiguity::EncodedSlash.to_string()));
         }
         let claim = Claim::of(self.route, head, self.found.path)?;
-        let policy = &self.route.policy;
-        let denied = policy.check(&head.method, self.route.base(), &claim.rest, self.shape).err();
+        let denied = self.route.check(&head.method, &claim.rest, self.shape).err();
         let why = match denied {
             None => return Ok(claim),
             Some(Denial::NoRule) => "no `allow` rule of the route takes this method and path",

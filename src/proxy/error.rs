@@ -384,7 +384,7 @@ impl ProxyError {
             "code": code,
         });
         if let Some(route) = route {
-            document["route"] = route.name.as_str().into();
+            document["route"] = (&*route.name).into();
             document["credential"] = route.credential.as_str().into();
         }
         if let Some(subject) = &self.subject {

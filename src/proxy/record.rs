@@ -104,7 +104,7 @@ impl Drop for Record {
         tracing::info!(
             target: "bearerd::access",
             listener = self.door.listener,
-            route = route.map_or("", |route| route.spec.name.as_str()),
+            route = route.map_or("", |route| &*route.spec.name),
             method = line.method.as_str(),
             path = &*path,
             status = status.as_u16(),

@@ -53,7 +53,7 @@ impl Matcher {
     /// Adds a route.
     pub fn insert(&mut self, route: Arc<Route>) {
         let prefixes = match &route.spec.host {
-            Some(host) => self.hosts.entry(host.as_str().into()).or_default(),
+            Some(host) => self.hosts.entry(host.clone()).or_default(),
             None => &mut self.any_host,
         };
         prefixes.insert(route);
@@ -129,15 +129,15 @@ mod tests {
 
     fn routes<'a>(routes: impl IntoIterator<Item = (Option<&'a str>, &'a str)>) -> RouteTable {
         table(routes.into_iter().map(|(host, path)| RouteSpec {
-            name: format!("{}{path}", host.unwrap_or_default()),
-            host: host.map(str::to_owned),
-            path: path.to_owned(),
+            name: format!("{}{path}", host.unwrap_or_default()).into(),
+            host: host.map(Box::from),
+            path: path.into(),
             ..spec("http://up")
         }))
     }
 
     fn found<'a>(table: &'a RouteTable, host: &str, path: &str) -> Option<&'a str> {
-        table.find("app", host, path).map(|route| route.spec.name.as_str())
+        table.find("app", host, path).map(|route| &*route.spec.name)
     }
 
     #[test]
@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn of_two_routes_with_one_prefix_the_later_one_takes_its_paths() {
-        let spec = |name: &str| RouteSpec { name: name.to_owned(), ..spec("http://up") };
+        let spec = |name: &str| RouteSpec { name: name.into(), ..spec("http://up") };
         let table = table([spec("first"), spec("second")]);
         assert_eq!(found(&table, "any", "/r/x"), Some("second"));
     }

@@ -5,15 +5,29 @@ use std::sync::Arc;
 use http::Method;
 
 use crate::route::path::{INDEX, Shape, canonical, readings};
-use crate::route::{AllowRule, RouteSpec};
+use crate::route::{AllowRule, Terms};
 
 /// What one route lets pass.
 #[derive(Debug)]
 pub struct Policy {
     allow: Arc<[AllowRule]>,
     denied: Arc<[String]>,
-    /// The upstream's own path has but one spelling, save for letter case.
-    base_is_canonical: bool,
+}
+
+/// The path that a route puts before those of its requests, without a slash at the end.
+#[derive(Debug, Clone, Copy)]
+pub struct Base<'a> {
+    /// The path.
+    pub path: &'a str,
+    /// It has but one spelling, save for letter case.
+    pub is_canonical: bool,
+}
+
+impl<'a> Base<'a> {
+    /// Looks how a path is spelt.
+    pub fn new(path: &'a str) -> Self {
+        Self { path, is_canonical: canonical(path) == path.to_ascii_lowercase() }
+    }
 }
 
 /// Why a route does not let a request pass.
@@ -26,11 +40,9 @@ pub enum Denial {
 }
 
 impl Policy {
-    /// The policy of a route.
-    pub fn new(spec: &RouteSpec) -> Self {
-        let base = spec.upstream.path().trim_end_matches('/');
-        let base_is_canonical = canonical(base) == base.to_ascii_lowercase();
-        Self { allow: Arc::clone(&spec.allow), denied: Arc::clone(&spec.denied), base_is_canonical }
+    /// The policy of these terms.
+    pub fn new(terms: &Terms) -> Self {
+        Self { allow: Arc::clone(&terms.allow), denied: Arc::clone(&terms.denied) }
     }
 
     /// Whether it takes some methods and paths only.
@@ -40,7 +52,13 @@ impl Policy {
 
     /// Judges a request by its method, its stripped path and the path before it upstream, both
     /// without the query.
-    pub fn check(&self, method: &Method, base: &str, stripped: &str, shape: Shape) -> Result<(), Denial> {
+    pub fn check<'a>(
+        &self,
+        method: &Method,
+        base: impl FnOnce() -> Base<'a>,
+        stripped: &str,
+        shape: Shape,
+    ) -> Result<(), Denial> {
         let path = if stripped.is_empty() { "/" } else { stripped };
         if !self.allow.is_empty() && !self.allow.iter().any(|rule| rule.takes(method, path)) {
             return Err(Denial::NoRule);
@@ -48,17 +66,17 @@ impl Policy {
         if self.denied.is_empty() {
             return Ok(());
         }
-        let rest = stripped.trim_end_matches('/');
+        let (base, rest) = (base(), stripped.trim_end_matches('/'));
         let has_index = || {
             rest.split_at_checked(rest.len().saturating_sub(INDEX.len()))
                 .is_some_and(|(_, end)| end.eq_ignore_ascii_case(INDEX))
         };
         let is_short = || !stripped.contains("//") && !stripped.contains(['.', '+']) && !has_index();
-        let is_denied = if shape.plain && self.base_is_canonical && is_short() {
+        let is_denied = if shape.plain && base.is_canonical && is_short() {
             // Letter case and a trailing slash are all that can differ.
-            self.denied.iter().any(|denied| is_concatenation(denied, base, rest))
+            self.denied.iter().any(|denied| is_concatenation(denied, base.path, rest))
         } else {
-            readings(&format!("{base}{stripped}")).iter().any(|read| self.denied.contains(read))
+            readings(&format!("{}{stripped}", base.path)).iter().any(|read| self.denied.contains(read))
         };
         if is_denied { Err(Denial::TokenEndpoint) } else { Ok(()) }
     }
@@ -131,24 +149,26 @@ mod tests {
     use http::Method;
     use proptest::prelude::*;
 
-    use super::{Denial, Policy, could_ask_for_tokens, matches};
+    use super::{Base, Denial, Policy, could_ask_for_tokens, matches};
     use crate::route::path::{self, canonical};
-    use crate::route::testing::spec;
-    use crate::route::{AllowRule, RouteSpec};
+    use crate::route::testing::terms;
+    use crate::route::{AllowRule, Terms};
+    use crate::upstream::Url;
 
     /// What a route to `upstream` with these denied endpoints says of a path.
     fn judged(upstream: &str, denied: &[&str], path: &str) -> Result<(), Denial> {
         let denied = denied.iter().map(|endpoint| canonical(endpoint)).collect();
-        let spec = RouteSpec { denied, ..spec(upstream) };
+        let upstream: Url = upstream.parse().expect("a URL");
+        let base = Base::new(upstream.path().trim_end_matches('/'));
         let shape = path::check(path).expect("it has one reading");
-        Policy::new(&spec).check(&Method::GET, spec.upstream.path().trim_end_matches('/'), path, shape)
+        Policy::new(&Terms { denied, ..terms() }).check(&Method::GET, || base, path, shape)
     }
 
     #[test]
     fn what_no_rule_takes_is_denied_where_there_are_rules() {
         let rule = AllowRule { method: Some(Method::GET), pattern: "/".into() };
-        let free = Policy::new(&spec("http://up"));
-        let restricted = Policy::new(&RouteSpec { allow: [rule].into(), ..spec("http://up") });
+        let free = Policy::new(&terms());
+        let restricted = Policy::new(&Terms { allow: [rule].into(), ..terms() });
         assert!(!free.is_restricted() && restricted.is_restricted());
         let shape = path::check("/").expect("it has one reading");
         for (method, path, judged) in [
@@ -157,8 +177,8 @@ mod tests {
             (Method::POST, "/", Err(Denial::NoRule)),
             (Method::GET, "/x", Err(Denial::NoRule)),
         ] {
-            assert_eq!(restricted.check(&method, "", path, shape), judged, "{method} {path}");
-            assert_eq!(free.check(&method, "", path, shape), Ok(()));
+            assert_eq!(restricted.check(&method, || Base::new(""), path, shape), judged, "{method} {path}");
+            assert_eq!(free.check(&method, || Base::new(""), path, shape), Ok(()));
         }
     }
 

@@ -10,7 +10,7 @@ use crate::credential::slot::Slot;
 use crate::credential::status::Status;
 use crate::credential::{CredentialName, Owner};
 use crate::guard::Mode;
-use crate::route::{Refusal, RouteLimits, RouteSpec, RouteTable, Tokens, Wiring};
+use crate::route::{Refusal, RouteLimits, RouteSpec, RouteTable, Terms, Tokens, Wiring};
 use crate::upstream::EgressSpec;
 use crate::upstream::connect::Connector;
 
@@ -18,12 +18,24 @@ use crate::upstream::connect::Connector;
 pub(crate) fn spec(upstream: &str) -> RouteSpec {
     RouteSpec {
         name: "r".into(),
-        listener: "app".into(),
         host: None,
         path: "/r".into(),
         upstream: upstream.parse().expect("a URL"),
         credential: CredentialName::from("c"),
         subject: None,
+        terms: terms().into(),
+    }
+}
+
+/// The same with other terms.
+pub(crate) fn spec_with(upstream: &str, terms: Terms) -> RouteSpec {
+    RouteSpec { terms: terms.into(), ..spec(upstream) }
+}
+
+/// The terms of a route that injects nothing and looks at no answer.
+pub(crate) fn terms() -> Terms {
+    Terms {
+        listener: "app".into(),
         injection: Arc::default(),
         refusal: Arc::new(Refusal::default()),
         verification: None,

@@ -12,6 +12,6 @@ pub(crate) fn note_routes(credentials: &mut [Credential], routes: &[Arc<RouteSpe
         let Some(expected) = &mut credential.spec.expected_upstream else { continue };
         let own =
             routes.iter().filter(|route| bundle::base(&route.credential) == credential.spec.name.as_str());
-        expected.routes = own.map(|route| (route.name.clone(), route.upstream.origin.clone())).collect();
+        expected.routes = own.map(|route| (route.name.to_string(), route.upstream.origin.clone())).collect();
     }
 }

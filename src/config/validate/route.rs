@@ -22,7 +22,7 @@ use crate::credential::{CredentialName, CredentialSpec};
 use crate::guard::Mode;
 use crate::inject::{Injection, Verification};
 use crate::route::path::canonical;
-use crate::route::{AllowRule, Refusal, RouteLimits, RouteSpec};
+use crate::route::{AllowRule, Refusal, RouteLimits, RouteSpec, Terms};
 use crate::upstream::http2::ArrivalLimits;
 use crate::upstream::pool::PoolLimits;
 use crate::upstream::{Scheme, Url, address as addresses};
@@ -55,7 +55,8 @@ pub(crate) fn all(
 fn check_shadows(routes: &[Arc<RouteSpec>], place: Place<'_>, context: &mut Context<'_>) {
     let mut taken = HashMap::with_capacity(routes.len());
     for route in routes {
-        let RouteSpec { name, listener, host, path, .. } = &**route;
+        let RouteSpec { name, host, path, .. } = &**route;
+        let listener = &route.listener;
         let first = taken.entry((listener, host, path)).or_insert(name);
         if *first != name {
             let message = format!(
@@ -83,6 +84,7 @@ struct Common {
     limits: Alike<RouteLimits>,
     listeners: Alike<str>,
     upstreams: Alike<str>,
+    terms: Alike<Terms>,
     /// By name: what routes make of several credentials.
     bundles: BTreeMap<CredentialName, CredentialSpec>,
 }
@@ -162,15 +164,9 @@ impl Reader<'_> {
                 Entry::Occupied(mut known) => bundle::join(known.get_mut(), &bundle),
             }
         }
-        Some(RouteSpec {
-            name: name.to_owned(),
+        let terms = Terms {
             listener: common.listeners.one(listener?),
-            host: host.map_or(Some(None), |host| host.map(Some))?,
-            path: path?,
             denied: common.denied.one(denied?),
-            upstream: upstream?,
-            credential: name_of_tokens,
-            subject: subject.map(Box::new),
             injection: common.injections.one(injection?),
             refusal: common.refusals.one(refusal.unwrap_or_else(|| credential.refusal.clone())),
             verification,
@@ -184,6 +180,15 @@ impl Reader<'_> {
             limits: common.limits.one(limits),
             rate: raw.rate,
             remove: removed(raw.remove.as_deref().unwrap_or_default(), place.key("remove"), context),
+        };
+        Some(RouteSpec {
+            name: name.into(),
+            host: host.map_or(Some(None), |host| host.map(|host| Some(host.into())))?,
+            path: path?.into(),
+            upstream: upstream?,
+            credential: name_of_tokens,
+            subject: subject.map(Box::new),
+            terms: common.terms.one(terms),
         })
     }
 

@@ -15,8 +15,8 @@ use crate::http1::{Framing, HeadLimits, RequestHead};
 use crate::inject::content::Description;
 use crate::inject::{BodyValue, Content, Injection};
 use crate::proxy::admit::{Door, SkipLimits, admit};
-use crate::route::testing::{spec, table};
-use crate::route::{AllowRule, Guesses, Rate, Refusal, Route, RouteSpec};
+use crate::route::testing::{spec, spec_with, table, terms};
+use crate::route::{AllowRule, Guesses, Rate, Refusal, Route, RouteSpec, Terms};
 use crate::secret::Secret;
 use crate::template::Template;
 
@@ -37,7 +37,7 @@ fn injection() -> Injection {
 }
 
 fn route(upstream: &str, injection: Injection) -> Arc<Route> {
-    routed(RouteSpec { injection: Arc::new(injection), ..spec(upstream) })
+    routed(spec_with(upstream, Terms { injection: Arc::new(injection), ..terms() }))
 }
 
 fn routed(spec: RouteSpec) -> Arc<Route> {
@@ -346,9 +346,9 @@ fn an_answer_that_is_read_here_is_asked_for_in_plain_bytes() {
     let refusal = Refusal { json: vec![("/code".into(), vec![401.into()])], ..Refusal::default() };
     for (spec, plain, extension) in [
         (spec("http://up"), false, true),
-        (RouteSpec { guard: Mode::Mask, ..spec("http://up") }, true, false),
-        (RouteSpec { guard: Mode::Block, ..spec("http://up") }, true, false),
-        (RouteSpec { refusal: Arc::new(refusal), ..spec("http://up") }, true, true),
+        (spec_with("http://up", Terms { guard: Mode::Mask, ..terms() }), true, false),
+        (spec_with("http://up", Terms { guard: Mode::Block, ..terms() }), true, false),
+        (spec_with("http://up", Terms { refusal: Arc::new(refusal), ..terms() }), true, true),
     ] {
         let (head, by_http2) = sent(&routed(spec), &asks);
         let wanted = if plain { "identity" } else { "gzip" };
@@ -363,7 +363,7 @@ fn an_answer_that_is_read_here_is_asked_for_in_plain_bytes() {
 fn a_method_cannot_be_another_one_where_methods_are_looked_at() {
     let lines = ["POST /r/x HTTP/1.1", "content-length: 0", "x-http-method-override: DELETE"];
     let allow = [AllowRule { method: Some(Method::POST), pattern: "/**".into() }];
-    let restricted = RouteSpec { allow: allow.into(), ..spec("http://up") };
+    let restricted = spec_with("http://up", Terms { allow: allow.into(), ..terms() });
     assert!(sent(&routed(spec("http://up")), &lines).0.contains("x-http-method-override: DELETE"));
     assert!(!sent(&routed(restricted), &lines).0.contains("x-http-method-override"));
 }

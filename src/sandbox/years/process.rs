@@ -44,7 +44,7 @@ impl Process {
             let (spec, clock) = (Arc::clone(route), clock.clone());
             let prepare = move |outputs: &Outputs| spec.injection.prepare(outputs, &clock);
             let slot = keeper.slot(&Owner::from(&route.credential), Arc::new(prepare));
-            (route.name.clone(), slot.expect("the credential is kept"))
+            (route.name.to_string(), slot.expect("the credential is kept"))
         };
         let slots = config.routes.iter().map(slot).collect();
         Self { slots, keeper, task: tokio::spawn(task) }

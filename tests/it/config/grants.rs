@@ -178,7 +178,7 @@ fn the_route_of_a_bound_token_shows_the_certificate_that_its_issuer_was_shown() 
         ("client_auth = \"none\"\negress = \"same\"\ncertificate_bound = true", "", "same"),
     ] {
         let loaded = accepted(&bound(&place, credential, route));
-        let found = loaded.config.routes.iter().find(|found| found.name == "r").expect("the route");
+        let found = loaded.config.routes.iter().find(|found| *found.name == *"r").expect("the route");
         assert_eq!(found.egress, egress, "{credential} {route}");
     }
     let loaded = accepted(&bound(&place, &format!("{own}\negress = \"other\""), ""));

@@ -31,7 +31,7 @@ fn defaults_are_those_of_the_documentation() {
     let Flow::Static(flow) = &credential.flow else { panic!("{credential:?}") };
     assert_eq!(flow.expires, Expires::Unsaid);
     let route = &config.routes[0];
-    assert_eq!((&*route.listener, route.path.as_str(), &route.host), ("app", "/", &None));
+    assert_eq!((&*route.listener, &*route.path, &route.host), ("app", "/", &None));
     assert_eq!(route.wait, Duration::from_secs(5));
     assert_eq!((route.refusal.status.as_slice(), route.refusal.peek), ([401].as_slice(), 4096));
     assert_eq!(route.limits.connect_timeout, Duration::from_secs(5));
