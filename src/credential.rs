@@ -21,7 +21,6 @@ pub mod deadline;
 pub mod expected_upstream;
 pub mod expiry;
 pub mod flow;
-pub mod in_play;
 pub mod input;
 pub mod keeper;
 pub mod owner;
@@ -105,7 +104,7 @@ pub struct CredentialSpec {
     /// How its value is replaced before it ends, if it can be.
     pub rotation: Option<Box<Rotation>>,
     /// The inputs that readers sign and verify with: they get them beside the outputs, but not to keep.
-    pub lends: Box<[Box<str>]>,
+    pub lends: Arc<[Box<str>]>,
 }
 
 impl CredentialSpec {

@@ -7,10 +7,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
+use std::num::NonZeroU64;
 use std::path::{self, Component, Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::{mpsc, watch};
@@ -100,13 +102,9 @@ struct Seen {
     folders: Arc<[Arc<Path>]>,
 }
 
-/// What differs when a file was replaced or written: its device and number, length, and time.
-#[derive(Debug, PartialEq, Eq)]
-struct Signature {
-    identity: (u64, u64),
-    length: u64,
-    modified: Option<SystemTime>,
-}
+/// What differs when a file was replaced or written: a number that is made of its device and number, length, and time.
+/// There may be thousands of files.
+type Signature = NonZeroU64;
 
 impl Lookout {
     fn new(events: mpsc::UnboundedSender<PathBuf>) -> Self {
@@ -140,6 +138,9 @@ impl Lookout {
                 // What is made of sorted pairs at once has no gaps.
                 let seen: Vec<_> = new.iter().map(|path| (Arc::clone(path), self.see(path))).collect();
                 self.files.append(&mut seen.into_iter().collect());
+                for files in self.folders.values_mut() {
+                    *files = std::mem::take(files).into_iter().collect();
+                }
                 owned(new)
             }
             Look::Near(paths) => {
@@ -273,7 +274,9 @@ fn signature(path: &Path) -> io::Result<Signature> {
     };
     #[cfg(not(unix))]
     let identity = (0, 0);
-    Ok(Signature { identity, length: metadata.len(), modified: metadata.modified().ok() })
+    let mut hasher = DefaultHasher::new();
+    (identity, metadata.len(), metadata.modified().ok()).hash(&mut hasher);
+    Ok(Signature::new(hasher.finish()).unwrap_or(Signature::MIN))
 }
 
 #[cfg(test)]

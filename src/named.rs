@@ -1,12 +1,15 @@
 //! A few values by name.
 
+mod name;
+
 use std::borrow::Borrow;
+use std::sync::Arc;
 
 /// A few values by name, sorted by it: a map for the many places that hold one to three. It is as large
 /// as what it holds, where a `BTreeMap` has room for eleven from the first on; to insert takes as
-/// long as it is large.
+/// long as it is large. Names are kept once, however many maps have them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Named<V>(Vec<(Box<str>, V)>);
+pub struct Named<V>(Vec<(Arc<str>, V)>);
 
 impl<V> Named<V> {
     /// Nothing.
@@ -25,12 +28,12 @@ impl<V> Named<V> {
     }
 
     /// Puts a value under a name; returns what was there before.
-    pub fn insert(&mut self, name: impl Borrow<str> + Into<Box<str>>, value: V) -> Option<V> {
+    pub fn insert(&mut self, name: impl Borrow<str>, value: V) -> Option<V> {
         match self.place(name.borrow()) {
             Ok(place) => Some(std::mem::replace(&mut self.0[place].1, value)),
             Err(place) => {
                 self.0.reserve_exact(1);
-                self.0.insert(place, (name.into(), value));
+                self.0.insert(place, (name::shared(name.borrow()), value));
                 None
             }
         }
@@ -78,7 +81,7 @@ impl<V> Default for Named<V> {
 }
 
 /// Of several values of one name the last counts.
-impl<N: Borrow<str> + Into<Box<str>>, V> FromIterator<(N, V)> for Named<V> {
+impl<N: Borrow<str>, V> FromIterator<(N, V)> for Named<V> {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(values: I) -> Self {
         let mut named = Self::new();
         named.extend(values);
@@ -86,7 +89,7 @@ impl<N: Borrow<str> + Into<Box<str>>, V> FromIterator<(N, V)> for Named<V> {
     }
 }
 
-impl<N: Borrow<str> + Into<Box<str>>, V> Extend<(N, V)> for Named<V> {
+impl<N: Borrow<str>, V> Extend<(N, V)> for Named<V> {
     fn extend<I: IntoIterator<Item = (N, V)>>(&mut self, values: I) {
         for (name, value) in values {
             self.insert(name, value);
@@ -94,7 +97,7 @@ impl<N: Borrow<str> + Into<Box<str>>, V> Extend<(N, V)> for Named<V> {
     }
 }
 
-impl<N: Borrow<str> + Into<Box<str>>, V, const COUNT: usize> From<[(N, V); COUNT]> for Named<V> {
+impl<N: Borrow<str>, V, const COUNT: usize> From<[(N, V); COUNT]> for Named<V> {
     fn from(values: [(N, V); COUNT]) -> Self {
         values.into_iter().collect()
     }
@@ -102,7 +105,7 @@ impl<N: Borrow<str> + Into<Box<str>>, V, const COUNT: usize> From<[(N, V); COUNT
 
 impl<'a, V> IntoIterator for &'a Named<V> {
     type Item = (&'a str, &'a V);
-    type IntoIter = std::iter::Map<std::slice::Iter<'a, (Box<str>, V)>, fn(&(Box<str>, V)) -> (&str, &V)>;
+    type IntoIter = std::iter::Map<std::slice::Iter<'a, (Arc<str>, V)>, fn(&(Arc<str>, V)) -> (&str, &V)>;
 
     fn into_iter(self) -> Self::IntoIter {
         self.0.iter().map(|(name, value)| (&**name, value))
@@ -110,8 +113,8 @@ impl<'a, V> IntoIterator for &'a Named<V> {
 }
 
 impl<V> IntoIterator for Named<V> {
-    type Item = (Box<str>, V);
-    type IntoIter = std::vec::IntoIter<(Box<str>, V)>;
+    type Item = (Arc<str>, V);
+    type IntoIter = std::vec::IntoIter<(Arc<str>, V)>;
 
     fn into_iter(self) -> Self::IntoIter {
         self.0.into_iter()

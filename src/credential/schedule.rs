@@ -159,7 +159,7 @@ mod tests {
             only_subjects: false,
             deadline: None,
             rotation: None,
-            lends: Box::default(),
+            lends: Arc::default(),
         }
     }
 

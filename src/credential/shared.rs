@@ -6,15 +6,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
-use arc_swap::{ArcSwapOption, Guard};
+use arc_swap::ArcSwapOption;
 use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, mpsc};
 
 use crate::clock::{Clock, Moment};
-use crate::credential::in_play::InPlay;
 use crate::credential::slot::Publish;
 use crate::credential::step::{lock, step};
 use crate::credential::{Expiry, Outputs, Owner, Status};
+use crate::guard::Patterns;
 use crate::secret::Secret;
 
 /// At most one renewal driven by refusals in this time, per credential.
@@ -86,15 +86,44 @@ struct Standing {
     /// Whether a refusal can lead to a new token at all: a static token cannot renew itself, and a
     /// credential that was removed will not be renewed.
     renewable: AtomicBool,
-    /// What answers are scanned for.
-    in_play: ArcSwapOption<InPlay>,
+    /// What answers are scanned for. Made of the values in play with the first answer: many credentials have none.
+    patterns: ArcSwapOption<Patterns>,
 }
 
-/// Who is fed, and with what. Locked by those who publish and register, never by readers.
+/// Who is fed, and with what. Locked by those who publish and register, and by readers only with the first answer
+/// of a generation.
 #[derive(Default)]
 struct Feed {
     current: Option<Arc<Published>>,
-    slots: Vec<Weak<dyn Publish>>,
+    /// The values in play, which must not reach an app: inputs and outputs of every generation that may still be
+    /// used, and of the credentials that it is made of. `None` before the first generation.
+    in_play: Option<Arc<[Secret]>>,
+    slots: Slots,
+}
+
+/// The slots of a credential. Most have one, which takes no room of its own.
+#[derive(Default)]
+#[expect(clippy::box_collection, reason = "an empty list has two words more than a pointer")]
+struct Slots {
+    first: Option<Weak<dyn Publish>>,
+    others: Option<Box<Vec<Weak<dyn Publish>>>>,
+}
+
+impl Slots {
+    /// Those that are left.
+    fn live(&self) -> impl Iterator<Item = Arc<dyn Publish>> {
+        self.first.iter().chain(self.others.as_deref().into_iter().flatten()).filter_map(Weak::upgrade)
+    }
+
+    /// Forgets those that are gone, and adds a new one.
+    fn renew(&mut self, new: Option<Weak<dyn Publish>>) {
+        let others = self.others.take().into_iter().flat_map(|others| *others);
+        let all = self.first.take().into_iter().chain(others).chain(new);
+        let mut left = all.filter(|slot| slot.strong_count() > 0);
+        self.first = left.next();
+        let others: Vec<_> = left.collect();
+        self.others = (!others.is_empty()).then(|| Box::new(others));
+    }
 }
 
 impl Shared {
@@ -105,7 +134,7 @@ impl Shared {
             standing: Standing {
                 suspected: AtomicU64::new(0),
                 renewable: AtomicBool::new(renewable),
-                in_play: ArcSwapOption::empty(),
+                patterns: ArcSwapOption::empty(),
             },
             status: Mutex::new(status),
             changed: Notify::new(),
@@ -179,14 +208,39 @@ impl Shared {
         self.refusals.load(Ordering::Relaxed)
     }
 
-    /// The values that must not reach an app; `None` before the first generation.
-    pub fn in_play(&self) -> Guard<Option<Arc<InPlay>>> {
-        self.standing.in_play.load()
+    /// What answers are scanned for; `None` before the first generation.
+    pub fn patterns(&self) -> Option<Arc<Patterns>> {
+        step();
+        let made = self.standing.patterns.load();
+        made.as_ref().map(Arc::clone).or_else(|| self.make_patterns())
+    }
+
+    #[cold]
+    fn make_patterns(&self) -> Option<Arc<Patterns>> {
+        loop {
+            let values = self.feed().in_play.clone()?;
+            // Meanwhile others may publish, or be as far with the same.
+            let made = Arc::new(Patterns::new(&values));
+            let feed = self.feed();
+            if feed.in_play.as_ref().is_some_and(|latest| Arc::ptr_eq(latest, &values)) {
+                self.standing.patterns.store(Some(Arc::clone(&made)));
+                return Some(made);
+            }
+        }
     }
 
     /// For the keeper: these are the values that must not reach an app.
     pub(in crate::credential) fn set_in_play(&self, values: Arc<[Secret]>) {
-        self.standing.in_play.store(Some(Arc::new(InPlay::new(values))));
+        let mut feed = self.feed();
+        feed.in_play = Some(values);
+        self.standing.patterns.store(None);
+    }
+
+    /// Whether a value is one of those that must not reach an app.
+    #[cfg(test)]
+    pub fn has_in_play(&self, value: &str) -> bool {
+        let feed = self.feed();
+        feed.in_play.iter().flat_map(|values| &**values).any(|known| known.expose() == value.as_bytes())
     }
 
     /// Adds a reader and feeds it with the current generation. If the reader cannot use that one,
@@ -199,20 +253,16 @@ impl Shared {
                 Err(message) => self.poke(Poke::Unusable { shared: Arc::clone(self), message }),
             }
         }
-        feed.slots.retain(|slot| slot.strong_count() > 0);
-        let slot: Weak<dyn Publish> = Arc::downgrade(slot) as _;
-        // Most credentials have one reader.
-        feed.slots.reserve_exact(1);
-        feed.slots.push(slot);
+        feed.slots.renew(Some(Arc::downgrade(slot) as _));
     }
 
     /// For the keeper: gives a generation to all readers, or to none if one cannot use it. The error
     /// says why, without the value.
     pub fn publish(&self, published: Published) -> Result<Arc<Published>, String> {
         let mut feed = self.feed();
-        feed.slots.retain(|slot| slot.strong_count() > 0);
-        let slots = feed.slots.iter().filter_map(Weak::upgrade);
-        let prepared = slots.map(|slot| slot.prepare(&published)).collect::<Result<Vec<_>, _>>()?;
+        feed.slots.renew(None);
+        let prepared =
+            feed.slots.live().map(|slot| slot.prepare(&published)).collect::<Result<Vec<_>, _>>()?;
         let published = Arc::new(published);
         for publish in prepared {
             publish();
@@ -225,12 +275,12 @@ impl Shared {
     pub fn withdraw(&self) {
         let mut feed = self.feed();
         feed.current = None;
-        feed.slots.iter().filter_map(Weak::upgrade).for_each(|slot| slot.withdraw());
+        feed.slots.live().for_each(|slot| slot.withdraw());
     }
 
     /// Whether every reader can use these values. The error says why not, without them.
     pub fn check(&self, outputs: &Outputs) -> Result<(), String> {
-        let slots: Vec<_> = self.feed().slots.iter().filter_map(Weak::upgrade).collect();
+        let slots: Vec<_> = self.feed().slots.live().collect();
         slots.iter().try_for_each(|slot| slot.check(outputs))
     }
 

@@ -11,18 +11,20 @@ use std::time::Duration;
 use arc_swap::{ArcSwapOption, Guard};
 
 use crate::clock::{Clock, Moment};
-use crate::credential::in_play::InPlay;
 use crate::credential::shared::{Published, Shared};
 use crate::credential::step::step;
 use crate::credential::{Outputs, Owner, State, Status};
+use crate::guard::Patterns;
 
-/// One published generation, prepared for one reader.
+/// One published generation, prepared for one reader. What each request reads of it stands side by side: `until`
+/// says in its last bytes whether there is an end at all.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Current<T> {
-    /// Goes up with each renewal; the first is 1.
-    pub generation: u64,
     /// Up to when it may be put on requests; `None` if it does not end.
     pub until: Option<Moment>,
+    /// Goes up with each renewal; the first is 1.
+    pub generation: u64,
     /// What the reader made of it.
     pub value: T,
 }
@@ -110,8 +112,14 @@ impl<T> Slot<T> {
     }
 
     /// What the answers to its requests are scanned for; `None` before the first generation.
-    pub fn in_play(&self) -> Guard<Option<Arc<InPlay>>> {
-        self.shared.in_play()
+    pub fn patterns(&self) -> Option<Arc<Patterns>> {
+        self.shared.patterns()
+    }
+
+    /// Whether a value must not reach an app.
+    #[cfg(test)]
+    pub fn has_in_play(&self, value: &str) -> bool {
+        self.shared.has_in_play(value)
     }
 
     /// The newest generation, whether it may be used or not.

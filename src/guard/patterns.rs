@@ -54,6 +54,8 @@ pub struct Patterns {
     forms: Box<[Form]>,
     /// By byte, a bit: whether a form begins with it.
     begins: [u64; 4],
+    /// The values that they are made of.
+    values: Box<[Secret]>,
 }
 
 impl Patterns {
@@ -88,13 +90,20 @@ impl Patterns {
         grams.dedup();
         let words = (grams.len() * SPARSITY / 64).next_power_of_two().min(MOST_WORDS);
         let index = vec![0; words].into_boxed_slice();
-        let mut patterns = Self { window, index, has_leads, letters, grams, forms, begins };
+        let values = distinct.into_iter().cloned().collect();
+        let mut patterns = Self { window, index, has_leads, letters, grams, forms, begins, values };
         for at in 0..patterns.grams.len() {
             let hash = hash(patterns.grams[at]);
             let word = patterns.word(hash);
             patterns.index[word] |= bit(hash) | bit(hash >> 6);
         }
         patterns
+    }
+
+    /// The patterns of the same values and of others.
+    #[must_use]
+    pub fn with(&self, others: &[Secret]) -> Self {
+        Self::new(&[&*self.values, others].concat())
     }
 
     /// Whether a whole text has a value in it.

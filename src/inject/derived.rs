@@ -35,17 +35,13 @@ impl Derived {
         (!values.is_empty()).then(|| Self { values, known: ArcSwapOption::empty() })
     }
 
-    /// The patterns to which `with` adds the derived values: made once for each set of those in play.
-    pub fn patterns(
-        &self,
-        in_play: &Arc<Patterns>,
-        with: impl FnOnce(&[Secret]) -> Patterns,
-    ) -> Arc<Patterns> {
+    /// The patterns of the values in play and of the derived ones: made once for each set of those in play.
+    pub fn patterns(&self, in_play: &Arc<Patterns>) -> Arc<Patterns> {
         let known = self.known.load();
         if let Some(known) = known.as_ref().filter(|known| Arc::ptr_eq(&known.in_play, in_play)) {
             return Arc::clone(&known.all);
         }
-        let all = Arc::new(with(&self.values));
+        let all = Arc::new(in_play.with(&self.values));
         self.known.store(Some(Arc::new(Known { in_play: Arc::clone(in_play), all: Arc::clone(&all) })));
         all
     }

@@ -163,16 +163,15 @@ impl Count {
 
 /// What is in play now, and what is made of it for requests.
 fn patterns(route: &Route, slot: &Slot<Prepared>) -> Option<Arc<Patterns>> {
-    let in_play = slot.in_play();
-    let in_play = in_play.as_deref()?;
+    let in_play = slot.patterns()?;
     if !route.derives {
-        return Some(Arc::clone(in_play.patterns()));
+        return Some(in_play);
     }
     let newest = slot.newest();
     let derived = newest.as_ref().and_then(|newest| newest.value.derived());
     Some(match derived {
-        Some(derived) => derived.patterns(in_play.patterns(), |values| in_play.patterns_with(values)),
-        None => Arc::clone(in_play.patterns()),
+        Some(derived) => derived.patterns(&in_play),
+        None => in_play,
     })
 }
 

@@ -179,7 +179,7 @@ fn one(name: &str, raw: &raw::Credential, place: Place<'_>, context: &mut Contex
             deadline: deadline.map(Box::new),
             rotation: rotation.map(Box::new),
             retry_ambiguous: raw.retry_ambiguous == Some(true),
-            lends: Box::default(),
+            lends: Arc::default(),
         },
         plain: names.plain,
         injection,

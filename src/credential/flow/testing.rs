@@ -50,7 +50,7 @@ pub(in crate::credential) fn credential(flow: Flow, limit: Duration) -> Credenti
         optional: false,
         retry_ambiguous: false,
         expected_upstream: None,
-        lends: Box::default(),
+        lends: Arc::default(),
         only_subjects: false,
         deadline: None,
         rotation: None,

@@ -183,7 +183,7 @@ async fn sign(key: &str, algorithm: Option<&str>, clock: &Clock) -> Result<Input
         optional: false,
         retry_ambiguous: false,
         expected_upstream: None,
-        lends: Box::default(),
+        lends: Arc::default(),
         only_subjects: false,
         deadline: None,
         rotation: None,

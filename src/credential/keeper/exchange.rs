@@ -177,7 +177,7 @@ impl Exchange {
     async fn obtain(&mut self, report: &mut Report, started: Instant) -> Result<Done, Failure> {
         let before = self.record(report).await?;
         if matches!(self.order, Some(Order::Forget)) {
-            return Ok(self.forget(&before, report).await);
+            return Ok(Box::pin(self.forget(&before, report)).await);
         }
         let mut question = self.question(before).await?;
         let mut late = None;
@@ -195,7 +195,7 @@ impl Exchange {
             if self.recalls {
                 return Err(Failure::NothingRecalled);
             }
-            late = self.look_for_messages(&mut question, report).await?;
+            late = Box::pin(self.look_for_messages(&mut question, report)).await?;
             if late.is_none() {
                 self.save_intent(&mut question).await?;
             }
@@ -222,7 +222,9 @@ impl Exchange {
         let (record, result) = self.conclude(&question, answer);
         report.renew_by = record.renew_by;
         let result = match result {
-            Ok(obtained) if can_be_lost(&question, &record) => self.publish(obtained, started).await,
+            Ok(obtained) if can_be_lost(&question, &record) => {
+                Box::pin(self.publish(obtained, started)).await
+            }
             result => result.map(|obtained| Done::Obtained(Box::new(obtained))),
         };
         self.save_changes(&question.stored, record, report).await;

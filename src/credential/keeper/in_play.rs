@@ -19,6 +19,19 @@ pub(super) struct Generation {
     pub(super) values: Arc<[Secret]>,
 }
 
+impl Generation {
+    /// These values, each once: an input may be an output, too.
+    pub(super) fn new(end: Option<Moment>, values: Vec<Secret>) -> Self {
+        let mut distinct: Vec<Secret> = Vec::with_capacity(values.len());
+        for value in values {
+            if !distinct.contains(&value) {
+                distinct.push(value);
+            }
+        }
+        Self { end, values: distinct.into() }
+    }
+}
+
 impl Task {
     /// Notes the values of a generation that is about to be published; those before it count as long as
     /// they may still be used.

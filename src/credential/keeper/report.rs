@@ -151,10 +151,10 @@ impl Task {
     ) -> Result<(), Failure> {
         let Obtained { generation, expiry, minted, inputs: mut values, rotate_at, asks_again, follows } =
             obtained;
-        values.extend(minted.outputs.iter().map(|(_, value)| value.clone()));
+        values.extend(minted.outputs.values().cloned());
         // Before anything can be made of the token, answers are scanned for it.
         let end = expiry.end.map(|end| end.after(expiry.grace));
-        self.note_values(owner, Generation { end, values: values.into() });
+        self.note_values(owner, Generation::new(end, values));
         let Some(entry) = self.entries.get_mut(owner) else { return Ok(()) };
         let Minted { outputs, warnings, .. } = minted;
         let published = entry.shared.publish(Published { generation, expiry, outputs, warnings });

@@ -179,7 +179,7 @@ fn spec(name: &str) -> CredentialSpec {
         optional: false,
         retry_ambiguous: false,
         expected_upstream: None,
-        lends: Box::default(),
+        lends: Arc::default(),
         only_subjects: false,
         deadline: None,
         rotation: None,

@@ -175,7 +175,7 @@ impl Exchange {
 
     /// Gives readers the inputs that they sign and verify with, once the record has what it keeps.
     pub(super) fn lend(&self, question: &Question, minted: &mut Minted) {
-        for name in &self.spec.lends {
+        for name in &*self.spec.lends {
             if let Some(value) = question.inputs.values.get(&**name)
                 && !minted.outputs.contains_key(name)
             {

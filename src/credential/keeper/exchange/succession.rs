@@ -14,7 +14,20 @@ impl Exchange {
     /// The value to publish after one was read. Another value than the one in use is kept and verified
     /// before it takes its place; the one in use is replaced if it is due.
     pub(super) async fn follow(&self, question: &mut Question, read: Answer) -> Result<Answer, Failure> {
-        let Some(rotation) = self.spec.rotation.as_deref() else { return Ok(read) };
+        match self.spec.rotation.as_deref() {
+            None => Ok(read),
+            // Few go this way: those that do not have no room for it.
+            Some(rotation) => Box::pin(self.follow_by(rotation, question, read)).await,
+        }
+    }
+
+    /// The same, of a value that is replaced by this rule.
+    async fn follow_by(
+        &self,
+        rotation: &Rotation,
+        question: &mut Question,
+        read: Answer,
+    ) -> Result<Answer, Failure> {
         let in_use = self.in_use(question, rotation);
         let Answer { minted, at } = read;
         let (minted, in_use) = match (minted, in_use) {

@@ -389,10 +389,7 @@ async fn answers_are_scanned_for_the_value_before_through_its_grace_and_for_the_
     let clock = Clock::simulated(Timestamp::UNIX_EPOCH + HOUR, 7);
     let store: Arc<dyn Store> = Arc::new(MemoryStore::rehearsing(&[7; 32]));
     let vault = Arc::new(Vault { kills_at_once: false, ..Vault::new(&clock, 10 * DAY) });
-    let scanned = |slot: &Slot<String>| {
-        let in_play = slot.in_play();
-        ["s1", "s2"].map(|value| in_play.as_ref().is_some_and(|in_play| in_play.has(value)))
-    };
+    let scanned = |slot: &Slot<String>| ["s1", "s2"].map(|value| slot.has_in_play(value));
     let house = House::with(clock.clone(), Some(Arc::clone(&store)), 32);
     serve(&house, &vault);
     vault.slow_to_take.store(true, Ordering::SeqCst);
