@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::support::configuration::fixed;
-use crate::support::{Setup, Sidecar, Upstream, canary};
+use crate::support::{Setup, Sidecar, Upstream, binary, canary};
 
 #[test]
 fn several_workers_serve_alike() {
@@ -128,7 +128,7 @@ fn with_too_few_file_descriptors_it_serves_or_ends_and_never_only_seems_to_run()
         let script = format!("ulimit -n {limit}; exec \"$@\"");
         let mut process = Command::new("/bin/sh")
             .args(["-c", &script, "sh"])
-            .arg(support::binary())
+            .arg(binary())
             .args(["run", "--config"])
             .arg(&file)
             .stderr(fs::File::create(&told).expect("a file"))

@@ -3,6 +3,7 @@
 use std::process::{Command, Stdio};
 
 use crate::counterpart::here;
+use crate::support;
 
 /// Starts a program as the root of namespaces of its own.
 const APART: [&str; 7] =
