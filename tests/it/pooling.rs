@@ -126,6 +126,7 @@ fn a_dead_idle_connection_never_costs_a_request() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a few microseconds are too short to sleep for")]
 fn a_connection_that_ends_while_a_request_is_on_its_way_costs_none_that_nobody_has_seen() {
     let (bearerd, origin) = Origin::behind_bearerd();
     for number in 0..600 {
