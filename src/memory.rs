@@ -1,5 +1,6 @@
 //! Memory: what the allocator holds and nobody uses, and what is given back to it.
 
+pub mod ahead;
 pub mod wiping;
 
 use std::io;

@@ -56,6 +56,7 @@ use crate::credential::slot::{AfterRefusal, Current, Slot, Unavailable};
 use crate::guard::Mode;
 use crate::http1::{AnswerHead, Framing, RequestHead};
 use crate::inject::Prepared;
+use crate::memory::ahead;
 use crate::proxy::admit::{Door, Found};
 use crate::proxy::choose::{Chosen, choose};
 use crate::proxy::exchange::Awaited;
@@ -181,7 +182,13 @@ impl Proxy {
             let table = self.shared.table.load();
             let door = record.door();
             let routes = table.listener(&door.listener);
+            // Of one in thousands of routes the processor's caches have nothing: each `bring` asks for what a step
+            // further on reads.
+            let likely = routes.and_then(|routes| routes.bring_likely(head.target()));
             let found = admit::admit(door, head, &self.shared.pseudonym, routes)?;
+            if let Some(route) = likely {
+                route.bring();
+            }
             callers::check_listener(door, asking, clock)?;
             let choice = match choose(routes, door, found)? {
                 Chosen::Route(choice) => choice,
@@ -220,6 +227,7 @@ impl Proxy {
                 &of_subject
             }
         };
+        slot.bring_current();
         let mut request = Request {
             sanitized: Sanitized::new(head, &found, &route, &claim.rest, &self.shared.via),
             route: &route,
@@ -291,7 +299,9 @@ impl Proxy {
             return Ok(None);
         };
         let (mut generation, mut exchange) = sent?;
-        let mut awaited = exchange.answer_head(caller, answer).await?;
+        let places = request.slot.places();
+        let mut awaited = ahead::bring_before(&places, exchange.answer_head(caller, answer)).await?;
+        request.slot.bring_patterns();
         for tries in 1..MOST_TRIES {
             if awaited != Awaited::Unprocessed {
                 break;
@@ -429,9 +439,11 @@ impl Proxy {
         let pool = self.pool(route);
         if let Some(current) = request.slot.current(self.shared.clock.now())
             && let Some(current) = current.as_ref()
-            && let Some(ready) = self.ready(request, &pool)
         {
-            return Ok((current.generation, request.begin(current, ready, pool)?));
+            ahead::bring_slice(&current.value.lines);
+            if let Some(ready) = self.ready(request, &pool) {
+                return Ok((current.generation, request.begin(current, ready, pool)?));
+            }
         }
         Box::pin(self.send_fresh(request, pool, None, By::Any)).await
     }

@@ -15,6 +15,7 @@ use crate::credential::slot::Publish;
 use crate::credential::step::{lock, step};
 use crate::credential::{Expiry, Outputs, Owner, Status};
 use crate::guard::Patterns;
+use crate::memory::ahead::Place;
 use crate::secret::Secret;
 
 /// At most one renewal driven by refusals in this time, per credential.
@@ -206,6 +207,23 @@ impl Shared {
     /// How often upstreams refused this credential.
     pub fn refusals(&self) -> u64 {
         self.refusals.load(Ordering::Relaxed)
+    }
+
+    /// Where lies what each request reads.
+    pub fn place(&self) -> Place {
+        Place::of(&self.standing)
+    }
+
+    /// Where lies what answers are scanned for, if it has been made.
+    pub fn place_of_patterns(&self) -> Option<Place> {
+        self.standing.patterns.load().as_deref().map(Place::of)
+    }
+
+    /// Has the processor bring what the scan of an answer reads first.
+    pub fn bring_patterns(&self) {
+        if let Some(patterns) = self.standing.patterns.load().as_deref() {
+            patterns.bring_index();
+        }
     }
 
     /// What answers are scanned for; `None` before the first generation.

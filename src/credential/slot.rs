@@ -15,6 +15,7 @@ use crate::credential::shared::{Published, Shared};
 use crate::credential::step::step;
 use crate::credential::{Outputs, Owner, State, Status};
 use crate::guard::Patterns;
+use crate::memory::ahead::{self, Place};
 
 /// One published generation, prepared for one reader. What each request reads of it stands side by side: `until`
 /// says in its last bytes whether there is an end at all.
@@ -120,6 +121,30 @@ impl<T> Slot<T> {
     #[cfg(test)]
     pub fn has_in_play(&self, value: &str) -> bool {
         self.shared.has_in_play(value)
+    }
+
+    /// Has the processor bring what [`Self::bring_current`] reads.
+    pub fn bring(&self) {
+        ahead::bring(self);
+    }
+
+    /// Has the processor bring what [`Self::current`] reads.
+    pub fn bring_current(&self) {
+        self.shared.place().bring();
+        if let Some(current) = &*self.current.load() {
+            ahead::bring(&**current);
+        }
+    }
+
+    /// Where lies what [`Self::bring_patterns`] reads.
+    pub fn places(&self) -> [Place; 3] {
+        let standing = self.shared.place();
+        [Place::of(self), standing, self.shared.place_of_patterns().unwrap_or(standing)]
+    }
+
+    /// Has the processor bring what the scan of an answer reads first.
+    pub fn bring_patterns(&self) {
+        self.shared.bring_patterns();
     }
 
     /// The newest generation, whether it may be used or not.

@@ -17,6 +17,7 @@ use crate::guard::follow::{Match, Way, follow};
 use crate::guard::form::Form;
 use crate::guard::text::Text;
 use crate::guard::trail::Trail;
+use crate::memory::ahead;
 use crate::secret::Secret;
 
 /// Shorter values are not looked for: too much that is none of them would be masked.
@@ -104,6 +105,11 @@ impl Patterns {
     #[must_use]
     pub fn with(&self, others: &[Secret]) -> Self {
         Self::new(&[&*self.values, others].concat())
+    }
+
+    /// Has the processor bring what nearly every text asks for.
+    pub fn bring_index(&self) {
+        ahead::bring_slice(&self.index);
     }
 
     /// Whether a whole text has a value in it.

@@ -57,8 +57,8 @@ impl Request<'_> {
         route.metrics.injections.increment();
         let link = match ready {
             Ready::Http1(mut link) => {
-                link.count_for(&route.metrics);
                 outbound.write(framing, link.output());
+                link.count_for(&route.metrics);
                 link.begin(framing);
                 Link::Http1(link)
             }

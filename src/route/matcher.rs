@@ -1,10 +1,10 @@
 //! Which route takes a request: by host, then by the longest segment-aligned prefix of the path.
 
-use std::borrow::Borrow;
-use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
+use crate::memory::ahead;
 use crate::route::table::Route;
 
 /// The routes of one listener.
@@ -17,31 +17,32 @@ pub struct Matcher {
 /// Routes by their prefix. A look-up costs one hash a segment of the deepest prefix at most.
 #[derive(Debug, Default)]
 struct Prefixes {
-    routes: HashSet<ByPrefix, BuildHasherDefault<PathHasher>>,
+    /// By the hash of its prefix; if another's is the same by chance, by the next number that is free. The prefix is
+    /// not kept beside it: what is read to compare it is read for the request anyway.
+    routes: HashMap<u64, Arc<Route>, BuildHasherDefault<Hashed>>,
     /// Slashes in the deepest prefix; `/` counts none.
     depth: usize,
 }
 
-/// A route that is found by its prefix. The prefix is not kept beside it: what is read to compare it is
-/// read for the request anyway.
-#[derive(Debug)]
-struct ByPrefix(Arc<Route>);
-
 /// FNV-1a: paths are short, and only the configuration says which prefixes there are, so that nobody can
 /// make them collide.
-struct PathHasher(u64);
-
-impl Default for PathHasher {
-    fn default() -> Self {
-        Self(0xcbf2_9ce4_8422_2325)
-    }
+fn hash(prefix: &[u8]) -> u64 {
+    prefix
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
-impl Hasher for PathHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
+/// Of a number that is a hash.
+#[derive(Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("only numbers are asked for");
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
     }
 
     fn finish(&self) -> u64 {
@@ -69,6 +70,12 @@ impl Matcher {
         !self.hosts.is_empty()
     }
 
+    /// The route that most requests of this target go to, and has the processor bring it. Whether it is the one,
+    /// [`Self::find`] says.
+    pub fn bring_likely(&self, target: &[u8]) -> Option<&Arc<Route>> {
+        self.any_host.likely(target).inspect(|route| ahead::bring(&***route))
+    }
+
     /// The route for this host (lower case, without port) and this path (without query).
     pub fn find(&self, host: &str, path: &str) -> Option<&Arc<Route>> {
         let by_host = if self.hosts.is_empty() { None } else { self.hosts.get(host) };
@@ -79,7 +86,11 @@ impl Matcher {
 impl Prefixes {
     fn insert(&mut self, route: Arc<Route>) {
         self.depth = self.depth.max(route.prefix().matches('/').count());
-        self.routes.replace(ByPrefix(route));
+        let mut key = hash(route.prefix().as_bytes());
+        while self.routes.get(&key).is_some_and(|other| other.prefix() != route.prefix()) {
+            key = key.wrapping_add(1);
+        }
+        self.routes.insert(key, route);
     }
 
     fn find(&self, path: &str) -> Option<&Arc<Route>> {
@@ -89,41 +100,37 @@ impl Prefixes {
         // A prefix ends before a slash or with the path: start at the deepest that there is.
         let mut end = memchr::memchr_iter(b'/', path.as_bytes()).nth(self.depth).unwrap_or(path.len());
         loop {
-            if let Some(ByPrefix(route)) = self.routes.get(&path[..end]) {
+            if let Some(route) = self.of(&path[..end]) {
                 return Some(route);
             }
             end = path[..end].rfind('/')?;
         }
     }
-}
 
-impl Borrow<str> for ByPrefix {
-    fn borrow(&self) -> &str {
-        self.0.prefix()
+    /// The route of exactly this prefix.
+    fn of(&self, prefix: &str) -> Option<&Arc<Route>> {
+        let mut key = hash(prefix.as_bytes());
+        loop {
+            let route = self.routes.get(&key)?;
+            if route.prefix() == prefix {
+                return Some(route);
+            }
+            key = key.wrapping_add(1);
+        }
+    }
+
+    /// The route of the deepest prefix that a target can have, if it is not another with the same hash.
+    fn likely(&self, target: &[u8]) -> Option<&Arc<Route>> {
+        let end = memchr::memchr2_iter(b'/', b'?', target).nth(self.depth).unwrap_or(target.len());
+        self.routes.get(&hash(&target[..end]))
     }
 }
-
-impl Hash for ByPrefix {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.prefix().hash(state);
-    }
-}
-
-impl PartialEq for ByPrefix {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.prefix() == other.0.prefix()
-    }
-}
-
-impl Eq for ByPrefix {}
 
 #[cfg(test)]
 mod tests {
-    use std::hash::Hasher;
-
     use proptest::prelude::*;
 
-    use super::PathHasher;
+    use super::Prefixes;
     use crate::route::testing::{spec, table};
     use crate::route::{RouteSpec, RouteTable};
 
@@ -149,9 +156,7 @@ mod tests {
             ("b", 0xaf63_df4c_8601_f1a5),
             ("foobar", 0x8594_4171_f739_67e8),
         ] {
-            let mut hasher = PathHasher::default();
-            hasher.write(text.as_bytes());
-            assert_eq!(hasher.finish(), hash, "{text}");
+            assert_eq!(super::hash(text.as_bytes()), hash, "{text}");
         }
     }
 
@@ -192,6 +197,19 @@ mod tests {
     }
 
     #[test]
+    fn prefixes_of_one_hash_are_told_apart() {
+        let routes = routes([(None, "/a"), (None, "/b")]);
+        let matcher = routes.listener("app").expect("a listener");
+        let route = |path| matcher.find("", path).expect("a route").clone();
+        let mut prefixes = Prefixes::default();
+        // As if the hash of the one were that of the other.
+        prefixes.routes.insert(super::hash(b"/b"), route("/a"));
+        prefixes.insert(route("/b"));
+        assert_eq!(prefixes.find("/b/c").map(|found| found.prefix()), Some("/b"));
+        assert!(prefixes.find("/c").is_none());
+    }
+
+    #[test]
     fn of_two_routes_with_one_prefix_the_later_one_takes_its_paths() {
         let spec = |name: &str| RouteSpec { name: name.into(), ..spec("http://up") };
         let table = table([spec("first"), spec("second")]);
@@ -223,6 +241,10 @@ mod tests {
             let longest = prefixes.iter().filter(takes).max_by_key(|prefix| prefix.len());
             let longest = longest.map(|prefix| if prefix.is_empty() { "/" } else { prefix });
             prop_assert_eq!(found(&table, "any", &path), longest);
+            let matcher = table.listener("app").expect("a listener");
+            if let Some(likely) = matcher.bring_likely(format!("{path}?to=/a/b").as_bytes()) {
+                prop_assert_eq!(Some(&*likely.spec.name), longest);
+            }
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::credential::slot::Slot;
 use crate::guard::Mode;
 use crate::http1::field::is_same_name;
 use crate::inject::{InjectedNames, Prepared};
+use crate::memory::ahead;
 use crate::route::matcher::Matcher;
 use crate::route::metrics::RouteMetrics;
 use crate::route::path::Shape;
@@ -194,6 +195,15 @@ impl Route {
             base_is_canonical: Base::new(spec.base()).is_canonical,
             awaits_issuer,
             spec: Arc::clone(spec),
+        }
+    }
+
+    /// Has the processor bring what each of its requests reads behind it.
+    pub fn bring(&self) {
+        ahead::bring_slice(self.prefix().as_bytes());
+        ahead::bring(&*self.metrics);
+        if let Tokens::Own(slot) = &self.tokens {
+            slot.bring();
         }
     }
 

@@ -142,6 +142,11 @@ impl Http1Link {
         self.patience
     }
 
+    /// Has the processor bring what [`Self::count_for`] reads.
+    pub fn bring(&self) {
+        self.counted.bring();
+    }
+
     /// From now on the connection is counted for this one.
     pub fn count_for(&mut self, user: &Arc<impl Uses + 'static>) {
         self.counted.move_to(user);

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::memory::ahead;
 use crate::telemetry::{Counter, Gauge};
 use crate::upstream::connect::{Connector, Identity, Protocol};
 use crate::upstream::http1::Http1Link;
@@ -157,6 +158,7 @@ impl Pool {
     pub fn idle(&self, now: Instant) -> Option<Box<Http1Link>> {
         let (mut idle, identity) = (self.idle.borrow_mut(), self.connector.identity());
         while let Some(mut last) = idle.pop() {
+            last.link.bring();
             if self.keeps(&mut last, now, identity) {
                 return Some(last.link);
             }
@@ -269,6 +271,11 @@ impl Counted {
     /// See [`Uses::flooded`].
     pub(super) fn flooded(&self, flood: Flood) {
         self.0.flooded(flood);
+    }
+
+    /// Has the processor bring what [`Self::move_to`] reads.
+    pub fn bring(&self) {
+        ahead::bring(&*self.0);
     }
 
     /// It is used by another, or the same.
