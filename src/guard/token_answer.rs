@@ -76,12 +76,15 @@ impl TokenAnswer {
         if self.read > 0 {
             return self.read(piece, is_last);
         }
+        if !begins_object(kept, piece) {
+            return Some(false);
+        }
         let seam = [&kept[kept.len().saturating_sub(SEAM)..], &piece[..piece.len().min(SEAM)]];
         if may_be(piece) || (!kept.is_empty() && may_be(&seam.concat())) {
             return self.read(kept, false).or_else(|| self.read(piece, is_last));
         }
         let is_over = is_last || kept.len() + piece.len() >= LOOKED_AT;
-        (is_over || !begins_object(kept, piece)).then_some(false)
+        is_over.then_some(false)
     }
 
     /// What is known when nothing follows for now what is kept: an object that has ended waits for nothing.
