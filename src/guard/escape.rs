@@ -146,33 +146,48 @@ impl Iterator for Readings<'_> {
 
 /// The same as [`settled`] where that is seen at once, as nearly everywhere, also in JSON that stands in JSON: of
 /// an escape in which nothing but backslashes is escaped, and where none begins.
-#[inline]
+#[expect(
+    clippy::inline_always,
+    reason = "what it tells would go through memory: a tenth of what a text takes"
+)]
+#[inline(always)]
 pub(super) fn plain(bytes: &[u8]) -> Option<Result<Escape, Miss>> {
-    let escape = match *bytes {
-        [b'%', ..] => percent_of(bytes).map(|byte| Escape::of_byte(byte, PERCENT)),
-        [b'&', ..] => plain_reference(bytes),
+    let (lead, behind) = (bytes[0], &bytes[1..]);
+    if goes_on_with_other(lead, behind) {
+        return Some(Err(Miss::Other));
+    }
+    if let [b'\\', sign, ..] = *bytes
+        && sign != b'\\'
+        && let Some(meant) = control(sign)
+    {
+        // Most of those in JSON.
+        return Some(Ok(Escape::of_byte(meant, 2)));
+    }
+    let escape = match lead {
+        b'%' => percent_of(bytes).map(|byte| Escape::of_byte(byte, PERCENT)),
+        b'&' => plain_reference(bytes),
         _ => plain_backslash(bytes),
     };
-    match escape {
-        Some(escape) => {
-            let is_whole = escape.lead().is_none_or(|lead| begins_none(lead, &bytes[escape.length..]));
-            is_whole.then_some(Ok(escape))
-        }
-        None => begins_none(bytes[0], &bytes[1..]).then_some(Err(Miss::Other)),
-    }
+    let Some(escape) = escape else { return begins_none(lead, behind).then_some(Err(Miss::Other)) };
+    let is_whole = escape.lead().is_none_or(|lead| begins_none(lead, &bytes[escape.length..]));
+    is_whole.then_some(Ok(escape))
 }
 
 /// A reference to a character, in which nothing is escaped.
-#[inline(never)]
 fn plain_reference(bytes: &[u8]) -> Option<Escape> {
-    if bytes.get(1) == Some(&b'#') {
-        return plain_number(bytes);
+    match *bytes {
+        [_, b'#', ..] => plain_number(bytes),
+        [_, b'a', b'm', b'p', b';', ..] => Some(Escape::of_byte(b'&', 5)),
+        [_, b'l', b't', b';', ..] => Some(Escape::of_byte(b'<', 4)),
+        [_, b'g', b't', b';', ..] => Some(Escape::of_byte(b'>', 4)),
+        [_, b'q', b'u', b'o', b't', b';', ..] => Some(Escape::of_byte(b'"', 6)),
+        [_, b'a', b'p', b'o', b's', b';', ..] => Some(Escape::of_byte(b'\'', 6)),
+        _ => None,
     }
-    let (name, meant) = NAMES.iter().find(|(name, _)| bytes[1..].starts_with(name))?;
-    Some(Escape::of_byte(*meant, 1 + name.len()))
 }
 
 /// The same by its number.
+#[inline(never)]
 fn plain_number(bytes: &[u8]) -> Option<Escape> {
     let (radix, begin) = if matches!(bytes.get(2), Some(b'x' | b'X')) { (16, 3) } else { (10, 2) };
     let rest = bytes.get(begin..)?;
@@ -184,7 +199,8 @@ fn plain_number(bytes: &[u8]) -> Option<Escape> {
 }
 
 /// An escape that begins with a backslash, and in which nothing but backslashes is escaped.
-#[inline]
+#[expect(clippy::inline_always, reason = "as above")]
+#[inline(always)]
 fn plain_backslash(bytes: &[u8]) -> Option<Escape> {
     let before = match *bytes {
         [b'\\', b'\\', ..] => bytes.iter().take(LONGEST).take_while(|byte| **byte == b'\\').count() - 1,
@@ -195,24 +211,91 @@ fn plain_backslash(bytes: &[u8]) -> Option<Escape> {
     }
     let escape = match bytes[before..] {
         [b'\\', b'u', first, second, third, fourth, ..] => {
-            let unit = u32::from(octet(first, second)?) << 8 | u32::from(octet(third, fourth)?);
-            Escape::of_char(char::from_u32(unit)?, 6)
+            let unit = unit_of([first, second, third, fourth])?;
+            match char::from_u32(unit) {
+                Some(character) => Escape::of_char(character, 6),
+                None => plain_pair(unit, &bytes[before + 6..])?,
+            }
         }
-        [b'\\', sign, ..] => Escape::of_byte(control(sign)?, 2),
+        [b'\\', b'x', high, low, ..] => Escape::of_byte(octet(high, low)?, 4),
+        [b'\\', sign, ..] => match control(sign) {
+            Some(meant) => Escape::of_byte(meant, 2),
+            // Of a path: the backslashes before it are one.
+            None if before > 0 => Escape::of_byte(b'\\', 1),
+            None => return None,
+        },
         _ => return None,
     };
     Some(escape.longer_by(before))
 }
 
+/// A character beyond the first plane, of whose two halves the first was read and the second is what follows.
+#[cold]
+fn plain_pair(high: u32, behind: &[u8]) -> Option<Escape> {
+    let [b'\\', b'u', digits @ ..] = behind else { return None };
+    let character = char_of_pair(high, unit_of(*digits.first_chunk()?)?)?;
+    Some(Escape::of_char(character, 12))
+}
+
+/// What four hexadecimal digits stand for.
+fn unit_of([first, second, third, fourth]: [u8; 4]) -> Option<u32> {
+    Some(u32::from(octet(first, second)?) << 8 | u32::from(octet(third, fourth)?))
+}
+
+/// The character of two units of UTF-16.
+fn char_of_pair(high: u32, low: u32) -> Option<char> {
+    let pair = [high, low].map(|unit| u16::try_from(unit).unwrap_or_default());
+    char::decode_utf16(pair).next()?.ok()
+}
+
 /// Whether it is seen at once that no escape begins with a `%`, a `\` or a `&` that this stands behind.
-#[inline(never)]
 fn begins_none(lead: u8, behind: &[u8]) -> bool {
-    let Some(first) = behind.first().copied().filter(|byte| !is_lead(*byte)) else { return false };
-    match lead {
-        b'%' => hexadecimal(first).is_none(),
-        b'&' => first != b'#' && NAMES.iter().all(|(name, _)| is_other(name, behind)),
-        _ => !matches!(first, b'u' | b'x') && control(first).is_none(),
+    goes_on_with_other(lead, behind) || (lead == b'&' && begins_no_name(behind))
+}
+
+/// The same, seen by one byte.
+#[inline]
+fn goes_on_with_other(lead: u8, behind: &[u8]) -> bool {
+    behind.first().is_some_and(|first| NEXT[usize::from(*first)] & bit_of(lead) == 0)
+}
+
+/// The same of a `&`, behind which a name may begin.
+#[inline(never)]
+fn begins_no_name(behind: &[u8]) -> bool {
+    let is_other = |(name, _): &(&[u8], u8)| is_other(name, behind);
+    behind.first().is_some_and(|first| !is_lead(*first) && *first != b'#') && NAMES.iter().all(is_other)
+}
+
+/// By byte, a bit for each of `%`, `\` and `&`: whether an escape can go on with it, or with what it begins itself.
+const NEXT: [u8; 256] = {
+    let mut next = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        if DIGITS[byte] < 16 {
+            next[byte] |= bit_of(b'%');
+        }
+        if CONTROLS[byte] != 0 {
+            next[byte] |= bit_of(b'\\');
+        }
+        byte += 1;
     }
+    next[b'u' as usize] |= bit_of(b'\\');
+    next[b'x' as usize] |= bit_of(b'\\');
+    next[b'#' as usize] |= bit_of(b'&');
+    let mut number = 0;
+    while number < NAMES.len() {
+        next[NAMES[number].0[0] as usize] |= bit_of(b'&');
+        number += 1;
+    }
+    next[b'%' as usize] = u8::MAX;
+    next[b'\\' as usize] = u8::MAX;
+    next[b'&' as usize] = u8::MAX;
+    next
+};
+
+/// A bit for each byte that begins escapes: the lowest two bits of each are different.
+const fn bit_of(lead: u8) -> u8 {
+    1 << (lead % 4)
 }
 
 /// Whether it is seen at once that this is not the beginning of a name.
@@ -379,11 +462,8 @@ fn unicode(text: Text<'_>, at: usize, depth: usize) -> Result<Escape, Miss> {
         }
     }
     let (low, second) = code_unit(text, at, depth)?;
-    let pair = [unit, low].map(|unit| u16::try_from(unit).unwrap_or_default());
-    match char::decode_utf16(pair).next() {
-        Some(Ok(character)) => Ok(Escape::of_char(character, length + 2 + second)),
-        _ => Err(Miss::Other),
-    }
+    let character = char_of_pair(unit, low).ok_or(Miss::Other)?;
+    Ok(Escape::of_char(character, length + 2 + second))
 }
 
 fn code_unit(text: Text<'_>, at: usize, depth: usize) -> Result<(u32, usize), Miss> {

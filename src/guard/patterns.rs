@@ -146,8 +146,9 @@ impl Patterns {
     fn is_clear(&self, text: Text<'_>, from: usize) -> bool {
         let is_whole = text.held.is_empty() && text.is_last;
         is_whole
-            && self.next_gram(text.fresh, from + self.window - GRAM).is_none()
+            // First what ends early in a text that is not: it is gone through once more then.
             && text.fresh.get(from..).and_then(next_lead).is_none()
+            && self.next_gram(text.fresh, from + self.window - GRAM).is_none()
     }
 
     /// The first place, in what is fresh, at which a window stands unescaped, or may at the end.
@@ -250,7 +251,7 @@ impl Patterns {
         let end = range.end.min(bytes.len());
         loop {
             if !trail.has_escape() {
-                trail.skip_to(trail.at + next_lead(bytes.get(trail.at..end)?)?);
+                trail.skip_to(self.next_escape(bytes, trail.at..end)?);
             }
             let at = trail.at;
             let Some(byte) = bytes.get(at) else {
@@ -284,12 +285,6 @@ impl Patterns {
                     return Some(escapes);
                 }
             };
-            let (word, bit) = bit_of(escape.first());
-            if !trail.has_escape() && plain.is_some() && self.letters[word] & bit == 0 {
-                // As most of those that stand apart: no window goes on over it.
-                trail.skip_to(at + escape.length);
-                continue;
-            }
             let mut is_suspicious = self.has_behind(bytes, from, at, escape)
                 || (plain.is_none() && self.has_inside(text, from, at, escape.length));
             if !trail.has_escape()
@@ -321,6 +316,30 @@ impl Patterns {
                 self.skip_percents(bytes, trail);
             }
         }
+    }
+
+    /// The next place at which an escape may begin that a window goes on over: most are told at once to be none, or to
+    /// stand for what no window has. A function of its own, as [`Self::next_gram`] is.
+    #[inline(never)]
+    fn next_escape(&self, bytes: &[u8], range: Range<usize>) -> Option<usize> {
+        let mut at = range.start;
+        loop {
+            at += next_lead(bytes.get(at..range.end)?)?;
+            if self.has_leads {
+                return Some(at);
+            }
+            at += match plain(&bytes[at..]) {
+                Some(Ok(escape)) if !self.has_letter(escape.first()) => escape.length,
+                Some(Err(Miss::Other)) => 1,
+                _ => return Some(at),
+            };
+        }
+    }
+
+    /// Whether a window has this byte.
+    fn has_letter(&self, byte: u8) -> bool {
+        let (word, bit) = bit_of(byte);
+        self.letters[word] & bit != 0
     }
 
     /// Reads on over percent escapes that follow another, as in a text that has nothing else, up to an entry: no
