@@ -33,7 +33,7 @@ pub(super) fn is_abandoned(stream: &TcpStream) -> bool {
     }
 }
 
-/// Whether the other end of a Unix socket was closed rather than shut.
+/// Whether the other end of a Unix socket was closed rather than shut; over TCP, whether a reset has come.
 pub(super) fn has_hung_up(stream: &impl AsFd) -> bool {
     let mut watched = [PollFd::new(stream, PollFlags::empty())];
     let at_once = Timespec::try_from(Duration::ZERO).ok();

@@ -68,6 +68,16 @@ impl AppStream {
         }
     }
 
+    /// Whether the connection is over in both directions: the other end was closed, and its system has said so to what
+    /// was sent since (RFC 9293, section 3.10.7.4).
+    pub fn has_hung_up(&self) -> bool {
+        match self {
+            Self::Tcp(stream) => peer::has_hung_up(stream),
+            Self::Unix(stream) => peer::has_hung_up(stream),
+            Self::Tls(stream) => peer::has_hung_up(stream.get_ref().0),
+        }
+    }
+
     /// Lets the connection end with a reset when it is dropped: the app shall not take what it has for
     /// the whole of an answer that only the connection's end delimits.
     pub fn reset(&self) {
@@ -101,7 +111,12 @@ impl AsyncRead for AppStream {
         match &mut *self {
             Self::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
             Self::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
-            Self::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+            // Nothing here is delimited by the app's end, so that one without a notice (RFC 8446, section 6.1) cuts
+            // off no more than one with it.
+            Self::Tls(stream) => Pin::new(stream).poll_read(context, buffer).map(|read| match read {
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
+                read => read,
+            }),
         }
     }
 }

@@ -33,6 +33,10 @@ const SPARE_WINDOW: u32 = 1024 * 1024;
 /// that it may have open, if those are more.
 const REMEMBERED: usize = 100;
 
+/// The PING that finds out whether an app is still there that has ended its half: nobody answers it, but the system
+/// of one that is gone refuses it.
+const ANYBODY: [u8; 8] = *b"anybody?";
+
 /// The PING whose answer says that the farewell was heard.
 const FAREWELL: [u8; 8] = *b"farewell";
 
@@ -55,6 +59,8 @@ pub(super) struct Connection {
     highest: Cell<u32>,
     last: Cell<u32>,
     leaving: Cell<Leaving>,
+    /// The app sends nothing more.
+    has_ended: Cell<bool>,
 }
 
 /// How far a farewell has come (RFC 9113, section 6.8).
@@ -114,6 +120,7 @@ impl Connection {
             highest: Cell::new(0),
             last: Cell::new(0),
             leaving: Cell::new(Leaving::No),
+            has_ended: Cell::new(false),
         });
         connection.rest();
         connection
@@ -296,6 +303,30 @@ impl Connection {
     /// The app says goodbye: it opens no more streams.
     pub(super) fn app_leaves(&self) {
         self.leaving.set(Leaving::Final);
+    }
+
+    /// The app sends nothing more, and waits for what it has asked for.
+    pub(super) fn app_ends(&self) {
+        self.app_leaves();
+        self.has_ended.set(true);
+        // The head that was on its way does not come.
+        self.watch.enter(Phase::Busy, Duration::ZERO);
+        self.sender.borrow_mut().finish_windows();
+        self.streams.borrow().iter().for_each(|stream| stream.wake());
+    }
+
+    /// Whether an app that sends nothing more may still be there; it is asked once more.
+    pub(super) fn is_anybody_there(&self) -> bool {
+        let sender = &mut *self.sender.borrow_mut();
+        if sender.output.is_empty() {
+            frame::put(&mut sender.output, Kind::Ping, Flags::NONE, 0, &ANYBODY);
+        }
+        !sender.stream.has_hung_up()
+    }
+
+    /// Whether the app sends nothing more.
+    pub(super) fn has_ended(&self) -> bool {
+        self.has_ended.get()
     }
 
     /// The connection ends, since the app broke a rule.

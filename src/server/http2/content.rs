@@ -62,6 +62,9 @@ impl Source for Content {
         if self.stream.is_over() {
             return Poll::Ready(Ok(Fill::End(None)));
         }
+        if self.stream.is_broken_off() {
+            return Poll::Ready(Err(BodyError::BrokenOff));
+        }
         if std::mem::take(&mut self.expects_continue) {
             self.stream.put_headers(false, |output| hpack::put_status(output, StatusCode::CONTINUE));
         }

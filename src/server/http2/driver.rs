@@ -4,9 +4,11 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use h2::Reason;
 use tokio::io::AsyncWrite;
+use tokio::time::Interval;
 
 use crate::buffer::{BLOCK, Input};
 use crate::http2::frame::{HEADER, Header, LONGEST};
@@ -21,7 +23,12 @@ pub(super) struct Driver {
     input: Input,
     reader: Reader,
     has_preface: bool,
+    /// When to look whether an app is still there that has ended its half.
+    patrol: Option<Interval>,
 }
+
+/// How often that is.
+const PATROL: Duration = Duration::from_secs(1);
 
 /// How a connection ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +45,7 @@ impl Driver {
     /// Serves a connection, of which `input` was read.
     pub(super) fn new(connection: &Rc<Connection>, input: Input) -> Self {
         let reader = Reader::new(connection.clone());
-        Self { connection: connection.clone(), input, reader, has_preface: false }
+        Self { connection: connection.clone(), input, reader, has_preface: false, patrol: None }
     }
 
     /// Reads and writes what goes without waiting. Ready when the connection is to end.
@@ -63,6 +70,9 @@ impl Driver {
 
     /// Reads frames, as long as the app takes what is answered. Ready without an error when it does not.
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Result<(), End>> {
+        if self.connection.has_ended() {
+            return self.poll_gone(context).map(|()| Err(End::Lost));
+        }
         let mut left = BLOCK;
         loop {
             self.read_frames().map_err(End::Fault)?;
@@ -77,7 +87,31 @@ impl Driver {
             let stream = &mut self.connection.sender.borrow_mut().stream;
             match ready!(self.input.poll_read(stream, context)) {
                 Ok(count @ 1..) => left = left.saturating_sub(count),
-                Ok(0) | Err(_) => return Poll::Ready(Err(End::Lost)),
+                Ok(0) => break,
+                Err(_) => return Poll::Ready(Err(End::Lost)),
+            }
+        }
+        self.end_half(context).map(|()| Err(End::Lost))
+    }
+
+    /// The app has ended its half. One that is still there is answered what it has asked for, as over HTTP/1.1
+    /// (RFC 9112, section 9.6). Ready if it is gone.
+    fn end_half(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if self.connection.streams().is_empty() || self.connection.sender.borrow().stream.is_abandoned() {
+            return Poll::Ready(());
+        }
+        self.connection.app_ends();
+        self.patrol = Some(tokio::time::interval(PATROL));
+        self.poll_gone(context)
+    }
+
+    /// Whether an app that had ended its half is gone: nothing that is read would tell.
+    fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let Some(patrol) = &mut self.patrol else { return Poll::Pending };
+        loop {
+            ready!(patrol.poll_tick(context));
+            if !self.connection.is_anybody_there() {
+                return Poll::Ready(());
             }
         }
     }

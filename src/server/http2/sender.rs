@@ -24,6 +24,8 @@ pub(super) struct Sender {
     pub(super) stream: AppStream,
     /// It takes nothing any more.
     is_broken: bool,
+    /// The app says nothing more: no window grows.
+    is_final: bool,
     /// Nothing that was written lies in it (TLS).
     is_flushed: bool,
     /// What is to be written next.
@@ -49,6 +51,7 @@ impl Sender {
         Self {
             stream,
             is_broken: false,
+            is_final: false,
             is_flushed: true,
             output: Output::to_app(),
             window: USUAL_WINDOW,
@@ -148,15 +151,19 @@ impl Sender {
         Poll::Ready(())
     }
 
-    /// Waits until data may be put, and says how much.
+    /// No window grows any more.
+    pub(super) fn finish_windows(&mut self) {
+        self.is_final = true;
+    }
+
+    /// Waits until data may be put, and says how much; nothing, if none ever may.
     pub(super) fn poll_data_room(&mut self, stream: &Rc<Stream>) -> Poll<usize> {
         ready!(self.poll_room(stream));
         let room = BLOCK.saturating_sub(self.output.len() + HEADER);
-        if self.window <= 0 {
-            return self.wait(stream).map(|()| 0);
-        }
         match usize::try_from(self.window.min(stream.window())) {
             Ok(most @ 1..) => Poll::Ready(room.min(most)),
+            _ if self.is_final => Poll::Ready(0),
+            _ if self.window <= 0 => self.wait(stream).map(|()| 0),
             // Whoever widens the stream's window wakes it.
             _ => Poll::Pending,
         }

@@ -247,6 +247,9 @@ impl Stream {
             }
             let sender = &mut *self.connection.sender.borrow_mut();
             let room = ready!(sender.poll_data_room(self));
+            if room == 0 {
+                return Poll::Ready(Err(BodyError::BrokenOff));
+            }
             let mut frame = sender.data(self, room);
             let passed = fill(&mut frame, exchange, left, context);
             let count = frame.end(passed == Ok(true));
@@ -278,6 +281,9 @@ impl Stream {
             let room =
                 self.watch.guard(poll_fn(|_| self.connection.sender.borrow_mut().poll_data_room(self)));
             let count = room.await.map_err(|_elapsed| Reason::CANCEL)?.min(body.len());
+            if count == 0 {
+                return Err(Reason::CANCEL);
+            }
             let (piece, rest) = body.split_at(count);
             self.put_data(piece, rest.is_empty());
             body = rest;
@@ -318,6 +324,11 @@ impl Stream {
     /// Whether the app has sent all.
     pub(super) fn is_over(&self) -> bool {
         self.is_over.get()
+    }
+
+    /// Whether the app has ended before it had sent all.
+    pub(super) fn is_broken_off(&self) -> bool {
+        !self.is_over() && self.connection.has_ended()
     }
 
     /// Whether the app has sent as much as it said that it would.

@@ -171,6 +171,11 @@ impl TlsConnection {
             if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
         let head = format!("{method} {target} HTTP/1.1\r\nHost: {}\r\n{fields}{length}\r\n", self.address);
         self.stream.get_mut().write_all(&[head.as_bytes(), body].concat())?;
+        self.answer()
+    }
+
+    /// Reads one whole answer.
+    pub fn answer(&mut self) -> io::Result<Message> {
         let answer = Message::read(&mut self.stream, true)?.ok_or(io::ErrorKind::UnexpectedEof)?;
         canary::assert_unseen(&[answer.head.as_slice(), &answer.body].concat(), "an answer to the app");
         Ok(answer)
