@@ -11,6 +11,7 @@ mod arrivals;
 mod connection;
 mod outgoing;
 mod received;
+mod room;
 
 use std::error::Error;
 use std::io;

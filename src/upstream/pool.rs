@@ -148,7 +148,7 @@ impl Pool {
         let takes = |connection: &&Rc<Http2Connection>| {
             let idle_since = connection.idle_since();
             self.spent(connection.identity(), connection.opened(), idle_since, now, identity).is_none()
-                && connection.has_room()
+                && connection.has_room(now)
                 && connection.is_alive()
         };
         shared.iter().find(takes).cloned()

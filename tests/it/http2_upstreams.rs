@@ -1,5 +1,7 @@
 //! HTTP/2 upstreams that break the rules, frame by frame: the app gets an answer, and bearerd lives.
 
+use std::time::Duration;
+
 use crate::support::frames::{
     ACK, DATA, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, NONE, PING, PUSH_PROMISE, RST_STREAM,
     SETTINGS, WINDOW_UPDATE, block, frame,
@@ -278,7 +280,7 @@ fn floods_of_an_upstream_cost_no_memory() {
         upstream.head(1);
         let batch = one.repeat(1000);
         let mut sender = upstream.wire().sender();
-        sender.set_write_timeout(Some(std::time::Duration::from_millis(500))).expect("an option");
+        sender.set_write_timeout(Some(Duration::from_millis(500))).expect("an option");
         let _ = (0..200).all(|_| std::io::Write::write_all(&mut sender, &batch).is_ok());
         assert_eq!(bearerd.app().get("/nowhere").status(), 404, "{what}");
         assert!(bearerd.memory().1 < 64 * 1024, "{what}: {} KiB", bearerd.memory().1);
@@ -402,4 +404,49 @@ fn answers_that_nobody_reads_do_not_hold_up_the_others_of_their_connection() {
     upstream.try_send(&ok(UNREAD * 2 + 1, false));
     upstream.try_send(&frame(DATA, END_STREAM, UNREAD * 2 + 1, b"ok"));
     assert_eq!(call.text(), (200, "ok".to_owned()));
+}
+
+#[test]
+fn an_upstream_that_takes_no_uploads_any_more_on_a_connection_is_sent_the_next_on_another() {
+    let (bearerd, origin) = start_with("stall_timeout = \"2s\"\n");
+    let app = Http2App::of(&bearerd);
+    let stays = app.get("/api/stays");
+    // It takes much of each body, and 65,535 bytes of all.
+    let mut full = Frames::upstream(&origin, &[0, 4, 0, 0x10, 0, 0]);
+    full.head(1);
+    let large = app.post("/api/large", &vec![b'x'; 100_000]);
+    full.head(3);
+    let mut taken = 0;
+    while taken < 65_535 {
+        taken += full.find(|frame| frame.kind == DATA).expect("data").payload.len();
+    }
+    assert_eq!(taken, 65_535);
+    std::thread::sleep(Duration::from_millis(600));
+    let mut other = None;
+    for (number, stream) in [1, 3].into_iter().enumerate() {
+        let next = app.post(&format!("/api/next/{number}"), b"small");
+        let other = other.get_or_insert_with(|| Frames::upstream(&origin, b""));
+        other.head(stream);
+        let data = other.find(|frame| frame.kind == DATA && !frame.payload.is_empty()).expect("data");
+        assert_eq!(data.payload, b"small");
+        other.try_send(&ok(stream, true));
+        assert_eq!(next.text().0, 200);
+    }
+    // What runs on the first one is not held up.
+    full.try_send(&ok(1, true));
+    assert_eq!(stays.text().0, 200);
+    // The upload that goes no further ends.
+    let (status, problem) = large.text();
+    assert_eq!(status, 504, "{problem}");
+    assert!(problem.contains("\"upstream_timeout\"") && problem.contains("took no more"), "{problem}");
+    let reset = full.find(|frame| frame.kind == RST_STREAM && frame.stream == 3);
+    assert!(reset.is_some(), "the upstream is told");
+    // When it takes more again, it gets more.
+    full.send(WINDOW_UPDATE, NONE, 0, &[0, 1, 0, 0]);
+    full.ping();
+    let back = app.post("/api/back", b"small");
+    full.head(5);
+    full.try_send(&ok(5, true));
+    assert_eq!(back.text().0, 200);
+    origin.assert_no_other_connection();
 }

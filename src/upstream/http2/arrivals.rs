@@ -10,8 +10,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
-use crate::http2::frame::{Flags, HEADER, Header, Kind};
+use crate::http2::frame::{Flags, Header, Kind};
 use crate::rate::Rate;
+use crate::upstream::http2::room::{Headers, Room};
 
 /// How much trouble an upstream may make on one connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -52,11 +53,7 @@ const MOST_CREDIT: usize = 1024 * 1024;
 #[derive(Debug)]
 pub(super) struct Arrivals {
     limits: ArrivalLimits,
-    /// The beginning of a frame's header, and how much of it is there.
-    header: [u8; HEADER],
-    known: usize,
-    /// What is still to come of a frame's payload.
-    payload: usize,
+    headers: Headers,
     /// Streams of which nothing has come but heads, and how many, the oldest first: mostly none.
     heads: VecDeque<(u32, u32)>,
     /// Frames that brought something.
@@ -73,9 +70,7 @@ impl Arrivals {
     pub(super) fn new(limits: ArrivalLimits) -> Self {
         Self {
             limits,
-            header: [0; HEADER],
-            known: 0,
-            payload: 0,
+            headers: Headers::default(),
             heads: VecDeque::new(),
             fruitful: 0,
             fruitless: 0,
@@ -95,23 +90,13 @@ impl Arrivals {
     }
 
     /// Reads what has come. An error says that it is a flood.
-    pub(super) fn read(&mut self, mut bytes: &[u8]) -> Result<(), Flood> {
-        while !bytes.is_empty() {
-            let of_payload = self.payload.min(bytes.len());
-            self.payload -= of_payload;
-            bytes = &bytes[of_payload..];
-            let of_header = (HEADER - self.known).min(bytes.len());
-            self.header[self.known..self.known + of_header].copy_from_slice(&bytes[..of_header]);
-            self.known += of_header;
-            bytes = &bytes[of_header..];
-            if self.known == HEADER
-                && let Some(header) = Header::parse(&self.header)
-            {
-                (self.known, self.payload) = (0, header.length);
-                self.frame(header)?;
-            }
+    pub(super) fn read(&mut self, mut bytes: &[u8], room: &mut Room) -> Result<(), Flood> {
+        loop {
+            room.read(self.headers.payload_in(bytes));
+            let Some(header) = self.headers.next(&mut bytes) else { return Ok(()) };
+            room.comes(header);
+            self.frame(header)?;
         }
-        Ok(())
     }
 
     fn frame(&mut self, header: Header) -> Result<(), Flood> {
@@ -177,6 +162,7 @@ mod tests {
 
     use super::{ArrivalLimits, Arrivals, Flood, MOST_STREAMS, PRICE};
     use crate::rate::Rate;
+    use crate::upstream::http2::room::Room;
 
     const DATA: u8 = 0;
     const HEADERS: u8 = 1;
@@ -206,7 +192,7 @@ mod tests {
         for piece in [1, 3, 9, 10, wire.len()] {
             let mut arrivals = arrivals();
             for bytes in wire.chunks(piece) {
-                arrivals.read(bytes).expect("no flood");
+                arrivals.read(bytes, &mut Room::new()).expect("no flood");
             }
             assert_eq!(arrivals.fruitful(), 3, "pieces of {piece}");
         }
@@ -217,13 +203,16 @@ mod tests {
         let mut arrivals = arrivals();
         for _ in 0..3 {
             for stream in [1, 3] {
-                assert_eq!(arrivals.read(&frame(HEADERS, 4, stream, b"103")), Ok(()));
+                assert_eq!(arrivals.read(&frame(HEADERS, 4, stream, b"103"), &mut Room::new()), Ok(()));
             }
         }
-        assert_eq!(arrivals.read(&frame(DATA, 0, 1, b"x")), Ok(()));
-        assert_eq!(arrivals.read(&frame(HEADERS, 4 | END, 3, b"200")), Ok(()));
-        assert_eq!(arrivals.read(&frame(HEADERS, 4, 1, b"again")), Ok(()));
-        assert_eq!(arrivals.read(&frame(HEADERS, 4, 5, b"103").repeat(4)), Err(Flood::Interim));
+        assert_eq!(arrivals.read(&frame(DATA, 0, 1, b"x"), &mut Room::new()), Ok(()));
+        assert_eq!(arrivals.read(&frame(HEADERS, 4 | END, 3, b"200"), &mut Room::new()), Ok(()));
+        assert_eq!(arrivals.read(&frame(HEADERS, 4, 1, b"again"), &mut Room::new()), Ok(()));
+        assert_eq!(
+            arrivals.read(&frame(HEADERS, 4, 5, b"103").repeat(4), &mut Room::new()),
+            Err(Flood::Interim)
+        );
     }
 
     #[test]
@@ -234,10 +223,13 @@ mod tests {
             [&[0, 0, 0, HEADERS, 4], &stream.to_be_bytes()[..]].concat()
         };
         for stream in 0..3 * MOST_STREAMS {
-            assert_eq!(arrivals.read(&head(2 * stream + 1)), Ok(()));
+            assert_eq!(arrivals.read(&head(2 * stream + 1), &mut Room::new()), Ok(()));
         }
         assert_eq!(arrivals.heads.len(), MOST_STREAMS);
-        assert_eq!(arrivals.read(&head(6 * MOST_STREAMS + 1).repeat(4)), Err(Flood::Interim));
+        assert_eq!(
+            arrivals.read(&head(6 * MOST_STREAMS + 1).repeat(4), &mut Room::new()),
+            Err(Flood::Interim)
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -246,12 +238,12 @@ mod tests {
             [frame(PING, 0, 0, b"12345678"), frame(WINDOW, 0, 0, b"1234"), frame(DATA, 0, 1, b"")].concat();
         let mut arrivals = arrivals();
         for _ in 0..3 {
-            assert_eq!(arrivals.read(&nothing), Ok(()));
+            assert_eq!(arrivals.read(&nothing, &mut Room::new()), Ok(()));
             tokio::time::advance(Duration::from_millis(1100)).await;
         }
-        assert_eq!(arrivals.read(&frame(DATA, 0, 1, b"x")), Ok(()));
-        assert_eq!(arrivals.read(&nothing), Ok(()));
-        assert_eq!(arrivals.read(&nothing), Err(Flood::Fruitless));
+        assert_eq!(arrivals.read(&frame(DATA, 0, 1, b"x"), &mut Room::new()), Ok(()));
+        assert_eq!(arrivals.read(&nothing, &mut Room::new()), Ok(()));
+        assert_eq!(arrivals.read(&nothing, &mut Room::new()), Err(Flood::Fruitless));
     }
 
     #[test]
@@ -260,8 +252,8 @@ mod tests {
         let window = frame(WINDOW, 0, 0, b"1234");
         for _ in 0..100 {
             arrivals.sent(PRICE);
-            assert_eq!(arrivals.read(&window), Ok(()));
+            assert_eq!(arrivals.read(&window, &mut Room::new()), Ok(()));
         }
-        assert_eq!(arrivals.read(&window.repeat(4)), Err(Flood::Fruitless));
+        assert_eq!(arrivals.read(&window.repeat(4), &mut Room::new()), Err(Flood::Fruitless));
     }
 }

@@ -24,6 +24,7 @@ use crate::upstream::connect::{Identity, Opened, tls_reason};
 use crate::upstream::http1::ANSWER_LIMITS;
 use crate::upstream::http2::arrivals::{ArrivalLimits, Arrivals, Flood};
 use crate::upstream::http2::outgoing::Outgoing;
+use crate::upstream::http2::room::Room;
 use crate::upstream::pool::{Counted, Pool, Uses};
 use crate::upstream::stream::Stream;
 
@@ -43,6 +44,10 @@ const SEND_BUFFER: usize = 64 * 1024;
 /// after 1,024 faults the connection is given up, with all that runs on it.
 const REMEMBERED: usize = 4096;
 const REMEMBERED_FOR: Duration = Duration::from_secs(5);
+
+/// An upstream that takes nothing of any request body for so long, which is longer than any way there and back, gets
+/// no more requests on that connection until it does: some upload that it does not take stops them all.
+const STUFFED: Duration = Duration::from_millis(500);
 
 /// Why there is no HTTP/2 on a connection.
 #[derive(Debug)]
@@ -92,6 +97,8 @@ struct News {
     fruitful: Cell<u64>,
     /// Why nothing more is read.
     flood: Cell<Option<Flood>>,
+    /// Since when it takes next to nothing of all request bodies together.
+    low_since: Cell<Option<Instant>>,
 }
 
 /// What reads and writes; ready when the connection is closed.
@@ -134,6 +141,7 @@ impl Http2Connection {
             .handshake(TokioIo::new(Heard {
                 stream: opened.stream,
                 arrivals: Arrivals::new(limits),
+                room: Room::new(),
                 news: heard.clone(),
                 counted: counted.clone(),
                 refusal: Some(refusal.clone()),
@@ -214,9 +222,12 @@ impl Http2Connection {
         self.driver.borrow().most_streams
     }
 
-    /// Whether the upstream takes another stream now.
-    pub fn has_room(&self) -> bool {
-        !self.is_full.get() && self.streams.get() < self.most_streams()
+    /// Whether the upstream takes another stream now, and what is sent on it.
+    pub fn has_room(&self, now: Instant) -> bool {
+        let is_stuffed = |since: Instant| now.saturating_duration_since(since) >= STUFFED;
+        !self.is_full.get()
+            && self.streams.get() < self.most_streams()
+            && !self.heard.low_since.get().is_some_and(is_stuffed)
     }
 
     /// Whether new requests may be sent: the upstream has not said goodbye. Where nothing runs, what
@@ -380,6 +391,7 @@ impl Drop for Place {
 struct Heard {
     stream: Stream,
     arrivals: Arrivals,
+    room: Room,
     news: Rc<News>,
     counted: Shared,
     /// Where it is noted that TLS was broken off, until something has come: by TLS 1.3 a server refuses a
@@ -409,7 +421,8 @@ impl AsyncRead for Heard {
 impl Heard {
     /// Notes what has come. Nothing more is read of a flood.
     fn look_at(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let read = self.arrivals.read(bytes);
+        let read = self.arrivals.read(bytes, &mut self.room);
+        self.news.low_since.set(self.room.low_since());
         self.news.fruitful.set(self.arrivals.fruitful());
         let Err(flood) = read else { return Ok(()) };
         self.news.flood.set(Some(flood));
@@ -419,12 +432,17 @@ impl Heard {
         Err(io::Error::other("the upstream floods the connection"))
     }
 
-    /// Notes what was sent.
-    fn note(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if let Poll::Ready(Ok(count)) = &written {
-            self.arrivals.sent(*count);
+    /// Notes what was sent of these pieces.
+    fn note<'a>(&mut self, written: &Poll<io::Result<usize>>, pieces: impl IntoIterator<Item = &'a [u8]>) {
+        let Poll::Ready(Ok(count)) = *written else { return };
+        self.arrivals.sent(count);
+        let mut left = count;
+        for piece in pieces {
+            let count = left.min(piece.len());
+            self.room.wrote(&piece[..count]);
+            left -= count;
         }
-        written
+        self.news.low_since.set(self.room.low_since());
     }
 
     /// Whoever breaks off with something unread answers a write by a reset: what it said before is still there
@@ -452,7 +470,7 @@ impl AsyncWrite for Heard {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        let written = self.note(written);
+        self.note(&written, [bytes]);
         self.ask_why(written, context)
     }
 
@@ -462,7 +480,7 @@ impl AsyncWrite for Heard {
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
-        let written = self.note(written);
+        self.note(&written, pieces.iter().map(|piece| &**piece));
         self.ask_why(written, context)
     }
 
