@@ -1,5 +1,6 @@
 //! One HTTP/1.1 connection to an upstream, and the request that is on it.
 
+use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -37,8 +38,8 @@ pub struct Http1Link {
     before: u64,
     /// The request was written to its end.
     is_sent: bool,
-    /// The upstream took no more of the request.
-    is_cut_off: bool,
+    /// Why the upstream took no more of the request, if so: the system tells it once.
+    cut_off: Option<io::ErrorKind>,
     input: Input,
     answer: Decoder,
     framing: Framing,
@@ -109,7 +110,7 @@ impl Http1Link {
             request: Passage::default(),
             before: 0,
             is_sent: false,
-            is_cut_off: false,
+            cut_off: None,
             input: Input::default(),
             answer: Decoder::new(Framing::NONE),
             framing: Framing::NONE,
@@ -161,7 +162,7 @@ impl Http1Link {
     pub fn begin(&mut self, framing: Framing) {
         self.request.begin(framing);
         self.before = self.request.output.total();
-        (self.is_sent, self.is_cut_off) = (false, false);
+        (self.is_sent, self.cut_off) = (false, None);
         (self.interim, self.searched, self.parsed) = (0, 0, 0);
         self.is_last = true;
         self.is_bypassed = false;
@@ -175,7 +176,9 @@ impl Http1Link {
     ) -> Poll<Result<(), PassError>> {
         let sent = ready!(self.request.poll(source, &mut self.stream, context));
         self.is_sent = sent.is_ok();
-        self.is_cut_off = matches!(sent, Err(PassError::Sink(_)));
+        if let Err(PassError::Sink(error)) = &sent {
+            self.cut_off = Some(error.kind());
+        }
         Poll::Ready(sent)
     }
 
@@ -241,9 +244,7 @@ impl Http1Link {
         match self.request.output.total() - self.before {
             _ if !self.is_reused => Fate::Unknown,
             0 => Fate::Unseen,
-            // Why it took no more was told with that, and is not told again.
-            _ if self.is_cut_off => Fate::Unknown,
-            written => self.stream.fate(written),
+            written => self.stream.fate(written, self.cut_off),
         }
     }
 

@@ -61,11 +61,12 @@ impl Stream {
         read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
-    /// What became of the last `written` bytes, after which the other end has ended the connection.
-    pub(super) fn fate(&self, written: u64) -> Fate {
+    /// What became of the last `written` bytes, after which the other end has ended the connection; a write behind them
+    /// may have failed for this reason.
+    pub(super) fn fate(&self, written: u64, failed: Option<io::ErrorKind>) -> Fate {
         match self {
-            Self::Plain(stream) => Fate::of(stream, written),
-            Self::Tls(stream) => Fate::of(stream.get_ref().0, written),
+            Self::Plain(stream) => Fate::of(stream, written, failed),
+            Self::Tls(stream) => Fate::of(stream.get_ref().0, written, failed),
             // The kernel tells nothing of what was read at the other end.
             Self::Unix(_) => Fate::Unknown,
         }

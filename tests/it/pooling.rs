@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::configuration::to;
+use crate::support::configuration::{granted_to, to};
 use crate::support::wire::{End, Wire};
-use crate::support::{Origin, Reply, Setup, Upstream};
+use crate::support::{Issuer, Origin, Reply, Setup, Sidecar, Upstream};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const UNASKED: &str = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison";
@@ -128,23 +128,29 @@ fn a_dead_idle_connection_never_costs_a_request() {
 #[test]
 #[expect(clippy::disallowed_methods, reason = "a few microseconds are too short to sleep for")]
 fn a_connection_that_ends_while_a_request_is_on_its_way_costs_none_that_nobody_has_seen() {
-    let (bearerd, origin) = Origin::behind_bearerd();
+    let (issuer, origin) = (Issuer::start(3600), Origin::start());
+    // Its token can be refused, so that bodies are held.
+    let bearerd = Sidecar::ready(&granted_to(&issuer, &origin.url()));
     for number in 0..600 {
         // Nothing was done, so that it does not matter what could not be done twice.
         let method = if number % 2 == 0 { "GET" } else { "POST" };
+        // The body of some is written when the connection has ended.
+        let body = if number % 4 == 1 { "body" } else { "" };
         let mut app = bearerd.app().ask("GET", "/api/first", "");
         let mut upstream = origin.accept();
         upstream.request();
         // The second waits for the answer to the first, and goes out in the same turn of bearerd's as that one comes.
-        app.send(bearerd.app().head(method, "/api/second", "", 0));
+        app.send(bearerd.app().head(method, "/api/second", "", body.len()));
         upstream.send(OK);
         let sent = Instant::now();
         while sent.elapsed() < Duration::from_micros(number / 2 % 100) {}
         let arrived = upstream.hang_up();
+        app.send(body);
         assert_eq!(app.answer().status(), 200, "the first request of round {number}");
         if arrived.is_empty() {
             let mut next = origin.accept();
-            assert_eq!(next.request().method(), method);
+            let request = next.request();
+            assert_eq!((request.method().as_str(), request.text().as_str()), (method, body));
             next.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok");
         }
         let expected = if arrived.is_empty() { 200 } else { 502 };

@@ -1,5 +1,7 @@
 //! What became of bytes that crossed the end of their connection on the way.
 
+use std::io::ErrorKind;
+
 use tokio::net::TcpStream;
 
 /// What became of bytes that were written to a connection that the other end has ended.
@@ -14,30 +16,31 @@ pub enum Fate {
 }
 
 impl Fate {
-    /// What became of the last `written` bytes, of which no write has failed.
+    /// What became of the last `written` bytes; the first write behind them may have failed for this reason.
     ///
     /// None of them was seen if three things hold: the other end has said that it sends nothing more (FIN); until
     /// then, and since, it has acknowledged none of them; and what it answered them with is a reset, as a system
     /// answers what comes for a socket that nobody holds any more (RFC 9293, section 3.10.7.4). One that
     /// reads on behind its FIN acknowledges what comes instead.
     #[cfg(target_os = "linux")]
-    pub(super) fn of(stream: &TcpStream, written: u64) -> Self {
+    pub(super) fn of(stream: &TcpStream, written: u64, failed: Option<ErrorKind>) -> Self {
         match linux::Report::of(stream) {
             Some(report) if report.unacknowledged < written => Self::Unknown,
             // TLS says its own farewell before that of the connection.
             Some(report) if matches!(report.state, linux::ESTABLISHED | linux::CLOSE_WAIT) => Self::Undecided,
-            // The kernel calls a reset behind a FIN a broken pipe, and any other by its name.
-            Some(report) if report.state == linux::CLOSED => match stream.take_error() {
-                Ok(Some(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => Self::Unseen,
-                _ => Self::Unknown,
-            },
+            // The kernel calls a reset behind a FIN a broken pipe, and any other by its name; it does so once, be it to
+            // a write or to whoever asks.
+            Some(report) if report.state == linux::CLOSED => {
+                let told = || stream.take_error().ok().flatten().map(|error| error.kind());
+                if failed.or_else(told) == Some(ErrorKind::BrokenPipe) { Self::Unseen } else { Self::Unknown }
+            }
             _ => Self::Unknown,
         }
     }
 
     /// Elsewhere the system is not asked.
     #[cfg(not(target_os = "linux"))]
-    pub(super) fn of(_: &TcpStream, _: u64) -> Self {
+    pub(super) fn of(_: &TcpStream, _: u64, _: Option<ErrorKind>) -> Self {
         Self::Unknown
     }
 }
