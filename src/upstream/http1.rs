@@ -36,6 +36,8 @@ pub struct Http1Link {
     request: Passage,
     /// What was written before the request.
     before: u64,
+    /// The request has a body.
+    has_body: bool,
     /// The request was written to its end.
     is_sent: bool,
     /// Why the upstream took no more of the request, if so: the system tells it once.
@@ -109,6 +111,7 @@ impl Http1Link {
             patience: None,
             request: Passage::default(),
             before: 0,
+            has_body: false,
             is_sent: false,
             cut_off: None,
             input: Input::default(),
@@ -162,7 +165,7 @@ impl Http1Link {
     pub fn begin(&mut self, framing: Framing) {
         self.request.begin(framing);
         self.before = self.request.output.total();
-        (self.is_sent, self.cut_off) = (false, None);
+        (self.has_body, self.is_sent, self.cut_off) = (framing != Framing::NONE, false, None);
         (self.interim, self.searched, self.parsed) = (0, 0, 0);
         self.is_last = true;
         self.is_bypassed = false;
@@ -244,6 +247,9 @@ impl Http1Link {
         match self.request.output.total() - self.before {
             _ if !self.is_reused => Fate::Unknown,
             0 => Fate::Unseen,
+            // Each piece grows by some bytes that are not counted here: those of many pieces could hide that the first
+            // one was seen.
+            _ if self.has_body && self.stream.is_tls() => Fate::Unknown,
             written => self.stream.fate(written, self.cut_off),
         }
     }

@@ -61,6 +61,11 @@ impl Stream {
         read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
+    /// Whether what is written is encrypted on its way.
+    pub(super) fn is_tls(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+
     /// What became of the last `written` bytes, after which the other end has ended the connection; a write behind them
     /// may have failed for this reason.
     pub(super) fn fate(&self, written: u64, failed: Option<io::ErrorKind>) -> Fate {
