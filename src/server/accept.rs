@@ -142,8 +142,10 @@ pub async fn run(socket: Socket, listener: Arc<Listener>, deliver: impl Fn(Accep
         }
     };
     tokio::select! {
-        () = accepting => {}
+        // First, so that nothing is taken that came after the listener was closed.
+        biased;
         _ = closed.wait_for(|closed| *closed) => {}
+        () = accepting => {}
     }
     if matches!(listener.bind, Bind::Inherited(_)) {
         // What waits in it is for whoever takes it over.
