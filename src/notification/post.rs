@@ -23,14 +23,23 @@ use crate::upstream::connect::{Connector, Connectors};
 /// Between two looks at what is wrong, at the least.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Looking takes at most one part in so many of the control thread's time, however many credentials there are.
+/// Looking takes at most one part in so many of the control thread's time, however many credentials there are, as long
+/// as [`LONGEST_PAUSE`] is enough for that.
 const SHARE: u32 = 100;
+
+/// Between two looks at the most: on a machine that is busy one may take long by the clock, and little time of its own.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// What is new and was not told yet is kept this often at the most.
 const CALM: Duration = Duration::from_secs(10);
 
 /// For so long a notice is tried again.
 const PATIENCE: Duration = Duration::from_secs(86_400);
+
+/// How long nothing is looked at after a look that took so long.
+fn pause_after(look: Duration) -> Duration {
+    look.saturating_mul(SHARE).clamp(LOOK, LONGEST_PAUSE)
+}
 
 /// A delivery that failed. The message names the receiver's host or program, and no value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -189,7 +198,7 @@ impl Notifications {
                 let mut receivers = self.receivers();
                 receivers.values_mut().filter_map(|receiver| receiver.look(&survey, &self.0, &host)).collect()
             };
-            let pause = LOOK.max(began.elapsed() * SHARE);
+            let pause = pause_after(began.elapsed());
             for letters in letters {
                 self.send(letters).await;
             }
@@ -405,4 +414,18 @@ pub async fn deliver_test(spec: &ReceiverSpec, connector: &Connector, clock: &Cl
 /// What this machine is called.
 fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::pause_after;
+
+    #[test]
+    fn looks_are_a_second_to_ten_apart_by_what_one_takes() {
+        for (look, pause) in [(0, 1_000), (5, 1_000), (50, 5_000), (300, 10_000)] {
+            assert_eq!(pause_after(Duration::from_millis(look)), Duration::from_millis(pause), "{look} ms");
+        }
+    }
 }
